@@ -1,0 +1,1 @@
+//! Benchmarks: nsbench and the ratio table.

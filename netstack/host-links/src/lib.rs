@@ -1,0 +1,1 @@
+//! AF_PACKET, tap and tun links for netstack.

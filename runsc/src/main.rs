@@ -1,0 +1,4 @@
+#![forbid(unsafe_code)]
+//! An OCI runtime that runs containers on the sentry.
+
+fn main() {}

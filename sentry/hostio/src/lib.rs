@@ -1,0 +1,1 @@
+//! Host file descriptors, memfd, seccomp, signals and namespaces behind safe types.

@@ -1,0 +1,1 @@
+//! Running guest code: address spaces, contexts, the memory file; systrap and ptrace.

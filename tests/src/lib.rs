@@ -1,0 +1,1 @@
+//! Host-level tests: namespaces, real programs, containers.

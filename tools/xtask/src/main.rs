@@ -1,0 +1,4 @@
+#![forbid(unsafe_code)]
+//! Repository chores: test, bench, docs.
+
+fn main() {}
