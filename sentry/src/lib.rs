@@ -1,2 +1,10 @@
-#![forbid(unsafe_code)]
 //! A user-space kernel that implements Linux for unmodified x86-64 programs.
+#![forbid(unsafe_code)]
+
+pub mod errno;
+pub mod io;
+pub mod mm;
+pub mod syscall;
+pub mod task;
+pub mod vfs;
+pub mod wait;

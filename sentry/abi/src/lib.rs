@@ -1,2 +1,10 @@
-#![forbid(unsafe_code)]
 //! Numbers and structures of the x86-64 Linux ABI, data only.
+//!
+//! One file per header or subsystem. Structures are `repr(C)` and derive the `zerocopy` traits, so that they
+//! cross the user-memory boundary without unsafe code.
+#![forbid(unsafe_code)]
+
+pub mod errno;
+pub mod syscall;
+
+pub use errno::Errno;

@@ -1,0 +1,42 @@
+//! What a system call can end with: a value, an errno, or a restart.
+
+pub use sentry_abi::Errno;
+
+/// The result of a system call handler: the value for `rax`, or why there is none.
+pub type SysResult = Result<u64, SysError>;
+
+/// Why a system call did not return a value.
+#[derive(Debug)]
+pub enum SysError {
+    /// The call failed; the guest sees `-errno`.
+    Errno(Errno),
+    /// A signal interrupted the call; what the guest sees depends on the signal's action (signal(7)).
+    Restart(Restart),
+}
+
+/// How an interrupted system call goes on once signals were handled. The names are those of Linux's internal
+/// `ERESTART*` codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// `ERESTARTSYS`: restart if the handler has `SA_RESTART` or there was no handler, else `EINTR`.
+    IfSaRestart,
+    /// `ERESTARTNOINTR`: always restart.
+    Always,
+    /// `ERESTARTNOHAND`: restart only if no handler ran, else `EINTR`.
+    IfNoHandler,
+    /// `ERESTART_RESTARTBLOCK`: if no handler ran, call `restart_syscall(2)` (relative timeouts), else `EINTR`. The
+    /// continuation was left in the task's restart block.
+    ViaRestartBlock,
+}
+
+impl From<Errno> for SysError {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<Restart> for SysError {
+    fn from(restart: Restart) -> Self {
+        Self::Restart(restart)
+    }
+}

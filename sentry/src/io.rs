@@ -1,0 +1,119 @@
+//! Where the bytes of reads go and where the bytes of writes come from.
+//!
+//! File implementations copy through these two traits and never see guest addresses, so that the same `read`
+//! serves guest memory (`mm::UserIo`), kernel buffers (`exec`, `sendfile`, `splice`) and tests.
+
+use crate::errno::Errno;
+
+/// A destination for bytes: a scatter list in guest memory or a kernel buffer.
+pub trait IoDst {
+    /// How many more bytes fit.
+    fn remaining(&self) -> usize;
+
+    /// Appends `data` and returns how many bytes were taken: fewer than `data.len()` when the destination is full
+    /// or a later guest page is not writable.
+    ///
+    /// # Errors
+    /// `EFAULT` when not one byte could be stored although there was room.
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno>;
+
+    /// Appends `len` zero bytes; returns as [`IoDst::put`] does.
+    ///
+    /// # Errors
+    /// As [`IoDst::put`].
+    fn put_zeros(&mut self, len: usize) -> Result<usize, Errno> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut done = 0;
+        while done < len && self.remaining() > 0 {
+            let want = (len - done).min(ZEROS.len());
+            match self.put(&ZEROS[..want]) {
+                Ok(n) if n == want => done += n,
+                Ok(n) => return Ok(done + n),
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// A source of bytes: a gather list in guest memory or a kernel buffer.
+pub trait IoSrc {
+    /// How many more bytes there are.
+    fn remaining(&self) -> usize;
+
+    /// Copies the next bytes into `buf` and returns how many: fewer than `buf.len()` when the source ends or a
+    /// later guest page is not readable.
+    ///
+    /// # Errors
+    /// `EFAULT` when not one byte could be read although there were some.
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Steps back over the last `n` bytes taken (a stream socket that had no room for all of them).
+    fn untake(&mut self, n: usize);
+}
+
+/// A kernel buffer as a destination.
+#[derive(Debug)]
+pub struct SliceDst<'a> {
+    buf: &'a mut [u8],
+    filled: usize,
+}
+
+impl<'a> SliceDst<'a> {
+    /// Fills `buf` from its start.
+    pub fn new(buf: &'a mut [u8]) -> Self {
+        Self { buf, filled: 0 }
+    }
+
+    /// How many bytes were stored.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+}
+
+impl IoDst for SliceDst<'_> {
+    fn remaining(&self) -> usize {
+        self.buf.len() - self.filled
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
+        let n = data.len().min(self.remaining());
+        self.buf[self.filled..self.filled + n].copy_from_slice(&data[..n]);
+        self.filled += n;
+        Ok(n)
+    }
+}
+
+/// A kernel buffer as a source.
+#[derive(Debug)]
+pub struct SliceSrc<'a> {
+    data: &'a [u8],
+    taken: usize,
+}
+
+impl<'a> SliceSrc<'a> {
+    /// Reads `data` from its start.
+    #[must_use]
+    pub fn new(data: &'a [u8]) -> Self {
+        Self { data, taken: 0 }
+    }
+}
+
+impl IoSrc for SliceSrc<'_> {
+    fn remaining(&self) -> usize {
+        self.data.len() - self.taken
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        let n = buf.len().min(self.remaining());
+        buf[..n].copy_from_slice(&self.data[self.taken..self.taken + n]);
+        self.taken += n;
+        Ok(n)
+    }
+
+    fn untake(&mut self, n: usize) {
+        self.taken -= n;
+    }
+}

@@ -1,0 +1,6 @@
+//! Rows about the address space.
+
+use crate::syscall::table::Syscall;
+
+/// The rows of this family, ascending.
+pub(crate) const SYSCALLS: &[Syscall] = &[];

@@ -1,0 +1,6 @@
+//! Rows about clocks and timers.
+
+use crate::syscall::table::Syscall;
+
+/// The rows of this family, ascending.
+pub(crate) const SYSCALLS: &[Syscall] = &[];

@@ -1,0 +1,38 @@
+//! What `mmap(2)` needs from a file: the pages behind its offsets.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::errno::Errno;
+
+/// Where the bytes of a page range live on the host.
+#[derive(Debug, Clone)]
+pub enum Backing {
+    /// In the sentry's memory file, at this offset. The file keeps the pages allocated as long as the mapping
+    /// holds the `Mappable`.
+    Memory(u64),
+    /// In a host file donated by the gofer, at this offset; mapped straight into the guest.
+    Host(Arc<OwnedFd>, u64),
+}
+
+/// The answer to [`Mappable::translate`].
+#[derive(Debug, Clone)]
+pub struct MappedRange {
+    /// Where the first byte of the range is.
+    pub backing: Backing,
+    /// How many bytes from there are contiguous in `backing`, at least one page, a multiple of the page size.
+    pub len: u64,
+}
+
+/// A file whose contents can be mapped into guest memory.
+pub trait Mappable: Send + Sync {
+    /// Finds (for tmpfs: allocates, when `write`) the pages at file offset `offset`, which is page-aligned, for up
+    /// to `len` bytes.
+    ///
+    /// # Errors
+    /// `ENXIO` beyond the end of the file (the guest gets `SIGBUS`), `ENOMEM`, `EIO`.
+    fn translate(&self, offset: u64, len: u64, write: bool) -> Result<MappedRange, Errno>;
+
+    /// The current size of the file in bytes.
+    fn size(&self) -> u64;
+}
