@@ -1,1 +1,2 @@
+#![forbid(unsafe_code)]
 //! Benchmarks: nsbench and the ratio table.

@@ -1,1 +1,2 @@
+#![forbid(unsafe_code)]
 //! Host-level tests: namespaces, real programs, containers.
