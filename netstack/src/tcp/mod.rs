@@ -1,0 +1,37 @@
+//! TCP: the machines of a connection and of a listener, as plain values.
+//!
+//! Nothing in here locks, reads a clock, draws random numbers or logs. Time comes in as an argument, randomness as
+//! [`Seed`] and [`Secret`], results go out as return values; the shell around it does the rest.
+
+mod closed;
+mod config;
+mod congestion;
+mod connection;
+mod error;
+mod flow;
+mod info;
+mod isn;
+mod listener;
+mod options;
+mod outcome;
+mod path;
+mod readiness;
+mod segment;
+mod siphash;
+mod state;
+
+pub use closed::reset_reply;
+pub use config::{BufferSizes, Config, EcnMode, ListenRules, SynCookies};
+pub use congestion::Algorithm;
+pub use connection::{Connection, Shutdown};
+pub use error::{RecvError, SendError, ShutdownError};
+pub use flow::Flow;
+pub use info::{Info, RecoveryPhase};
+pub use isn::{Secret, Seed, SeedGenerator};
+pub use listener::{ListenOutcome, Listener};
+pub use options::{FinWait2, Options};
+pub use outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
+pub use path::PathInfo;
+pub use readiness::Readiness;
+pub use segment::{Ecn, Payload, SegmentIn, Transmit};
+pub use state::State;

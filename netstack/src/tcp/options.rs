@@ -1,0 +1,53 @@
+//! The settings of one socket: what `setsockopt` changes. Unset ones follow the stack's [`Config`](super::Config).
+
+use super::congestion::Algorithm;
+use core::time::Duration;
+
+/// The options of one connection; a listener hands its own on to what it accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// `TCP_NODELAY`: send small segments at once.
+    pub no_delay: bool,
+    /// `TCP_CORK`: hold partial segments back, at most 200 ms.
+    pub cork: bool,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: bool,
+    /// `TCP_KEEPIDLE`.
+    pub keepalive_idle: Option<Duration>,
+    /// `TCP_KEEPINTVL`.
+    pub keepalive_interval: Option<Duration>,
+    /// `TCP_KEEPCNT`.
+    pub keepalive_probes: Option<u8>,
+    /// `TCP_USER_TIMEOUT`; none means the retry limits count.
+    pub user_timeout: Option<Duration>,
+    /// `TCP_LINGER2`.
+    pub fin_wait2: FinWait2,
+    /// `TCP_MAXSEG`.
+    pub max_segment: Option<u16>,
+    /// `TCP_WINDOW_CLAMP`.
+    pub window_clamp: Option<u32>,
+    /// `TCP_SYNCNT`.
+    pub syn_retries: Option<u8>,
+    /// `TCP_DEFER_ACCEPT`, listeners only.
+    pub defer_accept: Option<Duration>,
+    /// `TCP_NOTSENT_LOWAT`.
+    pub not_sent_low_water: Option<u32>,
+    /// `SO_SNDBUF` as stored (doubled by the caller as Linux does); turns send auto-tuning off.
+    pub send_buffer: Option<u32>,
+    /// `SO_RCVBUF` as stored (doubled by the caller as Linux does); turns receive auto-tuning off.
+    pub receive_buffer: Option<u32>,
+    /// `TCP_CONGESTION`.
+    pub congestion: Option<Algorithm>,
+}
+
+/// `TCP_LINGER2`: how long an orphan may stay in FIN-WAIT-2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FinWait2 {
+    /// The stack's `fin_timeout`.
+    #[default]
+    Default,
+    /// Not at all: CLOSED at once (a negative value in Linux).
+    Skip,
+    /// This long.
+    After(Duration),
+}

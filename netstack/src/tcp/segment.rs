@@ -1,0 +1,204 @@
+//! What goes into and comes out of a machine: segments with their payload as shared byte ranges.
+
+use bytes::Bytes;
+use core::num::NonZeroU16;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{TcpFlags, TcpRepr};
+use smallvec::SmallVec;
+
+/// A received segment, or several consecutive ones merged by GRO.
+#[derive(Clone, Debug)]
+pub struct SegmentIn {
+    /// The header. For merged segments: sequence number of the first; acknowledgment, window, flags and timestamps of
+    /// the last (the rules of GRO make the rest equal).
+    pub repr: TcpRepr,
+    /// The payload.
+    pub payload: Payload,
+    /// The ECN codepoint of the IP header (the worst of merged ones).
+    pub ecn: Ecn,
+    /// How many wire segments were merged; 1 without GRO.
+    pub merged: u16,
+    /// The memory that holding `payload` pins, at least its length; it is what the receive buffer is charged. A
+    /// payload far smaller than its backing block is copied out by the machine.
+    pub true_size: u32,
+}
+
+impl SegmentIn {
+    /// Makes a plain segment: one wire segment, not ECN-capable, charged its length.
+    #[must_use]
+    pub fn new(repr: TcpRepr, payload: Payload) -> Self {
+        let true_size = payload.len_u32();
+        Self { repr, payload, ecn: Ecn::NotCapable, merged: 1, true_size }
+    }
+
+    /// Returns the length in sequence space: payload, SYN and FIN.
+    #[must_use]
+    pub fn sequence_len(&self) -> u32 {
+        let flags = self.repr.flags;
+        self.payload.len_u32()
+            + u32::from(flags.contains(TcpFlags::SYN))
+            + u32::from(flags.contains(TcpFlags::FIN))
+    }
+
+    /// Returns the sequence number after the segment.
+    #[must_use]
+    pub fn end(&self) -> SeqNum {
+        self.repr.seq + self.sequence_len()
+    }
+}
+
+/// A segment to send; with `gso_size` a super-segment for the link (or software GSO) to cut.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// The header, of the first segment for a super-segment (PSH and FIN belong on the last one, CWR on the first).
+    pub repr: TcpRepr,
+    /// Ranges of the send queue, not copies.
+    pub payload: Payload,
+    /// The payload length of each wire segment, when there is more than one.
+    pub gso_size: Option<NonZeroU16>,
+    /// The ECN codepoint that the IP header shall carry.
+    pub ecn: Ecn,
+}
+
+/// The ECN field of the IP header (RFC 3168 section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// Not-ECT.
+    #[default]
+    NotCapable,
+    /// ECT(0).
+    Capable0,
+    /// ECT(1).
+    Capable1,
+    /// CE: congestion experienced.
+    CongestionExperienced,
+}
+
+/// Payload bytes as a few shared ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    ranges: SmallVec<[Bytes; 2]>,
+    len: usize,
+}
+
+impl Payload {
+    /// No bytes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a range; an empty one is left out.
+    pub fn push(&mut self, range: Bytes) {
+        if !range.is_empty() {
+            self.len += range.len();
+            self.ranges.push(range);
+        }
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The length in bytes; a payload comes from an IP packet or a super-segment, both below 2^32 (saturating).
+    #[must_use]
+    pub fn len_u32(&self) -> u32 {
+        u32::try_from(self.len).unwrap_or(u32::MAX)
+    }
+
+    /// Returns whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The ranges, none of them empty.
+    #[must_use]
+    pub fn ranges(&self) -> &[Bytes] {
+        &self.ranges
+    }
+
+    /// Consumes the payload into its ranges.
+    pub fn into_ranges(self) -> impl Iterator<Item = Bytes> {
+        self.ranges.into_iter()
+    }
+
+    /// Drops the first `count` bytes (all of them if there are fewer).
+    pub fn advance(&mut self, count: usize) {
+        let mut left = count.min(self.len);
+        self.len -= left;
+        let mut whole = 0;
+        for range in &mut self.ranges {
+            if range.len() > left {
+                // `split_to` keeps the tail in place.
+                drop(range.split_to(left));
+                break;
+            }
+            left -= range.len();
+            whole += 1;
+        }
+        self.ranges.drain(..whole);
+    }
+
+    /// Keeps the first `count` bytes (all of them if there are fewer).
+    pub fn truncate(&mut self, count: usize) {
+        if count >= self.len {
+            return;
+        }
+        self.len = count;
+        let mut left = count;
+        let mut kept = 0;
+        for range in &mut self.ranges {
+            if left == 0 {
+                break;
+            }
+            range.truncate(left);
+            left -= range.len();
+            kept += 1;
+        }
+        self.ranges.truncate(kept);
+    }
+
+    /// Copies the bytes into one vector (tests, small control data).
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.ranges.concat()
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        let mut payload = Self::new();
+        payload.push(bytes);
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Payload {
+        let mut payload = Payload::from(Bytes::from_static(b"abc"));
+        payload.push(Bytes::new());
+        payload.push(Bytes::from_static(b"defg"));
+        payload
+    }
+
+    #[test]
+    fn every_cut_leaves_the_right_bytes() {
+        for start in 0..=8 {
+            for end in start..=8 {
+                let mut payload = sample();
+                payload.truncate(end);
+                payload.advance(start);
+                let whole = b"abcdefg";
+                assert_eq!(payload.to_vec(), &whole[start.min(7)..end.min(7)], "{start}..{end}");
+                assert_eq!(payload.len(), payload.to_vec().len());
+                assert!(payload.ranges().iter().all(|range| !range.is_empty()));
+            }
+        }
+    }
+}
