@@ -1,0 +1,270 @@
+//! Real programs that talk TCP through the sandbox's own stack with the host kernel as the peer.
+//!
+//! Each test has a network namespace of its own; the sandbox's veth ends in it, and the peers run in it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use integration_tests::{Need, Netns, Running, Sandbox, require, wait_until};
+
+const SANDBOX: &str = "10.77.0.2";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The address of the host's end of the veth: the one after the sandbox's.
+fn host() -> String {
+    let sandbox: Ipv4Addr = SANDBOX.parse().expect("a literal address");
+    Ipv4Addr::from(u32::from(sandbox) + 1).to_string()
+}
+
+/// Waits until something in the sandbox listens on `port`.
+#[track_caller]
+fn wait_for_port(netns: &Netns, address: &str, port: u16) {
+    wait_until(&format!("port {port} of {address}"), Duration::from_secs(20), || {
+        let probe = netns.command("nc").args(["-z", "-w", "1", address, &port.to_string()]).status();
+        probe.is_ok_and(|s| s.success())
+    });
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> integration_tests::Finished {
+    Running::start(command).finish(LIMIT)
+}
+
+/// A file of `mib` MiB whose blocks all differ, so that misplaced data shows.
+fn big_file(path: &Path, mib: usize) {
+    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x.to_le_bytes()
+    })
+    .take((mib << 20) / 8)
+    .flatten()
+    .collect();
+    fs::write(path, bytes).expect("write the test file");
+}
+
+#[test]
+fn ping_both_ways() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("ping"));
+    let netns = Netns::new();
+    let out = Sandbox::on(&netns, SANDBOX).run("ping", &["-c", "3", "-i", "0.2", "-W", "2", &host()]).ok();
+    assert!(out.out().contains(" 0% packet loss"), "{}", out.out());
+
+    let _sandbox = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("sleep", &["20"]));
+    wait_until("answer to ping", Duration::from_secs(10), || {
+        netns.command("ping").args(["-c", "1", "-W", "1", SANDBOX]).output().is_ok_and(|o| o.status.success())
+    });
+}
+
+#[test]
+fn http_server_sends_a_large_file() {
+    require!(Need::Root, Need::Program("python3"), Need::Program("curl"));
+    let folder = tempfile::tempdir().expect("a folder");
+    big_file(&folder.path().join("big"), 100);
+    let netns = Netns::new();
+    let path = folder.path().to_str().expect("a UTF-8 path");
+    let server = Sandbox::on(&netns, SANDBOX);
+    let _server =
+        Running::start(&mut server.command("python3", &["-m", "http.server", "8000", "--directory", path]));
+    wait_for_port(&netns, SANDBOX, 8000);
+    let got = folder.path().join("got");
+    run(netns
+        .command("curl")
+        .args(["-sS", "-m", "50", "-o"])
+        .arg(&got)
+        .arg(format!("http://{SANDBOX}:8000/big")))
+    .ok();
+    assert!(
+        fs::read(&got).expect("read") == fs::read(folder.path().join("big")).expect("read"),
+        "files differ"
+    );
+}
+
+#[test]
+fn curl_inside_fetches_a_large_file() {
+    require!(Need::Root, Need::Program("python3"), Need::Program("curl"));
+    let folder = tempfile::tempdir().expect("a folder");
+    big_file(&folder.path().join("big"), 100);
+    let netns = Netns::new();
+    // The host's end of the veth exists only while a sandbox does: listen on all addresses.
+    let path = folder.path().to_str().expect("a UTF-8 path");
+    let _server =
+        Running::start(netns.command("python3").args(["-m", "http.server", "8000", "--directory", path]));
+    wait_for_port(&netns, "127.0.0.1", 8000);
+    let url = format!("http://{}:8000/big", host());
+    let sums = Sandbox::on(&netns, SANDBOX)
+        .sh(&format!("curl -sS -m 50 {url} | cmp - {path}/big && echo same"))
+        .ok();
+    assert_eq!(sums.out(), "same\n", "{}", sums.err());
+}
+
+#[test]
+fn upload_from_inside_is_byte_identical() {
+    require!(Need::Root, Need::Program("nc"));
+    let folder = tempfile::tempdir().expect("a folder");
+    big_file(&folder.path().join("big"), 100);
+    let netns = Netns::new();
+    let got = folder.path().join("got");
+    let listen = format!("nc -l -N 9000 > {}", got.display());
+    let sink = Running::start(netns.command("bash").args(["-c", &listen]));
+    std::thread::sleep(Duration::from_millis(200));
+    let script = format!("exec 3<>/dev/tcp/{}/9000; cat {}/big >&3", host(), folder.path().display());
+    Sandbox::on(&netns, SANDBOX).sh(&script).ok();
+    sink.finish(LIMIT).ok();
+    assert!(
+        fs::read(&got).expect("read") == fs::read(folder.path().join("big")).expect("read"),
+        "files differ"
+    );
+}
+
+#[test]
+fn echo_server_with_200_concurrent_clients() {
+    require!(Need::Root, Need::Program("python3"));
+    let netns = Netns::new();
+    let server = "import asyncio\n\
+        async def echo(r, w):\n \
+         while data := await r.read(65536): w.write(data); await w.drain()\n \
+         w.close()\n\
+        async def main():\n \
+         s = await asyncio.start_server(echo, '0.0.0.0', 7000, backlog=512)\n \
+         await s.serve_forever()\n\
+        asyncio.run(main())";
+    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("python3", &["-c", server]));
+    wait_for_port(&netns, SANDBOX, 7000);
+    let client = format!(
+        "import asyncio, os\n\
+        async def one(i):\n \
+         r, w = await asyncio.open_connection('{SANDBOX}', 7000)\n \
+         data = os.urandom(20000 + i)\n \
+         w.write(data); w.write_eof()\n \
+         got = await r.read(-1)\n \
+         assert got == data, (i, len(got), len(data)); w.close()\n\
+        async def main(): await asyncio.gather(*[one(i) for i in range(200)])\n\
+        asyncio.run(main()); print('all')"
+    );
+    let out = run(netns.command("python3").args(["-c", &client])).ok();
+    assert_eq!(out.out(), "all\n");
+}
+
+#[test]
+fn iperf3_server_and_client() {
+    require!(Need::Root, Need::Program("iperf3"));
+    let netns = Netns::new();
+    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("iperf3", &["-s"]));
+    wait_for_port(&netns, SANDBOX, 5201);
+    for direction in [&[][..], &["-R"]] {
+        let out = run(netns.command("iperf3").args(["-c", SANDBOX, "-t", "2", "-J"]).args(direction)).ok();
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("iperf3 writes JSON");
+        let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
+        assert!(rate > 100e6, "{direction:?}: {rate} bit/s");
+    }
+    drop(_server);
+
+    let netns = Netns::new();
+    let _server = Running::start(netns.command("iperf3").arg("-s"));
+    wait_for_port(&netns, "127.0.0.1", 5201);
+    let out = Sandbox::on(&netns, SANDBOX).run("iperf3", &["-c", &host(), "-t", "2", "-J"]).ok();
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("iperf3 writes JSON");
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
+    assert!(rate > 100e6, "{rate} bit/s");
+}
+
+#[test]
+fn busybox_httpd_and_wget() {
+    require!(Need::Root, Need::Program("busybox"));
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("page"), "from busybox\n").expect("write");
+    let netns = Netns::new();
+    let path = folder.path().to_str().expect("a UTF-8 path");
+    let _server = Running::start(
+        &mut Sandbox::on(&netns, SANDBOX).command("busybox", &["httpd", "-f", "-p", "80", "-h", path]),
+    );
+    wait_for_port(&netns, SANDBOX, 80);
+    let out =
+        run(netns.command("busybox").args(["wget", "-q", "-O", "-", &format!("http://{SANDBOX}/page")])).ok();
+    assert_eq!(out.out(), "from busybox\n");
+    drop(_server);
+
+    let _server = Running::start(netns.command("busybox").args(["httpd", "-f", "-p", "80", "-h", path]));
+    wait_for_port(&netns, "127.0.0.1", 80);
+    let url = format!("http://{}/page", host());
+    let out = Sandbox::on(&netns, SANDBOX).run("busybox", &["wget", "-q", "-O", "-", &url]).ok();
+    assert_eq!(out.out(), "from busybox\n");
+}
+
+#[test]
+fn interface_shows_its_address_inside() {
+    require!(Need::Root, Need::Program("busybox"), Need::Program("ip"));
+    let netns = Netns::new();
+    for program in ["busybox ip addr", "ip addr", "ip route"] {
+        let out = Sandbox::on(&netns, SANDBOX).sh(program).ok();
+        assert!(out.out().contains("10.77.0."), "{program}:\n{}", out.out());
+    }
+}
+
+#[test]
+fn redis_server_answers_redis_benchmark() {
+    require!(Need::Root, Need::Program("redis-server"), Need::Program("redis-benchmark"));
+    let netns = Netns::new();
+    let arguments = ["--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp"];
+    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("redis-server", &arguments));
+    wait_for_port(&netns, SANDBOX, 6379);
+    let benchmark = ["-h", SANDBOX, "-n", "10000", "-c", "20", "-t", "set,get,lpush,lrange_100", "--csv"];
+    let out = run(netns.command("redis-benchmark").args(benchmark)).ok();
+    assert!(out.out().contains("\"GET\""), "{}", out.out());
+    let big = run(netns.command("bash").args([
+        "-c",
+        &format!("head -c 3000000 /dev/zero | tr '\\0' x | redis-cli -h {SANDBOX} -x set k && redis-cli -h {SANDBOX} strlen k"),
+    ]))
+    .ok();
+    assert_eq!(big.out(), "OK\n3000000\n");
+}
+
+#[test]
+fn nginx_serves_files() {
+    require!(Need::Root, Need::Program("nginx"), Need::Program("curl"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a UTF-8 path");
+    big_file(&folder.path().join("file"), 8);
+    let config = format!(
+        "worker_processes 2; daemon off; pid {path}/pid; error_log stderr; events {{ worker_connections 128; }}\n\
+        http {{ access_log off; client_body_temp_path {path}/b; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f;\n\
+        uwsgi_temp_path {path}/u; scgi_temp_path {path}/s; sendfile on;\n\
+        server {{ listen 8080; root {path}; }} }}\n"
+    );
+    fs::write(folder.path().join("nginx.conf"), config).expect("write");
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let netns = Netns::new();
+    let arguments = ["-c", &format!("{path}/nginx.conf"), "-e", "stderr"];
+    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("/usr/sbin/nginx", &arguments));
+    wait_for_port(&netns, SANDBOX, 8080);
+    let url = format!("http://{SANDBOX}:8080/file");
+    let script = format!(
+        "for i in 1 2 3 4 5 6 7 8; do curl -sS -m 30 {url} | cmp - {path}/file & done; wait; echo end"
+    );
+    let out = run(netns.command("bash").args(["-c", &script])).ok();
+    assert_eq!(out.out(), "end\n", "{}", out.err());
+}
+
+#[test]
+fn udp_datagrams_pass() {
+    require!(Need::Root, Need::Program("python3"));
+    let netns = Netns::new();
+    let server = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 5000))\n\
+        t = socket.create_server(('0.0.0.0', 5001))\n\
+        while True:\n d, a = s.recvfrom(70000)\n s.sendto(d[::-1], a)";
+    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("python3", &["-c", server]));
+    wait_for_port(&netns, SANDBOX, 5001);
+    let client = format!(
+        "import socket, os\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)\n\
+        for n in (0, 1, 100, 1472, 1473, 9000, 60000):\n d = os.urandom(n); s.sendto(d, ('{SANDBOX}', 5000))\n \
+         assert s.recv(70000) == d[::-1], n\nprint('ok')"
+    );
+    let out = run(netns.command("python3").args(["-c", &client])).ok();
+    assert_eq!(out.out(), "ok\n");
+}

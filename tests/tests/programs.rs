@@ -1,0 +1,68 @@
+//! Real programs: the same command natively and in the sandbox gives the same output.
+
+use integration_tests::{Need, assert_same, require};
+
+/// One test per row: a name, the programs it needs, a script.
+macro_rules! same {
+    ($($name:ident: [$($program:literal),*] $script:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            require!(Need::Root $(, Need::Program($program))*);
+            assert_same($script);
+        })*
+    };
+}
+
+same! {
+    true_ends_with_zero: [] "/bin/true";
+    exit_status_passes_through: [] "exit 37";
+    standard_error_is_separate: [] "echo out; echo err >&2; exit 3";
+    pipeline: [] "seq 1 1000 | grep 7 | sort -rn | head -20 | tac";
+    pipe_status: [] "false | true; echo ${PIPESTATUS[@]}";
+    here_document: [] "cat <<'X' | tr a-z A-Z\nhello\nworld\nX";
+    background_jobs: [] "for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait; jobs; echo end";
+    job_control: [] "exec 2>/dev/null; set -m; sleep 5 & kill -STOP %1; sleep 0.05; jobs | grep -o Stopped; kill -9 %1; wait %1; echo $?";
+    trap_and_signals: [] "trap 'echo got term' TERM; kill -TERM $$; trap 'echo bye' EXIT; echo end";
+    killed_by_signal: [] "bash -c 'kill -SEGV $$' 2>/dev/null; echo $?";
+    command_substitution: [] "x=$(echo $(echo deep)); echo \"[$x]\"";
+    files_and_directories: [] "d=$(mktemp -d); cd $d; mkdir -p a/b/c; echo hi > a/b/c/f; ln -s c a/b/l; cat a/b/l/f; \
+        mv a/b/c/f a/g; ln a/g a/h; stat -c '%h %s %F' a/g; find . | sort; rm -r a; ls -A; rmdir $d";
+    permissions: [] "d=$(mktemp -d); cd $d; umask 027; touch f; mkdir e; stat -c '%a %n' f e; chmod 4711 f; stat -c %a f";
+    large_file: [] "dd if=/dev/zero bs=1M count=64 status=none | sha256sum; f=$(mktemp); \
+        dd if=/dev/zero of=$f bs=1M count=16 status=none; truncate -s 20M $f; stat -c %s $f; sha256sum < $f";
+    sparse_and_append: [] "f=$(mktemp); echo -n x | dd of=$f seek=100000 bs=1 status=none; echo tail >> $f; wc -c < $f";
+    rename_over: [] "d=$(mktemp -d); cd $d; echo a > a; echo b > b; mv -f a b; cat b; ls";
+    fifo: [] "d=$(mktemp -d); mkfifo $d/p; (echo through > $d/p) & cat $d/p";
+    tar_round_trip: [] "d=$(mktemp -d); tar -C /usr/share/common-licenses -cf - . | tar -C $d -xf -; ls $d | sort | head -40";
+    find_and_xargs: [] "find /usr/include/linux -name '*.h' | sort | head -300 | xargs cat | md5sum";
+    environment: [] "env -i A=1 B='two words' env | sort";
+    limits: [] "ulimit -n 77; ulimit -n";
+    date_of_epoch: [] "date -u -d @1000000000 +%F-%T";
+    identity: [] "id -u; id -g";
+    deep_recursion: [] "f() { [ $1 = 0 ] && echo bottom || f $(($1 - 1)); }; f 300";
+    python_hello: ["python3"] "python3 -c 'print(sum(range(10**6)))'";
+    python_subprocess: ["python3"] "python3 -c 'import subprocess; \
+        print([subprocess.run([\"sh\",\"-c\",f\"exit {i}\"]).returncode for i in range(8)])'";
+    python_threads: ["python3"] "python3 -c 'import threading, queue\nq = queue.Queue()\n\
+        ts = [threading.Thread(target=lambda i=i: q.put(i * i)) for i in range(50)]\n\
+        [t.start() for t in ts]; [t.join() for t in ts]\nprint(sum(q.get() for _ in range(50)))'";
+    python_multiprocessing: ["python3"] "python3 -c 'from multiprocessing import Pool\n\
+        with Pool(2) as p: print(p.map(abs, range(-20, 0)))'";
+    python_mmap: ["python3"] "python3 -c 'import mmap, tempfile\nf = tempfile.TemporaryFile(); f.truncate(8192)\n\
+        m = mmap.mmap(f.fileno(), 8192); m[4095:4100] = b\"abcde\"; m.flush(); f.seek(4095); print(f.read(5))'";
+    python_unix_socket: ["python3"] "python3 -c 'import socket, os\na, b = socket.socketpair()\n\
+        if os.fork() == 0: b.sendall(b.recv(100)[::-1]); os._exit(0)\na.sendall(b\"hello\"); print(a.recv(100)); os.wait()'";
+    python_loopback_tcp: ["python3"] "python3 -c 'import socket, threading\ns = socket.create_server((\"127.0.0.1\", 0))\n\
+        def serve():\n c, _ = s.accept()\n c.sendall(c.recv(10).upper()); c.close()\n\
+        threading.Thread(target=serve).start()\nc = socket.create_connection(s.getsockname())\n\
+        c.sendall(b\"loopback\"); print(c.recv(100), c.recv(100))'";
+    perl_program: ["perl"] "perl -e 'my %h; $h{$_ % 7}++ for 1..1000; print join(\",\", map {\"$_=$h{$_}\"} sort keys %h), \"\\n\"'";
+    node_program: ["node"] "node -e 'setTimeout(() => console.log([3,1,2].sort(), process.argv.length), 10)'";
+    sqlite: ["sqlite3"] "d=$(mktemp -d); sqlite3 $d/db 'create table t(a int, b text); begin; insert into t values(1,\"x\"),(2,\"y\"); \
+        commit; select sum(a), group_concat(b) from t; pragma integrity_check;'";
+    git_commit_and_log: ["git"] "d=$(mktemp -d); cd $d; export GIT_CONFIG_NOSYSTEM=1 HOME=$d GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b \
+        GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z'; \
+        git init -q -b main .; echo 1 > f; git add f; git commit -q -m first; echo 2 >> f; git commit -qam second; git log --format='%H %s'; git fsck";
+    gcc_hello: ["gcc"] "d=$(mktemp -d); cd $d; printf '#include <stdio.h>\\nint main(){puts(\"hello\");return 5;}' > h.c; gcc -O1 h.c -o h && ./h; echo $?";
+    busybox_applets: ["busybox"] "busybox seq 3 | busybox awk '{s+=$1} END {print s}'; busybox sh -c 'echo $((6*7))'";
+}
