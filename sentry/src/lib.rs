@@ -3,6 +3,7 @@
 
 pub mod errno;
 pub mod io;
+pub mod kernel;
 pub mod mm;
 pub mod syscall;
 pub mod task;

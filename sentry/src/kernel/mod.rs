@@ -1,0 +1,7 @@
+//! The sandbox-wide kernel: clocks, processes, timers, host names.
+
+mod clock;
+mod instance;
+
+pub use clock::{Clocks, KTime};
+pub use instance::Kernel;
