@@ -1,0 +1,35 @@
+//! The clock of a stack: the only place in this crate that knows what time it is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::time::Instant;
+
+/// Where a stack's time comes from.
+#[derive(Debug)]
+pub(crate) enum Clock {
+    /// The monotonic clock of the machine, counted from the stack's creation.
+    Monotonic(std::time::Instant),
+    /// A number that only the user moves (nanoseconds).
+    Manual(AtomicU64),
+}
+
+impl Clock {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::Monotonic(start) => {
+                Instant::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+            }
+            Self::Manual(now) => Instant::from_nanos(now.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Moves a manual clock forward; others take no orders.
+    pub(crate) fn set(&self, now: Instant) {
+        match self {
+            Self::Monotonic(_) => {}
+            Self::Manual(current) => {
+                current.fetch_max(now.as_nanos(), Ordering::AcqRel);
+            }
+        }
+    }
+}

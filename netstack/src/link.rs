@@ -1,0 +1,77 @@
+//! Links: what the stack needs from the thing that carries frames, and the links that need no operating system.
+//!
+//! A link is passive on the way down: the stack calls [`Link::send_batch`] on whatever thread produced the packets. On
+//! the way up the link's owner reads frames (usually on a thread of its own) and hands them to
+//! [`Stack::deliver`](crate::Stack::deliver), which carries each of them to its socket before it returns.
+
+use netstack_wire::ethernet::MacAddr;
+
+use crate::packet::Packet;
+
+pub mod channel;
+
+/// Carries packets out of the stack.
+///
+/// Implementations are called from many threads at once, with no lock of the stack held.
+pub trait Link: Send + Sync {
+    /// What the link carries.
+    fn medium(&self) -> Medium;
+
+    /// The largest IP packet the link carries, without link-layer header, in bytes. Asked when the NIC is made.
+    fn mtu(&self) -> usize;
+
+    /// What the link does beyond carrying frames of at most the MTU. Asked when the NIC is made.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Sends packets in order and returns how many of them were taken, counted from the front.
+    ///
+    /// Each packet is complete: head first (with the Ethernet header on an Ethernet medium), then the body. Packets
+    /// carry [`Checksum::Partial`](crate::packet::Checksum) only if [`Capabilities::tx_checksum`] is set, and
+    /// [`Gso`](crate::packet::Gso) only within the announced maxima. The link may take the packets out of the slice.
+    ///
+    /// Must not wait for longer than a queue takes to drain; what was not taken is dropped and counted by the stack.
+    fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError>;
+}
+
+/// What a link carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Ethernet frames without checksum; neighbours are resolved. The address is the station's own.
+    Ethernet(MacAddr),
+    /// Bare IP packets to a single peer, as a tun device; nothing is resolved.
+    Ip,
+    /// Bare IP packets that come straight back. Only the stack's own loopback NIC uses it.
+    Loopback,
+}
+
+/// What a link does beyond carrying frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// The link finishes partial checksums of TCP and UDP.
+    pub tx_checksum: bool,
+    /// Frames that the link delivers as [`Checksum::Plain`](crate::packet::Checksum) are known to be good.
+    pub rx_checksum_trusted: bool,
+    /// The largest IPv4 packet (IP header included) that the link segments by itself; zero if it cannot.
+    pub gso_max_v4: u32,
+    /// The same for IPv6.
+    pub gso_max_v6: u32,
+    /// The same for UDP datagrams that are to be segmented.
+    pub gso_max_udp: u32,
+}
+
+/// Why a link did not take a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The transmit queue is full.
+    #[error("the transmit queue is full")]
+    Full,
+    /// The device is down or has no carrier.
+    #[error("the link is down")]
+    Down,
+    /// The first packet is larger than the link carries.
+    #[error("the packet exceeds the link's size limit")]
+    TooLarge,
+    /// The device is gone for good.
+    #[error("the link is gone")]
+    Gone,
+}

@@ -1,0 +1,144 @@
+//! Network interfaces as the user of a stack sees them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use netstack_wire::ethernet::MacAddr;
+
+use crate::cidr::IpCidr;
+use crate::link::{Capabilities, Medium};
+use crate::stats::NicStats;
+
+/// Names a NIC within its stack. The numbers start at one and are not used again (they double as `ifindex`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NicId(NonZeroU32);
+
+impl NicId {
+    /// Makes an id from its number; `None` for zero, which by convention means "any".
+    pub const fn from_index(index: u32) -> Option<Self> {
+        match NonZeroU32::new(index) {
+            Some(index) => Some(Self(index)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    pub const fn index(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Debug for NicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nic{}", self.0)
+    }
+}
+
+impl fmt::Display for NicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A NIC at one moment.
+#[derive(Debug, Clone)]
+pub struct NicInfo {
+    /// Its number.
+    pub id: NicId,
+    /// Its name, unique within the stack.
+    pub name: String,
+    /// What its link carries.
+    pub medium: Medium,
+    /// What its link does by itself.
+    pub capabilities: Capabilities,
+    /// The largest IP packet it sends.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// Its addresses in the order they were added.
+    pub addresses: Vec<InterfaceAddress>,
+    /// What it counted.
+    pub stats: NicStats,
+}
+
+impl NicInfo {
+    /// The station address, on an Ethernet medium.
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self.medium {
+            Medium::Ethernet(mac) => Some(mac),
+            Medium::Ip | Medium::Loopback => None,
+        }
+    }
+}
+
+/// An address of a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address and the network it is in.
+    pub cidr: IpCidr,
+    /// Whether it may be used.
+    pub state: AddressState,
+}
+
+impl InterfaceAddress {
+    /// The address itself.
+    pub fn address(&self) -> IpAddr {
+        self.cidr.address()
+    }
+}
+
+/// Whether an address may be used (RFC 4862 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressState {
+    /// Duplicate detection runs; the address is not used yet.
+    Tentative,
+    /// In use.
+    Preferred,
+    /// In use, but not chosen for new connections.
+    Deprecated,
+    /// Somebody else has it; it is not used.
+    Duplicated,
+}
+
+impl AddressState {
+    /// Tells whether packets to the address are ours.
+    pub fn is_usable(self) -> bool {
+        match self {
+            Self::Preferred | Self::Deprecated => true,
+            Self::Tentative | Self::Duplicated => false,
+        }
+    }
+}
+
+/// A resolved or resolving neighbour, for listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeighbourInfo {
+    /// Its NIC.
+    pub nic: NicId,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its station address, once known.
+    pub mac: Option<MacAddr>,
+    /// How sure we are.
+    pub state: NeighbourState,
+}
+
+/// How sure we are of a neighbour's station address (RFC 4861 section 7.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NeighbourState {
+    /// Asked, no answer yet.
+    Incomplete,
+    /// Confirmed a short while ago.
+    Reachable,
+    /// Known, not confirmed lately; used until somebody sends.
+    Stale,
+    /// In use while waiting for a hint that it still answers.
+    Delay,
+    /// In use while asking it directly.
+    Probe,
+    /// Did not answer.
+    Failed,
+    /// Set by the user; never expires.
+    Permanent,
+}

@@ -1,0 +1,220 @@
+//! Socket options that belong to no single protocol, and the values that travel with one datagram.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::nic::NicId;
+use crate::time::Instant;
+
+/// The IP family of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6; carries IPv4 too, as v4-mapped addresses, unless [`SocketOptions::only_v6`] is set.
+    V6,
+}
+
+/// Options of a socket. Fields that a protocol has no use for are stored and have no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// May share its local address with other sockets that set this (`SO_REUSEADDR`).
+    pub reuse_address: bool,
+    /// May share its local address and port with other sockets that set this, and shares the load (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+    /// May send to broadcast addresses (`SO_BROADCAST`).
+    pub broadcast: bool,
+    /// An IPv6 socket that carries no IPv4 (`IPV6_V6ONLY`). Has no effect once bound.
+    pub only_v6: bool,
+    /// May bind to an address that the stack does not have (`IP_FREEBIND`, `IP_TRANSPARENT`).
+    pub free_bind: bool,
+    /// Sends and receives through this NIC only (`SO_BINDTODEVICE`).
+    pub bound_nic: Option<NicId>,
+    /// The TTL of unicast IPv4 packets; the stack's default if not set (`IP_TTL`).
+    pub ttl: Option<u8>,
+    /// The TOS byte of IPv4 packets (`IP_TOS`).
+    pub tos: u8,
+    /// The hop limit of unicast IPv6 packets; the stack's default if not set (`IPV6_UNICAST_HOPS`).
+    pub hop_limit: Option<u8>,
+    /// The traffic class of IPv6 packets (`IPV6_TCLASS`).
+    pub traffic_class: u8,
+    /// The TTL of IPv4 multicast packets (`IP_MULTICAST_TTL`).
+    pub multicast_ttl: u8,
+    /// The hop limit of IPv6 multicast packets (`IPV6_MULTICAST_HOPS`).
+    pub multicast_hop_limit: u8,
+    /// Members on this stack receive the IPv4 multicast packets too (`IP_MULTICAST_LOOP`).
+    pub multicast_loop: bool,
+    /// Members on this stack receive the IPv6 multicast packets too (`IPV6_MULTICAST_LOOP`).
+    pub multicast_loop_v6: bool,
+    /// Sends IPv4 multicast packets through this NIC (`IP_MULTICAST_IF`).
+    pub multicast_nic: Option<NicId>,
+    /// Sends IPv4 multicast packets from this address (`IP_MULTICAST_IF` with an address).
+    pub multicast_source: Option<std::net::Ipv4Addr>,
+    /// Sends IPv6 multicast packets through this NIC (`IPV6_MULTICAST_IF`).
+    pub multicast_nic_v6: Option<NicId>,
+    /// Receives groups that other sockets joined as well (`IP_MULTICAST_ALL`).
+    pub multicast_all: bool,
+    /// What to do about the path MTU (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
+    pub pmtu_discovery: PmtuDiscovery,
+    /// Queues ICMP errors with their details (`IP_RECVERR`).
+    pub error_queue: bool,
+    /// The same for IPv6 (`IPV6_RECVERR`).
+    pub error_queue_v6: bool,
+    /// Sends UDP over IPv4 without a checksum (`SO_NO_CHECK`).
+    pub no_checksum: bool,
+    /// Raw sockets: the application supplies the IP header (`IP_HDRINCL`).
+    pub header_included: bool,
+    /// The firewall mark of sent packets (`SO_MARK`).
+    pub mark: u32,
+    /// Names the owner in captures; zero is unknown.
+    pub owner: u64,
+    /// The limit of bytes waiting to be sent, at true size (`SO_SNDBUF` after Linux's doubling).
+    pub send_buffer: usize,
+    /// The limit of bytes waiting to be received, at true size (`SO_RCVBUF` after Linux's doubling).
+    pub recv_buffer: usize,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            reuse_address: false,
+            reuse_port: false,
+            broadcast: false,
+            only_v6: false,
+            free_bind: false,
+            bound_nic: None,
+            ttl: None,
+            tos: 0,
+            hop_limit: None,
+            traffic_class: 0,
+            // RFC 1112 section 6.1: "If the upper-layer protocol chooses not to specify a time-to-live, it should
+            // default to 1 for all multicast IP datagrams."
+            multicast_ttl: 1,
+            multicast_hop_limit: 1,
+            multicast_loop: true,
+            multicast_loop_v6: true,
+            multicast_nic: None,
+            multicast_source: None,
+            multicast_nic_v6: None,
+            multicast_all: true,
+            pmtu_discovery: PmtuDiscovery::Want,
+            error_queue: false,
+            error_queue_v6: false,
+            no_checksum: false,
+            header_included: false,
+            mark: 0,
+            owner: 0,
+            send_buffer: DEFAULT_BUFFER,
+            recv_buffer: DEFAULT_BUFFER,
+        }
+    }
+}
+
+/// Linux's `net.core.rmem_default` and `wmem_default` on 64-bit machines.
+const DEFAULT_BUFFER: usize = 212_992;
+
+/// What to do about the path MTU, with Linux's `IP_PMTUDISC_*` semantics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PmtuDiscovery {
+    /// Never sets DF; datagrams are fragmented (`IP_PMTUDISC_DONT`).
+    Dont,
+    /// Sets DF on streams, fragments datagrams that exceed the known path MTU (`IP_PMTUDISC_WANT`).
+    Want,
+    /// Always sets DF and refuses datagrams that exceed the known path MTU (`IP_PMTUDISC_DO`).
+    Do,
+    /// Always sets DF and ignores the known path MTU (`IP_PMTUDISC_PROBE`).
+    Probe,
+    /// Like `Dont`, and ignores the known path MTU (`IP_PMTUDISC_INTERFACE`).
+    Interface,
+    /// Like `Interface`, but fragments what exceeds the interface's MTU (`IP_PMTUDISC_OMIT`).
+    Omit,
+}
+
+/// What one datagram overrides; `None` means the socket's own value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SendMeta {
+    /// The destination.
+    pub to: Option<SocketAddr>,
+    /// The source address (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    pub source: Option<IpAddr>,
+    /// The NIC to leave through (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    pub nic: Option<NicId>,
+    /// The TTL or hop limit (`IP_TTL`, `IPV6_HOPLIMIT`).
+    pub ttl: Option<u8>,
+    /// The TOS byte or traffic class (`IP_TOS`, `IPV6_TCLASS`).
+    pub tos: Option<u8>,
+    /// Cut the data into datagrams of this size (`UDP_SEGMENT`).
+    pub segment_size: Option<u16>,
+}
+
+/// How to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecvFlags {
+    /// Leave the data in the queue (`MSG_PEEK`).
+    pub peek: bool,
+}
+
+/// What is known about a received datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// Bytes that were copied to the application.
+    pub copied: usize,
+    /// Bytes that the datagram has; more than `copied` if it was truncated.
+    pub len: usize,
+    /// The sender.
+    pub from: SocketAddr,
+    /// The address (and for UDP the port) it was sent to.
+    pub to: SocketAddr,
+    /// The NIC it arrived on.
+    pub nic: NicId,
+    /// Its TTL or hop limit.
+    pub ttl: u8,
+    /// Its TOS byte or traffic class.
+    pub tos: u8,
+    /// When it arrived.
+    pub arrival: Instant,
+    /// The size of the datagrams that were coalesced into this one (`UDP_GRO`), if they were.
+    pub segment_size: Option<u16>,
+}
+
+/// One entry of a socket's error queue (`IP_RECVERR`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedError {
+    /// What it means for the socket.
+    pub error: crate::error::SocketError,
+    /// Where the error comes from.
+    pub origin: ErrorOrigin,
+    /// The ICMP type, zero for local errors.
+    pub icmp_type: u8,
+    /// The ICMP code, zero for local errors.
+    pub icmp_code: u8,
+    /// The path MTU for [`SocketError::MessageTooLong`](crate::error::SocketError::MessageTooLong), else zero.
+    pub info: u32,
+    /// Who sent the ICMP message.
+    pub offender: Option<IpAddr>,
+    /// Where the packet that caused it was going.
+    pub destination: SocketAddr,
+    /// What the ICMP message quotes of its payload.
+    pub payload: bytes::Bytes,
+}
+
+/// Where a queued error comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorOrigin {
+    /// This stack.
+    Local,
+    /// An ICMPv4 message.
+    Icmp4,
+    /// An ICMPv6 message.
+    Icmp6,
+}
+
+/// Which direction to shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// No more receiving.
+    Read,
+    /// No more sending.
+    Write,
+    /// Neither.
+    Both,
+}

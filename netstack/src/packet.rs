@@ -1,0 +1,356 @@
+//! The packet that travels through the stack: a small header buffer, shared payload ranges, and metadata.
+//!
+//! On the way down the payload is a list of ranges of the socket's send queue and each layer *prepends* its header to
+//! [`Packet::head`]; nothing is copied again before the link's gather write. On the way up the frame is one shared
+//! buffer in the body and each layer looks at it by offset.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::time::Instant;
+
+/// The payload ranges of a packet, in order. Two are held without an allocation.
+pub type Body = SmallVec<[Bytes; 2]>;
+
+/// One packet, or one super-segment that the link (or the software at its edge) will cut up.
+#[derive(Debug, Clone, Default)]
+pub struct Packet {
+    head: HeadBuffer,
+    body: Body,
+    /// What is known about the packet besides its bytes.
+    pub meta: Meta,
+}
+
+impl Packet {
+    /// Makes a packet whose bytes are all in one shared buffer, as a link delivers it.
+    pub fn from_frame(frame: Bytes) -> Self {
+        Self { head: HeadBuffer::default(), body: SmallVec::from_iter([frame]), meta: Meta::default() }
+    }
+
+    /// Makes a packet of payload ranges to which headers will be prepended.
+    pub fn from_body(body: Body) -> Self {
+        Self { head: HeadBuffer::default(), body, meta: Meta::default() }
+    }
+
+    /// The length of all bytes.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body_len()
+    }
+
+    /// Tells whether the packet has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The headers that were prepended so far.
+    pub fn head(&self) -> &[u8] {
+        self.head.as_slice()
+    }
+
+    /// The headers that were prepended so far, to be patched.
+    pub fn head_mut(&mut self) -> &mut [u8] {
+        self.head.as_mut_slice()
+    }
+
+    /// The payload ranges.
+    pub fn body(&self) -> &[Bytes] {
+        &self.body
+    }
+
+    /// The length of the payload ranges.
+    pub fn body_len(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Takes the payload ranges and the metadata, and forgets the head.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Prepends `len` zero bytes to the head and returns them to be filled.
+    ///
+    /// The checksum position in the metadata moves along. If the head is full (only crafted stacks of headers get
+    /// there), it is first moved to the front of the body.
+    ///
+    /// # Panics
+    /// If `len` exceeds [`HEADROOM`]: headers have fixed maximum sizes well below it.
+    pub fn push_header(&mut self, len: usize) -> &mut [u8] {
+        if self.head.room() < len {
+            let spilled = Bytes::copy_from_slice(self.head.as_slice());
+            self.body.insert(0, spilled);
+            self.head = HeadBuffer::default();
+        }
+        if let Checksum::Partial { start, .. } = &mut self.meta.checksum {
+            // A packet that long cannot be addressed by any checksum offload; links then refuse it.
+            *start = start.saturating_add(u16::try_from(len).unwrap_or(u16::MAX));
+        }
+        self.head.push(len)
+    }
+
+    /// The longest contiguous run of bytes that starts at `offset`; empty at the end.
+    pub fn contiguous(&self, offset: usize) -> &[u8] {
+        let mut offset = offset;
+        if offset < self.head.len() {
+            return &self.head.as_slice()[offset..];
+        }
+        offset -= self.head.len();
+        for range in &self.body {
+            if offset < range.len() {
+                return &range[offset..];
+            }
+            offset -= range.len();
+        }
+        &[]
+    }
+
+    /// The `len` bytes at `offset` if they are contiguous.
+    pub fn get(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        self.contiguous(offset).get(..len)
+    }
+
+    /// Makes sure that the `len` bytes at `offset` are contiguous, copying the packet only if they are not.
+    /// Returns false if the packet is shorter than that.
+    pub fn make_contiguous(&mut self, offset: usize, len: usize) -> bool {
+        if self.contiguous(offset).len() >= len {
+            return true;
+        }
+        if self.len() < offset.saturating_add(len) {
+            return false;
+        }
+        let whole = Bytes::from(self.to_vec());
+        self.head = HeadBuffer::default();
+        self.body = SmallVec::from_iter([whole]);
+        true
+    }
+
+    /// Removes `count` bytes from the front (all, if there are fewer).
+    pub fn trim_front(&mut self, count: usize) {
+        let from_head = count.min(self.head.len());
+        self.head.pull(from_head);
+        let mut count = count - from_head;
+        while count > 0 && !self.body.is_empty() {
+            let range = &mut self.body[0];
+            if range.len() > count {
+                let _ = range.split_to(count);
+                return;
+            }
+            count -= range.len();
+            self.body.remove(0);
+        }
+    }
+
+    /// Shortens the packet to `len` bytes; does nothing if it is shorter.
+    pub fn truncate(&mut self, len: usize) {
+        if len <= self.head.len() {
+            // The head keeps its tail at the end of its buffer, so a shorter head is built anew.
+            let mut kept = HeadBuffer::default();
+            kept.push(len).copy_from_slice(&self.head.as_slice()[..len]);
+            self.head = kept;
+            self.body.clear();
+            return;
+        }
+        let mut left = len - self.head.len();
+        for index in 0..self.body.len() {
+            if left == 0 {
+                self.body.truncate(index);
+                return;
+            }
+            let range = &mut self.body[index];
+            range.truncate(left);
+            left -= range.len();
+        }
+    }
+
+    /// Removes the first `offset` bytes and returns the rest as payload ranges.
+    pub fn into_payload(mut self, offset: usize) -> Body {
+        self.trim_front(offset);
+        if !self.head.is_empty() {
+            self.body.insert(0, Bytes::copy_from_slice(self.head.as_slice()));
+        }
+        self.body
+    }
+
+    /// All pieces in order, head first, for a gather write.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.head.as_slice())
+            .chain(self.body.iter().map(|range| &range[..]))
+            .filter(|piece| !piece.is_empty())
+    }
+
+    /// Copies all bytes into one vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(self.len());
+        self.slices().for_each(|piece| whole.extend_from_slice(piece));
+        whole
+    }
+
+    /// Copies bytes from `offset` on into `out`, and returns how many there were.
+    pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
+        let (mut skip, mut done) = (offset, 0);
+        for piece in self.slices() {
+            if skip >= piece.len() {
+                skip -= piece.len();
+                continue;
+            }
+            let piece = &piece[skip..];
+            skip = 0;
+            let count = piece.len().min(out.len() - done);
+            out[done..done + count].copy_from_slice(&piece[..count]);
+            done += count;
+            if done == out.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// All bytes as one shared buffer; a packet that is one buffer already is not copied.
+    pub fn to_bytes(&self) -> Bytes {
+        match (self.head.is_empty(), &self.body[..]) {
+            (true, [only]) => only.clone(),
+            _ => Bytes::from(self.to_vec()),
+        }
+    }
+}
+
+/// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte
+/// extension header, and the longest TCP header (60) fit.
+pub const HEADROOM: usize = 128;
+
+/// Headers, filled from the back to the front.
+#[derive(Clone)]
+struct HeadBuffer {
+    start: u8,
+    bytes: [u8; HEADROOM],
+}
+
+impl HeadBuffer {
+    // The buffer is at most 128 bytes, so `start` always fits its byte.
+    const EMPTY: u8 = HEADROOM as u8;
+
+    fn len(&self) -> usize {
+        HEADROOM - self.room()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == Self::EMPTY
+    }
+
+    fn room(&self) -> usize {
+        usize::from(self.start)
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.room()..]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        let start = self.room();
+        &mut self.bytes[start..]
+    }
+
+    fn push(&mut self, len: usize) -> &mut [u8] {
+        let start = self.room() - len;
+        // `start` only became smaller, so it still fits.
+        self.start = start as u8;
+        let pushed = &mut self.bytes[start..start + len];
+        pushed.fill(0);
+        pushed
+    }
+
+    fn pull(&mut self, len: usize) {
+        // `len` is at most the current length, so the sum is at most HEADROOM.
+        self.start = (self.room() + len).min(HEADROOM) as u8;
+    }
+}
+
+impl Default for HeadBuffer {
+    fn default() -> Self {
+        Self { start: Self::EMPTY, bytes: [0; HEADROOM] }
+    }
+}
+
+impl std::fmt::Debug for HeadBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x?}", self.as_slice())
+    }
+}
+
+/// What is known about a packet besides its bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Meta {
+    /// The state of the transport checksum.
+    pub checksum: Checksum,
+    /// Set if the packet is a super-segment.
+    pub gso: Option<Gso>,
+    /// When the packet arrived, if its link took a time.
+    pub arrival: Option<Instant>,
+    /// Whom the link layer addressed.
+    pub addressed_to: AddressedTo,
+    /// Offset of the IP header, set by the receive path.
+    pub l3_offset: u16,
+    /// Offset of the transport header, set by the receive path.
+    pub l4_offset: u16,
+    /// The firewall mark (`SO_MARK`).
+    pub mark: u32,
+    /// Says which socket or process sent the packet, for captures; zero is unknown.
+    pub owner: u64,
+}
+
+/// The state of the transport checksum (TCP, UDP, ICMP) of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// Down: the packet carries a correct checksum. Up: nobody looked yet.
+    #[default]
+    Plain,
+    /// Up: the link vouches for the checksum, or the packet never left the machine.
+    Verified,
+    /// The field at `start + offset` holds the folded, not complemented, sum of the pseudo-header; the link finishes
+    /// it over the bytes from `start` to the end. Both count from the packet's first byte, headers included.
+    Partial {
+        /// Where the sum starts: the transport header.
+        start: u16,
+        /// Where the checksum field is, counted from `start`.
+        offset: u16,
+    },
+}
+
+/// How to cut a super-segment up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gso {
+    /// The protocol that is segmented.
+    pub kind: GsoKind,
+    /// Payload bytes per segment.
+    pub size: u16,
+}
+
+/// The protocol of a super-segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GsoKind {
+    /// TCP over IPv4.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP over either (the kernel's USO).
+    Udp,
+}
+
+/// Whom a frame was addressed to at the link layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressedTo {
+    /// Us.
+    #[default]
+    Host,
+    /// Everybody on the link.
+    Broadcast,
+    /// A group.
+    Multicast,
+    /// Another station: seen because the link is promiscuous.
+    OtherHost,
+    /// The frame leaves us (packet sockets see their own direction too).
+    Outgoing,
+}
+
+#[cfg(test)]
+#[path = "packet_tests.rs"]
+mod tests;

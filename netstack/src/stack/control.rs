@@ -1,0 +1,203 @@
+//! The control plane: what an administrator does to a stack.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netstack_wire::ethernet::MacAddr;
+
+use crate::cidr::IpCidr;
+use crate::error::ConfigError;
+use crate::interface::Interface;
+use crate::link::Link;
+use crate::nic::{AddressState, InterfaceAddress, NeighbourInfo, NicId, NicInfo};
+use crate::route::{Route, RouteOrigin};
+use crate::stack::Stack;
+use crate::topology::{NicEntry, Topology};
+
+impl Stack {
+    /// Adds a NIC on a link, up and without addresses.
+    pub fn add_nic(&self, name: &str, link: Arc<dyn Link>) -> Result<NicId, ConfigError> {
+        if name.is_empty() {
+            return Err(ConfigError::Invalid);
+        }
+        self.core.topology.modify(|topology| {
+            if topology.nics.values().any(|entry| entry.interface.name == name) {
+                return Err(ConfigError::Exists);
+            }
+            let id = topology.allocate_nic_id().ok_or(ConfigError::Invalid)?;
+            let interface = Arc::new(Interface::new(id, name.to_owned(), link));
+            topology.nics.insert(id, NicEntry { interface, addresses: Vec::new() });
+            Ok(id)
+        })
+    }
+
+    /// Removes a NIC with its addresses, routes and neighbours. Its link is dropped when the last packet has left it.
+    pub fn remove_nic(&self, nic: NicId) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            topology.nics.remove(&nic).ok_or(ConfigError::NoSuchNic)?;
+            topology.routes.remove(|route| route.nic == nic);
+            Ok(())
+        })
+    }
+
+    /// The NICs in the order of their numbers.
+    pub fn nics(&self) -> Vec<NicInfo> {
+        self.core.topology.load().nics.values().map(describe).collect()
+    }
+
+    /// One NIC.
+    pub fn nic(&self, nic: NicId) -> Option<NicInfo> {
+        self.core.topology.load().nics.get(&nic).map(describe)
+    }
+
+    /// The NIC with that name.
+    pub fn nic_by_name(&self, name: &str) -> Option<NicId> {
+        let topology = self.core.topology.load();
+        topology.nics.iter().find(|(_, entry)| entry.interface.name == name).map(|(&id, _)| id)
+    }
+
+    /// Turns a NIC on or off. A NIC that is down neither sends nor receives.
+    pub fn set_nic_up(&self, nic: NicId, is_up: bool) -> Result<(), ConfigError> {
+        self.change_nic(nic, |entry| {
+            entry.interface.set_up(is_up);
+            Ok(())
+        })
+    }
+
+    /// Changes the largest IP packet that a NIC sends. IPv4 needs 68 bytes (RFC 791); IPv6 stops working on a NIC below
+    /// 1280 (RFC 8200 section 5).
+    pub fn set_nic_mtu(&self, nic: NicId, mtu: u32) -> Result<(), ConfigError> {
+        if !(MIN_MTU..=MAX_MTU).contains(&mtu) {
+            return Err(ConfigError::Invalid);
+        }
+        self.change_nic(nic, |entry| {
+            entry.interface.set_mtu(mtu);
+            Ok(())
+        })
+    }
+
+    /// Gives a NIC an address, with the route to its network.
+    pub fn add_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
+            if entry.addresses.iter().any(|own| own.address() == cidr.address()) {
+                return Err(ConfigError::Exists);
+            }
+            entry.addresses.push(InterfaceAddress { cidr, state: AddressState::Preferred });
+            topology.routes.add(Route { source: Some(cidr.address()), ..Route::connected(cidr, nic) });
+            Ok(())
+        })
+    }
+
+    /// Takes an address from a NIC, with the routes that depend on it.
+    pub fn remove_address(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
+            let index = entry.addresses.iter().position(|own| own.address() == address);
+            let removed = entry.addresses.remove(index.ok_or(ConfigError::NotFound)?);
+            let network = removed.cidr.network();
+            // Another address in the same network keeps the network reachable.
+            let heir = entry.addresses.iter().find(|own| own.cidr.network() == network).copied();
+            topology.routes.remove(|route| route.nic == nic && route.source == Some(address));
+            if let Some(heir) = heir {
+                topology.routes.add(Route { source: Some(heir.address()), ..Route::connected(network, nic) });
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds a route. A gateway must be on a network that the NIC is connected to.
+    pub fn add_route(&self, route: Route) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            if !topology.nics.contains_key(&route.nic) {
+                return Err(ConfigError::NoSuchNic);
+            }
+            if let Some(gateway) = route.gateway {
+                if !is_on_link(topology, route.nic, gateway) {
+                    return Err(ConfigError::GatewayUnreachable);
+                }
+            }
+            if topology.routes.add(route) { Ok(()) } else { Err(ConfigError::Exists) }
+        })
+    }
+
+    /// Removes the routes to a network, through that gateway and NIC if they are given.
+    pub fn remove_route(
+        &self,
+        destination: IpCidr,
+        gateway: Option<IpAddr>,
+        nic: Option<NicId>,
+    ) -> Result<(), ConfigError> {
+        let destination = destination.network();
+        self.core.topology.modify(|topology| {
+            let removed = topology.routes.remove(|route| {
+                route.destination == destination
+                    && (gateway.is_none() || route.gateway == gateway)
+                    && nic.is_none_or(|nic| route.nic == nic)
+            });
+            if removed == 0 { Err(ConfigError::NotFound) } else { Ok(()) }
+        })
+    }
+
+    /// The routing table in the order the routes were added.
+    pub fn routes(&self) -> Vec<Route> {
+        self.core.topology.load().routes.routes().to_vec()
+    }
+
+    /// Sets a neighbour's station address for good.
+    pub fn add_neighbour(&self, nic: NicId, address: IpAddr, mac: MacAddr) -> Result<(), ConfigError> {
+        todo!()
+    }
+
+    /// Forgets a neighbour.
+    pub fn remove_neighbour(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
+        todo!()
+    }
+
+    /// All neighbours.
+    pub fn neighbours(&self) -> Vec<NeighbourInfo> {
+        todo!()
+    }
+
+    fn change_nic(
+        &self,
+        nic: NicId,
+        change: impl FnOnce(&mut NicEntry) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
+        self.core
+            .topology
+            .modify(|topology| change(topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?))
+    }
+}
+
+fn describe(entry: &NicEntry) -> NicInfo {
+    let NicEntry { interface, addresses } = entry;
+    NicInfo {
+        id: interface.id,
+        name: interface.name.clone(),
+        medium: interface.medium,
+        capabilities: interface.capabilities,
+        mtu: interface.mtu(),
+        is_up: interface.is_up(),
+        addresses: addresses.clone(),
+        stats: interface.counters.snapshot(),
+    }
+}
+
+/// A gateway must be reachable without another gateway; link-local ones always are.
+fn is_on_link(topology: &Topology, nic: NicId, gateway: IpAddr) -> bool {
+    if let IpAddr::V6(gateway) = gateway {
+        if gateway.is_unicast_link_local() {
+            return true;
+        }
+    }
+    topology.routes.lookup(gateway).any(|route| {
+        route.nic == nic && route.gateway.is_none() && route.origin != RouteOrigin::RouterAdvertisement
+    })
+}
+
+/// RFC 791: "Every internet module must be able to forward a datagram of 68 octets without further fragmentation."
+const MIN_MTU: u32 = 68;
+
+/// The largest IPv4 packet, rounded up: Linux's loopback has it, and nothing on any link is larger.
+const MAX_MTU: u32 = 65_536;

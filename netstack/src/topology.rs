@@ -1,0 +1,129 @@
+//! The control plane's data: NICs, addresses and routes, published as immutable snapshots.
+//!
+//! Readers take an `Arc` of the current snapshot (one short read lock) and work on a consistent view; writers copy,
+//! change and publish. Each publication has a new generation number, which lets endpoints keep a resolved route until
+//! anything changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::interface::Interface;
+use crate::nic::{AddressState, InterfaceAddress, NicId};
+use crate::route::RouteTable;
+
+/// One consistent view of the configuration.
+#[derive(Clone, Default)]
+pub(crate) struct Topology {
+    pub(crate) nics: BTreeMap<NicId, NicEntry>,
+    pub(crate) routes: RouteTable,
+    last_nic_index: u32,
+    /// Derived: all addresses of the stack.
+    local: HashMap<IpAddr, LocalAddress>,
+    /// Derived: directed broadcast addresses.
+    broadcasts: HashMap<Ipv4Addr, NicId>,
+}
+
+/// A NIC and its addresses.
+#[derive(Clone)]
+pub(crate) struct NicEntry {
+    pub(crate) interface: Arc<Interface>,
+    pub(crate) addresses: Vec<InterfaceAddress>,
+}
+
+/// To whom a local address belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalAddress {
+    pub(crate) nic: NicId,
+    pub(crate) state: AddressState,
+}
+
+impl Topology {
+    pub(crate) fn interface(&self, nic: NicId) -> Option<&Arc<Interface>> {
+        self.nics.get(&nic).map(|entry| &entry.interface)
+    }
+
+    /// A number for a new NIC, never used before; `None` after 2^32 of them.
+    pub(crate) fn allocate_nic_id(&mut self) -> Option<NicId> {
+        self.last_nic_index = self.last_nic_index.checked_add(1)?;
+        NicId::from_index(self.last_nic_index)
+    }
+
+    /// The owner of a usable address of ours. All of 127.0.0.0/8 is ours where the loopback network is configured
+    /// (RFC 1122 section 3.2.1.3).
+    pub(crate) fn local_address(&self, address: IpAddr) -> Option<LocalAddress> {
+        let found = self.local.get(&address).copied().or_else(|| self.loopback_alias(address));
+        found.filter(|local| local.state.is_usable())
+    }
+
+    /// The record of an address in whatever state.
+    pub(crate) fn any_address(&self, address: IpAddr) -> Option<LocalAddress> {
+        self.local.get(&address).copied()
+    }
+
+    fn loopback_alias(&self, address: IpAddr) -> Option<LocalAddress> {
+        if !address.is_loopback() {
+            return None;
+        }
+        let home = self.nics.iter().find(|(_, entry)| {
+            entry.addresses.iter().any(|own| own.address().is_loopback() && own.cidr.contains(address))
+        });
+        home.map(|(&nic, _)| LocalAddress { nic, state: AddressState::Preferred })
+    }
+
+    /// Tells whether the address is a broadcast address on some NIC.
+    pub(crate) fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        address == Ipv4Addr::BROADCAST || self.broadcasts.contains_key(&address)
+    }
+
+    fn rebuild(&mut self) {
+        self.local.clear();
+        self.broadcasts.clear();
+        for (&nic, entry) in &self.nics {
+            for address in &entry.addresses {
+                let local = LocalAddress { nic, state: address.state };
+                self.local.entry(address.address()).or_insert(local);
+                if let Some(broadcast) = address.cidr.broadcast() {
+                    self.broadcasts.insert(broadcast, nic);
+                }
+            }
+        }
+    }
+}
+
+/// The current snapshot and the right to replace it.
+#[derive(Default)]
+pub(crate) struct TopologyCell {
+    current: RwLock<Arc<Topology>>,
+    /// Serialises writers; readers never wait for the copying.
+    writer: Mutex<()>,
+    generation: AtomicU64,
+}
+
+impl TopologyCell {
+    pub(crate) fn load(&self) -> Arc<Topology> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// The number of changes so far. Read it *before* loading: then a stale number only costs a needless look-up.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Changes the configuration. `change` works on a copy, which is dropped if it fails.
+    pub(crate) fn modify<T, E>(&self, change: impl FnOnce(&mut Topology) -> Result<T, E>) -> Result<T, E> {
+        let _writer = self.writer.lock();
+        let mut next = Topology::clone(&self.current.read());
+        let result = change(&mut next)?;
+        next.rebuild();
+        let next = Arc::new(next);
+        let previous = std::mem::replace(&mut *self.current.write(), next);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        // May be the last reference to an interface, whose link's drop is foreign code: not under the lock.
+        drop(previous);
+        Ok(result)
+    }
+}

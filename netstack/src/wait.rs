@@ -1,0 +1,184 @@
+//! Wait queues: how a thread, a task or an epoll set learns that an object may have become ready.
+//!
+//! Readiness is always *computed* from the object's state; a wait queue stores who wants to hear about changes and
+//! nothing else. A waiter therefore always does three things in this order:
+//!
+//! 1. try the operation; stop if it succeeded;
+//! 2. [`register`](WaitQueue::register) an observer;
+//! 3. try again, and only then sleep until the observer was notified.
+//!
+//! The object does the mirror image: change the state under its lock, unlock, then [`notify`](WaitQueue::notify).
+//! With these orders no wake-up is lost, and `notify` on a queue without waiters is one fence and one load.
+//!
+//! The type knows nothing about sockets: anything with readiness (a pipe, a timer, a terminal) can own one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+bitflags::bitflags! {
+    /// What can be done with an object right now. The values are those of Linux's `poll(2)`, so that an embedder that
+    /// speaks to programs in those terms need not translate.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Readiness: u32 {
+        /// There is data to read, a connection to accept, or the end of the stream to see.
+        const IN = 0x001;
+        /// There is urgent or exceptional data.
+        const PRI = 0x002;
+        /// Writing would make progress.
+        const OUT = 0x004;
+        /// An error is pending.
+        const ERR = 0x008;
+        /// Both directions are closed.
+        const HUP = 0x010;
+        /// The peer closed its direction (or ours for reading was shut down).
+        const RDHUP = 0x2000;
+    }
+}
+
+impl Readiness {
+    /// The conditions that are always reported, whether a waiter asked for them or not.
+    pub const ALWAYS: Self = Self::ERR.union(Self::HUP);
+}
+
+/// Somebody who wants to hear that an object's readiness may have changed.
+///
+/// A notification is a hint: it may be late, repeated or spurious, never missing. It is delivered without any lock of
+/// the queue or the object held, on whichever thread changed the state, so it must be short and must not block.
+pub trait Observer: Send + Sync {
+    /// Tells that the conditions in `ready` may have become true.
+    fn notify(&self, ready: Readiness);
+}
+
+impl<F: Fn(Readiness) + Send + Sync> Observer for F {
+    fn notify(&self, ready: Readiness) {
+        self(ready);
+    }
+}
+
+/// Names one registration in one [`WaitQueue`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WaitId(u64);
+
+/// The observers of one object.
+pub struct WaitQueue {
+    /// The union of all interests; zero while nobody waits. Lets `notify` return without the lock.
+    interest: AtomicU32,
+    waiters: Mutex<Waiters>,
+}
+
+struct Waiters {
+    next_id: u64,
+    entries: SmallVec<[Waiter; 1]>,
+}
+
+struct Waiter {
+    id: WaitId,
+    interest: Readiness,
+    observer: Arc<dyn Observer>,
+}
+
+impl WaitQueue {
+    /// Makes a queue without observers.
+    pub const fn new() -> Self {
+        Self {
+            interest: AtomicU32::new(0),
+            waiters: Mutex::new(Waiters { next_id: 0, entries: SmallVec::new_const() }),
+        }
+    }
+
+    /// Adds an observer for the conditions in `interest`; [`Readiness::ALWAYS`] is added to them.
+    ///
+    /// What became true before this call is not reported: look at the object again after registering.
+    pub fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> WaitId {
+        let interest = interest | Readiness::ALWAYS;
+        let id = {
+            let mut waiters = self.waiters.lock();
+            let id = WaitId(waiters.next_id);
+            waiters.next_id += 1;
+            waiters.entries.push(Waiter { id, interest, observer });
+            self.publish(&waiters);
+            id
+        };
+        // Pairs with the fence in `notify`: either the notifier sees our interest, or we (looking at the object after
+        // this) see its new state.
+        fence(Ordering::SeqCst);
+        id
+    }
+
+    /// Changes what a registered observer wants to hear about. Returns false if `id` is not registered.
+    pub fn update(&self, id: WaitId, interest: Readiness) -> bool {
+        let found = {
+            let mut waiters = self.waiters.lock();
+            let found = waiters.entries.iter_mut().find(|waiter| waiter.id == id);
+            let changed = found.map(|waiter| waiter.interest = interest | Readiness::ALWAYS).is_some();
+            self.publish(&waiters);
+            changed
+        };
+        fence(Ordering::SeqCst);
+        found
+    }
+
+    /// Removes an observer. Returns false if `id` is not registered.
+    ///
+    /// A notification that another thread has begun may still arrive after this returns.
+    pub fn unregister(&self, id: WaitId) -> bool {
+        let removed = {
+            let mut waiters = self.waiters.lock();
+            let found = waiters.entries.iter().position(|waiter| waiter.id == id);
+            let removed = found.map(|index| waiters.entries.remove(index));
+            self.publish(&waiters);
+            removed
+        };
+        // The observer is dropped here, outside the lock: its drop may run code of the embedder.
+        removed.is_some()
+    }
+
+    /// Tells the observers interested in `ready` that it may have become true.
+    ///
+    /// Call it after the state was changed and the object's lock was released.
+    pub fn notify(&self, ready: Readiness) {
+        fence(Ordering::SeqCst);
+        if self.interest.load(Ordering::Relaxed) & ready.bits() == 0 {
+            return;
+        }
+        let targets: SmallVec<[Arc<dyn Observer>; 4]> = {
+            let waiters = self.waiters.lock();
+            let interested = waiters.entries.iter().filter(|waiter| waiter.interest.intersects(ready));
+            interested.map(|waiter| Arc::clone(&waiter.observer)).collect()
+        };
+        for target in targets {
+            target.notify(ready);
+        }
+    }
+
+    /// Tells whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.interest.load(Ordering::Relaxed) == 0
+    }
+
+    fn publish(&self, waiters: &Waiters) {
+        let union = waiters.entries.iter().fold(Readiness::empty(), |union, waiter| union | waiter.interest);
+        self.interest.store(union.bits(), Ordering::Relaxed);
+    }
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for WaitQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let interest = Readiness::from_bits_truncate(self.interest.load(Ordering::Relaxed));
+        f.debug_struct("WaitQueue").field("interest", &interest).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "wait_tests.rs"]
+mod tests;
