@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// The skeleton has bodies to come.
+#![allow(unused)]
 //! A from-scratch userspace TCP/IP stack: Ethernet to TCP, IPv4 and IPv6.
 
 pub mod buffer;

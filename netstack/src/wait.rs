@@ -83,10 +83,10 @@ struct Waiter {
 
 impl WaitQueue {
     /// Makes a queue without observers.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             interest: AtomicU32::new(0),
-            waiters: Mutex::new(Waiters { next_id: 0, entries: SmallVec::new_const() }),
+            waiters: Mutex::new(Waiters { next_id: 0, entries: SmallVec::new() }),
         }
     }
 
