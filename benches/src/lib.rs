@@ -1,2 +1,9 @@
+//! Benchmarks: the sandbox against native execution.
+//!
+//! Every row is measured natively and in the sandbox in turns within one run, because the machines that this runs
+//! on are shared: ratios repeat where absolute figures do not.
 #![forbid(unsafe_code)]
-//! Benchmarks: nsbench and the ratio table.
+
+pub mod guest;
+pub mod row;
+pub mod rows;

@@ -34,7 +34,6 @@ impl Finished {
     }
 
     /// The same, having checked that the status is 0.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.out(), self.err());

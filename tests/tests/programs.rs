@@ -23,7 +23,7 @@ same! {
     background_jobs: [] "for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait; jobs; echo end";
     job_control: [] "exec 2>/dev/null; set -m; sleep 5 & kill -STOP %1; sleep 0.05; jobs | grep -o Stopped; kill -9 %1; wait %1; echo $?";
     trap_and_signals: [] "trap 'echo got term' TERM; kill -TERM $$; trap 'echo bye' EXIT; echo end";
-    killed_by_signal: [] "bash -c 'kill -SEGV $$' 2>/dev/null; echo $?";
+    killed_by_signal: [] "exec 2>/dev/null; bash -c 'kill -SEGV $$'; echo $?";
     command_substitution: [] "x=$(echo $(echo deep)); echo \"[$x]\"";
     files_and_directories: [] "d=$(mktemp -d); cd $d; mkdir -p a/b/c; echo hi > a/b/c/f; ln -s c a/b/l; cat a/b/l/f; \
         mv a/b/c/f a/g; ln a/g a/h; stat -c '%h %s %F' a/g; find . | sort; rm -r a; ls -A; rmdir $d";
