@@ -4,7 +4,12 @@
 //! cross the user-memory boundary without unsafe code.
 #![forbid(unsafe_code)]
 
+pub mod elf;
 pub mod errno;
+pub mod resource;
+pub mod sched;
+pub mod signal;
 pub mod syscall;
+pub mod time;
 
 pub use errno::Errno;
