@@ -4,11 +4,17 @@
 //! cross the user-memory boundary without unsafe code.
 #![forbid(unsafe_code)]
 
+mod constants;
 pub mod elf;
 pub mod errno;
+pub mod ifreq;
+pub mod inet;
+pub mod netlink;
+pub mod packet;
 pub mod resource;
 pub mod sched;
 pub mod signal;
+pub mod socket;
 pub mod syscall;
 pub mod time;
 
