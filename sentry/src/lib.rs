@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod errno;
+pub mod fs;
 pub mod io;
 pub mod kernel;
 pub mod mm;

@@ -15,6 +15,7 @@ pub mod packet;
 pub mod pidfd;
 pub mod privilege;
 pub mod process_stat;
+pub mod random;
 pub mod seccomp;
 pub mod spawn;
 pub mod tty;

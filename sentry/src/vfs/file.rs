@@ -2,14 +2,17 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::task::CurrentTask;
-use crate::vfs::Mappable;
+use crate::vfs::anon::{self, AnonKind};
+use crate::vfs::lock::LockOwner;
+use crate::vfs::notify::{self, Event};
+use crate::vfs::{Caller, DirEntry, Inode, Mappable, Stat, VfsPath};
 use crate::wait::{Observer, Readiness, WaitId};
 
 bitflags::bitflags! {
@@ -157,6 +160,79 @@ pub trait FileOps: Any + Send + Sync {
         let _ = file;
         Ok(())
     }
+
+    /// Finishes an open that may have to wait (a FIFO for its other end).
+    ///
+    /// # Errors
+    /// `EAGAIN` while it has to wait, also with `O_NONBLOCK` never.
+    fn finish_open(&self, file: &File) -> Result<(), Errno> {
+        let _ = file;
+        Ok(())
+    }
+
+    /// Gives the directory entries from `*pos` on to `emit`, advancing `*pos` past each that it took, until it
+    /// returns false. The second argument of `emit` is the position after the entry (`d_off`).
+    ///
+    /// # Errors
+    /// `ENOTDIR`; as `getdents(2)`.
+    fn read_dir(
+        &self,
+        file: &File,
+        caller: &Caller<'_>,
+        pos: &mut u64,
+        emit: &mut dyn FnMut(&DirEntry, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let _ = (file, caller, pos, emit);
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Writes data and attributes back to storage.
+    ///
+    /// # Errors
+    /// As `fsync(2)`: `EINVAL` for what has no storage.
+    fn sync(&self, file: &File) -> Result<(), Errno> {
+        let _ = file;
+        Err(Errno::EINVAL)
+    }
+
+    /// Sets the length (`ftruncate(2)`); regular files change their inode.
+    ///
+    /// # Errors
+    /// `EINVAL` for what has no length.
+    fn truncate(&self, file: &File, size: u64) -> Result<(), Errno> {
+        let _ = (file, size);
+        Err(Errno::EINVAL)
+    }
+
+    /// Allocates or frees a range (`fallocate(2)`).
+    ///
+    /// # Errors
+    /// `ENODEV` for what is not a regular file, `EOPNOTSUPP` for modes that the file system does not have.
+    fn allocate(&self, file: &File, mode: Allocate, offset: u64, len: u64) -> Result<(), Errno> {
+        let _ = (file, mode, offset, len);
+        Err(Errno::ENODEV)
+    }
+
+    /// How this description appears in `/proc/PID/fdinfo`, beyond the common lines.
+    fn fdinfo(&self, file: &File) -> String {
+        let _ = file;
+        String::new()
+    }
+}
+
+/// What `fallocate(2)` does with a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocate {
+    /// Allocates, extending the file.
+    Extend,
+    /// Allocates without extending the file (`FALLOC_FL_KEEP_SIZE`).
+    KeepSize,
+    /// Frees the range, which reads as zeros (`FALLOC_FL_PUNCH_HOLE`).
+    PunchHole,
+    /// Zeroes the range, extending the file.
+    Zero,
+    /// Zeroes the range without extending the file.
+    ZeroKeepSize,
 }
 
 /// An open file description (`open(2)`): the file operations, status flags and position shared by duplicated
@@ -165,13 +241,30 @@ pub struct File {
     ops: Box<dyn FileOps>,
     flags: AtomicU32,
     pos: Mutex<u64>,
+    path: VfsPath,
+    /// `fcntl(F_SETOWN)`: whom `SIGIO` goes to, as the argument of the call.
+    owner: AtomicI32,
 }
 
 impl File {
-    /// A description over `ops`, opened with `flags`.
+    /// A description over `ops`, opened with `flags`, of an anonymous file (`anon_inode:[..]`). Sockets and pipes
+    /// use [`File::anonymous`] with their kind.
     #[must_use]
     pub fn new(ops: Box<dyn FileOps>, flags: OpenFlags) -> Arc<Self> {
-        Arc::new(Self { ops, flags: AtomicU32::new(flags.bits()), pos: Mutex::new(0) })
+        Self::anonymous(ops, flags, AnonKind::Other("file"))
+    }
+
+    /// A description of a file without a name.
+    #[must_use]
+    pub fn anonymous(ops: Box<dyn FileOps>, flags: OpenFlags, kind: AnonKind) -> Arc<Self> {
+        Self::at(ops, flags, anon::path(kind))
+    }
+
+    /// A description of the file at `path`.
+    #[must_use]
+    pub fn at(ops: Box<dyn FileOps>, flags: OpenFlags, path: VfsPath) -> Arc<Self> {
+        let flags = AtomicU32::new(flags.bits());
+        Arc::new(Self { ops, flags, pos: Mutex::new(0), path, owner: AtomicI32::new(0) })
     }
 
     /// The operations, for dispatch.
@@ -185,6 +278,26 @@ impl File {
     pub fn downcast<T: FileOps>(&self) -> Option<&T> {
         let any: &dyn Any = &*self.ops;
         any.downcast_ref()
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &VfsPath {
+        &self.path
+    }
+
+    /// The inode.
+    #[must_use]
+    pub fn inode(&self) -> &Arc<Inode> {
+        self.path.inode()
+    }
+
+    /// The attributes (`fstat(2)`).
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn stat(&self) -> Result<Stat, Errno> {
+        self.path.stat()
     }
 
     /// Access mode and status flags.
@@ -204,14 +317,121 @@ impl File {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
+    /// Whom `SIGIO` goes to (`F_GETOWN`): a process, or a negative process group.
+    #[must_use]
+    pub fn signal_owner(&self) -> i32 {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// Sets whom `SIGIO` goes to (`F_SETOWN`).
+    pub fn set_signal_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
     /// The locked position, held over a read or write as Linux does (`read(2)` BUGS).
     pub fn position(&self) -> parking_lot::MutexGuard<'_, u64> {
         self.pos.lock()
+    }
+
+    /// Reads at the file's position.
+    ///
+    /// # Errors
+    /// `EBADF` where it is not open for reading; as [`FileOps::read`].
+    pub fn read(&self, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        if !self.flags().is_readable() {
+            return Err(Errno::EBADF);
+        }
+        let n = if self.ops.is_seekable() {
+            let mut pos = self.pos.lock();
+            self.ops.read(self, dst, &mut pos)?
+        } else {
+            self.ops.read(self, dst, &mut 0)?
+        };
+        self.tell(n, Event::ACCESS);
+        Ok(n)
+    }
+
+    /// Writes at the file's position.
+    ///
+    /// # Errors
+    /// `EBADF` where it is not open for writing; as [`FileOps::write`].
+    pub fn write(&self, src: &mut dyn IoSrc) -> Result<usize, Errno> {
+        if !self.flags().is_writable() {
+            return Err(Errno::EBADF);
+        }
+        let n = if self.ops.is_seekable() {
+            let mut pos = self.pos.lock();
+            self.ops.write(self, src, &mut pos)?
+        } else {
+            self.ops.write(self, src, &mut 0)?
+        };
+        self.tell(n, Event::MODIFY);
+        Ok(n)
+    }
+
+    /// Reads at `offset` (`pread(2)`).
+    ///
+    /// # Errors
+    /// `EBADF`, `ESPIPE` without a position; as [`FileOps::read`].
+    pub fn read_at(&self, dst: &mut dyn IoDst, offset: u64) -> Result<usize, Errno> {
+        if !self.flags().is_readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut pos = offset;
+        let n = self.ops.read(self, dst, &mut pos)?;
+        self.tell(n, Event::ACCESS);
+        Ok(n)
+    }
+
+    /// Writes at `offset` (`pwrite(2)`).
+    ///
+    /// # Errors
+    /// `EBADF`, `ESPIPE` without a position; as [`FileOps::write`].
+    pub fn write_at(&self, src: &mut dyn IoSrc, offset: u64) -> Result<usize, Errno> {
+        if !self.flags().is_writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut pos = offset;
+        let n = self.ops.write(self, src, &mut pos)?;
+        self.tell(n, Event::MODIFY);
+        Ok(n)
+    }
+
+    /// Who holds the `flock(2)` and open file description locks taken through this description.
+    #[must_use]
+    pub fn lock_owner(&self) -> LockOwner {
+        LockOwner::Description(std::ptr::from_ref(self).addr())
+    }
+
+    fn tell(&self, n: usize, event: Event) {
+        if n > 0 {
+            notify::notify_dentry(&self.path.dentry, event);
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let inode = self.inode();
+        if let Some(shared) = inode.shared_if_used() {
+            shared.locks.release(self.lock_owner());
+        }
+        if !self.flags().contains(OpenFlags::PATH) {
+            let wrote = self.flags().is_writable();
+            let event = if wrote { Event::CLOSE_WRITE } else { Event::CLOSE_NOWRITE };
+            notify::notify_dentry(&self.path.dentry, event);
+        }
     }
 }
 
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("File").field("flags", &self.flags()).finish_non_exhaustive()
+        f.debug_struct("File").field("path", &self.path).field("flags", &self.flags()).finish_non_exhaustive()
     }
 }

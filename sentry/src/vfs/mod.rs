@@ -1,11 +1,43 @@
 //! The virtual file system: mounts, dentries, inodes, path walk, open files and descriptors.
+//!
+//! An [`Inode`] is a file system's object; a [`Dentry`] is a cached name of one; a [`Mount`] shows a tree of dentries
+//! somewhere in a [`MountNamespace`]; a [`VfsPath`] is a dentry seen through a mount; a [`File`] is an open one.
+//! Lock order: `SuperBlock::rename_lock`, `Inode::dir_lock` (parent before child, else by address), the file
+//! system's own locks, `Dentry`'s maps. `MountNamespace`'s table is a leaf.
 
+pub mod anon;
+pub mod attr;
+pub mod change;
+mod dentry;
+mod dir_file;
 mod fd_table;
 mod file;
 mod fs_context;
+mod inode;
+pub mod lock;
 mod mappable;
+mod mount;
+pub mod notify;
+pub mod open;
+mod path;
+pub mod permission;
+mod superblock;
+pub mod walk;
+mod xattr;
 
+pub use attr::{DeviceId, FileTime, FileType, SetAttr, SetTime, Stat, StatFs};
+pub use change::{Remove, RenameMode};
+pub use dentry::{Dentry, NAME_MAX};
+pub use dir_file::DirFile;
 pub use fd_table::{Fd, FdFlags, FdTable};
-pub use file::{File, FileOps, OpenFlags, Seek};
+pub use file::{Allocate, File, FileOps, OpenFlags, Seek};
 pub use fs_context::FsContext;
+pub use inode::{DirEntry, Inode, InodeOps, LinkTarget, NewInode, NewKind, RenameEnd};
 pub use mappable::{Backing, Mappable, MappedRange};
+pub use mount::{DetachChildren, Mount, MountFlags, MountId, MountNamespace};
+pub use open::OpenHow;
+pub use path::{PathText, VfsPath};
+pub use permission::{Access, Caller};
+pub use superblock::{FileSystem, SuperBlock};
+pub use walk::{Last, LastName, Resolve, WalkRoot, Walked};
+pub use xattr::{XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMap, XattrMode, check_xattr};

@@ -1,0 +1,5 @@
+//! File systems and the kinds of files that they and the kernel provide.
+
+pub mod dev;
+pub mod pipe;
+mod ring;

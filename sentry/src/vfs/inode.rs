@@ -1,0 +1,341 @@
+//! Inodes: the objects that names refer to.
+
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::errno::Errno;
+use crate::vfs::lock::FileLocks;
+use crate::vfs::notify::Watches;
+use crate::vfs::{
+    Caller, DeviceId, FileOps, FileType, OpenFlags, RenameMode, SetAttr, Stat, VfsPath, XattrMode,
+};
+
+/// An object of a file system. The file system does what depends on storage ([`InodeOps`]); what is the same for all
+/// of them (locks, watches, a FIFO's pipe, a bound socket) is kept here.
+pub struct Inode {
+    ops: Box<dyn InodeOps>,
+    kind: FileType,
+    /// Serialises changes of a directory and slow lookups in it (Linux's `i_rwsem`). Taken parent before child; two
+    /// unrelated directories in address order, under the superblock's rename lock.
+    pub(crate) dir_lock: Mutex<()>,
+    shared: OnceLock<Box<Shared>>,
+}
+
+/// State that few inodes need.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) locks: FileLocks,
+    pub(crate) watches: Watches,
+    /// Whatever gives an inode meaning beyond its file system: the pipe of a FIFO, the endpoint bound to a socket.
+    attachment: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Inode {
+    /// An inode of type `kind` over `ops`.
+    #[must_use]
+    pub fn new(kind: FileType, ops: Box<dyn InodeOps>) -> Arc<Self> {
+        Arc::new(Self { ops, kind, dir_lock: Mutex::new(()), shared: OnceLock::new() })
+    }
+
+    /// The type, which never changes.
+    #[must_use]
+    pub fn kind(&self) -> FileType {
+        self.kind
+    }
+
+    /// True for a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    /// The operations, for dispatch.
+    #[must_use]
+    pub fn ops(&self) -> &dyn InodeOps {
+        &*self.ops
+    }
+
+    /// The operations as their concrete type, where they are of that type.
+    #[must_use]
+    pub fn downcast<T: InodeOps>(&self) -> Option<&T> {
+        let any: &dyn Any = &*self.ops;
+        any.downcast_ref()
+    }
+
+    /// What is attached to the inode, made by `make` when there is nothing yet. Used for the pipe behind a FIFO.
+    pub fn attachment_or<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
+        let mut slot = self.shared().attachment.lock();
+        let any = slot.get_or_insert_with(|| make()).clone();
+        any.downcast().ok()
+    }
+
+    /// Attaches an object (the endpoint bound to a socket file) and returns what was there.
+    pub fn attach(&self, object: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.shared().attachment.lock().replace(object)
+    }
+
+    /// What is attached, where it is a `T`.
+    #[must_use]
+    pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.shared.get()?.attachment.lock().clone()?.downcast().ok()
+    }
+
+    /// The lazily made part.
+    pub(crate) fn shared(&self) -> &Shared {
+        self.shared.get_or_init(Box::default)
+    }
+
+    /// The lazily made part where something used it before.
+    pub(crate) fn shared_if_used(&self) -> Option<&Shared> {
+        self.shared.get().map(|b| &**b)
+    }
+}
+
+impl std::fmt::Debug for Inode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inode").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// A file to make, with its final owner and mode (umask and set-group-ID inheritance already applied).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInode {
+    /// What to make.
+    pub kind: NewKind,
+    /// Permission bits with set-id and sticky.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// The kinds of files that can be made, with what belongs to each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewKind {
+    /// An empty regular file.
+    Regular,
+    /// An empty directory.
+    Directory,
+    /// A symbolic link to a path.
+    Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A socket file.
+    Socket,
+    /// A character device.
+    CharDevice(DeviceId),
+    /// A block device.
+    BlockDevice(DeviceId),
+}
+
+impl NewKind {
+    /// The type of the new file.
+    #[must_use]
+    pub fn file_type(&self) -> FileType {
+        match self {
+            Self::Regular => FileType::Regular,
+            Self::Directory => FileType::Directory,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::Fifo => FileType::Fifo,
+            Self::Socket => FileType::Socket,
+            Self::CharDevice(_) => FileType::CharDevice,
+            Self::BlockDevice(_) => FileType::BlockDevice,
+        }
+    }
+}
+
+/// An entry of a directory listing, without `.` and `..`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// The inode number.
+    pub ino: u64,
+    /// The type.
+    pub kind: FileType,
+}
+
+/// What a symbolic link leads to.
+#[derive(Debug, Clone)]
+pub enum LinkTarget {
+    /// A path, walked from the link's directory or from the root.
+    Path(Vec<u8>),
+    /// An object named by other means than a path (`/proc/PID/fd/N`, `/proc/PID/exe`).
+    Object(VfsPath),
+}
+
+/// What a file system does for one of its inodes.
+///
+/// Names are single components (no `/`, not `.` or `..`, at most 255 bytes). The VFS checked permissions, the mount's
+/// flags, and for changes that the names exist or not, and holds `dir_lock` of the directories concerned.
+#[allow(unused_variables, reason = "defaults ignore their arguments")]
+pub trait InodeOps: Any + Send + Sync {
+    /// The attributes, except `dev`.
+    ///
+    /// # Errors
+    /// `EIO`, `ESTALE`, `ESRCH` where the object behind is gone.
+    fn stat(&self) -> Result<Stat, Errno>;
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// As `chmod(2)`, `chown(2)`, `truncate(2)`, `utimensat(2)`.
+    fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Finds a name in a directory.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    fn lookup(&self, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Says that `names`, one below the other, will be looked up next: a remote file system fetches them in one
+    /// round trip.
+    fn prefetch(&self, names: &[&[u8]]) {}
+
+    /// Makes a file.
+    ///
+    /// # Errors
+    /// As `open(2)`, `mkdir(2)`, `mknod(2)`, `symlink(2)`.
+    fn create(&self, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Makes a regular file without a name (`O_TMPFILE`).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the file system has none.
+    fn create_unnamed(&self, new: &NewInode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Gives `target` a further name.
+    ///
+    /// # Errors
+    /// As `link(2)`.
+    fn link(&self, name: &[u8], target: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes a name of something that is not a directory.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    fn unlink(&self, name: &[u8], child: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// As `rmdir(2)`; `ENOTEMPTY`.
+    fn rmdir(&self, name: &[u8], child: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Moves `from` to `to`, both with the inodes that are there now.
+    ///
+    /// # Errors
+    /// As `rename(2)`.
+    fn rename(&self, from: RenameEnd<'_>, to: RenameEnd<'_>, mode: RenameMode) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// All entries of a directory except `.` and `..`.
+    ///
+    /// # Errors
+    /// `EIO`.
+    fn read_dir(&self, caller: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Where a symbolic link leads.
+    ///
+    /// # Errors
+    /// `EINVAL` for other types.
+    fn read_link(&self, caller: &Caller<'_>) -> Result<LinkTarget, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// The text that `readlink(2)` shows.
+    ///
+    /// # Errors
+    /// As [`InodeOps::read_link`].
+    fn link_text(&self, caller: &Caller<'_>) -> Result<Vec<u8>, Errno> {
+        match self.read_link(caller)? {
+            LinkTarget::Path(text) => Ok(text),
+            LinkTarget::Object(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Opens a regular file (or a directory whose listing is not the usual one). The VFS opens FIFOs, devices and
+    /// plain directories itself.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    fn open(
+        &self,
+        inode: &Arc<Inode>,
+        flags: OpenFlags,
+        caller: &Caller<'_>,
+    ) -> Result<Box<dyn FileOps>, Errno>;
+
+    /// True where a name found in this directory stays valid until the VFS itself changes it.
+    fn caches_children(&self) -> bool {
+        true
+    }
+
+    /// Changes permission answers: `Some(result)` replaces the check of the mode bits.
+    fn check_access(&self, caller: &Caller<'_>, want: crate::vfs::Access) -> Option<Result<(), Errno>> {
+        None
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`, `EOPNOTSUPP`.
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The names of the extended attributes.
+    ///
+    /// # Errors
+    /// `EIO`.
+    fn xattrs(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        Ok(Vec::new())
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// As `setxattr(2)`.
+    fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`, `EOPNOTSUPP`.
+    fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// One end of a rename.
+#[derive(Debug, Clone, Copy)]
+pub struct RenameEnd<'a> {
+    /// The directory.
+    pub dir: &'a Arc<Inode>,
+    /// The name in it.
+    pub name: &'a [u8],
+    /// What the name refers to now.
+    pub inode: Option<&'a Arc<Inode>>,
+}

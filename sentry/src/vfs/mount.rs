@@ -1,0 +1,362 @@
+//! Mounts and mount namespaces (`mount_namespaces(7)`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+use crate::errno::Errno;
+use crate::vfs::{Dentry, SuperBlock, VfsPath};
+
+bitflags::bitflags! {
+    /// What a mount restricts (`mount(2)`), with the values of `MS_*`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "the names are those of mount(2)")]
+    pub struct MountFlags: u32 {
+        const RDONLY = 1;
+        const NOSUID = 2;
+        const NODEV = 4;
+        const NOEXEC = 8;
+        const NOSYMFOLLOW = 256;
+        const NOATIME = 1024;
+        const NODIRATIME = 2048;
+        const RELATIME = 1 << 21;
+        const STRICTATIME = 1 << 24;
+    }
+}
+
+/// Names a mount in `/proc/PID/mountinfo` and `statx(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MountId(pub u64);
+
+/// A file system, or a part of one, attached somewhere.
+pub struct Mount {
+    id: MountId,
+    root: Arc<Dentry>,
+    flags: AtomicU32,
+    /// What `/proc/mounts` shows as the device.
+    source: Vec<u8>,
+    /// Where it is attached; the mount above is kept alive by the one below.
+    place: RwLock<Option<VfsPath>>,
+    namespace: RwLock<Weak<MountNamespace>>,
+}
+
+impl Mount {
+    /// A mount that is attached nowhere yet.
+    #[must_use]
+    pub fn new(root: Arc<Dentry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
+        Arc::new(Self {
+            id: MountId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            root,
+            flags: AtomicU32::new(flags.bits()),
+            source: source.to_vec(),
+            place: RwLock::new(None),
+            namespace: RwLock::new(Weak::new()),
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> MountId {
+        self.id
+    }
+
+    /// The dentry that appears at the mount point.
+    #[must_use]
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+
+    /// The file system.
+    #[must_use]
+    pub fn superblock(&self) -> &Arc<SuperBlock> {
+        self.root.superblock()
+    }
+
+    /// The device name in `/proc/mounts`.
+    #[must_use]
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+
+    /// Its restrictions.
+    #[must_use]
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the restrictions (`MS_REMOUNT`).
+    pub fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Fails for a read-only mount.
+    ///
+    /// # Errors
+    /// `EROFS`.
+    pub fn check_writable(&self) -> Result<(), Errno> {
+        if self.flags().contains(MountFlags::RDONLY) { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    /// Where it is attached: the mount point in the mount above. `None` for the root of a namespace and for a
+    /// detached mount.
+    #[must_use]
+    pub fn mount_point(&self) -> Option<VfsPath> {
+        self.place.read().clone()
+    }
+
+    /// The root of the mount as a place.
+    #[must_use]
+    pub fn root_path(self: &Arc<Self>) -> VfsPath {
+        VfsPath::new(self.clone(), self.root.clone())
+    }
+
+    /// The namespace that it belongs to, while attached.
+    #[must_use]
+    pub fn namespace(&self) -> Option<Arc<MountNamespace>> {
+        self.namespace.read().upgrade()
+    }
+}
+
+impl std::fmt::Debug for Mount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mount({}, {:?})", self.id.0, self.root.superblock())
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A tree of mounts.
+#[derive(Debug)]
+pub struct MountNamespace {
+    id: u64,
+    root: RwLock<Arc<Mount>>,
+    /// By the mount above and the dentry (its address) that is covered. Several mounts on one place stack: the key
+    /// of the later one is the root of the earlier one.
+    table: RwLock<HashMap<(MountId, usize), Arc<Mount>>>,
+}
+
+impl MountNamespace {
+    /// A namespace with one mount.
+    #[must_use]
+    pub fn new(root: Arc<Mount>) -> Arc<Self> {
+        Arc::new_cyclic(|me| {
+            *root.namespace.write() = me.clone();
+            Self {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                root: RwLock::new(root),
+                table: RwLock::default(),
+            }
+        })
+    }
+
+    /// Names the namespace in `/proc/PID/ns/mnt`.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The root of the tree, below whatever covers it.
+    #[must_use]
+    pub fn root_mount(&self) -> Arc<Mount> {
+        self.root.read().clone()
+    }
+
+    /// The topmost root directory.
+    #[must_use]
+    pub fn root(&self) -> VfsPath {
+        self.cross(self.root_mount().root_path())
+    }
+
+    /// Goes down into whatever is mounted on `path`.
+    #[must_use]
+    pub fn cross(&self, mut path: VfsPath) -> VfsPath {
+        while path.dentry.mounted.load(Ordering::Acquire) > 0 {
+            let key = (path.mount.id, Arc::as_ptr(&path.dentry).addr());
+            let Some(over) = self.table.read().get(&key).cloned() else { break };
+            path = over.root_path();
+        }
+        path
+    }
+
+    /// Attaches `mount` at `place`, on top of what is mounted there.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when one is a directory and the other is not, `ENOENT` for a removed place.
+    pub fn attach(self: &Arc<Self>, mount: Arc<Mount>, place: VfsPath) -> Result<(), Errno> {
+        let place = self.cross(place);
+        if place.inode().is_dir() != mount.root.inode().is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if place.dentry.is_unlinked() {
+            return Err(Errno::ENOENT);
+        }
+        let mut table = self.table.write();
+        place.dentry.mounted.fetch_add(1, Ordering::Release);
+        table.insert((place.mount.id, Arc::as_ptr(&place.dentry).addr()), mount.clone());
+        *mount.namespace.write() = Arc::downgrade(self);
+        *mount.place.write() = Some(place);
+        Ok(())
+    }
+
+    /// Mounts the file system of `root` at `place` and returns the mount.
+    ///
+    /// # Errors
+    /// As [`MountNamespace::attach`].
+    pub fn mount(
+        self: &Arc<Self>,
+        root: Arc<Dentry>,
+        source: &[u8],
+        place: VfsPath,
+        flags: MountFlags,
+    ) -> Result<Arc<Mount>, Errno> {
+        let mount = Mount::new(root, source, flags);
+        self.attach(mount.clone(), place)?;
+        Ok(mount)
+    }
+
+    /// True where something is mounted below `mount`.
+    #[must_use]
+    pub fn has_children(&self, mount: &Mount) -> bool {
+        self.table.read().keys().any(|(id, _)| *id == mount.id)
+    }
+
+    /// Takes `mount` out of the tree.
+    ///
+    /// # Errors
+    /// `EBUSY` with something mounted below it, `EINVAL` where it is not in this namespace or is its root.
+    pub fn detach(&self, mount: &Arc<Mount>, children: DetachChildren) -> Result<(), Errno> {
+        let Some(place) = mount.mount_point() else { return Err(Errno::EINVAL) };
+        let mut table = self.table.write();
+        let key = (place.mount.id, Arc::as_ptr(&place.dentry).addr());
+        if !table.get(&key).is_some_and(|m| Arc::ptr_eq(m, mount)) {
+            return Err(Errno::EINVAL);
+        }
+        let below: Vec<Arc<Mount>> = subtree(&table, mount);
+        if below.len() > 1 && children == DetachChildren::Refuse {
+            return Err(Errno::EBUSY);
+        }
+        for gone in &below {
+            if let Some(place) = gone.place.write().take() {
+                place.dentry.mounted.fetch_sub(1, Ordering::Release);
+                table.remove(&(place.mount.id, Arc::as_ptr(&place.dentry).addr()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves `mount` to `place` (`MS_MOVE`).
+    ///
+    /// # Errors
+    /// `EINVAL` for the root, `ELOOP` when `place` is below `mount`, and as [`MountNamespace::attach`].
+    pub fn move_mount(self: &Arc<Self>, mount: &Arc<Mount>, place: VfsPath) -> Result<(), Errno> {
+        let old = mount.mount_point().ok_or(Errno::EINVAL)?;
+        let mut at = Some(place.mount.clone());
+        while let Some(above) = at {
+            if Arc::ptr_eq(&above, mount) {
+                return Err(Errno::ELOOP);
+            }
+            at = above.mount_point().map(|p| p.mount);
+        }
+        {
+            let mut table = self.table.write();
+            table.remove(&(old.mount.id, Arc::as_ptr(&old.dentry).addr())).ok_or(Errno::EINVAL)?;
+            old.dentry.mounted.fetch_sub(1, Ordering::Release);
+            *mount.place.write() = None;
+        }
+        self.attach(mount.clone(), place)
+    }
+
+    /// A copy of the tree for a new namespace (`CLONE_NEWNS`), and a function from old places to new ones.
+    #[must_use]
+    pub fn copy(&self) -> (Arc<Self>, HashMap<MountId, Arc<Mount>>) {
+        let table = self.table.read();
+        let old_root = self.root_mount();
+        let mut copies = HashMap::new();
+        for old in std::iter::once(&old_root).chain(table.values()) {
+            copies.insert(old.id, Mount::new(old.root.clone(), &old.source, old.flags()));
+        }
+        let new = Self::new(copies[&old_root.id].clone());
+        let mut new_table = new.table.write();
+        for old in table.values() {
+            let Some(place) = old.mount_point() else { continue };
+            let (Some(above), Some(copy)) = (copies.get(&place.mount.id), copies.get(&old.id)) else {
+                continue;
+            };
+            place.dentry.mounted.fetch_add(1, Ordering::Release);
+            new_table.insert((above.id, Arc::as_ptr(&place.dentry).addr()), copy.clone());
+            *copy.place.write() = Some(VfsPath::new(above.clone(), place.dentry));
+            *copy.namespace.write() = Arc::downgrade(&new);
+        }
+        drop(new_table);
+        (new, copies)
+    }
+
+    /// Makes `mount` the root and puts the old root at `put_old` (`pivot_root(2)`); the caller checked the places.
+    ///
+    /// # Errors
+    /// As [`MountNamespace::attach`].
+    pub fn pivot(self: &Arc<Self>, new_root: &Arc<Mount>, put_old: VfsPath) -> Result<(), Errno> {
+        let old_root = self.root_mount();
+        let place = new_root.mount_point().ok_or(Errno::EINVAL)?;
+        {
+            let mut table = self.table.write();
+            table.remove(&(place.mount.id, Arc::as_ptr(&place.dentry).addr())).ok_or(Errno::EINVAL)?;
+            place.dentry.mounted.fetch_sub(1, Ordering::Release);
+            *new_root.place.write() = None;
+            *self.root.write() = new_root.clone();
+        }
+        self.attach(old_root, put_old)
+    }
+
+    /// All mounts, the root first, parents before children, in the order of their numbers otherwise.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<Arc<Mount>> {
+        let table = self.table.read();
+        subtree(&table, &self.root_mount())
+    }
+
+    /// The mounts at and below `mount`, parents first.
+    #[must_use]
+    pub fn subtree(&self, mount: &Arc<Mount>) -> Vec<Arc<Mount>> {
+        subtree(&self.table.read(), mount)
+    }
+}
+
+/// What [`MountNamespace::detach`] does with mounts below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetachChildren {
+    /// Fail with `EBUSY`.
+    Refuse,
+    /// Detach them too (`MNT_DETACH`).
+    Detach,
+}
+
+/// `top` and everything below it, parents before children.
+fn subtree(table: &HashMap<(MountId, usize), Arc<Mount>>, top: &Arc<Mount>) -> Vec<Arc<Mount>> {
+    let mut by_parent: HashMap<MountId, Vec<&Arc<Mount>>> = HashMap::new();
+    for ((above, _), mount) in table {
+        by_parent.entry(*above).or_default().push(mount);
+    }
+    let mut all = vec![top.clone()];
+    let mut next = 0;
+    while next < all.len() {
+        if let Some(below) = by_parent.get_mut(&all[next].id) {
+            below.sort_by_key(|m| m.id);
+            all.extend(below.iter().map(|m| (*m).clone()));
+        }
+        next += 1;
+    }
+    all
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        for mount in self.table.get_mut().values() {
+            if let Some(place) = mount.place.write().take() {
+                place.dentry.mounted.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}

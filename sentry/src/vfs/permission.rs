@@ -1,0 +1,134 @@
+//! Who may do what with an inode (`path_resolution(7)`, `capabilities(7)`).
+
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::task::{Capabilities, Credentials, Gid, Task};
+use crate::vfs::attr::{S_ISGID, S_ISUID, S_ISVTX, S_IXGRP};
+use crate::vfs::{FileType, Inode, Stat};
+
+bitflags::bitflags! {
+    /// What somebody wants to do, with the values of `access(2)`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Access: u32 {
+        /// Execute a file, search a directory.
+        const EXEC = 1;
+        /// Change the contents.
+        const WRITE = 2;
+        /// Read the contents.
+        const READ = 4;
+    }
+}
+
+/// On whose behalf the VFS works.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Identity and capabilities.
+    pub creds: &'a Credentials,
+    /// The task, where there is one (`/proc/self`, `/dev/tty`).
+    pub task: Option<&'a Arc<Task>>,
+}
+
+impl<'a> Caller<'a> {
+    /// The kernel itself, with the credentials given (at boot: root's).
+    #[must_use]
+    pub fn kernel(creds: &'a Credentials) -> Self {
+        Self { creds, task: None }
+    }
+
+    /// A task with its present credentials.
+    #[must_use]
+    pub fn task(task: &'a Arc<Task>, creds: &'a Credentials) -> Self {
+        Self { creds, task: Some(task) }
+    }
+
+    /// True where every capability of `caps` is effective.
+    #[must_use]
+    pub fn has(&self, caps: Capabilities) -> bool {
+        self.creds.has(caps)
+    }
+
+    /// True for the owner of a file and for those with `CAP_FOWNER`.
+    #[must_use]
+    pub fn owns(&self, stat: &Stat) -> bool {
+        self.creds.fsuid.0 == stat.uid || self.has(Capabilities::FOWNER)
+    }
+
+    /// True where the caller is in the group of a file.
+    #[must_use]
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.creds.in_group(Gid(gid))
+    }
+}
+
+/// Checks the mode bits of `inode`.
+///
+/// # Errors
+/// `EACCES`; what `stat` of the file system returns.
+pub fn check_access(caller: &Caller<'_>, inode: &Inode, want: Access) -> Result<(), Errno> {
+    if let Some(answer) = inode.ops().check_access(caller, want) {
+        return answer;
+    }
+    // The common case, a privileged caller searching a directory, needs no attributes at all.
+    if inode.kind() == FileType::Directory && caller.has(Capabilities::DAC_OVERRIDE) {
+        return Ok(());
+    }
+    check_mode(caller, &inode.ops().stat()?, want)
+}
+
+/// Checks the mode bits in `stat`.
+///
+/// # Errors
+/// `EACCES`.
+pub fn check_mode(caller: &Caller<'_>, stat: &Stat, want: Access) -> Result<(), Errno> {
+    let shift = if caller.creds.fsuid.0 == stat.uid {
+        6
+    } else if caller.in_group(stat.gid) {
+        3
+    } else {
+        0
+    };
+    if (stat.mode >> shift) & want.bits() == want.bits() {
+        return Ok(());
+    }
+    if stat.is_dir() {
+        if caller.has(Capabilities::DAC_OVERRIDE) {
+            return Ok(());
+        }
+        if !want.contains(Access::WRITE) && caller.has(Capabilities::DAC_READ_SEARCH) {
+            return Ok(());
+        }
+        return Err(Errno::EACCES);
+    }
+    // CAP_DAC_OVERRIDE gives execution only where somebody has it (capabilities(7)).
+    let executable = !want.contains(Access::EXEC) || stat.mode & 0o111 != 0;
+    if executable && caller.has(Capabilities::DAC_OVERRIDE) {
+        return Ok(());
+    }
+    if want == Access::READ && caller.has(Capabilities::DAC_READ_SEARCH) {
+        return Ok(());
+    }
+    Err(Errno::EACCES)
+}
+
+/// Checks that `caller` may remove or replace `victim` in the directory `dir`, including the sticky bit.
+///
+/// # Errors
+/// `EACCES` without write permission on the directory, `EPERM` for the sticky bit.
+pub fn check_delete(caller: &Caller<'_>, dir: &Inode, victim: &Inode) -> Result<(), Errno> {
+    check_access(caller, dir, Access::WRITE | Access::EXEC)?;
+    let parent = dir.ops().stat()?;
+    if parent.mode & S_ISVTX == 0 || caller.has(Capabilities::FOWNER) {
+        return Ok(());
+    }
+    let uid = caller.creds.fsuid.0;
+    if uid == parent.uid || uid == victim.ops().stat()?.uid { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// The mode that a file keeps after an unprivileged write or change of owner: set-user-ID and, where the group may
+/// execute, set-group-ID go (`inode(7)`, `write(2)`).
+#[must_use]
+pub fn without_set_id(mode: u32) -> u32 {
+    let gid_bit = if mode & S_IXGRP != 0 { S_ISGID } else { 0 };
+    mode & !(S_ISUID | gid_bit)
+}

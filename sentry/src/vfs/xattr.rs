@@ -1,0 +1,104 @@
+//! Extended attributes: names, limits, permissions (`xattr(7)`).
+
+use std::collections::BTreeMap;
+
+use crate::errno::Errno;
+use crate::task::Capabilities;
+use crate::vfs::permission::check_access;
+use crate::vfs::{Access, Caller, FileType, VfsPath};
+
+/// The longest name (`limits.h`).
+pub const XATTR_NAME_MAX: usize = 255;
+/// The longest value (`limits.h`).
+pub const XATTR_SIZE_MAX: usize = 65536;
+/// The longest list of names (`limits.h`).
+pub const XATTR_LIST_MAX: usize = 65536;
+
+/// How `setxattr(2)` treats an existing attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XattrMode {
+    /// Make or replace.
+    Set,
+    /// Fail with `EEXIST` where it exists (`XATTR_CREATE`).
+    Create,
+    /// Fail with `ENODATA` where it doesn't (`XATTR_REPLACE`).
+    Replace,
+}
+
+/// Checks whether `caller` may read or change attribute `name` of `path`.
+///
+/// # Errors
+/// `EPERM`, `EACCES`, `EROFS`, `ENODATA`, `EOPNOTSUPP` as `xattr(7)` says for each namespace.
+pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Access) -> Result<(), Errno> {
+    let writes = want.contains(Access::WRITE);
+    if writes {
+        path.mount.check_writable()?;
+    }
+    let admin = caller.has(Capabilities::SYS_ADMIN);
+    if name.starts_with(b"security.") || name.starts_with(b"system.") {
+        return if writes && !admin && !caller.owns(&path.stat()?) { Err(Errno::EPERM) } else { Ok(()) };
+    }
+    if name.starts_with(b"trusted.") {
+        return match (admin, writes) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Errno::EPERM),
+            (false, false) => Err(Errno::ENODATA),
+        };
+    }
+    if !name.starts_with(b"user.") {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if !matches!(path.inode().kind(), FileType::Regular | FileType::Directory) {
+        return Err(if writes { Errno::EPERM } else { Errno::ENODATA });
+    }
+    check_access(caller, path.inode(), want)
+}
+
+/// Extended attributes in memory.
+#[derive(Debug, Default, Clone)]
+pub struct XattrMap(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl XattrMap {
+    /// The value of `name`.
+    ///
+    /// # Errors
+    /// `ENODATA`.
+    pub fn get(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.0.get(name).cloned().ok_or(Errno::ENODATA)
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> Vec<Vec<u8>> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Sets `name`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENODATA` by `mode`; `ENOSPC` when the attributes of one inode grow too large.
+    pub fn set(&mut self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
+        match (mode, self.0.contains_key(name)) {
+            (XattrMode::Create, true) => return Err(Errno::EEXIST),
+            (XattrMode::Replace, false) => return Err(Errno::ENODATA),
+            _ => {}
+        }
+        let used: usize = self.0.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if used + name.len() + value.len() > MAX_XATTR_BYTES {
+            return Err(Errno::ENOSPC);
+        }
+        self.0.insert(name.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    /// Removes `name`.
+    ///
+    /// # Errors
+    /// `ENODATA`.
+    pub fn remove(&mut self, name: &[u8]) -> Result<(), Errno> {
+        self.0.remove(name).map(|_| ()).ok_or(Errno::ENODATA)
+    }
+}
+
+/// Ours: attributes are charged to nobody, so one inode's are bounded (Linux's tmpfs: 128 KiB of user xattrs).
+const MAX_XATTR_BYTES: usize = 128 * 1024;
