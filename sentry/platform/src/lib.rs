@@ -1,1 +1,24 @@
-//! Running guest code: address spaces, contexts, the memory file; systrap and ptrace.
+//! Running guest code: address spaces, contexts and the memory file behind guest memory.
+//!
+//! [`Platform`] is the contract; a backend implements it. The sentry runs one host thread per guest thread, which owns
+//! one [`Context`] and calls [`Context::switch`] in a loop: the guest runs until it makes a system call, faults or is
+//! interrupted.
+//!
+//! Guest memory is never a Rust reference: it is copied through [`MemoryFile`], which is mapped once into the sentry.
+
+mod contract;
+mod event;
+mod fpu;
+mod memory_file;
+mod regs;
+
+pub use contract::{
+    AddressSpace, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
+};
+pub use event::{Access, Event, Fault};
+pub use fpu::FpuState;
+pub use memory_file::{MemoryFile, MemoryFileError};
+pub use regs::Regs;
+
+/// The size of a page of guest memory in bytes.
+pub const PAGE_SIZE: u64 = 4096;
