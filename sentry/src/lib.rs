@@ -1,6 +1,7 @@
 //! A user-space kernel that implements Linux for unmodified x86-64 programs.
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod errno;
 pub mod fs;
 pub mod io;
