@@ -1,0 +1,206 @@
+//! The way out: forwarding and address translation on the host for one sandbox.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use serde::{Deserialize, Serialize};
+
+use crate::network::netlink::{self, Netlink};
+
+/// Rules that were made on the host for one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Nat {
+    tool: Tool,
+    /// Host end of the sandbox's pair.
+    inside: String,
+    /// Address of the sandbox.
+    source: IpAddr,
+    /// Device of the default route.
+    outside: String,
+    /// Devices on which forwarding was off before.
+    forwarding_was_off: Vec<String>,
+}
+
+/// Program that changes the packet filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Tool {
+    Nft,
+    Iptables,
+}
+
+/// How the way out turned out.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The sandbox reaches what the host reaches.
+    Open(Nat),
+    /// The host itself has no way out.
+    NoDefaultRoute,
+    /// Neither nft(8) nor iptables(8) is there, or it failed.
+    NoTool,
+}
+
+impl Nat {
+    /// Opens the way out for the sandbox at `source` behind the host interface `inside`.
+    pub(crate) fn open(inside: &str, source: IpAddr) -> io::Result<Outcome> {
+        let Some(outside) = default_device()? else {
+            return Ok(Outcome::NoDefaultRoute);
+        };
+        for tool in [Tool::Nft, Tool::Iptables] {
+            let mut nat = Self {
+                tool,
+                inside: inside.to_owned(),
+                source,
+                outside: outside.clone(),
+                forwarding_was_off: Vec::new(),
+            };
+            if nat.rules(Change::Add).iter().all(|rule| run(rule)) {
+                nat.switch_forwarding_on();
+                return Ok(Outcome::Open(nat));
+            }
+            // Part of the rules may be in force.
+            nat.close();
+        }
+        Ok(Outcome::NoTool)
+    }
+
+    /// Removes the rules. Forwarding is left on where it was on.
+    pub(crate) fn close(&self) {
+        for rule in self.rules(Change::Remove) {
+            run(&rule);
+        }
+        for device in &self.forwarding_was_off {
+            // Fails for the sandbox's own interface, which is gone.
+            let _ = fs::write(forwarding_switch(device), "0");
+        }
+    }
+
+    fn switch_forwarding_on(&mut self) {
+        for device in [self.inside.clone(), self.outside.clone()] {
+            let switch = forwarding_switch(&device);
+            let was_off = fs::read_to_string(&switch).is_ok_and(|value| value.trim() == "0");
+            if was_off && fs::write(&switch, "1").is_ok() {
+                self.forwarding_was_off.push(device);
+            }
+        }
+    }
+
+    fn rules(&self, change: Change) -> Vec<Vec<String>> {
+        match self.tool {
+            Tool::Nft => self.nft_rules(change),
+            Tool::Iptables => self.iptables_rules(change),
+        }
+    }
+
+    /// A table of its own: one command removes it with all that is in it.
+    fn nft_rules(&self, change: Change) -> Vec<Vec<String>> {
+        let Self { inside, source, outside, .. } = self;
+        let table = format!("ip runsc-{inside}");
+        let script = match change {
+            Change::Add => format!(
+                "add table {table}; \
+                 add chain {table} post {{ type nat hook postrouting priority srcnat; }}; \
+                 add rule {table} post ip saddr {source} oifname \"{outside}\" masquerade"
+            ),
+            Change::Remove => format!("delete table {table}"),
+        };
+        vec![vec!["nft".to_owned(), script]]
+    }
+
+    fn iptables_rules(&self, change: Change) -> Vec<Vec<String>> {
+        let Self { inside, source, outside, .. } = self;
+        let (append, insert) = match change {
+            Change::Add => ("-A", "-I"),
+            Change::Remove => ("-D", "-D"),
+        };
+        [
+            format!("iptables -w -t nat {append} POSTROUTING -s {source} -o {outside} -j MASQUERADE"),
+            format!("iptables -w {insert} FORWARD -i {inside} -o {outside} -j ACCEPT"),
+            format!("iptables -w {insert} FORWARD -i {outside} -o {inside} -j ACCEPT"),
+        ]
+        .iter()
+        .map(|line| line.split(' ').map(str::to_owned).collect())
+        .collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Add,
+    Remove,
+}
+
+fn forwarding_switch(device: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{device}/forwarding")
+}
+
+/// Name of the device that the IPv4 default route leaves by.
+pub(crate) fn default_device() -> io::Result<Option<String>> {
+    let mut netlink = Netlink::open()?;
+    let index = netlink.routes(AddressFamily::Inet)?.iter().find_map(default_route_device);
+    let Some(index) = index else {
+        return Ok(None);
+    };
+    let links = netlink.links()?;
+    let link = links.iter().find(|link| link.header.index == index);
+    Ok(link.and_then(netlink::link_name).map(str::to_owned))
+}
+
+fn default_route_device(route: &RouteMessage) -> Option<u32> {
+    if route.header.destination_prefix_length != 0 {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn run(command: &[String]) -> bool {
+    let [program, args @ ..] = command else {
+        return false;
+    };
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat(tool: Tool) -> Nat {
+        Nat {
+            tool,
+            inside: "ve-1".to_owned(),
+            source: "10.1.2.2".parse().unwrap(),
+            outside: "eth0".to_owned(),
+            forwarding_was_off: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn iptables_removes_exactly_what_it_added() {
+        let nat = nat(Tool::Iptables);
+        let removed: Vec<String> = nat.rules(Change::Remove).iter().map(|rule| rule.join(" ")).collect();
+        let added: Vec<String> = nat
+            .rules(Change::Add)
+            .iter()
+            .map(|rule| rule.join(" ").replace(" -A ", " -D ").replace(" -I ", " -D "))
+            .collect();
+        assert_eq!(added, removed);
+    }
+
+    #[test]
+    fn nft_keeps_everything_in_one_table() {
+        let rules = nat(Tool::Nft).rules(Change::Remove);
+        assert_eq!(rules, [["nft", "delete table ip runsc-ve-1"]]);
+    }
+}
