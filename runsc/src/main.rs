@@ -1,5 +1,8 @@
 #![forbid(unsafe_code)]
 //! An OCI runtime that runs containers on the sentry.
+mod cgroup;
+mod log;
 mod network;
+mod state;
 
 fn main() {}

@@ -1,0 +1,193 @@
+//! The state directory: one sub-directory per container, changed under a lock and replaced atomically.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+use crate::state::Record;
+
+/// Longest container id; with the socket's name it stays below NAME_MAX.
+const MAX_ID_BYTES: usize = 200;
+
+const STATE: &str = "state.json";
+const LOCK: &str = "lock";
+
+/// Why a container's state could not be used.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// The id cannot be a directory's name, or would be confusing.
+    #[error(
+        "invalid container id {0:?}: it has to be 1 to {MAX_ID_BYTES} of letters, digits, '_', '+', '-', '.'"
+    )]
+    InvalidId(String),
+    /// The id is in use.
+    #[error("container {0:?} already exists")]
+    Exists(String),
+    /// There is no such container.
+    #[error("container {0:?} does not exist")]
+    Missing(String),
+    /// The state file is not one.
+    #[error("{path}: malformed state: {source}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A file could not be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The state directory of all containers.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// One container's directory, locked against other commands.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    dir: PathBuf,
+    /// What is in the file, to be changed and then saved.
+    pub(crate) record: Record,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory of container `id`.
+    pub(crate) fn dir(&self, id: &str) -> Result<PathBuf, StateError> {
+        check_id(id)?;
+        Ok(self.root.join(id))
+    }
+
+    /// Makes the directory for a new container.
+    pub(crate) fn create(&self, record: Record) -> Result<Entry, StateError> {
+        let dir = self.dir(&record.id)?;
+        make_dir(&self.root, 0o711)?;
+        match DirBuilder::new().mode(0o711).create(&dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(StateError::Exists(record.id));
+            }
+            Err(source) => return Err(StateError::Io { path: dir, source }),
+        }
+        let lock = lock(&dir.join(LOCK))?;
+        let entry = Entry { dir, record, _lock: lock };
+        entry.save()?;
+        Ok(entry)
+    }
+
+    /// Locks the directory of an existing container; waits for other commands to finish with it.
+    pub(crate) fn open(&self, id: &str) -> Result<Entry, StateError> {
+        let dir = self.dir(id)?;
+        let missing = |error: StateError| match error {
+            StateError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                StateError::Missing(id.to_owned())
+            }
+            other => other,
+        };
+        let lock = lock(&dir.join(LOCK)).map_err(missing)?;
+        // Read after the lock was taken: the container may have been deleted while we waited.
+        let mut record = read(&dir).map_err(missing)?;
+        record.refresh();
+        Ok(Entry { dir, record, _lock: lock })
+    }
+
+    /// Reads a container's state without waiting for commands that are at work on it.
+    pub(crate) fn peek(&self, id: &str) -> Result<Record, StateError> {
+        let mut record = read(&self.dir(id)?).map_err(|error| match error {
+            StateError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                StateError::Missing(id.to_owned())
+            }
+            other => other,
+        })?;
+        record.refresh();
+        Ok(record)
+    }
+
+    /// Every container, by id. Directories that are just being made or removed are left out.
+    pub(crate) fn list(&self) -> Result<Vec<Record>, StateError> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StateError::Io { path: self.root.clone(), source }),
+        };
+        let mut records: Vec<Record> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|id| self.peek(&id).ok())
+            .collect();
+        records.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(records)
+    }
+}
+
+impl Entry {
+    /// The container's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Replaces the state file with the record as it is now.
+    pub(crate) fn save(&self) -> Result<(), StateError> {
+        let path = self.dir.join(STATE);
+        let temporary = self.dir.join("state.json.new");
+        let io = |source| StateError::Io { path: temporary.clone(), source };
+        let text = serde_json::to_vec(&self.record)
+            .map_err(|source| StateError::Malformed { path: path.clone(), source })?;
+        let mut file = File::create(&temporary).map_err(io)?;
+        file.write_all(&text).map_err(io)?;
+        fs::rename(&temporary, &path).map_err(io)
+    }
+
+    /// Removes the directory; the container is forgotten.
+    pub(crate) fn remove(self) -> Result<(), StateError> {
+        fs::remove_dir_all(&self.dir).map_err(|source| StateError::Io { path: self.dir.clone(), source })
+    }
+}
+
+fn check_id(id: &str) -> Result<(), StateError> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    let valid =
+        (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(is_allowed) && id != "." && id != "..";
+    if valid { Ok(()) } else { Err(StateError::InvalidId(id.to_owned())) }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StateError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| StateError::Io { path: path.to_owned(), source })
+}
+
+fn lock(path: &Path) -> Result<Flock<File>, StateError> {
+    let io = |source| StateError::Io { path: path.to_owned(), source };
+    let creating = path.parent().is_some_and(Path::is_dir);
+    let file =
+        OpenOptions::new().write(true).create(creating).truncate(false).mode(0o600).open(path).map_err(io)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io(error.into()))
+}
+
+fn read(dir: &Path) -> Result<Record, StateError> {
+    let path = dir.join(STATE);
+    let text = fs::read(&path).map_err(|source| StateError::Io { path: path.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|source| StateError::Malformed { path, source })
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
