@@ -9,14 +9,19 @@
 mod contract;
 mod event;
 mod fpu;
+mod host;
+mod kind;
 mod memory_file;
+mod ptrace;
 mod regs;
+mod stub;
 
 pub use contract::{
     AddressSpace, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
 };
 pub use event::{Access, Event, Fault};
 pub use fpu::FpuState;
+pub use kind::{PlatformKind, Prepared, UnknownPlatform};
 pub use memory_file::{MemoryFile, MemoryFileError};
 pub use regs::Regs;
 

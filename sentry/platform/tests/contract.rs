@@ -1,0 +1,410 @@
+//! The contract that every backend keeps, checked with guests of a few instructions.
+
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use sentry_platform::{
+    Access, AddressSpace, Context, Event, FpuState, MapSource, MemoryFile, PAGE_SIZE, Platform, PlatformKind,
+    Populate, Prepared, Prot, Regs,
+};
+
+const CODE: u64 = 0x40_0000;
+const DATA: u64 = 0x50_0000;
+
+type Backend = (Arc<dyn Platform>, Arc<MemoryFile>);
+
+/// One platform of each kind for the whole program. The thread that makes them never ends, since stubs die with it.
+fn platforms() -> &'static [Backend] {
+    static PLATFORMS: OnceLock<Vec<Backend>> = OnceLock::new();
+    PLATFORMS.get_or_init(|| {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let kinds = [PlatformKind::Ptrace].into_iter();
+            let made = kinds.map(|kind| {
+                let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
+                (Prepared::new(kind).unwrap().create(memory.clone()), memory)
+            });
+            sender.send(made.collect()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        receiver.recv().unwrap()
+    })
+}
+
+/// A guest process with one page of code and one of data.
+struct Guest {
+    memory: Arc<MemoryFile>,
+    space: Arc<dyn AddressSpace>,
+    code: u64,
+    data: u64,
+}
+
+impl Guest {
+    fn new(platform: &Backend, code: &[u8]) -> Self {
+        let (platform, memory) = platform;
+        let space = platform.new_address_space().unwrap();
+        let at = memory.allocate(2 * PAGE_SIZE, PAGE_SIZE).unwrap();
+        memory.write(at, code).unwrap();
+        space.map(CODE, PAGE_SIZE, MapSource::MemoryFile(at), Prot::READ_EXECUTE, Populate::Eagerly).unwrap();
+        let data = at + PAGE_SIZE;
+        space.map(DATA, PAGE_SIZE, MapSource::MemoryFile(data), Prot::READ_WRITE, Populate::Eagerly).unwrap();
+        Self { memory: memory.clone(), space, code: at, data }
+    }
+
+    fn context(&self) -> Box<dyn Context> {
+        self.space.new_context(&FpuState::initial()).unwrap()
+    }
+}
+
+fn at(rip: u64) -> Regs {
+    Regs { rip, rflags: 0x202, rsp: DATA + PAGE_SIZE, ..Regs::default() }
+}
+
+fn each(test: impl Fn(&Backend)) {
+    for platform in platforms() {
+        eprintln!("platform {}", platform.0.name());
+        test(platform);
+    }
+}
+
+#[test]
+fn system_call_hands_over_all_registers() {
+    each(|platform| {
+        let guest = Guest::new(platform, &[0x0f, 0x05]);
+        let mut context = guest.context();
+        let mut regs = Regs {
+            rax: 0x1234,
+            rbx: 1,
+            rdx: 3,
+            rsi: 4,
+            rdi: 5,
+            rbp: 6,
+            r8: 8,
+            r9: 9,
+            r10: 10,
+            r12: 12,
+            r13: 13,
+            r14: 14,
+            r15: 15,
+            fs_base: 0x7000_1000,
+            gs_base: 0x7000_2000,
+            ..at(CODE)
+        };
+        let before = regs;
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!(regs.orig_rax, 0x1234);
+        assert_eq!(regs.syscall_args(), [5, 4, 3, 10, 8, 9]);
+        let expected = Regs { rip: CODE + 2, orig_rax: 0x1234, rcx: regs.rcx, r11: regs.r11, ..before };
+        assert_eq!(regs, expected);
+    });
+}
+
+#[test]
+fn results_reach_the_guest_in_a_loop() {
+    // 1: syscall; add rbx, rax; dec r12; jnz 1b; mov eax, 9999; syscall
+    let code =
+        [0x0f, 0x05, 0x48, 0x01, 0xc3, 0x49, 0xff, 0xcc, 0x75, 0xf6, 0xb8, 0x0f, 0x27, 0, 0, 0x0f, 0x05];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        let mut context = guest.context();
+        let mut regs = Regs { r12: 500, ..at(CODE) };
+        let mut calls = 0;
+        loop {
+            assert_eq!(context.switch(&mut regs), Event::Syscall);
+            if regs.orig_rax == 9999 {
+                break;
+            }
+            calls += 1;
+            regs.rax = calls;
+        }
+        assert_eq!((calls, regs.rbx), (500, 500 * 501 / 2));
+    });
+}
+
+#[test]
+fn faults_tell_address_and_access() {
+    // mov rax, [rdi]; mov [rsi], rax; jmp rdx
+    let code = [0x48, 0x8b, 0x07, 0x48, 0x89, 0x06, 0xff, 0xe2];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        let mut context = guest.context();
+        let page = |prot| {
+            guest
+                .space
+                .map(0x60_0000, PAGE_SIZE, MapSource::MemoryFile(guest.data), prot, Populate::Eagerly)
+                .unwrap();
+        };
+        let mut regs = Regs { rdi: 0x60_0010, rsi: 0x60_0020, rdx: 0x60_0000, ..at(CODE) };
+        let mut expect = |addr, access, rip| {
+            let Event::Fault(fault) = context.switch(&mut regs) else { panic!("no fault") };
+            assert_eq!((fault.signo, fault.addr, fault.access), (libc::SIGSEGV, addr, Some(access)));
+            assert_eq!(regs.rip, rip);
+        };
+        expect(0x60_0010, Access::Read, CODE);
+        page(Prot::READ);
+        expect(0x60_0020, Access::Write, CODE + 3);
+        page(Prot::READ_WRITE);
+        expect(0x60_0000, Access::Execute, 0x60_0000);
+    });
+}
+
+#[test]
+fn exceptions_are_the_signals_of_linux() {
+    each(|platform| {
+        for (code, signo) in [
+            (&[0x0f, 0x0b][..], libc::SIGILL),
+            (&[0xcc], libc::SIGTRAP),
+            (&[0x31, 0xc9, 0xf7, 0xf1], libc::SIGFPE),
+            // A non-canonical address: mov rax, [rax], and hlt, which is privileged.
+            (&[0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x48, 0x8b, 0x00], libc::SIGSEGV),
+            (&[0xf4], libc::SIGSEGV),
+        ] {
+            let guest = Guest::new(platform, code);
+            let mut regs = at(CODE);
+            let Event::Fault(fault) = guest.context().switch(&mut regs) else {
+                panic!("{code:x?}: no fault")
+            };
+            assert_eq!(fault.signo, signo, "{code:x?}");
+        }
+    });
+}
+
+#[test]
+fn guest_and_sentry_see_each_others_writes() {
+    // mov rax, [rdi]; inc rax; mov [rdi], rax; syscall
+    let code = [0x48, 0x8b, 0x07, 0x48, 0xff, 0xc0, 0x48, 0x89, 0x07, 0x0f, 0x05];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        guest.memory.write(guest.data + 8, &41_u64.to_le_bytes()).unwrap();
+        let mut regs = Regs { rdi: DATA + 8, ..at(CODE) };
+        assert_eq!(guest.context().switch(&mut regs), Event::Syscall);
+        let mut word = [0; 8];
+        guest.memory.read(guest.data + 8, &mut word).unwrap();
+        assert_eq!(u64::from_le_bytes(word), 42);
+    });
+}
+
+#[test]
+fn unmapping_and_protecting_take_effect() {
+    let code = [0x48, 0x89, 0x07, 0x0f, 0x05];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        let mut context = guest.context();
+        let mut write = || {
+            let mut regs = Regs { rdi: DATA, ..at(CODE) };
+            context.switch(&mut regs)
+        };
+        assert_eq!(write(), Event::Syscall);
+        guest.space.protect(DATA, PAGE_SIZE, Prot::READ).unwrap();
+        assert!(matches!(write(), Event::Fault(f) if f.access == Some(Access::Write)));
+        guest.space.protect(DATA, PAGE_SIZE, Prot::READ_WRITE).unwrap();
+        assert_eq!(write(), Event::Syscall);
+        guest.space.unmap(DATA, PAGE_SIZE).unwrap();
+        assert!(matches!(write(), Event::Fault(f) if f.addr == DATA));
+    });
+}
+
+#[test]
+fn new_code_is_executed_after_it_was_written() {
+    each(|platform| {
+        let guest = Guest::new(platform, &[0xb8, 1, 0, 0, 0, 0x0f, 0x05]);
+        let mut context = guest.context();
+        for number in 1..20_u8 {
+            guest.memory.write(guest.code + 1, &[number]).unwrap();
+            let mut regs = at(CODE);
+            assert_eq!(context.switch(&mut regs), Event::Syscall);
+            assert_eq!(regs.orig_rax, u64::from(number));
+        }
+    });
+}
+
+#[test]
+fn addresses_outside_the_range_are_refused() {
+    each(|platform| {
+        let range = platform.0.address_range();
+        let guest = Guest::new(platform, &[0x90]);
+        for addr in [0, range.end, range.end + (1 << 20), u64::MAX - PAGE_SIZE + 1] {
+            assert!(guest.space.unmap(addr, PAGE_SIZE).is_err(), "{addr:#x}");
+        }
+        assert!(guest.space.unmap(range.end - PAGE_SIZE, PAGE_SIZE).is_ok());
+        assert!(guest.space.unmap(range.end - PAGE_SIZE, 2 * PAGE_SIZE).is_err());
+    });
+}
+
+#[test]
+fn busy_guest_is_interrupted_and_goes_on() {
+    // 1: inc qword [rdi]; jmp 1b
+    let code = [0x48, 0xff, 0x07, 0xeb, 0xfb];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        let mut context = guest.context();
+        let mut regs = Regs { rdi: DATA, ..at(CODE) };
+        let count = || {
+            let mut word = [0; 8];
+            guest.memory.read(guest.data, &mut word).unwrap();
+            u64::from_le_bytes(word)
+        };
+        for _ in 0..20 {
+            let (before, interrupter) = (count(), context.interrupter());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let deadline = Instant::now() + Duration::from_secs(10);
+                    while count() == before && Instant::now() < deadline {
+                        std::thread::yield_now();
+                    }
+                    interrupter.interrupt();
+                });
+                assert_eq!(context.switch(&mut regs), Event::Interrupted);
+            });
+            assert!((CODE..CODE + 5).contains(&regs.rip));
+            assert!(count() > before, "the guest ran in between");
+        }
+    });
+}
+
+#[test]
+fn interrupt_before_switch_is_not_lost() {
+    each(|platform| {
+        let guest = Guest::new(platform, &[0xeb, 0xfe]);
+        let mut context = guest.context();
+        for _ in 0..100 {
+            context.interrupter().interrupt();
+            context.interrupter().interrupt();
+            let mut regs = at(CODE);
+            assert_eq!(context.switch(&mut regs), Event::Interrupted);
+        }
+    });
+}
+
+#[test]
+fn many_threads_share_a_space() {
+    // 1: lock inc qword [rdi]; syscall; dec r12; jnz 1b; mov eax, 77; syscall
+    let code =
+        [0xf0, 0x48, 0xff, 0x07, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf5, 0xb8, 77, 0, 0, 0, 0x0f, 0x05];
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                let mut context = guest.context();
+                scope.spawn(move || {
+                    let mut regs = Regs { rdi: DATA, r12: 50, ..at(CODE) };
+                    while {
+                        assert_eq!(context.switch(&mut regs), Event::Syscall);
+                        regs.orig_rax != 77
+                    } {}
+                });
+            }
+        });
+        let mut count = [0; 8];
+        guest.memory.read(guest.data, &mut count).unwrap();
+        assert_eq!(u64::from_le_bytes(count), 16 * 50);
+    });
+}
+
+#[test]
+fn spaces_are_separate() {
+    let code = [0x48, 0x8b, 0x07, 0x0f, 0x05];
+    each(|platform| {
+        let guests: Vec<Guest> = (0..12).map(|_| Guest::new(platform, &code)).collect();
+        for (n, guest) in (0_u64..).zip(&guests) {
+            guest.memory.write(guest.data, &(1000 + n).to_le_bytes()).unwrap();
+        }
+        for (n, guest) in (0_u64..).zip(&guests) {
+            let mut regs = Regs { rdi: DATA, ..at(CODE) };
+            assert_eq!(guest.context().switch(&mut regs), Event::Syscall);
+            assert_eq!(regs.orig_rax, 1000 + n);
+        }
+    });
+}
+
+#[test]
+fn vector_state_is_kept_read_and_replaced() {
+    // movq xmm3, rdi; syscall; movq rax, xmm3; syscall
+    let code = [0x66, 0x48, 0x0f, 0x6e, 0xdf, 0x0f, 0x05, 0x66, 0x48, 0x0f, 0x7e, 0xd8, 0x0f, 0x05];
+    const XMM3: usize = 160 + 3 * 16;
+    each(|platform| {
+        let guest = Guest::new(platform, &code);
+        let mut context = guest.context();
+        let mut regs = Regs { rdi: 0x1122_3344_5566_7788, ..at(CODE) };
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        let state = context.fpu();
+        assert_eq!(state.as_bytes()[XMM3..XMM3 + 8], 0x1122_3344_5566_7788_u64.to_le_bytes());
+        // A child continues with its parent's vector state (fork).
+        let mut child = guest.space.new_context(&state).unwrap();
+        let mut child_regs = regs;
+        assert_eq!(child.switch(&mut child_regs), Event::Syscall);
+        assert_eq!(child_regs.orig_rax, 0x1122_3344_5566_7788);
+        let mut changed = state.as_bytes().to_vec();
+        changed[XMM3..XMM3 + 8].copy_from_slice(&7_u64.to_le_bytes());
+        context.set_fpu(&FpuState::new(changed).unwrap());
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!(regs.orig_rax, 7);
+    });
+}
+
+#[test]
+fn hostile_registers_and_code_stay_inside() {
+    each(|platform| {
+        let end = platform.0.address_range().end;
+        // int 0x80; sysenter; jumps into and writes over the stub's area; a stack nowhere; syscalls with any number.
+        let jump: [u8; 2] = [0xff, 0xe7];
+        for target in [end, end + 0x10_0000, end + 0x1000, u64::MAX - 4095, 0] {
+            let guest = Guest::new(platform, &jump);
+            let mut regs = Regs { rdi: target, rsp: 0, rax: 9, ..at(CODE) };
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut context = guest.context();
+            // Landing in stub code may look like system calls of the guest; the sentry then decides. It must not run on
+            // the host: 9 is mmap, 60 is exit, and the process must be alive afterwards.
+            for _ in 0..10 {
+                assert!(Instant::now() < deadline);
+                match context.switch(&mut regs) {
+                    Event::Syscall => regs.rax = 60,
+                    Event::Fault(_) | Event::Interrupted => break,
+                    Event::Died => panic!("a host system call ran"),
+                }
+            }
+            assert!(guest.space.is_alive());
+        }
+        let store = [0x48, 0x89, 0x07, 0x0f, 0x05];
+        for target in [end, end + 0x10_0000] {
+            let guest = Guest::new(platform, &store);
+            let mut regs = Regs { rdi: target, ..at(CODE) };
+            assert!(matches!(guest.context().switch(&mut regs), Event::Fault(_)), "{target:#x} is writable");
+        }
+    });
+}
+
+#[test]
+fn killed_space_ends_its_threads() {
+    each(|platform| {
+        let guest = Guest::new(platform, &[0xeb, 0xfe]);
+        let mut context = guest.context();
+        let space = guest.space.clone();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            space.kill();
+        });
+        let mut regs = at(CODE);
+        assert_eq!(context.switch(&mut regs), Event::Died);
+        killer.join().unwrap();
+        assert_eq!(context.switch(&mut regs), Event::Died);
+        assert!(!guest.space.is_alive());
+        assert!(guest.space.unmap(DATA, PAGE_SIZE).is_err());
+    });
+}
+
+#[test]
+fn contexts_come_and_go() {
+    each(|platform| {
+        let guest = Guest::new(platform, &[0x0f, 0x05]);
+        for _ in 0..50 {
+            let mut unused = guest.context();
+            let mut used = guest.context();
+            assert_eq!(used.switch(&mut at(CODE)), Event::Syscall);
+            unused.publish_ids(1, 1);
+        }
+        assert!(guest.space.is_alive());
+    });
+}
