@@ -7,6 +7,7 @@
 mod constants;
 pub mod elf;
 pub mod errno;
+pub mod fs;
 pub mod ifreq;
 pub mod inet;
 pub mod netlink;

@@ -2,4 +2,6 @@
 
 pub mod dev;
 pub mod pipe;
+pub mod registry;
 mod ring;
+pub mod tmpfs;

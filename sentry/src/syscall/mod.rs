@@ -5,6 +5,7 @@
 
 mod args;
 mod dispatch;
+pub(crate) mod file;
 pub mod table;
 
 pub use args::Args;

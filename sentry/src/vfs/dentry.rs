@@ -101,6 +101,11 @@ impl Dentry {
         self.unlinked.load(Ordering::Relaxed)
     }
 
+    /// Makes the dentry count as removed (a memfd, which never had a name).
+    pub(crate) fn mark_unlinked(&self) {
+        self.unlinked.store(true, Ordering::Relaxed);
+    }
+
     /// The attributes with the device number.
     ///
     /// # Errors

@@ -66,6 +66,14 @@ impl VfsPath {
             if at.is_mount_root() {
                 match at.mount.mount_point() {
                     Some(place) => at = place,
+                    // A memfd is the root of its own mount and has a name nonetheless.
+                    None if names.is_empty() && !at.dentry.name().is_empty() => {
+                        return PathText {
+                            path: at.dentry.name(),
+                            is_reachable: false,
+                            is_deleted: at.dentry.is_unlinked(),
+                        };
+                    }
                     None => break false,
                 }
             } else if let Some(parent) = at.dentry.parent() {
@@ -74,7 +82,11 @@ impl VfsPath {
             } else {
                 if names.is_empty() {
                     // An anonymous file: its name is all there is.
-                    return PathText { path: at.dentry.name(), is_reachable: false, is_deleted: false };
+                    return PathText {
+                        path: at.dentry.name(),
+                        is_reachable: false,
+                        is_deleted: at.dentry.is_unlinked(),
+                    };
                 }
                 break false;
             }

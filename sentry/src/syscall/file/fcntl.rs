@@ -1,0 +1,222 @@
+//! `fcntl(2)`.
+
+use std::sync::Arc;
+
+use sentry_abi::fs::Flock;
+
+use crate::errno::{Errno, SysError, SysResult};
+use crate::fs::pipe::PipeEnd;
+use crate::fs::tmpfs::{Seals, memfd_seals};
+use crate::mm::UserAddr;
+use crate::syscall::Args;
+use crate::task::{BlockError, Capabilities, CurrentTask, Resource};
+use crate::vfs::lock::{LockKind, LockOwner, LockRange};
+use crate::vfs::{FdFlags, File, OpenFlags};
+use crate::wait::Readiness;
+
+const F_DUPFD: u32 = 0;
+const F_GETFD: u32 = 1;
+const F_SETFD: u32 = 2;
+const F_GETFL: u32 = 3;
+const F_SETFL: u32 = 4;
+const F_GETLK: u32 = 5;
+const F_SETLK: u32 = 6;
+const F_SETLKW: u32 = 7;
+const F_SETOWN: u32 = 8;
+const F_GETOWN: u32 = 9;
+const F_SETSIG: u32 = 10;
+const F_GETSIG: u32 = 11;
+const F_SETOWN_EX: u32 = 15;
+const F_GETOWN_EX: u32 = 16;
+const F_OFD_GETLK: u32 = 36;
+const F_OFD_SETLK: u32 = 37;
+const F_OFD_SETLKW: u32 = 38;
+const F_SETLEASE: u32 = 1024;
+const F_GETLEASE: u32 = 1025;
+const F_DUPFD_CLOEXEC: u32 = 1030;
+const F_SETPIPE_SZ: u32 = 1031;
+const F_GETPIPE_SZ: u32 = 1032;
+const F_ADD_SEALS: u32 = 1033;
+const F_GET_SEALS: u32 = 1034;
+
+const F_RDLCK: i16 = 0;
+const F_WRLCK: i16 = 1;
+const F_UNLCK: i16 = 2;
+
+/// `fcntl(2)`.
+pub(crate) fn sys_fcntl(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let (fd, command) = (args.fd(0), args.u32(1));
+    let (file, fd_flags) = task.files().get_with_flags(fd)?;
+    let path_ok = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
+    if file.flags().contains(OpenFlags::PATH) && !path_ok {
+        return Err(Errno::EBADF.into());
+    }
+    match command {
+        F_DUPFD => dup(task, file, args.i32(2), FdFlags::empty()),
+        F_DUPFD_CLOEXEC => dup(task, file, args.i32(2), FdFlags::CLOEXEC),
+        F_GETFD => Ok(fd_flags.bits().into()),
+        F_SETFD => {
+            task.files().set_flags(fd, FdFlags::from_bits_truncate(args.u32(2)))?;
+            Ok(0)
+        }
+        F_GETFL => Ok(file.flags().bits().into()),
+        F_SETFL => set_flags(&file, args.u32(2)),
+        F_GETLK | F_OFD_GETLK => get_lock(task, &file, command, args.addr(2)),
+        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => set_lock(task, &file, command, args.addr(2)),
+        F_SETOWN => {
+            file.set_signal_owner(args.i32(2));
+            Ok(0)
+        }
+        // As the kernel returns it: the C library tells a negative group from an error.
+        F_GETOWN => Ok(i64::from(file.signal_owner()).cast_unsigned()),
+        F_SETOWN_EX => {
+            let [kind, id]: [i32; 2] = task.mm().read_obj(args.addr(2))?;
+            file.set_signal_owner(match kind {
+                0 | 1 => id,
+                2 => -id,
+                _ => return Err(Errno::EINVAL.into()),
+            });
+            Ok(0)
+        }
+        F_GETOWN_EX => {
+            let owner = file.signal_owner();
+            let value: [i32; 2] = if owner < 0 { [2, -owner] } else { [1, owner] };
+            task.mm().write_obj(args.addr(2), &value)?;
+            Ok(0)
+        }
+        F_SETSIG if args.u64(2) <= 64 => Ok(0),
+        F_GETSIG => Ok(0),
+        F_SETLEASE => Err(Errno::EAGAIN.into()),
+        F_GETLEASE => Ok(F_UNLCK.cast_unsigned().into()),
+        F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity() as u64),
+        F_SETPIPE_SZ => {
+            let size = usize::try_from(args.u32(2)).map_err(|_| Errno::EINVAL)?;
+            let privileged = task.creds().has(Capabilities::SYS_RESOURCE);
+            Ok(pipe_of(&file)?.pipe().set_capacity(size, privileged)? as u64)
+        }
+        F_ADD_SEALS => {
+            if !file.flags().is_writable() {
+                return Err(Errno::EPERM.into());
+            }
+            let add = Seals::from_bits(args.u32(2)).ok_or(Errno::EINVAL)?;
+            memfd_seals(&file, Some(add)).map_err(Errno::from)?;
+            Ok(0)
+        }
+        F_GET_SEALS => Ok(memfd_seals(&file, None).map_err(Errno::from)?.bits().into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn pipe_of(file: &File) -> Result<&PipeEnd, Errno> {
+    file.downcast().ok_or(Errno::EBADF)
+}
+
+fn dup(task: &CurrentTask, file: Arc<File>, min: i32, flags: FdFlags) -> SysResult {
+    let limit = task.rlimit(Resource::Nofile).soft;
+    if u64::try_from(min).map_or(true, |min| min >= limit) {
+        return Err(Errno::EINVAL.into());
+    }
+    let fd = task.files().install(file, flags, min, limit)?;
+    Ok(u64::from(fd.0.unsigned_abs()))
+}
+
+fn set_flags(file: &File, flags: u32) -> SysResult {
+    // What F_SETFL can change (fcntl(2)); the rest of the argument is ignored.
+    let changeable =
+        OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
+    let flags = OpenFlags::from_bits_truncate(flags) & changeable;
+    let new = file.flags().difference(changeable) | flags;
+    file.ops().set_flags(file, new)?;
+    file.set_status_flags(new);
+    Ok(0)
+}
+
+/// The range and kind that a `struct flock` asks for; the kind is `None` for unlocking.
+fn decode(file: &File, lock: &Flock) -> Result<(Option<LockKind>, LockRange), Errno> {
+    let base = match lock.l_whence {
+        0 => 0,
+        1 => i64::try_from(*file.position()).map_err(|_| Errno::EOVERFLOW)?,
+        2 => i64::try_from(file.stat()?.size).map_err(|_| Errno::EOVERFLOW)?,
+        _ => return Err(Errno::EINVAL),
+    };
+    let start = base.checked_add(lock.l_start).ok_or(Errno::EOVERFLOW)?;
+    let range = LockRange::new(start, lock.l_len)?;
+    let kind = match lock.l_type {
+        F_RDLCK => Some(LockKind::Shared),
+        F_WRLCK => Some(LockKind::Exclusive),
+        F_UNLCK => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok((kind, range))
+}
+
+fn owner(task: &CurrentTask, file: &File, command: u32) -> LockOwner {
+    match command {
+        F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => file.lock_owner(),
+        _ => LockOwner::Process { files: Arc::as_ptr(task.files()).addr(), pid: task.pid().0 },
+    }
+}
+
+fn get_lock(task: &CurrentTask, file: &File, command: u32, addr: UserAddr) -> SysResult {
+    let mut lock: Flock = task.mm().read_obj(addr)?;
+    if command == F_OFD_GETLK && lock.l_pid != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (kind, range) = decode(file, &lock)?;
+    let kind = kind.ok_or(Errno::EINVAL)?;
+    match file.inode().shared().locks.conflict(owner(task, file, command), kind, range) {
+        None => lock.l_type = F_UNLCK,
+        Some(held) => {
+            lock.l_type = if held.kind == LockKind::Shared { F_RDLCK } else { F_WRLCK };
+            lock.l_whence = 0;
+            lock.l_start = held.range.start.cast_signed();
+            lock.l_len = if held.range.end == u64::MAX {
+                0
+            } else {
+                (held.range.end - held.range.start).cast_signed()
+            };
+            lock.l_pid = match held.owner {
+                LockOwner::Process { pid, files: _ } => pid,
+                LockOwner::Description(_) => -1,
+            };
+        }
+    }
+    task.mm().write_obj(addr, &lock)?;
+    Ok(0)
+}
+
+fn set_lock(task: &mut CurrentTask, file: &Arc<File>, command: u32, addr: UserAddr) -> SysResult {
+    let lock: Flock = task.mm().read_obj(addr)?;
+    if matches!(command, F_OFD_SETLK | F_OFD_SETLKW) && lock.l_pid != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (kind, range) = decode(file, &lock)?;
+    match kind {
+        Some(LockKind::Shared) if !file.flags().is_readable() => return Err(Errno::EBADF.into()),
+        Some(LockKind::Exclusive) if !file.flags().is_writable() => return Err(Errno::EBADF.into()),
+        _ => {}
+    }
+    let owner = owner(task, file, command);
+    let locks = &file.inode().shared().locks;
+    match locks.set_record(owner, kind, range) {
+        Err(Errno::EAGAIN) if matches!(command, F_SETLKW | F_OFD_SETLKW) => {}
+        done => {
+            done?;
+            return Ok(0);
+        }
+    }
+    // Deadlock detection (EDEADLK) is left to the caller's patience, as for OFD locks on Linux.
+    let waited = task.block_on_queue(locks.queue(), Readiness::OUT, None, |_| {
+        match locks.set_record(owner, kind, range) {
+            Err(Errno::EAGAIN) => None,
+            done => Some(done),
+        }
+    });
+    match waited {
+        Ok(done) => {
+            done?;
+            Ok(0)
+        }
+        Err(e @ (BlockError::Interrupted | BlockError::TimedOut)) => Err(SysError::from(e)),
+    }
+}

@@ -1,0 +1,191 @@
+//! `mount(2)`, `umount2(2)`, `pivot_root(2)`.
+
+use std::sync::Arc;
+
+use crate::errno::{Errno, SysResult};
+use crate::fs;
+use crate::mm::PAGE_SIZE;
+use crate::syscall::Args;
+use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path};
+use crate::task::{Capabilities, CurrentTask};
+use crate::vfs::{DetachChildren, Fd, Mount, MountFlags, VfsPath};
+
+const MS_REMOUNT: u32 = 32;
+const MS_BIND: u32 = 4096;
+const MS_MOVE: u32 = 8192;
+const MS_REC: u32 = 16384;
+const MS_SILENT: u32 = 1 << 15;
+const MS_UNBINDABLE: u32 = 1 << 17;
+const MS_PRIVATE: u32 = 1 << 18;
+const MS_SLAVE: u32 = 1 << 19;
+const MS_SHARED: u32 = 1 << 20;
+const MS_PROPAGATION: u32 = MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED;
+/// Old programs put this in the upper half (`mount(2)`).
+const MS_MGC_VAL: u32 = 0xc0ed_0000;
+
+/// `mount(2)`.
+pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let kind = if args.addr(2).is_null() {
+        Vec::new()
+    } else {
+        task.mm().read_cstr(args.addr(2), PAGE_SIZE as usize)?
+    };
+    let source = if args.addr(0).is_null() { Vec::new() } else { read_path(task, args.addr(0))? };
+    let target = read_path(task, args.addr(1))?;
+    let mut flags = args.u32(3);
+    if flags & 0xffff_0000 == MS_MGC_VAL {
+        flags &= 0xffff;
+    }
+    let data = if args.addr(4).is_null() {
+        Vec::new()
+    } else {
+        task.mm().read_cstr(args.addr(4), PAGE_SIZE as usize).unwrap_or_default()
+    };
+    let context = PathContext::new(task);
+    let place = context.place(task, Fd(AT_FDCWD), &target, 0)?;
+    if !context.caller().has(Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM.into());
+    }
+    let namespace = context.fs().namespace();
+    let mount_flags = MountFlags::from_bits_truncate(flags);
+    if flags & MS_REMOUNT != 0 {
+        if !place.is_mount_root() {
+            return Err(Errno::EINVAL.into());
+        }
+        place.mount.set_flags(mount_flags);
+        return Ok(0);
+    }
+    if flags & MS_BIND != 0 {
+        let from = context.place(task, Fd(AT_FDCWD), &source, 0)?;
+        bind(&context, &from, place, flags & MS_REC != 0)?;
+        return Ok(0);
+    }
+    if flags & MS_PROPAGATION != 0 {
+        // All mounts are private; there is nothing outside of the sandbox to propagate to or from.
+        let kinds = (flags & MS_PROPAGATION).count_ones();
+        let ok = kinds == 1 && flags & !(MS_PROPAGATION | MS_REC | MS_SILENT) == 0 && place.is_mount_root();
+        return if ok { Ok(0) } else { Err(Errno::EINVAL.into()) };
+    }
+    if flags & MS_MOVE != 0 {
+        let from = context.place(task, Fd(AT_FDCWD), &source, 0)?;
+        if !from.is_mount_root() {
+            return Err(Errno::EINVAL.into());
+        }
+        namespace.move_mount(&from.mount, place)?;
+        return Ok(0);
+    }
+    let kind = String::from_utf8(kind).map_err(|_| Errno::ENODEV)?;
+    let data = String::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let root = fs::registry::create(task, &kind, &data)?;
+    let shown = if source.is_empty() { b"none".to_vec() } else { source };
+    namespace.mount(root, &shown, place, mount_flags)?;
+    Ok(0)
+}
+
+/// Shows `from` also at `place`, with `recursive` what is mounted below it too.
+fn bind(context: &PathContext, from: &VfsPath, place: VfsPath, recursive: bool) -> Result<(), Errno> {
+    let namespace = context.fs().namespace();
+    let top = Mount::new(from.dentry.clone(), from.mount.source(), from.mount.flags());
+    // Taken before attaching, so that a bind of a tree into itself ends.
+    let below = if recursive { namespace.subtree(&from.mount) } else { Vec::new() };
+    namespace.attach(top.clone(), place)?;
+    let mut copies = vec![(from.mount.id(), top)];
+    for old in below.iter().skip(1) {
+        let Some(old_place) = old.mount_point() else { continue };
+        let parent = copies.iter().find(|(id, _)| *id == old_place.mount.id()).map(|(_, m)| m.clone());
+        let Some(parent) = parent else { continue };
+        let visible = Arc::ptr_eq(&old_place.mount, &from.mount);
+        if visible && !from.dentry.is_ancestor_of(&old_place.dentry) {
+            continue;
+        }
+        let copy = Mount::new(old.root().clone(), old.source(), old.flags());
+        namespace.attach(copy.clone(), VfsPath::new(parent, old_place.dentry))?;
+        copies.push((old.id(), copy));
+    }
+    Ok(())
+}
+
+const MNT_FORCE: u32 = 1;
+const MNT_DETACH: u32 = 2;
+const MNT_EXPIRE: u32 = 4;
+const UMOUNT_NOFOLLOW: u32 = 8;
+
+/// `umount2(2)`. Without `MNT_DETACH` a mount that is in use is busy; in use means that something is mounted below or
+/// that its root is somebody's working directory through this mount.
+pub(crate) fn sys_umount2(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let flags = args.u32(1);
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = read_path(task, args.addr(0))?;
+    let context = PathContext::new(task);
+    let follow = if flags & UMOUNT_NOFOLLOW != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
+    let place = context.place(task, Fd(AT_FDCWD), &path, follow)?;
+    if !context.caller().has(Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM.into());
+    }
+    if !place.is_mount_root() {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & MNT_EXPIRE != 0 {
+        return Err(Errno::EAGAIN.into());
+    }
+    let mount = place.mount.clone();
+    drop(place);
+    let namespace = context.fs().namespace();
+    if flags & MNT_DETACH == 0 {
+        // Every open file and working directory holds a reference: ours, and the table's, are the only others.
+        if Arc::strong_count(&mount) > 2 {
+            return Err(Errno::EBUSY.into());
+        }
+        namespace.detach(&mount, DetachChildren::Refuse)?;
+    } else {
+        namespace.detach(&mount, DetachChildren::Detach)?;
+    }
+    Ok(0)
+}
+
+/// `pivot_root(2)`.
+pub(crate) fn sys_pivot_root(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let new_path = read_path(task, args.addr(0))?;
+    let old_path = read_path(task, args.addr(1))?;
+    let context = PathContext::new(task);
+    if !context.caller().has(Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM.into());
+    }
+    let new_root = context.place(task, Fd(AT_FDCWD), &new_path, 0)?;
+    let put_old = context.place(task, Fd(AT_FDCWD), &old_path, 0)?;
+    if !new_root.inode().is_dir() || !put_old.inode().is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let fs = context.fs();
+    let namespace = fs.namespace();
+    let old_root = fs.root();
+    let root_mount = namespace.root_mount();
+    if Arc::ptr_eq(&new_root.mount, &root_mount) || Arc::ptr_eq(&put_old.mount, &root_mount) {
+        return Err(Errno::EBUSY.into());
+    }
+    if !new_root.is_mount_root() || !old_root.is_mount_root() || !is_below(&put_old, &new_root) {
+        return Err(Errno::EINVAL.into());
+    }
+    namespace.pivot(&new_root.mount, put_old)?;
+    if fs.cwd().is_same(&old_root) {
+        fs.set_cwd(new_root.clone());
+    }
+    fs.set_root(new_root);
+    Ok(0)
+}
+
+/// True where `place` is at or below `top`, over mounts.
+fn is_below(place: &VfsPath, top: &VfsPath) -> bool {
+    let mut at = place.clone();
+    loop {
+        if Arc::ptr_eq(&at.mount, &top.mount) {
+            return top.dentry.is_ancestor_of(&at.dentry);
+        }
+        match at.mount.mount_point() {
+            Some(above) => at = above,
+            None => return false,
+        }
+    }
+}

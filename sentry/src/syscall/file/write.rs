@@ -1,0 +1,145 @@
+//! `write(2)` and its relatives.
+
+use std::sync::Arc;
+
+use crate::errno::{Errno, SysError, SysResult};
+use crate::io::IoSrc;
+use crate::mm::UserIo;
+use crate::syscall::Args;
+use crate::syscall::file::context::{raise, real_file};
+use crate::syscall::file::read::offset;
+use crate::task::{CurrentTask, Limit, Resource};
+use crate::vfs::{File, FileType, OpenFlags};
+use crate::wait::Readiness;
+
+const SIGPIPE: i32 = 13;
+const SIGXFSZ: i32 = 25;
+/// `pwritev2(2)`: write at the end.
+const RWF_APPEND: u32 = 16;
+/// Flags of `pwritev2(2)` that change nothing here (`RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`).
+const RWF_IGNORED: u32 = 1 | 2 | 4;
+
+/// `write(2)`.
+pub(crate) fn sys_write(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = real_file(task, args.fd(0))?;
+    let mut src = task.user_io(args.addr(1), args.u64(2));
+    write(task, &file, &mut src, None)
+}
+
+/// `writev(2)`.
+pub(crate) fn sys_writev(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = real_file(task, args.fd(0))?;
+    let vecs = task.mm().read_iovec(args.addr(1), args.u64(2))?;
+    let mut src = UserIo::from_vecs(task.mm().clone(), &vecs);
+    write(task, &file, &mut src, None)
+}
+
+/// `pwrite64(2)`.
+pub(crate) fn sys_pwrite64(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let offset = offset(args.i64(3))?;
+    let file = real_file(task, args.fd(0))?;
+    let mut src = task.user_io(args.addr(1), args.u64(2));
+    write(task, &file, &mut src, Some(offset))
+}
+
+/// `pwritev(2)`.
+pub(crate) fn sys_pwritev(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let offset = offset(args.i64(3))?;
+    let file = real_file(task, args.fd(0))?;
+    let vecs = task.mm().read_iovec(args.addr(1), args.u64(2))?;
+    let mut src = UserIo::from_vecs(task.mm().clone(), &vecs);
+    write(task, &file, &mut src, Some(offset))
+}
+
+/// `pwritev2(2)`.
+pub(crate) fn sys_pwritev2(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = real_file(task, args.fd(0))?;
+    let vecs = task.mm().read_iovec(args.addr(1), args.u64(2))?;
+    let flags = args.u32(5);
+    if flags & !(RWF_IGNORED | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let mut src = UserIo::from_vecs(task.mm().clone(), &vecs);
+    let at = if flags & RWF_APPEND != 0 {
+        Some(file.stat()?.size)
+    } else if args.i64(3) == -1 {
+        None
+    } else {
+        Some(offset(args.i64(3))?)
+    };
+    write(task, &file, &mut src, at)
+}
+
+/// Writes all of `src`, waiting for room as often as needed; `at` of `None` means the file's position. A signal or
+/// an error after the first bytes gives a short count (`write(2)`, `signal(7)`).
+pub(super) fn write(
+    task: &mut CurrentTask,
+    file: &Arc<File>,
+    src: &mut dyn IoSrc,
+    at: Option<u64>,
+) -> SysResult {
+    if file.inode().kind() == FileType::Regular && file.ops().is_seekable() {
+        check_size_limit(task, file, at)?;
+    }
+    let result = write_all(task, file, src, at);
+    if let Err(SysError::Errno(Errno::EPIPE)) = &result {
+        raise(task, SIGPIPE);
+    }
+    result
+}
+
+fn write_all(task: &mut CurrentTask, file: &Arc<File>, src: &mut dyn IoSrc, at: Option<u64>) -> SysResult {
+    let attempt = |src: &mut dyn IoSrc| match at {
+        Some(offset) => file.write_at(src, offset),
+        None => file.write(src),
+    };
+    // Files with storage never wait, and a short count of theirs is final.
+    if file.ops().is_seekable() {
+        return Ok(attempt(src)? as u64);
+    }
+    let mut total = 0;
+    let result = loop {
+        match attempt(src) {
+            Ok(n) => total += n,
+            Err(Errno::EAGAIN) => {}
+            Err(e) if total == 0 => return Err(e.into()),
+            Err(_) => break Ok(()),
+        }
+        if src.remaining() == 0 || file.is_nonblocking() && total > 0 {
+            break Ok(());
+        }
+        let waited = task.block_on_file(file, Readiness::OUT, None, |_| match attempt(src) {
+            Ok(0) if src.remaining() > 0 => Err(Errno::EAGAIN),
+            other => other,
+        });
+        match waited {
+            Ok(n) => total += n,
+            Err(e) => break Err(e),
+        }
+        if src.remaining() == 0 {
+            break Ok(());
+        }
+    };
+    match result {
+        Err(e) if total == 0 => Err(e),
+        _ => Ok(total as u64),
+    }
+}
+
+/// `RLIMIT_FSIZE` (`getrlimit(2)`).
+fn check_size_limit(task: &CurrentTask, file: &File, at: Option<u64>) -> Result<(), Errno> {
+    let limit = task.rlimit(Resource::Fsize).soft;
+    if limit == Limit::INFINITY {
+        return Ok(());
+    }
+    let at = match at {
+        Some(at) => at,
+        None if file.flags().contains(OpenFlags::APPEND) => file.stat()?.size,
+        None => *file.position(),
+    };
+    if at >= limit {
+        raise(task, SIGXFSZ);
+        return Err(Errno::EFBIG);
+    }
+    Ok(())
+}
