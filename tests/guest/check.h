@@ -1,0 +1,42 @@
+// What every guest program uses: CHECK ends the program with the failed line and errno.
+#ifndef CHECK_H
+#define CHECK_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition)                                                                                \
+    do {                                                                                                \
+        if (!(condition)) {                                                                             \
+            fprintf(stderr, "%s:%d: %s (errno %d: %s)\n", __FILE__, __LINE__, #condition, errno,        \
+                    strerror(errno));                                                                   \
+            exit(1);                                                                                    \
+        }                                                                                               \
+    } while (0)
+
+// The call fails with this errno.
+#define CHECK_FAILS(call, number)                                                                       \
+    do {                                                                                                \
+        errno = 0;                                                                                      \
+        long result_ = (long)(call);                                                                    \
+        if (result_ != -1 || errno != (number)) {                                                       \
+            fprintf(stderr, "%s:%d: %s returned %ld, errno %d: %s; expected errno %d: %s\n", __FILE__,  \
+                    __LINE__, #call, result_, errno, strerror(errno), (number), strerror(number));      \
+            exit(1);                                                                                    \
+        }                                                                                               \
+    } while (0)
+
+// A part of the program, named on standard output when it passed.
+#define PART(function)                                                                                  \
+    do {                                                                                                \
+        function();                                                                                     \
+        printf("%s\n", #function);                                                                      \
+        fflush(stdout);                                                                                 \
+    } while (0)
+
+#endif

@@ -1,0 +1,88 @@
+//! Guest programs: each `guest/*.c` checks itself, and behaves the same natively and in the sandbox.
+//!
+//! A program says what it checked on standard output and ends with 0. It runs natively first: Linux is the oracle.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use integration_tests::{Need, Running, Sandbox, require};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Compiles `guest/NAME.c` into `folder`.
+fn compile(name: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guest/{name}.c"));
+    let program = folder.join(name);
+    let warnings = ["-Wall", "-Wextra", "-Werror"];
+    let done = Command::new("cc")
+        .args(["-O1", "-g", "-pthread"])
+        .args(warnings)
+        .arg("-o")
+        .args([&program, &source])
+        .output();
+    let done = done.expect("cc starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    program
+}
+
+#[track_caller]
+fn same_natively_and_in_the_sandbox(name: &str, platform: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = compile(name, folder.path());
+    let native = Running::start(&mut Command::new(&program)).finish(LIMIT);
+    assert_eq!(native.status, 0, "natively: {}{}", native.out(), native.err());
+    let sandbox = Sandbox::new().flag(&format!("--platform={platform}"));
+    let sandboxed = sandbox.run(program.to_str().expect("a UTF-8 path"), &[]);
+    assert_eq!(sandboxed.out(), native.out(), "standard output; errors: {}", sandboxed.err());
+    assert_eq!(sandboxed.status, native.status);
+}
+
+/// Each program on each platform.
+macro_rules! guests {
+    ($($name:ident)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn systrap() {
+                require!(Need::Root, Need::Program("cc"));
+                same_natively_and_in_the_sandbox(stringify!($name), "systrap");
+            }
+
+            #[test]
+            fn ptrace() {
+                require!(Need::Root, Need::Program("cc"));
+                same_natively_and_in_the_sandbox(stringify!($name), "ptrace");
+            }
+        })*
+
+        /// A program without a row would never run.
+        #[test]
+        fn every_guest_has_a_row() {
+            let rows = [$(stringify!($name)),*];
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
+            for entry in std::fs::read_dir(folder).expect("the folder of the guests") {
+                let path = entry.expect("an entry").path();
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                if path.extension().is_some_and(|e| e == "c") {
+                    assert!(rows.contains(&name.as_str()), "{name}.c has no row");
+                }
+            }
+        }
+    };
+}
+
+guests! {
+    epoll
+    exec_environment
+    files
+    fork_and_wait
+    futexes
+    mappings
+    pipes
+    signals
+    threads
+    timers
+    vector_state
+}
