@@ -1,1 +1,41 @@
-//! AF_PACKET, tap and tun links for netstack.
+#![warn(missing_docs)]
+//! AF_PACKET, tap and tun links for netstack: the frames of a Linux host's interface as a [`Link`](netstack::link::Link).
+//!
+//! - [`PacketLink`]: a packet socket bound to an interface (a veth end, a real NIC);
+//! - [`TapLink`]: the user-space end of a tap (Ethernet) or tun (IP) device.
+//!
+//! Both move 64 KiB super-segments with a virtio-net header in front, so that neither the stack nor the host cuts a
+//! stream up into MTU-sized frames. Sending is one gather write on the caller's thread; receiving goes straight into
+//! reference-counted buffers that the socket queues own from then on.
+//!
+//! # Who reads
+//! A link is read by one thread at a time: whoever holds its [`Leader`]. [`Pump`] is the loop around it (wait, read,
+//! deliver, run timers), to be turned by a program that has a loop of its own; [`Reader`] is a pump on a thread.
+//!
+//! # Host system calls
+//! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
+
+mod buffer;
+mod device;
+mod error;
+mod host_link;
+mod packet_link;
+mod pump;
+mod reader;
+mod receive;
+mod sys;
+mod tap_link;
+mod transmit;
+mod vnet_header;
+mod wake;
+
+pub use device::Device;
+pub use error::{OpenError, ReceiveError};
+pub use host_link::{HostLink, Leader};
+pub use packet_link::{Filter, PacketLink, PacketLinkParams};
+pub use pump::{Pump, Turn};
+pub use reader::Reader;
+pub use receive::VnetHeaders;
+pub use sys::host_syscalls;
+pub use tap_link::{TapLink, TapLinkParams, TapMode, TapOptions};
+pub use wake::Wake;

@@ -1,0 +1,88 @@
+//! Receive buffers: given away as [`Bytes`] and taken back when the last reader dropped them.
+//!
+//! An allocator would return 64 KiB blocks to the host and fault them in again for each frame. The pool hands out the
+//! block that came back last, so that a stream whose reader keeps up stays within the cache.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// Blocks of one size.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    block_len: usize,
+    /// Blocks kept for later; more go back to the allocator.
+    max_free: usize,
+    free: Mutex<Vec<Box<[u8]>>>,
+}
+
+impl Pool {
+    pub(crate) fn new(block_len: usize, max_free: usize) -> Arc<Self> {
+        Arc::new(Self { block_len, max_free, free: Mutex::default() })
+    }
+
+    /// A block with arbitrary content.
+    pub(crate) fn take(&self) -> Box<[u8]> {
+        let reused = self.free.lock().pop();
+        reused.unwrap_or_else(|| vec![0; self.block_len].into_boxed_slice())
+    }
+
+    /// Makes the first `len` bytes of a block of this pool a shared buffer; the block comes back when it is dropped.
+    pub(crate) fn share(self: &Arc<Self>, block: Box<[u8]>, len: usize) -> Bytes {
+        let mut shared = Bytes::from_owner(Lease { block, pool: Arc::clone(self) });
+        shared.truncate(len);
+        shared
+    }
+}
+
+/// A block in use.
+struct Lease {
+    block: Box<[u8]>,
+    pool: Arc<Pool>,
+}
+
+impl AsRef<[u8]> for Lease {
+    fn as_ref(&self) -> &[u8] {
+        &self.block
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        let mut free = self.pool.free.lock();
+        if free.len() < self.pool.max_free {
+            free.push(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_comes_back_when_the_last_view_is_dropped() {
+        let pool = Pool::new(8, 1);
+        let mut block = pool.take();
+        block[..3].copy_from_slice(b"abc");
+        let address = block.as_ptr();
+        let whole = pool.share(block, 3);
+        let view = whole.slice(1..);
+        drop(whole);
+        assert_eq!(&view[..], b"bc");
+        assert!(pool.free.lock().is_empty());
+        drop(view);
+        let again = pool.take();
+        assert_eq!(again.as_ptr(), address);
+    }
+
+    #[test]
+    fn pool_keeps_no_more_than_its_limit() {
+        let pool = Pool::new(8, 1);
+        let blocks = [pool.take(), pool.take()].map(|block| pool.share(block, 8));
+        drop(blocks);
+        assert_eq!(pool.free.lock().len(), 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! The loop around links: wait, read, deliver, run timers.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netstack::packet::Packet;
+use netstack::{NicId, Stack};
+
+use crate::error::ReceiveError;
+use crate::host_link::HostLink;
+use crate::sys;
+use crate::wake::Wake;
+
+/// Carries frames from links to a stack, and runs the stack's timers, whenever somebody [turns](Self::turn) it.
+///
+/// Each turn runs to completion: a frame goes through the stack to its socket, and the answer back to the link, before
+/// the next batch is read. Sockets are notified from within the turn, so a program may do its own work between turns
+/// on the same thread, without a hand-over between threads.
+pub struct Pump {
+    stack: Stack,
+    ports: Vec<Port>,
+    wake: Wake,
+    busy_poll: Duration,
+    frames: Vec<Packet>,
+    fds: Vec<libc::pollfd>,
+}
+
+/// A NIC and its link; the link is let go when it is gone for good.
+struct Port {
+    nic: NicId,
+    link: Arc<dyn HostLink>,
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// Frames that were delivered.
+    pub frames: usize,
+}
+
+impl Pump {
+    /// Makes a pump for all timers of `stack`: there should be only one for each stack.
+    pub fn new(stack: Stack) -> io::Result<Self> {
+        let wake = Wake::new()?;
+        let waker = wake.clone();
+        stack.set_timer_waker(Arc::new(move || waker.wake_if_asleep()));
+        let (ports, frames) = (Vec::new(), Vec::new());
+        let fds = vec![sys::readable(wake.fd())];
+        Ok(Self { stack, ports, wake, busy_poll: Duration::ZERO, frames, fds })
+    }
+
+    /// Adds a link; `nic` is the stack's NIC on it.
+    pub fn add(&mut self, nic: NicId, link: Arc<dyn HostLink>) {
+        self.fds.push(sys::readable(link.fd()));
+        self.ports.push(Port { nic, link });
+    }
+
+    /// Looks for frames for that long before the thread sleeps. Saves wake-ups across CPUs, and burns the CPU instead;
+    /// useless if the peer needs the same CPU.
+    pub fn set_busy_poll(&mut self, limit: Duration) {
+        self.busy_poll = limit;
+    }
+
+    /// What ends a wait from another thread.
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
+    }
+
+    /// Waits for frames, timers or a wake, at most for `limit`, and carries what there is through the stack: up to one
+    /// batch of each link.
+    pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<Turn> {
+        let may_spin = !self.busy_poll.is_zero() && limit != Some(Duration::ZERO);
+        if let Some(turn) = may_spin.then(|| self.spin(limit)).flatten() {
+            return Ok(turn);
+        }
+        let ready = self.wait(limit)?;
+        let mut turn = Turn::default();
+        if ready > 0 {
+            if self.fds[0].revents != 0 {
+                self.wake.clear();
+            }
+            for index in (0..self.ports.len()).rev() {
+                if self.fds[index + 1].revents != 0 {
+                    turn.frames += self.receive(index);
+                }
+            }
+        }
+        self.run_timers();
+        Ok(turn)
+    }
+
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<usize> {
+        // Before the deadline is read: who moves it later sees that we sleep, and wakes us.
+        self.wake.set_asleep(true);
+        let deadline = self.stack.next_deadline().map(|deadline| deadline - self.stack.now());
+        let limit = [limit, deadline].into_iter().flatten().min();
+        let ready = sys::poll(&mut self.fds, limit);
+        self.wake.set_asleep(false);
+        ready
+    }
+
+    /// Looks for frames for a while; `None` if none came.
+    fn spin(&mut self, limit: Option<Duration>) -> Option<Turn> {
+        let end = Instant::now() + limit.map_or(self.busy_poll, |limit| limit.min(self.busy_poll));
+        loop {
+            let frames: usize = (0..self.ports.len()).rev().map(|index| self.receive(index)).sum();
+            if frames > 0 {
+                self.run_timers();
+                return Some(Turn { frames });
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Reads and delivers a batch of a link. The link is let go if it is gone.
+    fn receive(&mut self, index: usize) -> usize {
+        let Port { nic, link } = &self.ports[index];
+        let mut leader = link.lead();
+        match leader.receive(&mut self.frames) {
+            Ok(0) | Err(ReceiveError::Down) => 0,
+            Ok(count) => {
+                self.stack.deliver(*nic, &mut self.frames);
+                count
+            }
+            Err(ReceiveError::Gone) => {
+                drop(leader);
+                self.fds.remove(index + 1);
+                self.ports.remove(index);
+                0
+            }
+        }
+    }
+
+    fn run_timers(&self) {
+        if self.stack.next_deadline().is_some_and(|deadline| deadline <= self.stack.now()) {
+            self.stack.run_timers();
+        }
+    }
+
+    /// How many links are left.
+    pub fn links(&self) -> usize {
+        debug_assert!(
+            self.ports.iter().zip(&self.fds[1..]).all(|(port, fd)| port.link.fd().as_raw_fd() == fd.fd)
+        );
+        self.ports.len()
+    }
+}

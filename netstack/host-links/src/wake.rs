@@ -1,0 +1,54 @@
+//! Waking a thread that waits in a pump.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sys;
+
+/// Ends the wait of a [`Pump`](crate::Pump) from another thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Wake {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    eventfd: OwnedFd,
+    /// Set before the pump looks at its deadline for the last time before it sleeps, so that a waker either sees it or
+    /// has its change seen.
+    is_asleep: AtomicBool,
+}
+
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { shared: Arc::new(Shared { eventfd: sys::eventfd()?, is_asleep: AtomicBool::new(false) }) })
+    }
+
+    /// Ends the current or else the next wait.
+    pub fn wake(&self) {
+        // A full counter (2^64 - 1 wakes) wakes as well.
+        let _ = sys::write(self.shared.eventfd.as_fd(), &1u64.to_ne_bytes());
+    }
+
+    /// Ends the current wait; does nothing, and costs nothing, while the pump is busy.
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.shared.is_asleep.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn set_asleep(&self, is_asleep: bool) {
+        self.shared.is_asleep.store(is_asleep, Ordering::SeqCst);
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.shared.eventfd.as_fd()
+    }
+
+    /// Forgets the wakes so far.
+    pub(crate) fn clear(&self) {
+        let _ = sys::read(self.shared.eventfd.as_fd(), &mut [0; 8]);
+    }
+}
