@@ -76,8 +76,8 @@ pub struct Config {
     pub abort_on_overflow: bool,
     /// `tcp_notsent_lowat`: unsent bytes below which the connection is writable.
     pub not_sent_low_water: u32,
-    /// `tcp_rfc1337`, always honoured here: RST does not end TIME-WAIT. Off restores Linux's default.
-    pub protect_time_wait: bool,
+    /// `tcp_rfc1337`: RST does not end TIME-WAIT. Linux has it off, which lets old duplicates assassinate it.
+    pub time_wait_ignores_reset: bool,
 }
 
 /// A `tcp_rmem`-like triple in bytes.
@@ -161,7 +161,7 @@ impl Default for Config {
             listen_rules: ListenRules::Linux,
             abort_on_overflow: false,
             not_sent_low_water: u32::MAX,
-            protect_time_wait: true,
+            time_wait_ignores_reset: true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 /// A connection's addresses and ports, seen from this end.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Flow {
     /// Our address.
     pub local_addr: IpAddr,

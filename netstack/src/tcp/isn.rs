@@ -1,6 +1,7 @@
 //! Initial sequence numbers and timestamp offsets: keyed hashes over the flow (RFC 6528, RFC 7323 section 5.4).
 
 use super::flow::Flow;
+use super::num::low_u32;
 use super::siphash::SipHasher;
 use crate::time::Instant;
 use core::hash::Hash;
@@ -39,9 +40,9 @@ impl SeedGenerator {
     /// connections between two hosts keep growing (RFC 7323 section 5.4 and RFC 6191 rely on it).
     #[must_use]
     pub fn seed(&self, now: Instant, flow: &Flow) -> Seed {
-        let clock = truncate(now.as_nanos() >> ISN_TICK_SHIFT);
-        let iss = SeqNum(truncate(self.hash(flow)).wrapping_add(clock));
-        let timestamp_offset = truncate(self.hash(&(flow.local_addr, flow.remote_addr)));
+        let clock = low_u32(now.as_nanos() >> ISN_TICK_SHIFT);
+        let iss = SeqNum(low_u32(self.hash(flow)).wrapping_add(clock));
+        let timestamp_offset = low_u32(self.hash(&(flow.local_addr, flow.remote_addr)));
         Seed { iss, timestamp_offset }
     }
 
@@ -54,11 +55,6 @@ impl core::fmt::Debug for Secret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Secret(..)")
     }
-}
-
-/// The low 32 bits.
-fn truncate(value: u64) -> u32 {
-    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 /// 2^6 ns per tick: the sequence space wraps after 274 s, beyond the maximum segment lifetime (Linux's choice).

@@ -1,48 +1,80 @@
-//! A listener: half-open connections, SYN cookies and the accept queue.
+//! A listener: half-open connections, SYN cookies and the length of the accept queue.
+//!
+//! The rules by name: [`ListenRules::Linux`] and [`ListenRules::Seed2019`]. What was dropped by which rule is in the
+//! [`DropReason`]; all gauges are lengths of the tables themselves.
 
-use super::config::Config;
+use super::closed::reset_reply;
+use super::common::{Common, bare};
+use super::config::{Config, ListenRules, SynCookies};
 use super::connection::Connection;
+use super::cookie::{CookieJar, decode_timestamp, encode_timestamp};
 use super::flow::Flow;
-use super::isn::{Secret, SeedGenerator};
+use super::half_open::{HalfOpen, HalfOpenTable};
+use super::isn::{Secret, Seed, SeedGenerator};
+use super::negotiated::{Negotiated, Offer, PeerOffer, send_mss};
 use super::options::Options;
 use super::outcome::DropReason;
 use super::path::PathInfo;
 use super::segment::{SegmentIn, Transmit};
+use super::syn_sent::{backed_off, timestamp};
 use crate::time::Instant;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{TcpFlags, Timestamps};
 use std::sync::Arc;
 
 /// A listening socket's machine.
 ///
 /// Half-open connections live in here as small records. A [`Connection`] exists only after its handshake is complete;
 /// it is handed to the shell at once ([`ListenOutcome::Ready`]), which makes an endpoint of it, puts that into the demux
-/// table and tells the listener when the user has accepted it or it has gone ([`Listener::on_accepted`]).
+/// table and its accept queue, and tells the listener when it has left the queue again ([`Listener::on_accepted`]).
+#[derive(Debug)]
 pub struct Listener {
-    _todo: (),
+    config: Arc<Config>,
+    options: Options,
+    backlog: u32,
+    seeds: SeedGenerator,
+    cookies: CookieJar,
+    half_open: HalfOpenTable,
+    /// Connections handed out and not yet taken from the accept queue.
+    queued: u32,
 }
 
 /// What the shell has to do with a segment for a listener.
+#[derive(Debug)]
 pub enum ListenOutcome {
-    /// Send this (a SYN-ACK or a challenge ACK).
+    /// Send this: a SYN-ACK that leaves a half-open connection behind, or repeats one.
     Reply(Transmit),
+    /// Send this: a SYN-ACK with a cookie; nothing is remembered.
+    Cookie(Transmit),
+    /// Send this challenge ACK; the segment was dropped.
+    Challenge(Transmit, DropReason),
     /// The handshake is complete: enter the connection into the demux table and into the accept queue.
     Ready(Box<Connection>),
-    /// Send this RST.
+    /// Send this RST; the segment was dropped.
     Reset(Transmit, DropReason),
     /// Nothing to send.
     Drop(DropReason),
 }
 
 impl Listener {
-    /// Starts to listen. `cookie_secret` keys this listener's SYN cookies; `seeds` is the stack's generator.
+    /// Starts to listen. `secret` keys this listener's cookies and tables; `seeds` is the stack's generator.
     #[must_use]
     pub fn new(
         config: &Arc<Config>,
         options: Options,
         backlog: u32,
-        cookie_secret: Secret,
+        secret: Secret,
         seeds: SeedGenerator,
     ) -> Self {
-        todo!("{config:?} {options:?} {backlog} {cookie_secret:?} {seeds:?}")
+        Self {
+            config: Arc::clone(config),
+            options,
+            backlog,
+            seeds,
+            cookies: CookieJar::new(secret),
+            half_open: HalfOpenTable::new(secret),
+            queued: 0,
+        }
     }
 
     /// Processes a segment for this listener for which there is no connection. `path` is the way back.
@@ -53,44 +85,348 @@ impl Listener {
         path: PathInfo,
         segment: SegmentIn,
     ) -> ListenOutcome {
-        todo!("{now:?} {flow:?} {path:?} {segment:?}")
+        self.on_segment_above(now, flow, path, segment, None)
+    }
+
+    /// The same for a SYN that replaces a TIME-WAIT connection: its initial sequence number is to be beyond `isn_above`
+    /// (see [`Verdict::Reincarnate`](super::Verdict::Reincarnate)).
+    pub fn on_segment_above(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        path: PathInfo,
+        segment: SegmentIn,
+        isn_above: Option<SeqNum>,
+    ) -> ListenOutcome {
+        let flags = segment.repr.flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN);
+        if flags.contains(TcpFlags::RST) {
+            return self.on_reset(flow, &segment);
+        }
+        if flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
+            // RFC 9293 section 3.10.7.2: any acknowledgment is bad in LISTEN.
+            return refuse(&segment, DropReason::ListenUnexpected);
+        }
+        if flags.contains(TcpFlags::ACK) {
+            return self.on_ack(now, flow, path, segment);
+        }
+        if flags == TcpFlags::SYN {
+            return self.on_syn(now, flow, path, &segment, isn_above);
+        }
+        ListenOutcome::Drop(DropReason::ListenUnexpected)
     }
 
     /// Runs what is due: call until it returns `None`. Gives SYN-ACKs to retransmit with the flow they go to.
     pub fn on_timer(&mut self, now: Instant) -> Option<(Flow, Transmit)> {
-        todo!("{now:?}")
+        while let Some((flow, mut half)) = self.half_open.pop_due(now) {
+            if half.retransmits >= self.config.synack_retries {
+                continue;
+            }
+            half.retransmits += 1;
+            let common = self.common(&flow);
+            let reply = syn_ack(&common, now, &half);
+            let deadline = now + backed_off(&common, u32::from(half.retransmits));
+            self.half_open.insert(flow, half, deadline);
+            return Some((flow, reply));
+        }
+        None
     }
 
     /// When `on_timer` wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        self.half_open.next_deadline()
     }
 
     /// A connection has left the accept queue: the user took it, or it was destroyed before.
     pub fn on_accepted(&mut self) {
-        todo!()
+        self.queued = self.queued.saturating_sub(1);
     }
 
     /// Changes the backlog (`listen` called again).
     pub fn set_backlog(&mut self, backlog: u32) {
-        todo!("{backlog}")
+        self.backlog = backlog;
+    }
+
+    /// The options that accepted connections inherit.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Changes the options for connections to come.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
     }
 
     /// How many handshakes are half open.
     #[must_use]
     pub fn half_open(&self) -> usize {
-        todo!()
+        self.half_open.len()
     }
 
     /// How many connections wait in the accept queue.
     #[must_use]
     pub fn queued(&self) -> usize {
-        todo!()
+        super::num::usize_of(self.queued)
     }
 
-    /// Stops listening: forgets the half-open connections. Gives the RSTs for them.
-    pub fn close(&mut self, now: Instant) -> Vec<(Flow, Transmit)> {
-        todo!("{now:?}")
+    /// Stops listening: forgets the half-open connections and gives the RSTs for them. Those in the accept queue are the
+    /// shell's to abort.
+    pub fn close(&mut self) -> Vec<(Flow, Transmit)> {
+        let records: Vec<_> = self.half_open.drain().collect();
+        let reset = |(flow, half): (Flow, HalfOpen)| {
+            let reset = self.common(&flow).reset(half.seed.iss + 1, Some(half.irs + 1), None);
+            (flow, reset)
+        };
+        records.into_iter().map(reset).collect()
+    }
+
+    fn on_reset(&mut self, flow: &Flow, segment: &SegmentIn) -> ListenOutcome {
+        // RFC 5961 section 3.2 for SYN-RECEIVED: only the exact number ends it.
+        let is_exact = self.half_open.get_mut(flow).is_some_and(|half| segment.repr.seq == half.irs + 1);
+        if is_exact {
+            self.half_open.remove(flow);
+        }
+        ListenOutcome::Drop(DropReason::ListenUnexpected)
+    }
+
+    fn on_syn(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        path: PathInfo,
+        segment: &SegmentIn,
+        isn_above: Option<SeqNum>,
+    ) -> ListenOutcome {
+        let common = self.common(flow);
+        if let Some(half) = self.half_open.get_mut(flow) {
+            if segment.repr.seq == half.irs {
+                // The SYN again: our SYN-ACK was lost.
+                return ListenOutcome::Reply(syn_ack(&common, now, half));
+            }
+            return challenge(&common, now, half, DropReason::UnexpectedSyn);
+        }
+        let wants_cookie = match self.admit() {
+            Ok(wants_cookie) => wants_cookie,
+            Err(reason) => return ListenOutcome::Drop(reason),
+        };
+        let repr = &segment.repr;
+        let peer = PeerOffer::new(&repr.options);
+        let offer = Offer::passive(&self.config, &self.options, path, &peer, repr.flags);
+        let mut seed = self.seeds.seed(now, flow);
+        if wants_cookie {
+            seed.iss = self.cookies.bake(now, flow, repr.seq, peer.mss);
+            return ListenOutcome::Cookie(cookie_syn_ack(&common, now, seed, repr.seq, &peer, offer));
+        }
+        if let Some(above) = isn_above {
+            seed.iss = seed.iss.max(above);
+        }
+        let half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
+        let reply = syn_ack(&common, now, &half);
+        self.half_open.insert(*flow, half, now + backed_off(&common, 0));
+        ListenOutcome::Reply(reply)
+    }
+
+    /// Whether a new SYN is answered, and whether with a cookie.
+    fn admit(&self) -> Result<bool, DropReason> {
+        let half_open = u32::try_from(self.half_open.len()).unwrap_or(u32::MAX);
+        let is_syn_queue_full = match self.config.listen_rules {
+            ListenRules::Linux => {
+                if self.is_accept_queue_full() {
+                    return Err(DropReason::ListenOverflowSyn);
+                }
+                half_open >= self.backlog
+            }
+            ListenRules::Seed2019 => {
+                if self.is_accept_queue_full() && half_open >= self.backlog {
+                    return Err(DropReason::ListenOverflowSyn);
+                }
+                half_open >= SEED_COOKIE_THRESHOLD
+            }
+        };
+        match (self.config.syn_cookies, is_syn_queue_full) {
+            (SynCookies::Always, _) | (SynCookies::WhenNeeded, true) => Ok(true),
+            (SynCookies::WhenNeeded | SynCookies::Off, false) => Ok(false),
+            (SynCookies::Off, true) => Err(DropReason::ListenQueueFull),
+        }
+    }
+
+    /// Linux's `sk_acceptq_is_full` compares with "greater", so its queue holds one more than the backlog.
+    fn is_accept_queue_full(&self) -> bool {
+        match self.config.listen_rules {
+            ListenRules::Linux => self.queued > self.backlog,
+            ListenRules::Seed2019 => self.queued >= self.backlog,
+        }
+    }
+
+    /// An ACK: of a half-open connection, of a cookie, or of nothing.
+    fn on_ack(&mut self, now: Instant, flow: &Flow, path: PathInfo, segment: SegmentIn) -> ListenOutcome {
+        let common = self.common(flow);
+        let is_full = self.is_accept_queue_full();
+        let Some(half) = self.half_open.get_mut(flow) else {
+            return self.on_cookie_ack(now, flow, path, segment);
+        };
+        let repr = &segment.repr;
+        if repr.ack != half.seed.iss + 1 {
+            // Perhaps a cookie given out before this half-open connection began.
+            return self.on_cookie_ack(now, flow, path, segment);
+        }
+        let rcv_nxt = half.irs + 1;
+        let window = u32::from(half.offer.window).max(1);
+        let is_old = half.offer.timestamps
+            && half
+                .peer
+                .timestamps
+                .zip(repr.options.timestamps)
+                .is_some_and(|(recent, new)| new.value.wrapping_sub(recent).cast_signed() < 0);
+        if is_old || !repr.seq.is_within(rcv_nxt, window) {
+            let reason = if is_old { DropReason::PawsOld } else { DropReason::OutOfWindow };
+            return challenge(&common, now, half, reason);
+        }
+        half.is_acked = true;
+        if is_full {
+            if !self.config.abort_on_overflow {
+                return ListenOutcome::Drop(DropReason::ListenOverflowAck);
+            }
+            self.half_open.remove(flow);
+            return refuse(&segment, DropReason::ListenOverflowAck);
+        }
+        let is_bare = segment.payload.is_empty() && !repr.flags.contains(TcpFlags::FIN);
+        if is_bare && self.options.defer_accept.is_some_and(|limit| now - half.sent_at < limit) {
+            return ListenOutcome::Drop(DropReason::DeferAccept);
+        }
+        let negotiated = completed(&common, now, half, &segment);
+        self.half_open.remove(flow);
+        self.ready(common, now, &negotiated, segment)
+    }
+
+    /// An ACK without a half-open connection: valid if it carries a cookie of ours.
+    fn on_cookie_ack(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        path: PathInfo,
+        segment: SegmentIn,
+    ) -> ListenOutcome {
+        let repr = &segment.repr;
+        let (irs, iss) = (repr.seq - 1, repr.ack - 1);
+        let Some(peer_mss) = self.cookies.check(now, flow, irs, iss) else {
+            return refuse(&segment, DropReason::BadCookie);
+        };
+        if self.is_accept_queue_full() {
+            // The ACK can be used again, for as long as the cookie lives.
+            return ListenOutcome::Drop(DropReason::ListenOverflowAck);
+        }
+        let common = self.common(flow);
+        let timestamps = repr.options.timestamps;
+        let echoed = timestamps.map(|timestamps| decode_timestamp(timestamps.echo));
+        let (window_shift, sack, ecn) = echoed.unwrap_or((None, false, false));
+        let peer = PeerOffer { mss: peer_mss, window_shift, sack, timestamps: timestamps.map(|t| t.value) };
+        let flags = if ecn { TcpFlags::ECE | TcpFlags::CWR } else { TcpFlags::empty() };
+        let offer = Offer::passive(&self.config, &self.options, path, &peer, flags);
+        let Seed { timestamp_offset, .. } = self.seeds.seed(now, flow);
+        let seed = Seed { iss, timestamp_offset };
+        let half = HalfOpen::new(now, seed, irs, peer, offer, path);
+        let mut negotiated = completed(&common, now, &half, &segment);
+        negotiated.rtt = None;
+        self.half_open.remove(flow);
+        self.ready(common, now, &negotiated, segment)
+    }
+
+    fn ready(
+        &mut self,
+        common: Common,
+        now: Instant,
+        negotiated: &Negotiated,
+        segment: SegmentIn,
+    ) -> ListenOutcome {
+        self.queued += 1;
+        ListenOutcome::Ready(Box::new(Connection::accepted(common, now, negotiated, segment)))
+    }
+
+    fn common(&self, flow: &Flow) -> Common {
+        Common::new(&self.config, self.options, flow)
     }
 }
+
+/// What a finished handshake has agreed on.
+fn completed(common: &Common, now: Instant, half: &HalfOpen, segment: &SegmentIn) -> Negotiated {
+    let repr = &segment.repr;
+    let scaling = half.offer.window_shift.zip(half.peer.window_shift);
+    let (rcv_shift, snd_shift) = scaling.unwrap_or((0, 0));
+    let recent = repr.options.timestamps.map(|timestamps| timestamps.value).or(half.peer.timestamps);
+    Negotiated {
+        now,
+        iss: half.seed.iss,
+        irs: half.irs,
+        snd_wnd: u32::from(repr.window) << snd_shift,
+        snd_wnd_shift: snd_shift,
+        rcv_wnd: u32::from(half.offer.window),
+        rcv_wnd_shift: rcv_shift,
+        has_window_scaling: scaling.is_some(),
+        send_mss: send_mss(&common.config, &common.options, half.path, half.peer.mss),
+        peer_mss: half.peer.mss,
+        advertised_mss: half.offer.mss,
+        has_sack: half.offer.sack,
+        timestamps: recent.filter(|_| half.offer.timestamps),
+        timestamp_offset: half.seed.timestamp_offset,
+        has_ecn: half.offer.ecn,
+        rtt: (half.retransmits == 0 && !half.is_acked).then(|| now - half.sent_at),
+        is_syn_retransmitted: half.retransmits > 1,
+    }
+}
+
+/// The SYN-ACK of a half-open connection.
+fn syn_ack(common: &Common, now: Instant, half: &HalfOpen) -> Transmit {
+    let echo = half.peer.timestamps.unwrap_or(0);
+    let timestamps = Timestamps { value: timestamp(now, half.seed), echo };
+    let mut repr = common.header(half.seed.iss, half.irs + 1, TcpFlags::SYN | TcpFlags::ACK);
+    repr.flags.set(TcpFlags::ECE, half.offer.ecn);
+    half.offer.write(&mut repr, timestamps);
+    bare(repr)
+}
+
+/// A SYN-ACK that remembers the SYN for us.
+fn cookie_syn_ack(
+    common: &Common,
+    now: Instant,
+    seed: Seed,
+    irs: SeqNum,
+    peer: &PeerOffer,
+    mut offer: Offer,
+) -> Transmit {
+    let value = encode_timestamp(timestamp(now, seed), peer, offer.ecn);
+    let timestamps = Timestamps { value, echo: peer.timestamps.unwrap_or(0) };
+    if !offer.timestamps {
+        // Nowhere to keep them.
+        offer = Offer { window_shift: None, sack: false, ecn: false, ..offer };
+    }
+    let mut repr = common.header(seed.iss, irs + 1, TcpFlags::SYN | TcpFlags::ACK);
+    repr.flags.set(TcpFlags::ECE, offer.ecn);
+    offer.write(&mut repr, timestamps);
+    bare(repr)
+}
+
+/// The ACK that an unacceptable segment draws from a half-open connection, within its rate.
+fn challenge(common: &Common, now: Instant, half: &mut HalfOpen, reason: DropReason) -> ListenOutcome {
+    if !half.challenge.allows(now, common.config.challenge_ack_interval) {
+        return ListenOutcome::Drop(reason);
+    }
+    let mut repr = common.header(half.seed.iss + 1, half.irs + 1, TcpFlags::ACK);
+    repr.window = half.offer.window >> half.offer.window_shift.unwrap_or(0);
+    let echo = half.peer.timestamps.unwrap_or(0);
+    let timestamps = Timestamps { value: timestamp(now, half.seed), echo };
+    repr.options.timestamps = half.offer.timestamps.then_some(timestamps);
+    ListenOutcome::Challenge(bare(repr), reason)
+}
+
+/// Answers with RST.
+fn refuse(segment: &SegmentIn, reason: DropReason) -> ListenOutcome {
+    match reset_reply(segment) {
+        Some(reset) => ListenOutcome::Reset(reset, reason),
+        None => ListenOutcome::Drop(reason),
+    }
+}
+
+/// The process-wide threshold of the 2019 rules, here per listener.
+const SEED_COOKIE_THRESHOLD: u32 = 1000;

@@ -3,22 +3,44 @@
 //! Nothing in here locks, reads a clock, draws random numbers or logs. Time comes in as an argument, randomness as
 //! [`Seed`] and [`Secret`], results go out as return values; the shell around it does the rest.
 
+mod ack_policy;
 mod closed;
+mod common;
 mod config;
 mod congestion;
 mod connection;
+mod cookie;
 mod error;
 mod flow;
+mod half_open;
 mod info;
 mod isn;
 mod listener;
+mod negotiated;
+mod num;
+mod open;
 mod options;
 mod outcome;
 mod path;
+mod prr;
+mod rack;
+mod rate_limit;
 mod readiness;
+mod reassembly;
+mod receive_queue;
+mod receive_tuning;
+mod receiver;
+mod recovery;
+mod rtt;
+mod scoreboard;
 mod segment;
+mod send_queue;
+mod sender;
 mod siphash;
 mod state;
+mod syn_received;
+mod syn_sent;
+mod time_wait;
 
 pub use closed::reset_reply;
 pub use config::{BufferSizes, Config, EcnMode, ListenRules, SynCookies};
@@ -35,3 +57,6 @@ pub use path::PathInfo;
 pub use readiness::Readiness;
 pub use segment::{Ecn, Payload, SegmentIn, Transmit};
 pub use state::State;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! When to acknowledge: at once, or a little later with company (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
+//!
+//! Linux's rules: quick ACKs while the peer's window is likely to be small, otherwise one ACK for two full segments, a
+//! timer adapted to the gaps between arrivals, and none of the delay's benefit lost on one-way streams.
+
+use super::config::Config;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// The acknowledgment policy of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct AckPolicy {
+    pending: Pending,
+    /// ACKs still to be sent at once.
+    quick: u8,
+    /// The user answers what arrives, so ACKs can ride on the answers.
+    is_interactive: bool,
+    /// The delay in use (Linux's `ato`); `None` before the first data.
+    delay: Option<Duration>,
+    last_received: Instant,
+    /// The largest payload seen lately: what the peer's full segments look like.
+    rcv_mss: u32,
+}
+
+/// Whether an ACK is owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pending {
+    None,
+    Delayed(Instant),
+    Now,
+}
+
+impl AckPolicy {
+    pub(super) fn new(now: Instant, mss_hint: u32) -> Self {
+        Self {
+            pending: Pending::None,
+            quick: 0,
+            is_interactive: false,
+            delay: None,
+            last_received: now,
+            rcv_mss: mss_hint.clamp(MIN_RCV_MSS, DEFAULT_RCV_MSS),
+        }
+    }
+
+    pub(super) fn rcv_mss(&self) -> u32 {
+        self.rcv_mss
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        self.delay.unwrap_or_default()
+    }
+
+    pub(super) fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.pending == Pending::Now
+    }
+
+    /// Whether any ACK is owed, now or later.
+    pub(super) fn is_owed(&self) -> bool {
+        self.pending != Pending::None
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.pending {
+            Pending::Delayed(at) => Some(at),
+            Pending::None | Pending::Now => None,
+        }
+    }
+
+    /// Data arrived: `largest` is the payload of its largest wire segment. Adapts the delay.
+    pub(super) fn on_data(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        largest: u32,
+        rto: Duration,
+        max_quick: u8,
+    ) {
+        self.rcv_mss = match largest {
+            len if len >= self.rcv_mss => len,
+            // A smaller full-sized segment shows a smaller MSS; Linux wants to see it twice, we let it sink slowly.
+            len if len >= MIN_RCV_MSS => self.rcv_mss - (self.rcv_mss - len) / 16,
+            _ => self.rcv_mss,
+        };
+        let min = config.delayed_ack_min;
+        match self.delay {
+            None => {
+                self.quick = self.quick.max(max_quick);
+                self.delay = Some(min);
+            }
+            Some(delay) => {
+                let gap = now - self.last_received;
+                if gap <= min / 2 {
+                    self.delay = Some(delay / 2 + min / 2);
+                } else if gap < delay {
+                    self.delay = Some((delay / 2 + gap).min(rto));
+                } else if gap > rto {
+                    // The sender has restarted and waits for each ACK.
+                    self.quick = self.quick.max(max_quick);
+                }
+            }
+        }
+        self.last_received = now;
+    }
+
+    /// Decides about the ACK for data just taken. `is_urgent`: more than a full segment is unacknowledged, or there is a
+    /// hole.
+    pub(super) fn schedule(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        srtt: Option<Duration>,
+        is_urgent: bool,
+    ) {
+        if is_urgent || self.quick > 0 && !self.is_interactive {
+            self.pending = Pending::Now;
+            return;
+        }
+        if self.pending == Pending::Now {
+            return;
+        }
+        let min = config.delayed_ack_min;
+        let mut delay = self.delay.unwrap_or(min);
+        if delay > min {
+            let most = if self.is_interactive { config.delayed_ack_max } else { HALF_SECOND };
+            delay = delay.min(srtt.map_or(most, |srtt| srtt.max(min).min(most)));
+        }
+        let at = now + delay.min(config.delayed_ack_max);
+        self.pending = match self.pending {
+            // "An ACK SHOULD be generated for at least every second full-sized segment, and MUST be generated within
+            // 500 ms of the arrival of the first unacknowledged packet": the earlier deadline stays.
+            Pending::Delayed(earlier) => Pending::Delayed(earlier.min(at)),
+            _ => Pending::Delayed(at),
+        };
+    }
+
+    /// An ACK has to go out at once.
+    pub(super) fn demand(&mut self) {
+        self.pending = Pending::Now;
+    }
+
+    /// A segment with an up-to-date acknowledgment left.
+    pub(super) fn on_ack_sent(&mut self, config: &Config) {
+        self.pending = Pending::None;
+        if self.quick > 0 {
+            self.quick -= 1;
+            if self.quick == 0 {
+                self.delay = self.delay.map(|_| config.delayed_ack_min);
+            }
+        }
+    }
+
+    /// Data left soon after data came: an interactive exchange.
+    pub(super) fn on_data_sent(&mut self, now: Instant) {
+        if self.delay.is_some_and(|delay| now - self.last_received < delay) {
+            self.is_interactive = true;
+        }
+    }
+
+    /// Runs the timer.
+    pub(super) fn on_timer(&mut self, config: &Config, now: Instant, rto: Duration) {
+        let Pending::Delayed(at) = self.pending else { return };
+        if now < at {
+            return;
+        }
+        self.pending = Pending::Now;
+        if self.is_interactive {
+            // The guess was wrong: the user did not answer in time.
+            self.is_interactive = false;
+            self.delay = Some(config.delayed_ack_min);
+        } else {
+            self.delay = self.delay.map(|delay| (delay * 2).min(rto));
+        }
+    }
+
+    /// `TCP_QUICKACK`.
+    pub(super) fn set_quick(&mut self, on: bool, max_quick: u8) {
+        self.is_interactive = !on;
+        self.quick = if on { max_quick } else { 0 };
+        if on && self.is_owed() {
+            self.pending = Pending::Now;
+        }
+    }
+
+    /// Something was lost or out of order: acknowledge quickly for a while.
+    pub(super) fn enter_quick(&mut self, max_quick: u8) {
+        self.is_interactive = false;
+        self.quick = self.quick.max(max_quick);
+        self.delay = self.delay.or(Some(Duration::ZERO));
+    }
+}
+
+/// Linux's `TCP_MIN_RCVMSS`-like floor of the estimate.
+const MIN_RCV_MSS: u32 = 88;
+/// Linux starts the estimate at the smaller of the advertised MSS and this.
+const DEFAULT_RCV_MSS: u32 = 536;
+/// RFC 5681 section 4.2.
+const HALF_SECOND: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTO: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn first_segments_are_acknowledged_at_once_then_delayed() {
+        let config = Config::default();
+        let mut policy = AckPolicy::new(Instant::ZERO, 1448);
+        let mut now = Instant::from_millis(1);
+        for i in 0..5 {
+            policy.on_data(&config, now, 1448, RTO, 4);
+            policy.schedule(&config, now, None, false);
+            assert_eq!(policy.is_due(), i < 4, "segment {i}");
+            if policy.is_due() {
+                policy.on_ack_sent(&config);
+            }
+            now += Duration::from_millis(1);
+        }
+        let deadline = policy.deadline().unwrap();
+        assert!(deadline <= now + config.delayed_ack_min);
+        policy.on_timer(&config, deadline, RTO);
+        assert!(policy.is_due());
+    }
+
+    #[test]
+    fn answers_turn_quick_acks_off() {
+        let config = Config::default();
+        let mut policy = AckPolicy::new(Instant::ZERO, 1448);
+        let now = Instant::from_millis(1);
+        policy.on_data(&config, now, 10, RTO, 16);
+        policy.on_data_sent(now);
+        policy.on_data(&config, now, 10, RTO, 16);
+        policy.schedule(&config, now, None, false);
+        assert!(!policy.is_due() && policy.deadline().is_some());
+        policy.set_quick(true, 16);
+        assert!(policy.is_due());
+    }
+}

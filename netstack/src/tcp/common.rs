@@ -1,0 +1,84 @@
+//! What a connection keeps in each of its states: settings and ports.
+
+use super::config::Config;
+use super::congestion::Algorithm;
+use super::flow::Flow;
+use super::options::{FinWait2, Options};
+use super::segment::{Ecn, Payload, Transmit};
+use core::time::Duration;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
+use std::sync::Arc;
+
+/// The settings and ports of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    /// Shared and immutable: a value, not a channel.
+    pub(super) config: Arc<Config>,
+    pub(super) options: Options,
+    pub(super) local_port: u16,
+    pub(super) remote_port: u16,
+}
+
+impl Common {
+    pub(super) fn new(config: &Arc<Config>, options: Options, flow: &Flow) -> Self {
+        let Flow { local_port, remote_port, .. } = *flow;
+        Self { config: Arc::clone(config), options, local_port, remote_port }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.options.congestion.unwrap_or(self.config.congestion)
+    }
+
+    pub(super) fn syn_retries(&self) -> u32 {
+        u32::from(self.options.syn_retries.unwrap_or(self.config.syn_retries))
+    }
+
+    pub(super) fn keepalive_idle(&self) -> Duration {
+        self.options.keepalive_idle.unwrap_or(self.config.keepalive_idle)
+    }
+
+    pub(super) fn keepalive_interval(&self) -> Duration {
+        self.options.keepalive_interval.unwrap_or(self.config.keepalive_interval)
+    }
+
+    pub(super) fn keepalive_probes(&self) -> u8 {
+        self.options.keepalive_probes.unwrap_or(self.config.keepalive_probes)
+    }
+
+    /// How long an orphan stays in FIN-WAIT-2; `None`: not at all.
+    pub(super) fn fin_timeout(&self) -> Option<Duration> {
+        match self.options.fin_wait2 {
+            FinWait2::Default => Some(self.config.fin_timeout),
+            FinWait2::Skip => None,
+            FinWait2::After(time) => Some(time),
+        }
+    }
+
+    /// A header of ours with nothing in it but the ports.
+    pub(super) fn header(&self, seq: SeqNum, ack: SeqNum, flags: TcpFlags) -> TcpRepr {
+        TcpRepr {
+            src_port: self.local_port,
+            dst_port: self.remote_port,
+            seq,
+            ack,
+            flags,
+            window: 0,
+            urgent: 0,
+            options: TcpOptions::default(),
+        }
+    }
+
+    /// A RST.
+    pub(super) fn reset(&self, seq: SeqNum, ack: Option<SeqNum>, timestamps: Option<Timestamps>) -> Transmit {
+        let flags = if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST };
+        let mut repr = self.header(seq, ack.unwrap_or_default(), flags);
+        repr.options.timestamps = timestamps;
+        bare(repr)
+    }
+}
+
+/// A segment without payload.
+pub(super) fn bare(repr: TcpRepr) -> Transmit {
+    Transmit { repr, payload: Payload::new(), gso_size: None, ecn: Ecn::NotCapable }
+}

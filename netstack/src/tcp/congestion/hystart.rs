@@ -1,0 +1,95 @@
+//! HyStart++ (RFC 9406): leaves slow start when the round-trip time begins to rise, before losses do it.
+
+use super::{AckedData, Window};
+use core::time::Duration;
+
+/// The state of slow start in rounds (RFC 9406 section 4.2).
+#[derive(Clone, Debug, Default)]
+pub(super) struct HyStart {
+    phase: Phase,
+    /// The least RTT of the round before.
+    last_round: Option<Duration>,
+    /// The least RTT of this round.
+    current_round: Option<Duration>,
+    samples: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    SlowStart,
+    /// Conservative slow start: growth is a quarter, to see whether the delay was a mistake.
+    Conservative { baseline: Duration, rounds: u32 },
+    /// Slow start has been left; there is nothing to watch.
+    Done,
+}
+
+impl HyStart {
+    /// Takes an ACK in slow start. Returns the bytes by which to grow, or `None` when slow start ends here (`ssthresh`
+    /// has been set to the window).
+    pub(super) fn on_ack(&mut self, window: &mut Window, acked: &AckedData) -> Option<u32> {
+        if acked.round_ended {
+            self.on_round();
+        }
+        if let Some(rtt) = acked.rtt {
+            self.current_round = Some(self.current_round.map_or(rtt, |min| min.min(rtt)));
+            self.samples += 1;
+        }
+        self.evaluate();
+        match self.phase {
+            Phase::SlowStart | Phase::Done => Some(acked.bytes),
+            Phase::Conservative { rounds, .. } if rounds >= CSS_ROUNDS => {
+                self.phase = Phase::Done;
+                window.ssthresh = window.cwnd;
+                None
+            }
+            // Section 4.2: "cwnd = cwnd + (min(N, L * SMSS) / CSS_GROWTH_DIVISOR)".
+            Phase::Conservative { .. } => Some(acked.bytes / CSS_GROWTH_DIVISOR),
+        }
+    }
+
+    /// Slow start ended by a congestion event.
+    pub(super) fn finish(&mut self) {
+        self.phase = Phase::Done;
+    }
+
+    /// Slow start begins again (after a timeout). RFC 9406 section 4.3 uses HyStart++ for the initial slow start only:
+    /// afterwards `ssthresh` is known.
+    pub(super) fn reset(&mut self) {
+        self.phase = Phase::Done;
+    }
+
+    fn on_round(&mut self) {
+        self.last_round = self.current_round.take().or(self.last_round);
+        self.samples = 0;
+        if let Phase::Conservative { rounds, .. } = &mut self.phase {
+            *rounds += 1;
+        }
+    }
+
+    fn evaluate(&mut self) {
+        let (Some(current), Some(last)) = (self.current_round, self.last_round) else { return };
+        if self.samples < N_RTT_SAMPLE {
+            return;
+        }
+        match self.phase {
+            Phase::SlowStart => {
+                let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
+                if current >= last + threshold {
+                    self.phase = Phase::Conservative { baseline: current, rounds: 0 };
+                }
+            }
+            // "If ... currentRoundMinRTT < cssBaselineMinRtt, then the slow start phase was exited prematurely".
+            Phase::Conservative { baseline, .. } if current < baseline => self.phase = Phase::SlowStart,
+            Phase::Conservative { .. } | Phase::Done => {}
+        }
+    }
+}
+
+/// RFC 9406 section 4.3, all of these.
+const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
+const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+const MIN_RTT_DIVISOR: u32 = 8;
+const N_RTT_SAMPLE: u32 = 8;
+const CSS_GROWTH_DIVISOR: u32 = 4;
+const CSS_ROUNDS: u32 = 5;

@@ -1,0 +1,122 @@
+//! Half-open connections of a listener: one small record each, found by flow and by deadline.
+
+use super::flow::Flow;
+use super::isn::{Secret, Seed};
+use super::negotiated::{Offer, PeerOffer};
+use super::path::PathInfo;
+use super::rate_limit::RateLimit;
+use super::siphash::SipHasher;
+use crate::time::Instant;
+use core::hash::BuildHasher;
+use netstack_wire::seq::SeqNum;
+use std::collections::{BTreeSet, HashMap};
+
+/// A connection between SYN and the ACK that completes the handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HalfOpen {
+    pub(super) seed: Seed,
+    pub(super) irs: SeqNum,
+    pub(super) peer: PeerOffer,
+    pub(super) offer: Offer,
+    pub(super) path: PathInfo,
+    /// When the SYN-ACK was first sent.
+    pub(super) sent_at: Instant,
+    pub(super) retransmits: u8,
+    /// The final ACK has come once: the user's defer-accept or a full queue holds the connection back.
+    pub(super) is_acked: bool,
+    pub(super) challenge: RateLimit,
+    deadline: Instant,
+}
+
+impl HalfOpen {
+    pub(super) fn new(
+        now: Instant,
+        seed: Seed,
+        irs: SeqNum,
+        peer: PeerOffer,
+        offer: Offer,
+        path: PathInfo,
+    ) -> Self {
+        let challenge = RateLimit::default();
+        Self {
+            seed,
+            irs,
+            peer,
+            offer,
+            path,
+            sent_at: now,
+            retransmits: 0,
+            is_acked: false,
+            challenge,
+            deadline: now,
+        }
+    }
+}
+
+/// The table of them. The sum of its parts is what the gauges show, so nothing can leak from one into the other.
+#[derive(Debug)]
+pub(super) struct HalfOpenTable {
+    by_flow: HashMap<Flow, HalfOpen, KeyedHasher>,
+    by_deadline: BTreeSet<(Instant, Flow)>,
+}
+
+/// Hashes flows under a secret, so that a peer cannot choose colliding ones.
+#[derive(Clone, Debug)]
+struct KeyedHasher(Secret);
+
+impl BuildHasher for KeyedHasher {
+    type Hasher = SipHasher;
+
+    fn build_hasher(&self) -> SipHasher {
+        SipHasher::new(self.0)
+    }
+}
+
+impl HalfOpenTable {
+    pub(super) fn new(secret: Secret) -> Self {
+        Self { by_flow: HashMap::with_hasher(KeyedHasher(secret)), by_deadline: BTreeSet::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_flow.len()
+    }
+
+    pub(super) fn get_mut(&mut self, flow: &Flow) -> Option<&mut HalfOpen> {
+        self.by_flow.get_mut(flow)
+    }
+
+    /// Enters a record that is to be looked at again at `deadline`.
+    pub(super) fn insert(&mut self, flow: Flow, mut half: HalfOpen, deadline: Instant) {
+        half.deadline = deadline;
+        if let Some(old) = self.by_flow.insert(flow, half) {
+            self.by_deadline.remove(&(old.deadline, flow));
+        }
+        self.by_deadline.insert((deadline, flow));
+    }
+
+    pub(super) fn remove(&mut self, flow: &Flow) -> Option<HalfOpen> {
+        let half = self.by_flow.remove(flow)?;
+        self.by_deadline.remove(&(half.deadline, *flow));
+        Some(half)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.by_deadline.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one record out whose deadline has come.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Flow, HalfOpen)> {
+        let (at, flow) = *self.by_deadline.first()?;
+        if at > now {
+            return None;
+        }
+        self.by_deadline.pop_first();
+        self.by_flow.remove(&flow).map(|half| (flow, half))
+    }
+
+    /// Takes all records out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Flow, HalfOpen)> {
+        self.by_deadline.clear();
+        self.by_flow.drain()
+    }
+}

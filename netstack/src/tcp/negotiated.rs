@@ -1,0 +1,156 @@
+//! What a handshake has agreed on: the input of a synchronised connection, whoever opened it.
+
+use super::config::{Config, EcnMode};
+use super::num::sat_u16;
+use super::options::Options;
+use super::path::PathInfo;
+use crate::time::Instant;
+use core::time::Duration;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{TcpFlags, TcpOptions};
+
+/// The result of a handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Negotiated {
+    pub(super) now: Instant,
+    /// Our and the peer's initial sequence numbers.
+    pub(super) iss: SeqNum,
+    pub(super) irs: SeqNum,
+    /// The peer's window, scaled, and the shift of those to come.
+    pub(super) snd_wnd: u32,
+    pub(super) snd_wnd_shift: u8,
+    /// The window that our SYN or SYN-ACK offered and the shift of those to come; `None` without window scaling.
+    pub(super) rcv_wnd: u32,
+    pub(super) rcv_wnd_shift: u8,
+    pub(super) has_window_scaling: bool,
+    /// What we may send at most, options not subtracted.
+    pub(super) send_mss: u16,
+    /// What the peer said it takes.
+    pub(super) peer_mss: u16,
+    /// What we said.
+    pub(super) advertised_mss: u16,
+    pub(super) has_sack: bool,
+    /// TS.Recent, when timestamps are in use.
+    pub(super) timestamps: Option<u32>,
+    pub(super) timestamp_offset: u32,
+    pub(super) has_ecn: bool,
+    /// The round trip of the handshake, unless a retransmission makes it ambiguous (Karn).
+    pub(super) rtt: Option<Duration>,
+    pub(super) is_syn_retransmitted: bool,
+}
+
+/// What our SYN or SYN-ACK offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Offer {
+    pub(super) mss: u16,
+    /// The window field of the SYN, which is never scaled (RFC 7323 section 2.2).
+    pub(super) window: u16,
+    pub(super) window_shift: Option<u8>,
+    pub(super) sack: bool,
+    pub(super) timestamps: bool,
+    pub(super) ecn: bool,
+}
+
+/// The peer's SYN or SYN-ACK options after the rules of RFC 7323 have been applied to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PeerOffer {
+    pub(super) mss: u16,
+    pub(super) window_shift: Option<u8>,
+    pub(super) sack: bool,
+    /// The peer's TSval.
+    pub(super) timestamps: Option<u32>,
+}
+
+impl Offer {
+    /// What an active opener offers.
+    pub(super) fn active(config: &Config, options: &Options, path: PathInfo) -> Self {
+        let mss = advertised_mss(options, path);
+        let space = window_space(
+            options.receive_buffer.unwrap_or(config.receive_buffer.default),
+            options.window_clamp.unwrap_or(u32::MAX),
+        );
+        let shift = config.window_scaling.then(|| window_shift(config, options));
+        Self {
+            mss,
+            window: sat_u16(initial_window(space, mss)),
+            window_shift: shift,
+            sack: config.sack,
+            timestamps: config.timestamps,
+            ecn: config.ecn == EcnMode::On,
+        }
+    }
+
+    /// What a passive opener answers: only what the peer offered too.
+    pub(super) fn passive(
+        config: &Config,
+        options: &Options,
+        path: PathInfo,
+        peer: &PeerOffer,
+        flags: TcpFlags,
+    ) -> Self {
+        let active = Self::active(config, options, path);
+        Self {
+            window_shift: active.window_shift.filter(|_| peer.window_shift.is_some()),
+            sack: active.sack && peer.sack,
+            timestamps: active.timestamps && peer.timestamps.is_some(),
+            // RFC 3168 section 6.1.1: an ECN-setup SYN has both ECE and CWR.
+            ecn: config.ecn != EcnMode::Off && flags.contains(TcpFlags::ECE | TcpFlags::CWR),
+            ..active
+        }
+    }
+}
+
+impl PeerOffer {
+    /// Reads the options of a SYN or SYN-ACK.
+    pub(super) fn new(options: &TcpOptions) -> Self {
+        Self {
+            // RFC 9293 section 3.7.1 (MUST-15): 536 when the option is missing. A zero means the same to Linux.
+            mss: options.mss.filter(|&mss| mss != 0).unwrap_or(DEFAULT_MSS),
+            // RFC 7323 section 2.3: larger shifts count as 14.
+            window_shift: options.window_scale.map(|shift| shift.min(MAX_WINDOW_SHIFT)),
+            sack: options.sack_permitted,
+            timestamps: options.timestamps.map(|timestamps| timestamps.value),
+        }
+    }
+}
+
+/// What we may send: the least of what the peer takes, the path carries and the user wants.
+pub(super) fn send_mss(config: &Config, options: &Options, path: PathInfo, peer_mss: u16) -> u16 {
+    let user = options.max_segment.unwrap_or(u16::MAX);
+    peer_mss.min(path.path_mss).min(user).max(config.min_mss)
+}
+
+/// The part of a receive buffer of `bytes` that is offered as window. Half, as in Linux (`tcp_adv_win_scale` 1): the other
+/// half pays for the memory around the payload.
+pub(super) fn window_space(bytes: u32, clamp: u32) -> u32 {
+    (bytes / 2).min(clamp).min(MAX_WINDOW)
+}
+
+fn advertised_mss(options: &Options, path: PathInfo) -> u16 {
+    path.link_mss.min(options.max_segment.unwrap_or(u16::MAX))
+}
+
+/// The smallest shift that can express the largest buffer that auto-tuning may reach.
+fn window_shift(config: &Config, options: &Options) -> u8 {
+    let most = options.receive_buffer.unwrap_or(config.receive_buffer.max.max(config.receive_buffer.default));
+    let mut space = most;
+    let mut shift = 0;
+    while space > u32::from(u16::MAX) && shift < MAX_WINDOW_SHIFT {
+        space >>= 1;
+        shift += 1;
+    }
+    shift
+}
+
+/// The window of a SYN: whole segments if the buffer holds several.
+fn initial_window(space: u32, mss: u16) -> u32 {
+    let mss = u32::from(mss).max(1);
+    if space > mss { space / mss * mss } else { space }
+}
+
+/// RFC 9293 section 3.7.1: the MSS to assume for IPv4 when none is given (Linux uses it for IPv6 as well).
+pub(super) const DEFAULT_MSS: u16 = 536;
+/// RFC 7323 section 2.3.
+pub(super) const MAX_WINDOW_SHIFT: u8 = 14;
+/// 2^30: the largest window that scaling can express.
+const MAX_WINDOW: u32 = 1 << 30;

@@ -1,0 +1,138 @@
+//! Segments that leave in the synchronised states.
+
+use super::super::common::{Common, bare};
+use super::super::segment::{Ecn, Transmit};
+use super::super::sender::{DataOut, TIMESTAMPS_LEN, TransmitLimits};
+use super::Open;
+use crate::time::Instant;
+use core::time::Duration;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{SackBlocks, TcpFlags, TcpRepr, Timestamps};
+
+impl Open {
+    /// Gives the next segment: data if the windows allow any, otherwise an ACK or probe that is due.
+    pub(in super::super) fn poll_transmit(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        max_payload: u32,
+    ) -> Option<Transmit> {
+        if !self.wants_to_transmit() {
+            return None;
+        }
+        let sack = self.rcv.sack_blocks(self.max_sack_blocks());
+        if self.snd.wants_to_send() {
+            let limits = self.limits(common, max_payload, &sack);
+            if let Some(data) = self.snd.poll_data(&common.config, now, limits) {
+                return Some(self.data_segment(common, now, data, sack));
+            }
+            self.arm_cork(common, now);
+        }
+        if core::mem::take(&mut self.is_keepalive_due) {
+            // RFC 1122 section 4.2.3.6: an old sequence number, which the peer has to answer.
+            let seq = self.snd.snd_una - 1;
+            return Some(bare(self.compose(common, now, seq, TcpFlags::ACK, sack)));
+        }
+        if self.rcv.policy.is_due() {
+            let seq = self.acceptable_seq();
+            return Some(bare(self.compose(common, now, seq, TcpFlags::ACK, sack)));
+        }
+        None
+    }
+
+    /// Whether `poll_transmit` may have something.
+    pub(super) fn wants_to_transmit(&self) -> bool {
+        self.rcv.policy.is_due() || self.is_keepalive_due || self.snd.wants_to_send()
+    }
+
+    /// A RST of ours.
+    pub(super) fn make_reset(&self, common: &Common, now: Instant) -> Box<Transmit> {
+        let timestamps = self.timestamps(now);
+        Box::new(common.reset(self.acceptable_seq(), Some(self.rcv.rcv_nxt), timestamps))
+    }
+
+    /// SND.NXT, or the window's edge should the peer have shrunk its window (Linux's `tcp_acceptable_seq`).
+    fn acceptable_seq(&self) -> SeqNum {
+        let edge = self.snd.snd_una + self.snd.snd_wnd;
+        let past = self.snd.snd_nxt.saturating_since(edge);
+        if past > 0 && past >= 1 << self.snd.wnd_shift() { edge } else { self.snd.snd_nxt }
+    }
+
+    fn data_segment(&mut self, common: &Common, now: Instant, data: DataOut, sack: SackBlocks) -> Transmit {
+        let DataOut { seq, payload, has_fin, has_push, has_cwr, gso_size, is_new } = data;
+        let mut flags = TcpFlags::ACK;
+        flags.set(TcpFlags::PSH, has_push && !payload.is_empty());
+        flags.set(TcpFlags::FIN, has_fin);
+        flags.set(TcpFlags::CWR, has_cwr);
+        if !payload.is_empty() {
+            self.rcv.policy.on_data_sent(now);
+        }
+        let ecn =
+            if is_new && self.snd.has_ecn() && !payload.is_empty() { Ecn::Capable0 } else { Ecn::NotCapable };
+        if let Some(size) = gso_size {
+            let segments = payload.len_u32().div_ceil(u32::from(size.get()));
+            self.segments_out += u64::from(segments.saturating_sub(1));
+        }
+        let repr = self.compose(common, now, seq, flags, sack);
+        Transmit { repr, payload, gso_size, ecn }
+    }
+
+    /// Makes the header of a segment that leaves now, with the latest acknowledgment and window.
+    fn compose(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        seq: SeqNum,
+        flags: TcpFlags,
+        sack: SackBlocks,
+    ) -> TcpRepr {
+        let mut repr = common.header(seq, self.rcv.rcv_nxt, flags);
+        repr.flags.set(TcpFlags::ECE, self.rcv.has_ce);
+        repr.window = self.rcv.take_window_field();
+        repr.options.timestamps = self.timestamps(now);
+        repr.options.sack = sack;
+        self.rcv.on_sack_sent();
+        self.rcv.policy.on_ack_sent(&common.config);
+        self.segments_out += 1;
+        repr
+    }
+
+    fn timestamps(&self, now: Instant) -> Option<Timestamps> {
+        let value = self.snd.timestamp(now);
+        self.snd.has_timestamps.then(|| Timestamps { value, echo: self.rcv.timestamp_echo() })
+    }
+
+    fn limits(&self, common: &Common, max_payload: u32, sack: &SackBlocks) -> TransmitLimits {
+        let sack_len = match u32::try_from(sack.as_slice().len()).unwrap_or(0) {
+            0 => 0,
+            blocks => 4 + 8 * blocks,
+        };
+        let timestamps = if self.snd.has_timestamps { TIMESTAMPS_LEN } else { 0 };
+        let segment = u32::from(self.snd.base_mss()).saturating_sub(timestamps + sack_len).max(1);
+        TransmitLimits {
+            max_payload: max_payload.min(MAX_SUPER_SEGMENT),
+            segment,
+            no_delay: common.options.no_delay,
+            cork: common.options.cork && !self.is_cork_expired,
+        }
+    }
+
+    fn max_sack_blocks(&self) -> usize {
+        if self.snd.has_timestamps { SackBlocks::MAX_WITH_TIMESTAMPS } else { SackBlocks::MAX }
+    }
+
+    /// Corked data waits 200 ms at most (tcp(7), TCP_CORK).
+    fn arm_cork(&mut self, common: &Common, now: Instant) {
+        if common.options.cork
+            && self.snd.not_sent() > 0
+            && self.cork_until.is_none()
+            && !self.is_cork_expired
+        {
+            self.cork_until = Some(now + CORK_LIMIT);
+        }
+    }
+}
+
+const CORK_LIMIT: Duration = Duration::from_millis(200);
+/// A super-segment's payload with its headers must fit the 16-bit length of an IP packet.
+const MAX_SUPER_SEGMENT: u32 = 65_535 - 40 - 60;

@@ -1,0 +1,186 @@
+//! What the user does to a synchronised connection.
+
+use super::super::common::Common;
+use super::super::connection::Shutdown;
+use super::super::error::SendError;
+use super::super::num::usize_of;
+use super::super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
+use super::{Next, Open, Reaction, Synchronised};
+use crate::time::Instant;
+use bytes::Bytes;
+use netstack_wire::seq::SeqNum;
+
+impl Open {
+    /// Queues a copy of what there is room for.
+    pub(in super::super) fn send(&mut self, common: &Common, data: &[u8]) -> Result<usize, SendError> {
+        let room = self.send_room(common)?;
+        let count = data.len().min(room);
+        self.snd.push_copy(&data[..count]);
+        Ok(count)
+    }
+
+    /// Queues what there is room for by reference.
+    pub(in super::super) fn send_bytes(&mut self, common: &Common, data: &Bytes) -> Result<usize, SendError> {
+        let room = self.send_room(common)?;
+        let count = data.len().min(room);
+        self.snd.push_shared(data.slice(..count));
+        Ok(count)
+    }
+
+    fn send_room(&self, common: &Common) -> Result<usize, SendError> {
+        if self.is_write_shut() {
+            return Err(SendError::WriteClosed);
+        }
+        match self.send_capacity(common).saturating_sub(self.snd.queued()) {
+            0 => Err(SendError::WouldBlock),
+            room => Ok(usize_of(room)),
+        }
+    }
+
+    /// The send buffer in payload bytes: half of `SO_SNDBUF` if the user set it (the other half pays for what is around the
+    /// payload, as in Linux), otherwise twice what can be in flight.
+    pub(super) fn send_capacity(&self, common: &Common) -> u32 {
+        let sizes = common.config.send_buffer;
+        match common.options.send_buffer {
+            Some(bytes) => (bytes / 2).max(self.snd.mss()),
+            None => {
+                let mss = self.snd.mss();
+                let flight = self.snd.congestion.cwnd().min(self.snd.snd_wnd);
+                let floor = common.config.initial_window.saturating_mul(mss);
+                flight.max(floor).saturating_mul(2).clamp(sizes.default.min(sizes.max), sizes.max)
+            }
+        }
+    }
+
+    /// Linux's `sk_stream_is_writeable`: a third of the buffer is free, and not too much waits unsent.
+    pub(super) fn is_writable(&self, common: &Common) -> bool {
+        let capacity = self.send_capacity(common);
+        let free = capacity.saturating_sub(self.snd.queued());
+        let low_water = common.options.not_sent_low_water.unwrap_or(common.config.not_sent_low_water);
+        free >= capacity / 3 && self.snd.not_sent() < low_water
+    }
+
+    /// The user has read something: the window may have opened.
+    pub(in super::super) fn on_read(&mut self, common: &Common, now: Instant) {
+        let may_tune = common.config.tune_receive_buffer && common.options.receive_buffer.is_none();
+        self.rcv.on_read(&common.config, now, may_tune);
+    }
+
+    /// `shutdown(2)`.
+    ///
+    /// The read side sends nothing: queued data stays readable, then comes the end of the stream.
+    pub(in super::super) fn shutdown(&mut self, common: &Common, now: Instant, how: Shutdown) -> Reaction {
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            self.is_read_shut = true;
+        }
+        let mut events = Events::empty();
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            self.close_write();
+        }
+        if self.is_read_shut && self.is_write_shut() && !self.rcv.queue.is_empty() {
+            // DEVIATION: Linux only does this on close(2). The owner's rule for half-shutdown: both directions shut with
+            // unread data resets, so that the peer learns at once that it was not read.
+            let reset = self.make_reset(common, now);
+            return Reaction::closed(CloseReason::Aborted, Some(reset));
+        }
+        events.set(Events::READABLE | Events::READ_CLOSED, self.is_read_shut);
+        events.set(Events::TRANSMIT, self.wants_to_transmit());
+        Reaction::stay(events)
+    }
+
+    /// `close(2)`: RFC 2525 section 2.17 resets when data is unread, otherwise everything goes on without the user.
+    pub(in super::super) fn close(&mut self, common: &Common, now: Instant) -> Reaction {
+        self.is_orphan = true;
+        self.is_read_shut = true;
+        if !self.rcv.queue.is_empty() {
+            let reset = self.make_reset(common, now);
+            return Reaction::closed(CloseReason::Aborted, Some(reset));
+        }
+        self.close_write();
+        if self.state == Synchronised::FinWait2 && !self.arm_fin_wait2(common, now) {
+            return Reaction::closed(CloseReason::Done, None);
+        }
+        let events = if self.wants_to_transmit() { Events::TRANSMIT } else { Events::empty() };
+        Reaction::stay(events)
+    }
+
+    /// Resets the connection where the peer could still expect something of it (Linux's `tcp_need_reset`).
+    pub(in super::super) fn abort(&mut self, common: &Common, now: Instant) -> Reaction {
+        let wants_reset = match self.state {
+            Synchronised::Closing | Synchronised::LastAck => !self.snd.is_fin_sent(),
+            Synchronised::Established
+            | Synchronised::CloseWait
+            | Synchronised::FinWait1
+            | Synchronised::FinWait2 => true,
+        };
+        let reset = wants_reset.then(|| self.make_reset(common, now));
+        Reaction::closed(CloseReason::Aborted, reset)
+    }
+
+    /// Takes over changed options.
+    pub(in super::super) fn set_options(&mut self, common: &Common, now: Instant, had_keepalive: bool) {
+        self.rcv.set_options(&common.options);
+        self.snd.set_algorithm(common.algorithm());
+        let is_fin_wait2 = self.state == Synchronised::FinWait2 && self.is_orphan;
+        if common.options.keepalive != had_keepalive || common.options.keepalive && !is_fin_wait2 {
+            self.arm_keepalive(common, now);
+        }
+        if !common.options.cork {
+            self.cork_until = None;
+            self.is_cork_expired = false;
+        }
+    }
+
+    /// `TCP_QUICKACK`.
+    pub(in super::super) fn set_quick_ack(&mut self, on: bool) {
+        let max_quick = self.rcv.max_quick();
+        self.rcv.policy.set_quick(on, max_quick);
+    }
+
+    /// A smaller or larger path MTU (RFC 1191, RFC 8201); `quoted` must be in flight (RFC 5927 section 7).
+    pub(in super::super) fn on_pmtu(
+        &mut self,
+        common: &Common,
+        path_mss: u16,
+        quoted: Option<SeqNum>,
+    ) -> Reaction {
+        if quoted.is_some_and(|seq| !self.is_in_flight(seq)) {
+            return self.ignored();
+        }
+        self.snd.set_path_mss(path_mss, common.config.min_mss);
+        let events = if self.wants_to_transmit() { Events::TRANSMIT } else { Events::empty() };
+        Reaction::stay(events)
+    }
+
+    /// RFC 5461 section 4: in the synchronised states all errors are soft.
+    pub(in super::super) fn on_icmp_error(&mut self, error: IcmpError, quoted: SeqNum) -> Reaction {
+        if !self.is_in_flight(quoted) {
+            return self.ignored();
+        }
+        self.soft_error = Some(error);
+        Reaction::stay(Events::empty())
+    }
+
+    fn is_in_flight(&self, seq: SeqNum) -> bool {
+        seq.ge(self.snd.snd_una) && seq.lt(self.snd.snd_nxt)
+    }
+
+    fn ignored(&self) -> Reaction {
+        let verdict = Verdict::Dropped(DropReason::OutOfWindow);
+        Reaction { outcome: Outcome { verdict, events: Events::empty() }, next: Next::Stay }
+    }
+
+    /// Queues FIN and moves to the state that waits for its acknowledgment.
+    fn close_write(&mut self) {
+        let next = match self.state {
+            Synchronised::Established => Synchronised::FinWait1,
+            Synchronised::CloseWait => Synchronised::LastAck,
+            Synchronised::FinWait1
+            | Synchronised::FinWait2
+            | Synchronised::Closing
+            | Synchronised::LastAck => return,
+        };
+        self.state = next;
+        self.snd.push_fin();
+    }
+}

@@ -1,0 +1,75 @@
+//! Dynamic right-sizing: the receive buffer follows the rate at which the user reads (Linux's `tcp_rcv_space_adjust`).
+
+use crate::time::Instant;
+use core::time::Duration;
+use netstack_wire::seq::SeqNum;
+
+/// The measurement of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceiveTuning {
+    /// The receiver's own estimate of the round-trip time.
+    rtt: Option<Duration>,
+    /// When the RTT measurement began and the sequence number whose arrival ends it: one window later.
+    rtt_from: Instant,
+    rtt_until: SeqNum,
+    /// What the user read in the last round trip.
+    space: u32,
+    /// The start of the current measurement: what had been read, and when.
+    read_from: SeqNum,
+    since: Instant,
+}
+
+impl ReceiveTuning {
+    pub(super) fn new(now: Instant, rcv_nxt: SeqNum, window: u32, space: u32) -> Self {
+        Self { rtt: None, rtt_from: now, rtt_until: rcv_nxt + window, space, read_from: rcv_nxt, since: now }
+    }
+
+    /// What the user read in the last round trip (`tcpi_rcv_space`).
+    pub(super) fn space(&self) -> u32 {
+        self.space
+    }
+
+    /// Data has arrived up to `rcv_nxt`, with `window` open. A whole window takes at least one round trip.
+    pub(super) fn on_data(&mut self, now: Instant, rcv_nxt: SeqNum, window: u32, echo_age: Option<Duration>) {
+        if let Some(age) = echo_age {
+            self.sample(age);
+        }
+        if rcv_nxt.ge(self.rtt_until) {
+            self.sample(now - self.rtt_from);
+            self.rtt_from = now;
+            self.rtt_until = rcv_nxt + window;
+        }
+    }
+
+    /// The user has read up to `read_to`. Returns the window that the buffer should offer, if that is more than the last
+    /// measurement asked for.
+    pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNum, mss: u32) -> Option<u32> {
+        if now - self.since < self.rtt? {
+            return None;
+        }
+        let copied = read_to - self.read_from;
+        let previous = self.space;
+        self.read_from = read_to;
+        self.since = now;
+        if copied <= previous {
+            return None;
+        }
+        self.space = copied;
+        // "rcvwin = 2 * copied + 16 * advmss", plus twice the growth, so that slow start is never held back.
+        let window = u64::from(copied) * 2 + 16 * u64::from(mss);
+        let grow = window * u64::from(copied - previous) / u64::from(previous.max(1));
+        Some(u32::try_from(window + grow * 2).unwrap_or(u32::MAX))
+    }
+
+    fn sample(&mut self, rtt: Duration) {
+        let rtt = rtt.max(MIN_RTT);
+        self.rtt = Some(match self.rtt {
+            // The least is nearest the truth; upward it only drifts.
+            Some(old) if rtt > old => (old * 7 + rtt) / 8,
+            _ => rtt,
+        });
+    }
+}
+
+/// Below this, scheduling noise is larger than the path.
+const MIN_RTT: Duration = Duration::from_micros(50);

@@ -1,0 +1,288 @@
+//! The sending half of a synchronised connection: send queue, windows, loss recovery and its timer.
+//!
+//! Inputs are acknowledgments (`ack.rs`) and the timer (`timeout.rs`); the output is `poll_data` (`transmit.rs`).
+
+mod ack;
+mod timeout;
+mod transmit;
+
+pub(super) use ack::AckInput;
+pub(super) use timeout::{GiveUp, SenderTimer};
+pub(super) use transmit::{DataOut, TransmitLimits};
+
+use super::config::Config;
+use super::congestion::{Algorithm, Congestion};
+use super::negotiated::Negotiated;
+use super::num::low_u32;
+use super::rack::Rack;
+use super::recovery::{Frto, Phase, Recovery};
+use super::rtt::RttEstimator;
+use super::scoreboard::Scoreboard;
+use super::send_queue::SendQueue;
+use crate::time::Instant;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::Timestamps;
+
+/// The sending half. `snd_*` names are those of RFC 9293 section 3.3.1.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) snd_una: SeqNum,
+    pub(super) snd_nxt: SeqNum,
+    pub(super) snd_wnd: u32,
+    snd_wl1: SeqNum,
+    /// MAX.SND.WND: the largest window the peer has offered.
+    max_wnd: u32,
+    /// The shift of the windows that the peer sends.
+    wnd_shift: u8,
+    /// Whether FIN follows the queued data.
+    has_fin: bool,
+    pub(super) has_sack: bool,
+    pub(super) has_timestamps: bool,
+    has_ecn: bool,
+    timestamp_offset: u32,
+    /// What a segment may carry, options not subtracted: the least of the peer's MSS, the path's and the user's.
+    base_mss: u16,
+    peer_mss: u16,
+    queue: SendQueue,
+    pub(super) board: Scoreboard,
+    pub(super) rtt: RttEstimator,
+    pub(super) congestion: Congestion,
+    pub(super) recovery: Recovery,
+    pub(super) rack: Rack,
+    /// The outstanding tail loss probe (RFC 8985 section 7).
+    probe: Option<LossProbe>,
+    timer: Option<(SenderTimer, Instant)>,
+    /// Something the timer asked for, to be sent by the next `poll_data`.
+    forced: Option<Forced>,
+    /// Unanswered zero-window probes.
+    pub(super) window_probes: u32,
+    /// When the current run of timeouts or probes began.
+    stalled_since: Option<Instant>,
+    /// The end of the last segment below the MSS, for Minshall's variant of Nagle.
+    small_end: SeqNum,
+    /// The end of the round trip being measured by the growth of `snd_una`.
+    round_end: SeqNum,
+    usage: WindowUsage,
+    /// Whether the next new segment carries CWR (RFC 3168 section 6.1.2).
+    cwr_pending: bool,
+    last_sent_at: Instant,
+    pub(super) counters: SenderCounters,
+}
+
+/// Totals for `TCP_INFO`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SenderCounters {
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_retransmitted: u64,
+    pub(super) retransmits: u64,
+    pub(super) dsacks: u64,
+    pub(super) undos: u64,
+}
+
+/// Whether the congestion window is what limits the sender (RFC 7661 in spirit, Linux's rule in detail).
+#[derive(Clone, Copy, Debug, Default)]
+struct WindowUsage {
+    is_limited: bool,
+    /// The most in flight during the current window.
+    max_in_flight: u32,
+    /// Where the current window of observation ends.
+    until: SeqNum,
+}
+
+/// A tail loss probe in flight.
+#[derive(Clone, Copy, Debug)]
+struct LossProbe {
+    /// TLP.end_seq: SND.NXT when it was sent.
+    end: SeqNum,
+    is_retransmission: bool,
+}
+
+/// A transmission that ignores the windows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Forced {
+    /// A tail loss probe.
+    LossProbe,
+    /// A zero-window probe: as much as the window takes, or nothing with an old sequence number.
+    WindowProbe,
+}
+
+impl Sender {
+    /// Starts with the numbers that the handshake agreed on; the SYN is acknowledged.
+    pub(super) fn new(config: &Config, algorithm: Algorithm, negotiated: &Negotiated) -> Self {
+        let start = negotiated.iss + 1;
+        let base_mss = negotiated.send_mss;
+        let mut rtt = RttEstimator::new();
+        if let Some(sample) = negotiated.rtt {
+            rtt.on_sample(negotiated.now, sample);
+        }
+        let has_timestamps = negotiated.timestamps.is_some();
+        let mss = effective_mss(base_mss, has_timestamps);
+        // RFC 6298 section 5.7 and RFC 5681 section 3.1: after a lost SYN start with one segment.
+        let segments = if negotiated.is_syn_retransmitted { 1 } else { config.initial_window };
+        Self {
+            snd_una: start,
+            snd_nxt: start,
+            snd_wnd: negotiated.snd_wnd,
+            snd_wl1: negotiated.irs,
+            max_wnd: negotiated.snd_wnd,
+            wnd_shift: negotiated.snd_wnd_shift,
+            has_fin: false,
+            has_sack: negotiated.has_sack,
+            has_timestamps,
+            has_ecn: negotiated.has_ecn,
+            timestamp_offset: negotiated.timestamp_offset,
+            base_mss,
+            peer_mss: negotiated.peer_mss,
+            queue: SendQueue::new(start),
+            board: Scoreboard::default(),
+            rtt,
+            congestion: Congestion::new(algorithm, segments.saturating_mul(mss), mss),
+            recovery: Recovery::new(),
+            rack: Rack::new(start),
+            probe: None,
+            timer: None,
+            forced: None,
+            window_probes: 0,
+            stalled_since: None,
+            small_end: start,
+            round_end: start,
+            usage: WindowUsage { until: start, ..WindowUsage::default() },
+            cwr_pending: false,
+            last_sent_at: negotiated.now,
+            counters: SenderCounters::default(),
+        }
+    }
+
+    /// The payload of a full segment that carries nothing but timestamps as options.
+    pub(super) fn mss(&self) -> u32 {
+        effective_mss(self.base_mss, self.has_timestamps)
+    }
+
+    /// The MSS with the room for options that data segments do not have.
+    pub(super) fn base_mss(&self) -> u16 {
+        self.base_mss
+    }
+
+    /// Appends a copy of `data`.
+    pub(super) fn push_copy(&mut self, data: &[u8]) {
+        self.queue.push_copy(data);
+    }
+
+    /// Appends `data` by reference.
+    pub(super) fn push_shared(&mut self, data: bytes::Bytes) {
+        self.queue.push_shared(data);
+    }
+
+    /// Queues FIN behind the data.
+    pub(super) fn push_fin(&mut self) {
+        self.has_fin = true;
+    }
+
+    /// Bytes in the queue: not sent or not acknowledged.
+    pub(super) fn queued(&self) -> u32 {
+        self.queue.len()
+    }
+
+    /// Bytes never sent.
+    pub(super) fn not_sent(&self) -> u32 {
+        self.queue.end().saturating_since(self.snd_nxt)
+    }
+
+    pub(super) fn is_fin_sent(&self) -> bool {
+        self.has_fin && self.snd_nxt.gt(self.queue.end())
+    }
+
+    pub(super) fn is_fin_acked(&self) -> bool {
+        self.has_fin && self.snd_una.gt(self.queue.end())
+    }
+
+    /// Whether everything queued, FIN included, has been sent and acknowledged.
+    pub(super) fn is_idle(&self) -> bool {
+        self.board.is_empty() && self.unsent_sequence() == 0
+    }
+
+    /// The sequence number after everything queued.
+    fn queue_end_with_fin(&self) -> SeqNum {
+        self.queue.end() + u32::from(self.has_fin)
+    }
+
+    /// Sequence space queued and never sent.
+    fn unsent_sequence(&self) -> u32 {
+        self.queue_end_with_fin() - self.snd_nxt
+    }
+
+    /// The room in the peer's window beyond SND.NXT.
+    fn window_room(&self) -> u32 {
+        (self.snd_una + self.snd_wnd).saturating_since(self.snd_nxt)
+    }
+
+    /// The timestamps clock: milliseconds, offset per connection.
+    pub(super) fn timestamp(&self, now: Instant) -> u32 {
+        low_u32(now.as_millis()).wrapping_add(self.timestamp_offset)
+    }
+
+    pub(super) fn timestamp_offset(&self) -> u32 {
+        self.timestamp_offset
+    }
+
+    /// Scales the window field of a segment.
+    pub(super) fn scale_window(&self, field: u16) -> u32 {
+        u32::from(field) << self.wnd_shift
+    }
+
+    pub(super) fn wnd_shift(&self) -> u8 {
+        self.wnd_shift
+    }
+
+    pub(super) fn max_wnd(&self) -> u32 {
+        self.max_wnd
+    }
+
+    pub(super) fn last_sent_at(&self) -> Instant {
+        self.last_sent_at
+    }
+
+    /// Whether `echo` answers something that we can have sent (RFC 7323 leaves this to the receiver; RFC 3522 needs it).
+    pub(super) fn echo_of(timestamps: Option<Timestamps>) -> Option<u32> {
+        timestamps.map(|timestamps| timestamps.echo).filter(|&echo| echo != 0)
+    }
+
+    /// The path changed: uses `path_mss` from now on and resends what no longer fits (RFC 1191 section 6.5). Returns
+    /// whether the MSS went down.
+    pub(super) fn set_path_mss(&mut self, path_mss: u16, min_mss: u16) -> bool {
+        let new = self.peer_mss.min(path_mss).max(min_mss);
+        let is_smaller = new < self.base_mss;
+        if new == self.base_mss {
+            return false;
+        }
+        self.base_mss = new;
+        self.congestion.set_mss(self.mss());
+        if is_smaller {
+            // What was sent with the old size is taken as lost, without a reduction of the window: this is no congestion.
+            self.board.mark_lost(|_| true, |_| false);
+            if self.board.lost() > 0 && self.recovery.is_open() {
+                self.recovery.phase = Phase::Loss { high: self.snd_nxt, frto: Frto::Off };
+                self.recovery.undo = None;
+            }
+        }
+        is_smaller
+    }
+
+    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.congestion.set_algorithm(algorithm);
+    }
+
+    pub(super) fn has_ecn(&self) -> bool {
+        self.has_ecn
+    }
+}
+
+/// RFC 6691: the MSS option counts no options; the sender subtracts those that it sends.
+fn effective_mss(base: u16, has_timestamps: bool) -> u32 {
+    let options = if has_timestamps { TIMESTAMPS_LEN } else { 0 };
+    u32::from(base).saturating_sub(options).max(1)
+}
+
+/// The timestamps option with its padding.
+pub(super) const TIMESTAMPS_LEN: u32 = 12;

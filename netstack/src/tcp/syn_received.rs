@@ -1,0 +1,166 @@
+//! SYN-RECEIVED of an active opener: two SYNs have crossed (RFC 9293 section 3.5, figure 8).
+//!
+//! A passive opener's half-open connections are small records inside of the listener instead.
+
+use super::common::{Common, bare};
+use super::isn::Seed;
+use super::negotiated::Offer;
+use super::negotiated::{Negotiated, PeerOffer};
+use super::outcome::{CloseReason, DropReason};
+use super::rate_limit::RateLimit;
+use super::segment::{SegmentIn, Transmit};
+use super::syn_sent::{SynSent, backed_off, timestamp};
+use crate::time::Instant;
+use netstack_wire::tcp::{TcpFlags, Timestamps};
+
+/// The data of SYN-RECEIVED.
+#[derive(Clone, Debug)]
+pub(super) struct SynReceived {
+    seed: Seed,
+    offer: Offer,
+    negotiated: Negotiated,
+    retransmits: u32,
+    deadline: Instant,
+    is_due: bool,
+    started: Instant,
+    challenge: RateLimit,
+    is_ack_due: bool,
+    /// The user has closed or shut the sending direction: FIN follows as soon as the handshake is complete.
+    pub(super) is_closing: bool,
+}
+
+/// What a segment does in SYN-RECEIVED.
+#[derive(Debug)]
+pub(super) enum SynReceivedReaction {
+    /// Nothing changes.
+    Drop(DropReason),
+    /// The handshake is complete.
+    Established(Box<Negotiated>, SegmentIn),
+    /// It failed.
+    Closed(CloseReason, Option<Box<Transmit>>),
+}
+
+impl SynReceived {
+    /// A SYN without ACK met ours.
+    pub(super) fn crossed(
+        common: &Common,
+        now: Instant,
+        sent: &SynSent,
+        segment: &SegmentIn,
+        peer: &PeerOffer,
+    ) -> Self {
+        let negotiated = sent.negotiate(common, now, segment, peer);
+        let passive = Offer::passive(&common.config, &common.options, sent.path, peer, segment.repr.flags);
+        // The window shift was announced already, whatever the peer says now.
+        let offer = Offer { window_shift: passive.window_shift.and(sent.offer.window_shift), ..passive };
+        Self {
+            seed: sent.seed,
+            offer,
+            negotiated,
+            retransmits: sent.retransmits,
+            deadline: now + backed_off(common, sent.retransmits),
+            is_due: true,
+            started: now,
+            challenge: RateLimit::default(),
+            is_ack_due: false,
+            is_closing: false,
+        }
+    }
+
+    /// Processes a segment (RFC 9293 section 3.10.7.4).
+    pub(super) fn on_segment(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        segment: SegmentIn,
+    ) -> SynReceivedReaction {
+        let repr = segment.repr;
+        let rcv_nxt = self.negotiated.irs + 1;
+        if repr.flags.contains(TcpFlags::RST) {
+            // RFC 5961 section 3.2, and in this state of an active open: "connection refused".
+            return if repr.seq == rcv_nxt {
+                SynReceivedReaction::Closed(CloseReason::Refused, None)
+            } else {
+                SynReceivedReaction::Drop(DropReason::InexactReset)
+            };
+        }
+        let is_syn = repr.flags.contains(TcpFlags::SYN);
+        let is_answer = is_syn && repr.flags.contains(TcpFlags::ACK) && repr.seq == self.negotiated.irs;
+        let is_in_window = repr.seq.is_within(rcv_nxt, self.negotiated.rcv_wnd.max(1));
+        if !is_answer && (is_syn || !is_in_window) {
+            self.is_ack_due = self.challenge.allows(now, common.config.challenge_ack_interval);
+            return SynReceivedReaction::Drop(if is_syn {
+                DropReason::UnexpectedSyn
+            } else {
+                DropReason::OutOfWindow
+            });
+        }
+        if !repr.flags.contains(TcpFlags::ACK) {
+            return SynReceivedReaction::Drop(DropReason::NoAck);
+        }
+        if repr.ack != self.seed.iss + 1 {
+            // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>".
+            let reset = Box::new(common.reset(repr.ack, None, None));
+            return SynReceivedReaction::Closed(CloseReason::Reset, Some(reset));
+        }
+        let mut negotiated = self.negotiated;
+        negotiated.now = now;
+        // The window of a SYN-ACK is not scaled.
+        let shift = if is_syn { 0 } else { negotiated.snd_wnd_shift };
+        negotiated.snd_wnd = u32::from(repr.window) << shift;
+        SynReceivedReaction::Established(Box::new(negotiated), segment)
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn on_timer(&mut self, common: &Common, now: Instant) -> Result<(), CloseReason> {
+        if now < self.deadline {
+            return Ok(());
+        }
+        let is_over = match common.options.user_timeout {
+            Some(limit) => now - self.started >= limit,
+            None => self.retransmits >= u32::from(common.config.synack_retries),
+        };
+        if is_over {
+            return Err(CloseReason::TimedOut);
+        }
+        self.retransmits += 1;
+        self.negotiated.rtt = None;
+        self.negotiated.is_syn_retransmitted = true;
+        self.deadline = now + backed_off(common, self.retransmits);
+        self.is_due = true;
+        Ok(())
+    }
+
+    pub(super) fn wants_to_transmit(&self) -> bool {
+        self.is_due || self.is_ack_due
+    }
+
+    /// Gives the SYN-ACK, or a challenge ACK.
+    pub(super) fn poll_transmit(&mut self, common: &Common, now: Instant) -> Option<Transmit> {
+        let timestamps =
+            Timestamps { value: timestamp(now, self.seed), echo: self.negotiated.timestamps.unwrap_or(0) };
+        let rcv_nxt = self.negotiated.irs + 1;
+        if core::mem::take(&mut self.is_ack_due) {
+            let mut repr = common.header(self.seed.iss + 1, rcv_nxt, TcpFlags::ACK);
+            repr.window = self.offer.window >> self.negotiated.rcv_wnd_shift;
+            repr.options.timestamps = self.offer.timestamps.then_some(timestamps);
+            return Some(bare(repr));
+        }
+        if !core::mem::take(&mut self.is_due) {
+            return None;
+        }
+        self.deadline = now + backed_off(common, self.retransmits);
+        let mut repr = common.header(self.seed.iss, rcv_nxt, TcpFlags::SYN | TcpFlags::ACK);
+        repr.flags.set(TcpFlags::ECE, self.offer.ecn);
+        self.offer.write(&mut repr, timestamps);
+        Some(bare(repr))
+    }
+
+    /// A RST for the peer, when the user gives up.
+    pub(super) fn make_reset(&self, common: &Common) -> Box<Transmit> {
+        Box::new(common.reset(self.seed.iss + 1, Some(self.negotiated.irs + 1), None))
+    }
+}
