@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 //! An OCI runtime that runs containers on the sentry.
+mod bundle;
 mod cgroup;
 mod log;
 mod network;

@@ -1,0 +1,13 @@
+//! OCI bundles: reading config.json and turning it into what the sandbox understands.
+
+mod hook;
+mod load;
+mod mount;
+mod process;
+mod template;
+
+pub(crate) use hook::{HookError, run_hooks};
+pub(crate) use load::{Bundle, LoadError, read_process};
+pub(crate) use mount::{MountPlan, PlannedKind, defaults as default_mounts, from_spec as mounts_from_spec};
+pub(crate) use process::{NetRaw, ProcessError, from_spec as process_from_spec};
+pub(crate) use template::template;
