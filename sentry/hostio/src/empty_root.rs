@@ -1,10 +1,13 @@
 //! Root directories for processes that should see nothing, or one directory, of the host.
 
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
+
+use crate::mount_tree::DetachedTree;
 
 /// Places where a tmpfs can be mounted on the way to an empty root; one of them exists everywhere.
 const STAGING: [&str; 4] = ["/tmp", "/run", "/var", "/proc"];
@@ -17,22 +20,49 @@ const STAGING: [&str; 4] = ["/tmp", "/run", "/var", "/proc"];
 /// # Errors
 /// The errors of mount(2), pivot_root(2) and umount2(2).
 pub fn enter_empty() -> io::Result<()> {
+    enter_with(&[])
+}
+
+/// Gives the process a read-only root directory in which only copies of `trees` are found, the first
+/// as `/0`, the second as `/1` and so on; each is a directory or a file.
+///
+/// # Errors
+/// As [`enter_empty`], and those of looking the trees up.
+pub fn enter_with(trees: &[&Path]) -> io::Result<()> {
     make_private()?;
+    let copies = trees.iter().map(|path| copy(path)).collect::<io::Result<Vec<_>>>()?;
     let staging = STAGING
         .into_iter()
-        .find(|path| Path::new(path).is_dir())
+        .map(Path::new)
+        .find(|path| path.is_dir())
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("none"), staging, Some("tmpfs"), flags, Some("mode=0555,nr_inodes=2,size=4k"))?;
-    pivot_into(Path::new(staging))?;
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY,
-        Some("mode=0555,nr_inodes=2,size=4k"),
-    )?;
+    // One inode for the root, one for each mount point.
+    let options = format!("mode=0555,nr_inodes={},size=4k", trees.len() + 1);
+    mount(Some("none"), staging, Some("tmpfs"), flags, Some(options.as_str()))?;
+    for (at, (kind, tree)) in copies.into_iter().enumerate() {
+        let place = staging.join(at.to_string());
+        match kind {
+            Kind::Directory => fs::create_dir(&place)?,
+            Kind::File => drop(File::create(&place)?),
+        }
+        tree.attach(&place)?;
+    }
+    pivot_into(staging)?;
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, "/", None::<&str>, flags, Some(options.as_str()))?;
     Ok(())
+}
+
+enum Kind {
+    Directory,
+    File,
+}
+
+fn copy(path: &Path) -> io::Result<(Kind, DetachedTree)> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let kind = if path.metadata().map_err(at)?.is_dir() { Kind::Directory } else { Kind::File };
+    Ok((kind, DetachedTree::copy_of(path).map_err(at)?))
 }
 
 /// Detaches the mount namespace from the host's: nothing that is mounted here shows up there.
@@ -43,15 +73,6 @@ pub fn enter_empty() -> io::Result<()> {
 /// The errors of mount(2).
 pub fn make_private() -> io::Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
-    Ok(())
-}
-
-/// Mounts `source` (and what is mounted below it) at `target`.
-///
-/// # Errors
-/// The errors of mount(2).
-pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
     Ok(())
 }
 

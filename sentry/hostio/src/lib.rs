@@ -10,6 +10,7 @@ pub mod empty_root;
 pub mod fd_flags;
 pub mod inherited;
 pub mod memfd;
+pub mod mount_tree;
 pub mod namespace;
 pub mod packet;
 pub mod pidfd;
