@@ -138,7 +138,7 @@ fn write_setting(directory: &Path, setting: &Setting) {
 
 fn unified_settings(resources: &LinuxResources) -> Vec<Setting> {
     let mut settings = Vec::new();
-    if let Some(limit) = resources.memory().as_ref().and_then(|memory| memory.limit()) {
+    if let Some(limit) = resources.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit) {
         settings.push(Setting { controller: "memory", file: "memory.max", value: or_max(limit) });
     }
     if let Some(pids) = resources.pids() {
@@ -166,7 +166,7 @@ fn unified_settings(resources: &LinuxResources) -> Vec<Setting> {
 
 fn legacy_settings(resources: &LinuxResources) -> Vec<Setting> {
     let mut settings = Vec::new();
-    if let Some(limit) = resources.memory().as_ref().and_then(|memory| memory.limit()) {
+    if let Some(limit) = resources.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit) {
         settings.push(Setting {
             controller: "memory",
             file: "memory.limit_in_bytes",

@@ -6,8 +6,8 @@ mod mount;
 mod process;
 mod template;
 
-pub(crate) use hook::{HookError, run_hooks};
-pub(crate) use load::{Bundle, LoadError, read_process};
+pub(crate) use hook::run_hooks;
+pub(crate) use load::{Bundle, read_process};
 pub(crate) use mount::{MountPlan, PlannedKind, defaults as default_mounts, from_spec as mounts_from_spec};
-pub(crate) use process::{NetRaw, ProcessError, from_spec as process_from_spec};
+pub(crate) use process::{NetRaw, from_spec as process_from_spec};
 pub(crate) use template::template;

@@ -3,8 +3,10 @@
 mod nat;
 mod netlink;
 mod scrape;
+mod subnet;
 mod veth;
 
-pub(crate) use nat::{Nat, Outcome as NatOutcome, default_device};
-pub(crate) use scrape::{Donated, Restore, ScrapeError, TakenOver, take_over};
-pub(crate) use veth::{Veth, VethError, VethRequest, remove_by_name};
+pub(crate) use nat::{Nat, Outcome as NatOutcome, default_mtu};
+pub(crate) use scrape::{Donated, Restore, TakenOver, take_over};
+pub(crate) use subnet::{PREFIX_LEN, Pair};
+pub(crate) use veth::{Veth, VethRequest, remove_by_name};

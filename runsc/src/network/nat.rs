@@ -10,6 +10,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use serde::{Deserialize, Serialize};
 
 use crate::network::netlink::{self, Netlink};
+use crate::network::scrape;
 
 /// Rules that were made on the host for one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,8 +138,16 @@ fn forwarding_switch(device: &str) -> String {
     format!("/proc/sys/net/ipv4/conf/{device}/forwarding")
 }
 
+/// Largest packet of the device that the default route leaves by.
+pub(crate) fn default_mtu() -> io::Result<Option<u32>> {
+    let Some(name) = default_device()? else {
+        return Ok(None);
+    };
+    Ok(Netlink::open()?.link_named(&name)?.as_ref().map(scrape::mtu))
+}
+
 /// Name of the device that the IPv4 default route leaves by.
-pub(crate) fn default_device() -> io::Result<Option<String>> {
+fn default_device() -> io::Result<Option<String>> {
     let mut netlink = Netlink::open()?;
     let index = netlink.routes(AddressFamily::Inet)?.iter().find_map(default_route_device);
     let Some(index) = index else {

@@ -50,8 +50,11 @@ impl Record {
     /// Corrects the status for what happened since it was written: a sandbox that died leaves no note.
     pub(crate) fn refresh(&mut self) {
         let is_alive = self.sandbox.is_some_and(ProcessRef::is_alive);
-        if self.status.is_alive() && !is_alive {
-            self.status = Status::Stopped;
+        if self.status.is_alive()
+            && !is_alive
+            && let Ok(status) = self.status.apply(Event::Ended)
+        {
+            self.status = status;
         }
     }
 

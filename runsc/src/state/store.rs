@@ -5,13 +5,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use thiserror::Error;
 
-use crate::state::Record;
+use crate::state::{ProcessRef, Record};
 
 /// Longest container id; with the socket's name it stays below NAME_MAX.
 const MAX_ID_BYTES: usize = 200;
+
+/// Start of the names of directories that are being made; no id starts like that. The rest is the maker's pid.
+const UNFINISHED: &str = ".new-";
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
@@ -21,7 +24,7 @@ const LOCK: &str = "lock";
 pub(crate) enum StateError {
     /// The id cannot be a directory's name, or would be confusing.
     #[error(
-        "invalid container id {0:?}: it has to be 1 to {MAX_ID_BYTES} of letters, digits, '_', '+', '-', '.'"
+        "invalid container id {0:?}: it has to be 1 to {MAX_ID_BYTES} of letters, digits, '_', '+', '-', '.' and not start with '.'"
     )]
     InvalidId(String),
     /// The id is in use.
@@ -60,7 +63,7 @@ pub(crate) struct Entry {
     dir: PathBuf,
     /// What is in the file, to be changed and then saved.
     pub(crate) record: Record,
-    _lock: Flock<File>,
+    lock: Option<Flock<File>>,
 }
 
 impl Store {
@@ -78,17 +81,36 @@ impl Store {
     pub(crate) fn create(&self, record: Record) -> Result<Entry, StateError> {
         let dir = self.dir(&record.id)?;
         make_dir(&self.root, 0o711)?;
-        match DirBuilder::new().mode(0o711).create(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(StateError::Exists(record.id));
-            }
-            Err(source) => return Err(StateError::Io { path: dir, source }),
-        }
-        let lock = lock(&dir.join(LOCK))?;
-        let entry = Entry { dir, record, _lock: lock };
+        // Complete before it has its name, so that a caller that is killed leaves no container without a state.
+        let unfinished = self.root.join(format!("{UNFINISHED}{}", std::process::id()));
+        make_dir(&unfinished, 0o711)?;
+        let lock = lock(&unfinished.join(LOCK))?;
+        let mut entry = Entry { dir: unfinished, record, lock: Some(lock) };
         entry.save()?;
+        let renamed = renameat2(AT_FDCWD, &entry.dir, AT_FDCWD, &dir, RenameFlags::RENAME_NOREPLACE);
+        if let Err(error) = renamed {
+            let id = entry.record.id.clone();
+            entry.remove()?;
+            return Err(match error {
+                nix::Error::EEXIST => StateError::Exists(id),
+                other => StateError::Io { path: dir, source: other.into() },
+            });
+        }
+        entry.dir = dir;
         Ok(entry)
+    }
+
+    /// Removes what callers left that were killed while they made a container.
+    pub(crate) fn remove_unfinished(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+            let pid = pid.and_then(|pid| pid.parse::<i32>().ok());
+            if pid.is_some_and(|pid| ProcessRef::of(pid).is_none()) {
+                // Another command may be at it, too.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Locks the directory of an existing container; waits for other commands to finish with it.
@@ -104,7 +126,7 @@ impl Store {
         // Read after the lock was taken: the container may have been deleted while we waited.
         let mut record = read(&dir).map_err(missing)?;
         record.refresh();
-        Ok(Entry { dir, record, _lock: lock })
+        Ok(Entry { dir, record, lock: Some(lock) })
     }
 
     /// Reads a container's state without waiting for commands that are at work on it.
@@ -153,16 +175,37 @@ impl Entry {
         fs::rename(&temporary, &path).map_err(io)
     }
 
+    /// Lets other commands use the container while this one waits.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Locks the container again and reads what others changed; fine when they deleted it.
+    pub(crate) fn relock(&mut self) -> Result<(), StateError> {
+        match lock(&self.dir.join(LOCK)).and_then(|lock| Ok((lock, read(&self.dir)?))) {
+            Ok((lock, record)) => {
+                self.lock = Some(lock);
+                self.record = record;
+                Ok(())
+            }
+            Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the directory; the container is forgotten.
     pub(crate) fn remove(self) -> Result<(), StateError> {
-        fs::remove_dir_all(&self.dir).map_err(|source| StateError::Io { path: self.dir.clone(), source })
+        match fs::remove_dir_all(&self.dir) {
+            // Deleted by another command while this one waited.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome.map_err(|source| StateError::Io { path: self.dir.clone(), source }),
+        }
     }
 }
 
 fn check_id(id: &str) -> Result<(), StateError> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
-    let valid =
-        (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(is_allowed) && id != "." && id != "..";
+    let valid = (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(is_allowed) && !id.starts_with('.');
     if valid { Ok(()) } else { Err(StateError::InvalidId(id.to_owned())) }
 }
 

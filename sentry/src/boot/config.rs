@@ -23,7 +23,7 @@ pub struct BootConfig {
     /// NIS domain name as the guest sees it.
     pub domainname: String,
     /// Where the network comes from.
-    pub network: NetworkConfig,
+    pub network: NetworkKind,
     /// The root file system.
     pub root: RootConfig,
     /// What is mounted on it, in order.
@@ -40,6 +40,8 @@ pub struct BootConfig {
     pub strace: Option<StraceConfig>,
     /// Facts about the host that a process in an empty root cannot read itself.
     pub host: HostSettings,
+    /// Whether the sandbox ends with the process that started it.
+    pub dies_with_parent: bool,
 }
 
 /// How guest code runs.
@@ -53,19 +55,23 @@ pub enum PlatformChoice {
 }
 
 /// Where the network comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetworkConfig {
-    /// The sandbox's own stack over these interfaces, and a loopback.
-    Sandbox {
-        /// The interfaces.
-        links: Vec<LinkConfig>,
-        /// Routes over them.
-        routes: Vec<RouteConfig>,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkKind {
+    /// The sandbox's own stack: a loopback, and the interfaces that come with the request to start.
+    Sandbox,
     /// The host's sockets.
     Host,
     /// A loopback only.
     None,
+}
+
+/// Interfaces and routes of the sandbox's stack.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkConfig {
+    /// The interfaces. The packet socket of the n-th one is the n-th descriptor that comes along.
+    pub links: Vec<LinkConfig>,
+    /// Routes over them.
+    pub routes: Vec<RouteConfig>,
 }
 
 /// One interface of the sandbox's stack.
@@ -75,8 +81,6 @@ pub struct LinkConfig {
     pub name: String,
     /// Number of the host device; routes refer to it.
     pub index: u32,
-    /// The packet socket that carries its frames.
-    pub fd: DonatedFd,
     /// Whether frames on the socket start with a virtio-net header.
     pub has_vnet_header: bool,
     /// Its hardware address.

@@ -1,14 +1,19 @@
 //! The sandbox process: from a [`BootConfig`] to a running kernel, and the protocol that controls it.
 
 mod config;
+mod guest;
+mod isolate;
 mod protocol;
+mod run;
+mod server;
 
 pub use config::{
     BootConfig, CapabilitySets, DonatedFd, HostSettings, IpAddress, LinkConfig, MountConfig, MountFlags,
-    MountKind, NetworkConfig, PlatformChoice, ProcessConfig, ResourceLimit, RootConfig, RouteConfig,
-    StraceConfig, UserConfig,
+    MountKind, NetworkConfig, NetworkKind, PlatformChoice, ProcessConfig, ResourceLimit, RootConfig,
+    RouteConfig, StraceConfig, UserConfig,
 };
 pub use protocol::{
     ControlError, ExitStatus, ProcessInfo, ProtocolError, Reply, Request, SignalTarget, Stats, receive_reply,
     receive_request, send_reply, send_request,
 };
+pub use run::run;

@@ -10,15 +10,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::boot::ProcessConfig;
+use crate::boot::{NetworkConfig, ProcessConfig};
 
 /// What can be asked of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Reply [`Reply::Done`] once the sandbox is ready to start its first process, or the error.
     Ready,
-    /// Starts the first process.
-    Start,
+    /// Sets the network up, the sockets of whose links come along, and starts the first process.
+    Start(NetworkConfig),
     /// Starts another process; its descriptors 0, 1, 2, ... come along.
     Exec(Box<ProcessConfig>),
     /// Replies when the process has ended.
@@ -26,7 +26,7 @@ pub enum Request {
         /// The process, by its id in the guest.
         pid: i32,
     },
-    /// Sends a signal.
+    /// Sends a signal; replies [`Reply::Signalled`].
     Signal {
         /// To whom.
         target: SignalTarget,
@@ -65,6 +65,11 @@ pub enum Reply {
     Started {
         /// Its id in the guest.
         pid: i32,
+    },
+    /// The signal was sent.
+    Signalled {
+        /// Whether the first process was among those it went to.
+        reached_init: bool,
     },
     /// The process ended.
     Exited(ExitStatus),

@@ -1,0 +1,379 @@
+//! The command line.
+//!
+//! Engines pass global flags before the verb. Flags that they are known to pass and that mean nothing here are
+//! accepted and ignored by name, one by one; any other flag is an error.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::log;
+
+/// An OCI runtime that runs containers on a kernel of its own.
+#[derive(Debug, Parser)]
+#[command(name = "runsc", version, disable_help_subcommand = true, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Directory of the containers' state
+    #[arg(long)]
+    pub(crate) root: Option<PathBuf>,
+    /// Where the network comes from
+    #[arg(long, value_enum, default_value_t = Network::Sandbox)]
+    pub(crate) network: Network,
+    /// How guest code runs
+    #[arg(long, value_enum, default_value_t = Platform::DEFAULT)]
+    pub(crate) platform: Platform,
+    /// Log steps, for people who look for a fault
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// Where the debug log goes: a file, or a directory when it ends in "/"
+    #[arg(long, value_name = "PATH")]
+    pub(crate) debug_log: Option<String>,
+    /// Log of errors, for engines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Form of the log of errors
+    #[arg(long, value_enum, default_value_t = log::Format::Text)]
+    pub(crate) log_format: log::Format,
+    /// Log the guest's system calls to the debug log
+    #[arg(long)]
+    pub(crate) strace: bool,
+    /// Which system calls to log, comma-separated; all when empty
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) strace_syscalls: Vec<String>,
+    /// Keep CAP_NET_RAW in containers
+    #[arg(long)]
+    pub(crate) net_raw: bool,
+    /// Make no control groups
+    #[arg(long)]
+    pub(crate) ignore_cgroups: bool,
+    /// Where changes of the root file system go: "none" or "root:memory"
+    #[arg(long, value_name = "MODE", default_value = "none")]
+    pub(crate) overlay2: Overlay,
+    /// Accepted for engines; being root or not decides
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(crate) rootless: Option<bool>,
+    /// Accepted for engines; files go through the gofer
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(crate) directfs: Option<bool>,
+    /// Accepted for engines; groups are made without systemd
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(crate) systemd_cgroup: Option<bool>,
+}
+
+/// Where the network comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// A stack of the sandbox's own
+    Sandbox,
+    /// The host's sockets
+    Host,
+    /// A loopback only
+    None,
+}
+
+/// How guest code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Platform {
+    /// Trapping by seccomp
+    Systrap,
+    /// Trapping by ptrace
+    Ptrace,
+}
+
+impl Platform {
+    pub(crate) const DEFAULT: Self = Self::Ptrace;
+}
+
+/// Where changes of the root file system go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overlay {
+    /// To the host.
+    None,
+    /// To memory, gone with the container.
+    Memory,
+}
+
+impl std::str::FromStr for Overlay {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "root:memory" | "all:memory" => Ok(Self::Memory),
+            _ => Err("it is one of none, root:memory, all:memory"),
+        }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one command of the host in a sandbox
+    Do(Do),
+    /// Create a container and start it
+    Run(Run),
+    /// Create a container
+    Create(Create),
+    /// Start a created container
+    Start(Id),
+    /// Print a container's state
+    State(Id),
+    /// Send a signal to a container
+    Kill(Kill),
+    /// Delete a container
+    Delete(Delete),
+    /// List containers
+    List(List),
+    /// Run another process in a container
+    Exec(Exec),
+    /// List the processes of a container
+    Ps(Ps),
+    /// Write a config.json to start from
+    Spec(Spec),
+    /// Wait for a container to end and print its exit status
+    Wait(Id),
+    /// Print what a container uses
+    Events(Events),
+    /// Stop all processes of a container
+    Pause(Id),
+    /// Let a paused container go on
+    Resume(Id),
+    /// Print what this runtime supports of the OCI specification
+    Features,
+    /// Print help on a topic
+    Help(Help),
+    /// The sandbox process
+    #[command(hide = true)]
+    Boot,
+    /// The file server process
+    #[command(hide = true)]
+    Gofer,
+}
+
+impl Command {
+    /// The verb, for the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Do(_) => "do",
+            Self::Run(_) => "run",
+            Self::Create(_) => "create",
+            Self::Start(_) => "start",
+            Self::State(_) => "state",
+            Self::Kill(_) => "kill",
+            Self::Delete(_) => "delete",
+            Self::List(_) => "list",
+            Self::Exec(_) => "exec",
+            Self::Ps(_) => "ps",
+            Self::Spec(_) => "spec",
+            Self::Wait(_) => "wait",
+            Self::Events(_) => "events",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Features => "features",
+            Self::Help(_) => "help",
+            Self::Boot => "boot",
+            Self::Gofer => "gofer",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Do {
+    /// Directory of the host that becomes the root
+    #[arg(long, default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Working directory; the caller's by default
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Address of the sandbox; the host has the next one. A free network is chosen by default
+    #[arg(long)]
+    pub(crate) ip: Option<Ipv4Addr>,
+    /// Print nothing about the sandbox
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Host directory to show, writable, as SRC[:DST]
+    #[arg(long, value_name = "SRC[:DST]")]
+    pub(crate) volume: Vec<String>,
+    /// The command with its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The container
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Directory of the bundle
+    #[arg(long, short, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Socket that receives the terminal's master end
+    #[arg(long)]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File for the pid of the sandbox
+    #[arg(long)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// The container
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) create: Create,
+    /// Do not wait for the container to end
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// Signal every process
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// Signal this process
+    #[arg(long)]
+    pub(crate) pid: Option<i32>,
+    /// The container
+    pub(crate) id: String,
+    /// Name or number of the signal
+    #[arg(default_value = "TERM")]
+    pub(crate) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Kill the container when it still runs, and succeed when there is none
+    #[arg(long, short)]
+    pub(crate) force: bool,
+    /// The container
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print ids only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Form of the list
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+/// Form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns
+    #[value(alias = "text")]
+    Table,
+    /// JSON
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Working directory
+    #[arg(long)]
+    pub(crate) cwd: Option<String>,
+    /// Variable to add to the environment, as NAME=VALUE
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// User and group ids
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub(crate) user: Option<String>,
+    /// Supplementary group ids
+    #[arg(long, short = 'g', value_delimiter = ',')]
+    pub(crate) additional_gids: Vec<u32>,
+    /// Capability to add
+    #[arg(long)]
+    pub(crate) cap: Vec<String>,
+    /// Give the process a terminal
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Do not wait for the process to end
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// File with a process section of config.json
+    #[arg(long, short)]
+    pub(crate) process: Option<PathBuf>,
+    /// File for the pid of a host process that lives as long as the process
+    #[arg(long)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// File for the pid inside the container
+    #[arg(long)]
+    pub(crate) internal_pid_file: Option<PathBuf>,
+    /// Socket that receives the terminal's master end
+    #[arg(long)]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// The container
+    pub(crate) id: String,
+    /// The command with its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Form of the list
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// The container
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Spec {
+    /// Directory of the bundle
+    #[arg(long, short, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Working directory in the container
+    #[arg(long, default_value = "/")]
+    pub(crate) cwd: String,
+    /// Network namespace to join
+    #[arg(long)]
+    pub(crate) netns: Option<String>,
+    /// The command with its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Print once and end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Seconds between two lines
+    #[arg(long, default_value_t = 5)]
+    pub(crate) interval: u64,
+    /// The container
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Help {
+    /// What about
+    #[arg(value_enum)]
+    pub(crate) topic: Option<Topic>,
+}
+
+/// What there is help on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topic {
+    /// System calls and how far each is supported
+    Syscalls,
+    /// Ways of running guest code
+    Platforms,
+}

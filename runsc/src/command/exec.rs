@@ -1,0 +1,160 @@
+//! `runsc exec`: another process in a running container.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use sentry::boot::{ProcessConfig, Reply, Request};
+use sentry_hostio::caps::Capability;
+use sentry_hostio::fd_flags::{self, OnExec};
+use sentry_hostio::inherited;
+
+use crate::bundle::{self, Bundle, NetRaw};
+use crate::cli::{Exec, Global};
+use crate::container;
+use crate::foreground::Foreground;
+use crate::sandbox::{self, Client};
+use crate::state::{Record, Status};
+
+/// Where a detached `exec` tells the command that started it that the process runs.
+const STARTED_VARIABLE: &str = "RUNSC_STARTED_FD";
+
+pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
+    if args.detach && std::env::var_os(STARTED_VARIABLE).is_none() {
+        return detach(&args);
+    }
+    let foreground = Foreground::new()?;
+    let entry = container::store(global).open(&args.id)?;
+    if entry.record.status != Status::Running {
+        bail!("container {:?} is {}", args.id, entry.record.status);
+    }
+    let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
+    let process = process(&args, &entry.record, raw)?;
+    let stdio = match &args.console_socket {
+        Some(socket) if process.has_terminal => sandbox::terminal(socket, None)?,
+        _ => sandbox::own_stdio()?,
+    };
+    let dir = entry.dir().to_owned();
+    let client = Client::connect(&dir)?;
+    // Others go on with the container while the process runs.
+    drop(entry);
+    let fds: Vec<_> = stdio.iter().map(AsFd::as_fd).collect();
+    client.send(&Request::Exec(Box::new(process)), &fds)?;
+    let pid = match client.receive()? {
+        Reply::Started { pid } => pid,
+        other => bail!("unexpected reply of the sandbox: {other:?}"),
+    };
+    drop(stdio);
+    if let Some(path) = &args.internal_pid_file {
+        write_pid(path, &pid.to_string())?;
+    }
+    report_started()?;
+    if !args.detach
+        && let Some(path) = &args.pid_file
+    {
+        write_pid(path, &std::process::id().to_string())?;
+    }
+    let status = foreground.attend(&client, &dir, pid)?;
+    Ok(super::exit_code(status))
+}
+
+/// Starts this program again, to stay with the process, and returns when the process runs. Engines watch the pid of
+/// that second one, whose exit status is the process's.
+fn detach(args: &Exec) -> Result<ExitCode> {
+    let (mut started, report) = std::io::pipe()?;
+    fd_flags::set_on_exec(&report, OnExec::Keep)?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&report).to_string();
+    let mut child = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .env(STARTED_VARIABLE, number)
+        .spawn()
+        .context("start the process that stays")?;
+    drop(report);
+    let mut byte = [0];
+    if started.read(&mut byte)? == 0 {
+        // It has said why.
+        let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
+        return Ok(ExitCode::from(code.unwrap_or(crate::failure::RUNTIME_FAILURE)));
+    }
+    if let Some(path) = &args.pid_file {
+        write_pid(path, &child.id().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_started() -> Result<()> {
+    let number = std::env::var(STARTED_VARIABLE).ok().and_then(|number| number.parse().ok());
+    if let Some(number) = number {
+        let fd = inherited::take(number).context("report the start")?;
+        nix::unistd::write(&fd, b"s")?;
+    }
+    Ok(())
+}
+
+fn write_pid(path: &Path, pid: &str) -> Result<()> {
+    fs::write(path, pid).with_context(|| path.display().to_string())
+}
+
+fn process(args: &Exec, record: &Record, raw: NetRaw) -> Result<ProcessConfig> {
+    if let Some(path) = &args.process {
+        return Ok(bundle::process_from_spec(&bundle::read_process(path)?, raw)?);
+    }
+    if args.command.is_empty() {
+        bail!("no command and no --process file");
+    }
+    // What the flags do not say is as for the container's own process.
+    let mut process = if record.bundle.as_os_str().is_empty() {
+        ProcessConfig { cwd: "/".to_owned(), env: default_env(), ..ProcessConfig::default() }
+    } else {
+        bundle::process_from_spec(&Bundle::load(&record.bundle)?.process, raw)?
+    };
+    process.args.clone_from(&args.command);
+    process.has_terminal = args.tty;
+    process.env.extend(args.env.iter().cloned());
+    if let Some(cwd) = &args.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(user) = &args.user {
+        let (uid, gid) = parse_user(user)?;
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
+    }
+    process.user.additional_gids.extend(&args.additional_gids);
+    for name in &args.cap {
+        let bit = 1 << name.parse::<Capability>()?.number();
+        let sets = &mut process.capabilities;
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            *set |= bit;
+        }
+    }
+    Ok(process)
+}
+
+fn default_env() -> Vec<String> {
+    vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()]
+}
+
+fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+    let parse = |id: &str| id.parse::<u32>().with_context(|| format!("user {text:?}: not UID[:GID]"));
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((parse(uid)?, Some(parse(gid)?))),
+        None => Ok((parse(text)?, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers() {
+        assert_eq!(parse_user("1").unwrap(), (1, None));
+        assert_eq!(parse_user("1:2").unwrap(), (1, Some(2)));
+        for text in ["", "root", "1:", "-1", "1:2:3"] {
+            assert!(parse_user(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! `runsc gofer`: the file server process. Not for users.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::sandbox;
+
+pub(super) fn run() -> Result<ExitCode> {
+    sandbox::serve_files()?;
+    Ok(ExitCode::SUCCESS)
+}

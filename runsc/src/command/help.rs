@@ -1,0 +1,20 @@
+//! `runsc help`: the command line, or a topic.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Help, Topic};
+
+pub(super) fn run(args: &Help) -> Result<ExitCode> {
+    match args.topic {
+        None => Cli::command().print_help()?,
+        Some(Topic::Platforms) => {
+            println!("systrap  guest threads trap by seccomp; hot call sites are rewritten");
+            println!("ptrace   guest threads trap by ptrace; slow, for comparison and debugging");
+        }
+        Some(Topic::Syscalls) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,72 @@
+//! `runsc kill`: a signal for a container.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use sentry::boot::{Reply, Request, SignalTarget};
+
+use crate::cli::{Global, Kill};
+use crate::container;
+use crate::sandbox::Client;
+use crate::state::Status;
+
+pub(super) fn run(global: &Global, args: &Kill) -> Result<ExitCode> {
+    let signal = parse_signal(&args.signal)?;
+    let entry = container::store(global).open(&args.id)?;
+    match entry.record.status {
+        Status::Running | Status::Paused => {}
+        // What engines do to get rid of a container that was never started.
+        Status::Created if signal == libc::SIGKILL || signal == libc::SIGTERM => {
+            if let Some(sandbox) = entry.record.sandbox.and_then(crate::state::ProcessRef::open) {
+                sandbox.signal(Some(Signal::SIGKILL))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        // runc is silent with --all for a container that is gone, and engines rely on it.
+        Status::Stopped if args.all => return Ok(ExitCode::SUCCESS),
+        status => bail!("container {:?} is {status}: it cannot be signalled", args.id),
+    }
+    let init = entry.record.init_pid.context("the container has no first process")?;
+    let target = match (args.all, args.pid) {
+        (true, _) => SignalTarget::All,
+        (false, Some(pid)) => SignalTarget::Process(pid),
+        (false, None) => SignalTarget::Process(init),
+    };
+    match Client::connect(entry.dir())?.call(&Request::Signal { target, signal })? {
+        Reply::Signalled { .. } => Ok(ExitCode::SUCCESS),
+        other => bail!("unexpected reply of the sandbox: {other:?}"),
+    }
+}
+
+/// A signal by number, or by name with or without `SIG`.
+fn parse_signal(text: &str) -> Result<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        if (1..=64).contains(&number) {
+            return Ok(number);
+        }
+        bail!("unknown signal {text:?}");
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    match Signal::from_str(&name) {
+        Ok(signal) => Ok(signal as i32),
+        Err(_) => bail!("unknown signal {text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("2", 2), ("64", 64)] {
+            assert_eq!(parse_signal(text).unwrap(), number, "{text}");
+        }
+        for text in ["", "0", "65", "-1", "SIGNOPE"] {
+            assert!(parse_signal(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `runsc run`: create, start, wait and delete in one.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use sentry_hostio::spawn::Lifetime;
+
+use crate::cli::{Global, Run};
+use crate::container::{self, Hooks};
+use crate::foreground::Foreground;
+
+pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
+    if args.detach {
+        let (mut entry, launched) = container::create(global, &args.create, Lifetime::Detached)?;
+        if let Err(error) = container::start(global, &mut entry, &launched.client) {
+            container::destroy(entry, Hooks::Run)?;
+            return Err(error);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Signals are held back from the first process on, so that none is lost and none ends us half-way.
+    let foreground = Foreground::new()?;
+    let (mut entry, launched) = container::create(global, &args.create, Lifetime::Bound)?;
+    let dir = entry.dir().to_owned();
+    let outcome = container::start(global, &mut entry, &launched.client);
+    // Others may use the container while it runs.
+    drop(entry);
+    let outcome = outcome.and_then(|pid| foreground.attend(&launched.client, &dir, pid));
+    launched.kill();
+    container::destroy(container::store(global).open(&args.create.id)?, Hooks::Run)?;
+    Ok(super::exit_code(outcome?))
+}

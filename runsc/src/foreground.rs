@@ -1,0 +1,106 @@
+//! Waiting for a guest's process in place of it: signals go in, the exit status comes out.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use sentry::boot::{ExitStatus, Reply, Request, SignalTarget};
+use sentry_hostio::tty;
+
+use crate::sandbox::Client;
+
+/// What a process of the user's session may be sent and passes on.
+const FORWARDED: [Signal; 11] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGWINCH,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+    Signal::SIGURG,
+];
+
+/// Holds the forwarded signals back for [`Foreground::attend`], and puts the terminal's attributes back at the end.
+#[derive(Debug)]
+pub(crate) struct Foreground {
+    signals: SignalFd,
+    _terminal: Option<tty::Restore>,
+}
+
+impl Foreground {
+    /// Blocks the signals in the calling thread, to be called before any other thread exists.
+    pub(crate) fn new() -> io::Result<Self> {
+        let set: SigSet = FORWARDED.into_iter().collect();
+        set.thread_block()?;
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let stdin = io::stdin();
+        // The guest may leave the terminal in raw mode when it is killed.
+        let terminal = tty::Restore::new(stdin.as_fd()).ok();
+        Ok(Self { signals, _terminal: terminal })
+    }
+
+    /// Waits for process `pid` of the sandbox, whose state directory is `dir`, to end.
+    pub(crate) fn attend(&self, client: &Client, dir: &Path, pid: i32) -> Result<ExitStatus> {
+        client.send(&Request::Wait { pid }, &[])?;
+        // `client` is busy until the end.
+        let mut second = None;
+        loop {
+            let mut fds = [
+                PollFd::new(client.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(nix::Error::EINTR) => continue,
+                outcome => outcome?,
+            };
+            let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+            let (ended, signalled) = (has(&fds[0]), has(&fds[1]));
+            if ended {
+                return match client.receive()? {
+                    Reply::Exited(status) => Ok(status),
+                    other => bail!("unexpected reply of the sandbox: {other:?}"),
+                };
+            }
+            while signalled && let Some(info) = self.signals.read_signal()? {
+                let client = match &second {
+                    Some(client) => client,
+                    None => second.insert(Client::connect(dir)?),
+                };
+                forward(client, pid, &info)?;
+            }
+        }
+    }
+}
+
+/// Passes one signal on. A key press of the terminal is for the guest's foreground group, as it would be without a
+/// sandbox in between; what another process sends to us is for the guest's process.
+fn forward(client: &Client, pid: i32, info: &siginfo) -> Result<()> {
+    let Ok(signal) = i32::try_from(info.ssi_signo)
+        .map_err(|_| ())
+        .and_then(|number| Signal::try_from(number).map_err(|_| ()))
+    else {
+        return Ok(());
+    };
+    let from_terminal = info.ssi_code == libc::SI_KERNEL;
+    let target = match signal {
+        Signal::SIGWINCH => SignalTarget::Foreground(pid),
+        _ if from_terminal => SignalTarget::Foreground(pid),
+        Signal::SIGTSTP | Signal::SIGCONT => SignalTarget::Foreground(pid),
+        _ => SignalTarget::Process(pid),
+    };
+    let reply = client.call(&Request::Signal { target, signal: signal as i32 });
+    // Stopping the guest's only job gives the terminal back to the shell that started us.
+    if signal == Signal::SIGTSTP && matches!(reply, Ok(Reply::Signalled { reached_init: true })) {
+        raise(Signal::SIGSTOP)?;
+    }
+    // The process may be gone already; then the reply to the wait is under way.
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! A command's connection to a running sandbox.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use sentry::boot::{ControlError, ProtocolError, Reply, Request, receive_reply, send_request};
+use sentry_hostio::channel::{Channel, ChannelError};
+use thiserror::Error;
+
+/// Name of the control socket in a container's directory.
+pub(crate) const SOCKET: &str = "control.sock";
+
+/// Why a request did not get the reply it wants.
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    /// The sandbox cannot be reached.
+    #[error("connect to the sandbox: {0}")]
+    Connect(std::io::Error),
+    /// The sandbox ended instead of answering.
+    #[error("the sandbox died")]
+    Died,
+    /// The connection failed.
+    #[error("talk to the sandbox: {0}")]
+    Protocol(ProtocolError),
+    /// The sandbox refused.
+    #[error(transparent)]
+    Refused(#[from] ControlError),
+    /// The sandbox answered another question.
+    #[error("unexpected reply of the sandbox: {0:?}")]
+    Unexpected(Box<Reply>),
+}
+
+impl From<ProtocolError> for ClientError {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Channel(ChannelError::Closed) => Self::Died,
+            other => Self::Protocol(other),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client(Channel);
+
+impl Client {
+    /// Connects to the sandbox of the container with the state directory `dir`.
+    pub(crate) fn connect(dir: &Path) -> Result<Self, ClientError> {
+        let path = short_path(dir).map_err(ClientError::Connect)?;
+        let stream = UnixStream::connect(path.as_path()).map_err(ClientError::Connect)?;
+        Ok(Self(Channel::new(stream)))
+    }
+
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(channel)
+    }
+
+    /// Sends a request without waiting for its reply.
+    pub(crate) fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        send_request(&self.0, request, fds).map_err(ClientError::from)
+    }
+
+    /// Receives the reply to the request sent before.
+    pub(crate) fn receive(&self) -> Result<Reply, ClientError> {
+        match receive_reply(&self.0)? {
+            Reply::Failed(error) => Err(error.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Sends a request and receives its reply.
+    pub(crate) fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+        self.send(request, &[])?;
+        self.receive()
+    }
+
+    /// Sends a request that has nothing to tell.
+    pub(crate) fn command(&self, request: &Request) -> Result<(), ClientError> {
+        match self.call(request)? {
+            Reply::Done => Ok(()),
+            other => Err(ClientError::Unexpected(Box::new(other))),
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A path to the socket that is short whatever the state directory is called: unix(7) gives 108 bytes.
+pub(crate) struct ShortPath {
+    path: std::path::PathBuf,
+    _dir: std::os::fd::OwnedFd,
+}
+
+impl ShortPath {
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.path
+    }
+}
+
+pub(crate) fn short_path(dir: &Path) -> std::io::Result<ShortPath> {
+    use std::os::fd::AsRawFd;
+    let fd = open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", fd.as_raw_fd()).into();
+    Ok(ShortPath { path, _dir: fd })
+}

@@ -1,0 +1,166 @@
+//! What sandbox to start, before anything of it exists.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use sentry::boot::{
+    BootConfig, DonatedFd, HostSettings, LinkConfig, MountConfig, MountKind, NetworkConfig, NetworkKind,
+    PlatformChoice, ProcessConfig, Request, RootConfig, RouteConfig, StraceConfig,
+};
+use sentry_hostio::spawn::Lifetime;
+
+use crate::bundle::{MountPlan, PlannedKind};
+use crate::network::Donated;
+
+/// Everything about a sandbox to be.
+#[derive(Debug)]
+pub(crate) struct SandboxPlan {
+    pub(crate) id: String,
+    pub(crate) platform: PlatformChoice,
+    pub(crate) hostname: String,
+    pub(crate) domainname: String,
+    pub(crate) network: NetworkKind,
+    /// Directory of the host that becomes the root.
+    pub(crate) root: PathBuf,
+    pub(crate) root_readonly: bool,
+    /// Changes of the root stay in memory.
+    pub(crate) memory_overlay: bool,
+    pub(crate) mounts: Vec<MountPlan>,
+    pub(crate) masked_paths: Vec<String>,
+    pub(crate) readonly_paths: Vec<String>,
+    pub(crate) init: ProcessConfig,
+    /// Descriptors 0, 1, 2 of the first process.
+    pub(crate) stdio: Vec<OwnedFd>,
+    pub(crate) strace: Option<StraceConfig>,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// The sandbox's interfaces and routes, with open sockets.
+#[derive(Debug, Default)]
+pub(crate) struct NetworkPlan {
+    pub(crate) links: Vec<Donated>,
+    pub(crate) routes: Vec<RouteConfig>,
+}
+
+impl NetworkPlan {
+    /// What goes into the request to start, and the descriptors that go with it.
+    pub(crate) fn into_request(self) -> (Request, Vec<OwnedFd>) {
+        let mut sockets = Vec::new();
+        let links = self.links.into_iter().map(|link| {
+            sockets.push(link.socket);
+            LinkConfig {
+                name: link.name,
+                index: link.index,
+                has_vnet_header: link.has_vnet_header,
+                mac: link.mac,
+                mtu: link.mtu,
+                addresses: link.addresses,
+            }
+        });
+        let config = NetworkConfig { links: links.collect(), routes: self.routes };
+        (Request::Start(config), sockets)
+    }
+}
+
+/// A directory or file of the host that the gofer shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Export {
+    pub(crate) path: PathBuf,
+    pub(crate) writable: bool,
+}
+
+/// Descriptors for a process to be, in the order of their numbers there.
+#[derive(Debug)]
+pub(crate) struct Donations(Vec<OwnedFd>);
+
+impl Donations {
+    /// Starts with what gets the lowest numbers.
+    pub(crate) fn new(first: Vec<OwnedFd>) -> Self {
+        Self(first)
+    }
+
+    pub(crate) fn add(&mut self, fd: OwnedFd) -> DonatedFd {
+        self.0.push(fd);
+        // A process cannot have more descriptors than fit.
+        DonatedFd(i32::try_from(self.0.len() - 1).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        self.0
+    }
+}
+
+impl SandboxPlan {
+    /// What the gofer has to show: the root, then the bind mounts in their order.
+    pub(crate) fn exports(&self) -> Vec<Export> {
+        let root = Export { path: self.root.clone(), writable: !self.memory_overlay && !self.root_readonly };
+        let binds = self.mounts.iter().filter_map(|mount| match &mount.kind {
+            PlannedKind::Bind(path) => Some(Export {
+                path: path.clone(),
+                writable: !mount.flags.contains(sentry::boot::MountFlags::READ_ONLY),
+            }),
+            PlannedKind::Own(_) => None,
+        });
+        std::iter::once(root).chain(binds).collect()
+    }
+
+    /// Turns the plan into what the sandbox process reads; descriptors go to `donations`, `connections` are those to
+    /// the gofer in the order of [`Self::exports`].
+    pub(crate) fn into_config(self, connections: Vec<OwnedFd>, donations: &mut Donations) -> BootConfig {
+        let mut connections =
+            connections.into_iter().map(|fd| donations.add(fd)).collect::<Vec<_>>().into_iter();
+        // One connection per export, by construction; a missing one would be refused as a bad descriptor.
+        let mut next_connection = || connections.next().unwrap_or(DonatedFd(-1));
+        let root = RootConfig {
+            gofer: next_connection(),
+            memory_overlay: self.memory_overlay,
+            readonly: self.root_readonly,
+        };
+        let mounts = self
+            .mounts
+            .into_iter()
+            .map(|mount| MountConfig {
+                destination: mount.destination,
+                kind: match mount.kind {
+                    PlannedKind::Own(kind) => kind,
+                    PlannedKind::Bind(_) => {
+                        MountKind::Bind { gofer: next_connection(), memory_overlay: false }
+                    }
+                },
+                flags: mount.flags,
+            })
+            .collect();
+        BootConfig {
+            id: self.id,
+            platform: self.platform,
+            hostname: self.hostname,
+            domainname: self.domainname,
+            network: self.network,
+            root,
+            mounts,
+            masked_paths: self.masked_paths,
+            readonly_paths: self.readonly_paths,
+            init: self.init,
+            stdio: self.stdio.into_iter().map(|fd| donations.add(fd)).collect(),
+            strace: self.strace,
+            host: host_settings(),
+            dies_with_parent: self.lifetime == Lifetime::Bound,
+        }
+    }
+}
+
+fn host_settings() -> HostSettings {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    HostSettings {
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        memory_bytes: memory_bytes().unwrap_or(1 << 30),
+    }
+}
+
+/// `MemTotal` of proc_meminfo(5), in bytes.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}

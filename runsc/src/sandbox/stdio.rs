@@ -1,0 +1,65 @@
+//! Standard input, output and error of the first process, and terminals for engines.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use thiserror::Error;
+
+/// Why a terminal could not be made or handed over.
+#[derive(Debug, Error)]
+pub(crate) enum StdioError {
+    /// A standard descriptor could not be copied.
+    #[error("copy standard descriptors: {0}")]
+    Copy(io::Error),
+    /// No pseudo terminal could be made.
+    #[error("open a pseudo terminal: {0}")]
+    Terminal(io::Error),
+    /// The engine's socket did not take the terminal.
+    #[error("console socket {path}: {source}")]
+    ConsoleSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Copies of the caller's own descriptors 0, 1 and 2.
+pub(crate) fn own() -> Result<Vec<OwnedFd>, StdioError> {
+    let copies = [
+        io::stdin().as_fd().try_clone_to_owned(),
+        io::stdout().as_fd().try_clone_to_owned(),
+        io::stderr().as_fd().try_clone_to_owned(),
+    ];
+    copies.into_iter().collect::<io::Result<_>>().map_err(StdioError::Copy)
+}
+
+/// Makes a pseudo terminal, sends its master over the socket at `console_socket`, and gives the other end three
+/// times.
+pub(crate) fn terminal(console_socket: &Path, size: Option<(u16, u16)>) -> Result<Vec<OwnedFd>, StdioError> {
+    let size = size.map(|(rows, columns)| nix::pty::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    });
+    let pair = nix::pty::openpty(size.as_ref(), None).map_err(|error| StdioError::Terminal(error.into()))?;
+    send_master(console_socket, &pair.master)
+        .map_err(|source| StdioError::ConsoleSocket { path: console_socket.to_owned(), source })?;
+    let copy = || pair.slave.try_clone().map_err(StdioError::Copy);
+    Ok(vec![copy()?, copy()?, copy()?])
+}
+
+/// The message is the terminal's name; the descriptor comes with it.
+fn send_master(socket: &Path, master: &OwnedFd) -> io::Result<()> {
+    let stream = UnixStream::connect(socket)?;
+    let name = nix::unistd::ttyname(master)
+        .map_or_else(|_| b"/dev/ptmx".to_vec(), |path| path.into_os_string().into_encoded_bytes());
+    let fds = [master.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&name)], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
