@@ -1,5 +1,7 @@
 //! Why the guest stopped.
 
+use crate::regs::Regs;
+
 /// What [`crate::Context::switch`] returns with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -12,6 +14,22 @@ pub enum Event {
     Interrupted,
     /// The host thread or process behind the context is gone. The guest process cannot continue.
     Died,
+}
+
+impl Event {
+    /// What `int 0x80` or `sysenter` does on a kernel without support for 32-bit programs: a general protection fault
+    /// at the instruction, behind which `regs` are.
+    pub(crate) fn compatibility_call(regs: &mut Regs) -> Self {
+        const SI_KERNEL: i32 = 0x80;
+        regs.rip = regs.rip.wrapping_sub(2);
+        regs.rax = regs.orig_rax;
+        regs.orig_rax = u64::MAX;
+        // The error code names the gate in the interrupt table (Intel SDM, volume 3, 6.13).
+        let error_code = 0x80 << 3 | 2;
+        let fault =
+            Fault { signo: libc::SIGSEGV, code: SI_KERNEL, addr: 0, access: None, trapno: 13, error_code };
+        Self::Fault(fault)
+    }
 }
 
 /// A processor exception as the signal that Linux would raise for it.

@@ -1,16 +1,47 @@
-//! Host system calls that both backends use.
+//! Host system calls that the backends share.
 
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// A memory file of `len` bytes, closed on exec.
-pub(crate) fn memfd(name: &CStr, len: u64) -> io::Result<OwnedFd> {
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// An address or length as the pointer-sized integer it is: this crate is for x86-64.
+#[must_use]
+pub(crate) const fn address(value: u64) -> usize {
+    const { assert!(size_of::<usize>() == size_of::<u64>()) };
+    value as usize
+}
+
+/// An address as `u64`.
+#[must_use]
+pub(crate) const fn word(value: usize) -> u64 {
+    value as u64
+}
+
+/// A small non-negative constant of libc as a system call argument.
+#[must_use]
+pub(crate) const fn flags(value: i32) -> u64 {
+    value.cast_unsigned() as u64
+}
+
+/// Eight bytes of `getrandom(2)`.
+pub(crate) fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if n != 8 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A memory file of `len` bytes, closed on exec; `extra` are more flags of `memfd_create(2)`.
+pub(crate) fn memfd(name: &CStr, len: u64, extra: libc::c_uint) -> io::Result<OwnedFd> {
     // SAFETY: a NUL-terminated name and valid flags.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | extra) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -30,61 +61,78 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: i32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n) };
 }
 
-/// `FUTEX_WAIT` on a word shared between processes; false when `timeout` passed.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
-    let timeout = timeout.map(|t| libc::timespec {
-        tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(t.subsec_nanos().cast_signed()),
-    });
-    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: word and timeout are valid for the call.
-    let done = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, timeout) };
-    done == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
+/// Whether a futex wait ended by its timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// A wake-up, a signal, or the word had changed already.
+    MaybeByPartner,
+    /// The time passed.
+    ByTimeout,
 }
 
-/// `pidfd_open(2)`.
-pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// True once the process behind a pidfd has ended.
-pub(crate) fn has_exited(pidfd: &OwnedFd) -> bool {
-    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
-}
-
-/// `SIGKILL` through a pidfd; an ended process is fine.
-pub(crate) fn kill(pidfd: &OwnedFd) {
-    // SAFETY: a null siginfo means the default one.
-    unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            libc::SIGKILL,
-            ptr::null::<libc::siginfo_t>(),
-            0,
-        )
+/// `FUTEX_WAIT` on a word shared between processes. Never without a timeout: the partner is not trusted.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Woken {
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
     };
+    // SAFETY: word and timeout are valid for the call.
+    let done = unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const timeout)
+    };
+    if done != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT) {
+        Woken::ByTimeout
+    } else {
+        Woken::MaybeByPartner
+    }
 }
 
-/// Waits for the end of a killed child and reaps it.
-pub(crate) fn reap(pidfd: &OwnedFd) {
+/// `tgkill(2)`; false when there is no such thread in the process.
+pub(crate) fn tgkill(pid: i32, tid: i32, signal: i32) -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) == 0 }
+}
+
+/// `sched_yield(2)`.
+pub(crate) fn yield_now() {
+    // SAFETY: no arguments.
+    unsafe { libc::sched_yield() };
+}
+
+/// Stops the caller for good, holding a thread that other processes must outlive.
+pub(crate) fn park_forever() -> ! {
     loop {
-        // SAFETY: an all-zero siginfo_t is valid and is written by the call.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = libc::id_t::try_from(pidfd.as_raw_fd()).unwrap_or(0);
-        // SAFETY: `info` is valid for writing.
-        let done = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::__WALL) };
-        if done == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-            return;
-        }
+        // SAFETY: a null set of descriptors and no timeout: sleeps until a signal.
+        unsafe { libc::poll(ptr::null_mut(), 0, -1) };
     }
+}
+
+/// The lower and the upper half of a word.
+#[must_use]
+pub(crate) const fn halves(value: u64) -> (u32, u32) {
+    // Truncation is the purpose.
+    (value as u32, (value >> 32) as u32)
+}
+
+/// The processor that the caller runs on.
+pub(crate) fn current_cpu() -> u32 {
+    let mut aux = 0;
+    // SAFETY: every x86-64 processor that Linux's FSGSBASE support accepts has RDTSCP; the pointer is valid.
+    unsafe { std::arch::x86_64::__rdtscp(&raw mut aux) };
+    // The kernel keeps the processor in the low twelve bits and the node above.
+    aux & 0xfff
+}
+
+/// Restricts a thread to one processor. Failure only costs time.
+pub(crate) fn pin(tid: i32, cpu: u32) {
+    let Ok(cpu) = usize::try_from(cpu) else { return };
+    // SAFETY: an all-zero cpu_set_t is valid.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= 8 * size_of::<libc::cpu_set_t>() {
+        return;
+    }
+    // SAFETY: `cpu` is inside the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: a valid set of the size given.
+    unsafe { libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &raw const set) };
 }

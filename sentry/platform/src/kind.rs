@@ -9,10 +9,13 @@ use crate::contract::Platform;
 use crate::memory_file::MemoryFile;
 use crate::ptrace::Ptrace;
 use crate::stub::Template;
+use crate::systrap::Systrap;
 
 /// A backend by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlatformKind {
+    /// Seccomp and shared memory; the default.
+    Systrap,
     /// `ptrace(2)`.
     Ptrace,
 }
@@ -22,6 +25,7 @@ impl FromStr for PlatformKind {
 
     fn from_str(name: &str) -> Result<Self, UnknownPlatform> {
         match name {
+            "systrap" => Ok(Self::Systrap),
             "ptrace" => Ok(Self::Ptrace),
             _ => Err(UnknownPlatform(name.to_owned())),
         }
@@ -31,6 +35,7 @@ impl FromStr for PlatformKind {
 impl fmt::Display for PlatformKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Systrap => f.write_str("systrap"),
             Self::Ptrace => f.write_str("ptrace"),
         }
     }
@@ -38,7 +43,7 @@ impl fmt::Display for PlatformKind {
 
 /// No backend has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown platform {0:?}: it is one of ptrace")]
+#[error("unknown platform {0:?}: it is one of systrap and ptrace")]
 pub struct UnknownPlatform(String);
 
 /// A backend whose template process is running; made before the sentry has threads.
@@ -48,9 +53,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Forks the template process. Call it at the very start of the process: the fork copies the sentry's page tables,
-    /// and no other thread may be running. Stubs die with the calling thread (`PR_SET_PDEATHSIG`), so it should be the
-    /// main thread.
+    /// Forks the template process, from which all stubs are forked.
+    ///
+    /// Call it when the process is what it is going to be - user ids, namespaces, root directory - because stubs keep
+    /// what they were forked with and must be as unprivileged as the sentry, which could not kill or trace them
+    /// otherwise; and before it has threads, much memory, or a seccomp filter. Descriptors are shared, so files may be
+    /// opened later. Stubs die with the process's main thread (`PR_SET_PDEATHSIG`).
     ///
     /// # Errors
     /// When the host refuses a call.
@@ -62,6 +70,7 @@ impl Prepared {
     #[must_use]
     pub fn create(self, memory: Arc<MemoryFile>) -> Arc<dyn Platform> {
         match self.kind {
+            PlatformKind::Systrap => Arc::new(Systrap::new(self.template, memory)),
             PlatformKind::Ptrace => Arc::new(Ptrace::new(self.template, memory)),
         }
     }

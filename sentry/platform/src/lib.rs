@@ -9,12 +9,14 @@
 mod contract;
 mod event;
 mod fpu;
+mod free_range;
 mod host;
 mod kind;
 mod memory_file;
 mod ptrace;
 mod regs;
 mod stub;
+mod systrap;
 
 pub use contract::{
     AddressSpace, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,

@@ -3,7 +3,6 @@
 //! The sentry maps the whole file once, so that access to guest memory is a bounds-checked copy and never a host
 //! system call. Allocation is by page ranges of the file; who refers to a page is the business of the sentry's `mm`.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::PAGE_SIZE;
+use crate::free_range::FreeRanges;
 
 /// Why the memory file could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -333,47 +333,6 @@ unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
     unsafe { std::ptr::copy(from, to, len) };
 }
 
-/// Free page ranges of the file by offset; neighbours are merged. First fit keeps the file compact.
-struct FreeRanges {
-    by_offset: BTreeMap<u64, u64>,
-}
-
-impl FreeRanges {
-    fn new(span: u64) -> Self {
-        Self { by_offset: BTreeMap::from([(0, span)]) }
-    }
-
-    fn take(&mut self, len: u64, align: u64) -> Option<u64> {
-        let (start, free, at) = self.by_offset.iter().find_map(|(&start, &free)| {
-            let at = start.checked_next_multiple_of(align)?;
-            (at - start + len <= free).then_some((start, free, at))
-        })?;
-        self.by_offset.remove(&start);
-        if at > start {
-            self.by_offset.insert(start, at - start);
-        }
-        let end = start + free;
-        if at + len < end {
-            self.by_offset.insert(at + len, end - (at + len));
-        }
-        Some(at)
-    }
-
-    fn put(&mut self, mut offset: u64, mut len: u64) {
-        if let Some((&before, &n)) = self.by_offset.range(..offset).next_back()
-            && before + n == offset
-        {
-            self.by_offset.remove(&before);
-            offset = before;
-            len += n;
-        }
-        if let Some(n) = self.by_offset.remove(&(offset + len)) {
-            len += n;
-        }
-        self.by_offset.insert(offset, len);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,16 +374,5 @@ mod tests {
         assert!(file.write(u64::MAX, &[0]).is_err());
         assert!(file.load_u32(2).is_err());
         assert!(file.allocate(u64::MAX, PAGE_SIZE).is_err());
-    }
-
-    #[test]
-    fn neighbours_merge_and_alignment_holds() {
-        let mut free = FreeRanges::new(1 << 30);
-        let a = free.take(4096, 4096).unwrap();
-        let b = free.take(4096, 1 << 21).unwrap();
-        assert_eq!((a, b), (0, 1 << 21));
-        free.put(a, 4096);
-        free.put(b, 4096);
-        assert_eq!(free.by_offset, BTreeMap::from([(0, 1 << 30)]));
     }
 }

@@ -41,6 +41,21 @@ impl Tid {
         self.request(libc::PTRACE_SYSEMU, 0, 0)
     }
 
+    /// Runs on as if it were not traced, until the next stop.
+    pub(super) fn cont(self) -> io::Result<()> {
+        self.request(libc::PTRACE_CONT, 0, 0)
+    }
+
+    /// The `AUDIT_ARCH` of the call at which the thread is stopped: `int 0x80` and `sysenter` stop it, too.
+    pub(super) fn syscall_arch(self) -> io::Result<u32> {
+        // SAFETY: an all-zero ptrace_syscall_info is valid.
+        let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
+        let len = size_of::<libc::ptrace_syscall_info>();
+        // SAFETY: `info` is valid for writing its length.
+        let done = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, self.0, len, &raw mut info) };
+        if done == -1 { Err(io::Error::last_os_error()) } else { Ok(info.arch) }
+    }
+
     /// Stops tracing and lets the thread run on its own.
     pub(super) fn detach(self) -> io::Result<()> {
         self.request(libc::PTRACE_DETACH, 0, 0)

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::contract::{Context, Interrupter};
 use crate::event::{Access, Event, Fault};
 use crate::fpu::FpuState;
+use crate::host;
 use crate::ptrace::calls::{Stop, Tid, load, store};
 use crate::regs::Regs;
-use crate::stub::StubProcess;
+use crate::stub::text::{self, Entry};
+use crate::stub::{INTERRUPT_SIGNAL, StubProcess};
 
 /// The signal that makes a running guest thread stop; it is never delivered.
-const KICK: i32 = libc::SIGURG;
+const KICK: i32 = INTERRUPT_SIGNAL;
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// A guest thread and the state of its tracing.
 pub(super) struct PtraceContext {
@@ -82,14 +85,23 @@ impl PtraceContext {
     }
 
     fn take_over(&self) -> io::Result<libc::user_regs_struct> {
+        let parked = text::address(self.stub.layout(), Entry::Parked);
         self.tid.seize()?;
         self.tid.interrupt()?;
         loop {
             match self.tid.wait() {
-                Stop::Event => return self.tid.registers(),
+                Stop::Event => {
+                    let regs = self.tid.registers()?;
+                    if regs.rip == parked {
+                        return Ok(regs);
+                    }
+                    // Not there yet: it installs its seccomp program first.
+                    self.tid.cont()?;
+                    host::yield_now();
+                    self.tid.interrupt()?;
+                }
                 Stop::Dead => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
-                // It was about to make its next `pause`; let it come to the stop that was asked for.
-                Stop::Syscall | Stop::Signal(_) => self.tid.sysemu()?,
+                Stop::Syscall | Stop::Signal(_) => self.tid.cont()?,
             }
         }
     }
@@ -132,9 +144,17 @@ impl PtraceContext {
             load(&host, regs);
             self.state = State::Stopped(Box::new(host));
             match stop {
+                Stop::Syscall if tid.syscall_arch()? != AUDIT_ARCH_X86_64 => {
+                    return Ok(Event::compatibility_call(regs));
+                }
                 Stop::Syscall => {
                     // The host stored -ENOSYS.
                     regs.rax = regs.orig_rax;
+                    return Ok(Event::Syscall);
+                }
+                // A call through the vsyscall page, which only seccomp sees. The host put the number back into rax.
+                Stop::Signal(libc::SIGSYS) => {
+                    regs.orig_rax = regs.rax;
                     return Ok(Event::Syscall);
                 }
                 Stop::Signal(KICK) if self.kick.wanted.swap(false, Ordering::SeqCst) => {
@@ -234,12 +254,14 @@ impl Drop for PtraceContext {
     fn drop(&mut self) {
         if let Some(host) = self.stopped() {
             let mut host = *host;
-            host.rax = libc::SYS_exit.cast_unsigned();
             host.orig_rax = u64::MAX;
-            host.rdi = 0;
-            host.rip = self.stub.syscall_instruction();
-            // A thread that is gone is fine.
-            let _ = self.tid.set_registers(&host).and_then(|()| self.tid.detach());
+            host.rip = text::address(self.stub.layout(), Entry::Exit);
+            if self.tid.set_registers(&host).and_then(|()| self.tid.detach()).is_err() {
+                // Killed while it was stopped, or traced by another thread, which cannot be helped. A dead tracee must
+                // be waited for: the process stays until then.
+                self.stub.kill();
+                while self.tid.wait() != Stop::Dead {}
+            }
         }
     }
 }

@@ -8,13 +8,13 @@ mod calls;
 mod context;
 
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use crate::contract::{AddressSpace, Context, MapOp, MapSource, Platform, PlatformError, Populate};
+use crate::contract::{AddressSpace, Context, MapOp, Platform, PlatformError};
 use crate::fpu::FpuState;
 use crate::memory_file::MemoryFile;
-use crate::stub::{Command, GUEST_START, StubProcess, Template};
+use crate::stub::text::{self, Entry};
+use crate::stub::{GUEST_END, GUEST_START, StubProcess, Template, mapping};
 
 /// The platform.
 pub(crate) struct Ptrace {
@@ -34,7 +34,7 @@ impl Platform for Ptrace {
     }
 
     fn address_range(&self) -> Range<u64> {
-        GUEST_START..self.template.layout().guest_end()
+        GUEST_START..GUEST_END
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
@@ -48,47 +48,15 @@ struct Space {
     memory: Arc<MemoryFile>,
 }
 
-impl Space {
-    fn command(&self, op: &MapOp) -> Command {
-        match op {
-            MapOp::Map { addr, len, source, prot, populate } => {
-                let (fd, offset) = match source {
-                    MapSource::MemoryFile(offset) => (self.memory.fd().as_raw_fd(), *offset),
-                    MapSource::HostFile(fd, offset) => (fd.as_fd().as_raw_fd(), *offset),
-                };
-                let eager = if *populate == Populate::Eagerly { libc::MAP_POPULATE } else { 0 };
-                let flags = libc::MAP_SHARED | libc::MAP_FIXED | eager;
-                let word = |x: i32| u64::from(x.cast_unsigned());
-                Command::new(libc::SYS_mmap, &[*addr, *len, word(prot.bits()), word(flags), word(fd), offset])
-            }
-            MapOp::Unmap { addr, len } => Command::new(libc::SYS_munmap, &[*addr, *len]),
-            MapOp::Protect { addr, len, prot } => {
-                Command::new(libc::SYS_mprotect, &[*addr, *len, u64::from(prot.bits().cast_unsigned())])
-            }
-        }
-    }
-}
-
 impl AddressSpace for Space {
     fn apply(&self, ops: &[MapOp]) -> Result<(), PlatformError> {
-        let range = GUEST_START..=self.stub.layout().guest_end();
-        let commands: Vec<Command> = ops.iter().map(|op| self.command(op)).collect();
-        for op in ops {
-            let (MapOp::Map { addr, len, .. }
-            | MapOp::Unmap { addr, len }
-            | MapOp::Protect { addr, len, .. }) = op;
-            let is_inside =
-                addr.checked_add(*len).is_some_and(|end| range.contains(addr) && range.contains(&end));
-            if !is_inside {
-                let source = std::io::Error::from_raw_os_error(libc::EINVAL);
-                return Err(PlatformError::Host { call: "address outside the guest's range", source });
-            }
-        }
-        self.stub.perform(&commands, "mmap")
+        mapping::apply(&self.stub, &self.memory, ops)
     }
 
     fn new_context(&self, fpu: &FpuState) -> Result<Box<dyn Context>, PlatformError> {
-        let tid = self.stub.spawn_thread()?;
+        let entry = text::address(self.stub.layout(), Entry::TracedThread);
+        // It needs no signal stack: signals stop it before they are delivered.
+        let tid = self.stub.start_thread(entry, 0..0, Ok)?;
         Ok(Box::new(context::PtraceContext::new(self.stub.clone(), tid, fpu.clone())))
     }
 

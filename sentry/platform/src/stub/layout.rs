@@ -1,83 +1,105 @@
 //! Where things are in a stub's address space.
+//!
+//! ```text
+//! 0x7_0000 .. GUEST_END            the guest's
+//! base                             stub text, read and execute
+//! base + READ_ONLY                 constants of the stub text: seccomp program, descriptor numbers
+//! base + COMMANDS                  command page, reply page: read-only here, written by the sentry and by pwrite(2)
+//! base + SCRATCH                   results of commands, hints only: the guest can write here
+//! base + THREADS + n * THREAD_LEN  one area per guest thread: hand-over page and signal stack
+//! ```
 
 use std::io;
 use std::ptr;
 
-/// The lowest address that guests may use (`vm.mmap_min_addr`).
-pub(crate) const GUEST_START: u64 = 0x1_0000;
-/// Addresses from here on belong to the host kernel (x86-64, four-level page tables), less its guard page.
-pub(crate) const TASK_SIZE: u64 = (1 << 47) - 4096;
+use crate::host;
 
-/// How many stub processes there can be at a time.
-pub(crate) const SLOTS: usize = 8192;
-/// The size of one control page.
-pub(crate) const PAGE: u64 = 4096;
+/// The lowest address that guests may use. Below it, from `vm.mmap_min_addr` on, is the table of rewritten call sites.
+pub(crate) const GUEST_START: u64 = 0x7_0000;
+/// One past the last address that guests may use; the stub's area is somewhere in the last four gigabytes.
+pub(crate) const GUEST_END: u64 = 0x7fff_0000_0000;
+/// One past the last address that a process can map (x86-64, four-level page tables, less the guard page).
+const TASK_END: u64 = (1 << 47) - 4096;
 
-const TEXT: u64 = 0;
-const COMMANDS: u64 = 0x10_0000;
-const REPLIES: u64 = COMMANDS + SLOTS as u64 * PAGE;
+/// Offset of the constants.
+pub(crate) const READ_ONLY: u64 = 0x1000;
+/// Offset of the command page; the reply page follows it.
+pub(crate) const COMMANDS: u64 = 0x1_0000;
+/// Offset of the page of command results.
+pub(crate) const SCRATCH: u64 = COMMANDS + 0x2000;
+/// Offset of the first thread area.
+const THREADS: u64 = 0x10_0000;
+/// The size and alignment of a thread area.
+pub(crate) const THREAD_LEN: u64 = 0x8000;
+/// Offset of the signal stack in a thread area. It must hold a frame with all vector state (3.5 KiB with AVX-512).
+pub(crate) const SIGNAL_STACK: u64 = 0x1000;
+/// The size of the stub's area.
 const SPAN: u64 = 1 << 30;
+/// How many guest threads an address space can have.
+pub(crate) const MAX_THREADS: u64 = (SPAN - THREADS) / THREAD_LEN;
 
-/// The stub's area: the same in the template and in every stub.
-#[derive(Debug, Clone, Copy)]
+/// The stub's area: at the same address in the template and in every stub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     base: u64,
 }
 
 impl Layout {
-    /// Finds and reserves an area as high as possible that is free in the sentry (the template starts as a copy of
-    /// it) and leaves the rest of the address space to guests.
+    /// Finds and reserves an area that is free in the sentry too: the template starts as a copy of it.
     ///
     /// # Errors
     /// When nothing is free.
     pub(crate) fn reserve() -> io::Result<Self> {
-        let top = (1 << 47) - SPAN;
-        for base in (0..1024).map(|n| top - n * SPAN) {
+        let places = (TASK_END - GUEST_END - SPAN) / THREAD_LEN;
+        for _ in 0..256 {
+            let base = GUEST_END + host::random_u64()? % places * THREAD_LEN;
+            let flags =
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+            let at = ptr::without_provenance_mut(host::address(base));
             // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping; nothing refers to the new one.
-            let at = unsafe {
-                libc::mmap(
-                    ptr::without_provenance_mut(base as usize),
-                    SPAN as usize - PAGE as usize,
-                    libc::PROT_NONE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
-                    -1,
-                    0,
-                )
-            };
-            if at.addr() as u64 == base {
+            let got = unsafe { libc::mmap(at, host::address(SPAN), libc::PROT_NONE, flags, -1, 0) };
+            if got == at {
                 return Ok(Self { base });
             }
-            if at != libc::MAP_FAILED {
-                // A kernel that does not know the flag took the address for a hint.
+            if got != libc::MAP_FAILED {
+                // A kernel before 4.17 takes the address for a hint.
                 // SAFETY: unmaps what was mapped just now.
-                unsafe { libc::munmap(at, SPAN as usize - PAGE as usize) };
+                unsafe { libc::munmap(got, host::address(SPAN)) };
             }
         }
         Err(io::Error::other("no free gigabyte at the top of the address space"))
     }
 
-    /// One past the last address that guests may use.
-    pub(crate) fn guest_end(self) -> u64 {
+    /// Gives the reservation in the sentry back; the template has its copy.
+    pub(crate) fn release(self) {
+        let at = ptr::without_provenance_mut(host::address(self.base));
+        // SAFETY: unmaps the reservation made in `reserve`, to which nothing refers.
+        unsafe { libc::munmap(at, host::address(SPAN)) };
+    }
+
+    /// Start of the stub text, and of the area.
+    pub(crate) fn text(self) -> u64 {
         self.base
     }
 
-    /// One past the stub's area.
-    pub(crate) fn end(self) -> u64 {
-        self.base + SPAN - PAGE
+    /// Start of the constants.
+    pub(crate) fn read_only(self) -> u64 {
+        self.base + READ_ONLY
     }
 
-    /// Where the stub text is.
-    pub(crate) fn text(self) -> u64 {
-        self.base + TEXT
+    /// Start of the page of results.
+    pub(crate) fn scratch(self) -> u64 {
+        self.base + SCRATCH
     }
 
-    /// The command page of a slot, read-only in the stub.
-    pub(crate) fn command(self, slot: usize) -> u64 {
-        self.base + COMMANDS + slot as u64 * PAGE
+    /// Start of the area of a guest thread.
+    pub(crate) fn thread(self, index: u64) -> u64 {
+        self.base + THREADS + index * THREAD_LEN
     }
 
-    /// The reply page of a slot.
-    pub(crate) fn reply(self, slot: usize) -> u64 {
-        self.base + REPLIES + slot as u64 * PAGE
+    /// The ranges that the template unmaps: everything but the first pages of the area.
+    pub(crate) fn others(self) -> [(u64, u64); 2] {
+        let kept = self.scratch() + 4096;
+        [(0, self.base), (kept, TASK_END - kept)]
     }
 }
