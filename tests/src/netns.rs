@@ -1,8 +1,11 @@
 //! Network namespaces that a test makes and removes.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::{CloneFlags, setns};
 
 /// A network namespace with its loopback up, deleted when dropped.
 #[derive(Debug)]
@@ -44,6 +47,22 @@ impl Netns {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Runs `work` on a thread in this namespace; what it opens stays there.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered, or `work` panics.
+    #[track_caller]
+    pub fn inside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let file = File::open(self.path()).unwrap_or_else(|e| panic!("{}: {e}", self.path()));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(file, CloneFlags::CLONE_NEWNET).unwrap_or_else(|e| panic!("{}: setns: {e}", self.name));
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Runs `ip ARGS` in this namespace.

@@ -32,7 +32,7 @@ mod wake;
 pub use device::Device;
 pub use error::{OpenError, ReceiveError};
 pub use host_link::{HostLink, Leader};
-pub use packet_link::{Filter, PacketLink, PacketLinkParams};
+pub use packet_link::{Filter, PacketLink, PacketLinkParams, PacketOptions};
 pub use pump::{Pump, Turn};
 pub use reader::Reader;
 pub use receive::VnetHeaders;

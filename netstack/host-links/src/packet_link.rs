@@ -42,6 +42,22 @@ pub struct PacketLinkParams {
     pub udp_segmentation: bool,
 }
 
+/// How to open a packet socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketOptions {
+    /// Which frames to receive.
+    pub filter: Filter,
+    /// Whether to ask for virtio-net headers; very old hosts have none all the same.
+    pub vnet_headers: VnetHeaders,
+}
+
+/// The station's own frames, with virtio-net headers.
+impl Default for PacketOptions {
+    fn default() -> Self {
+        Self { filter: Filter::Own, vnet_headers: VnetHeaders::Present }
+    }
+}
+
 /// Which frames the interface shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -53,14 +69,14 @@ pub enum Filter {
 
 impl PacketLink {
     /// Opens a packet socket on an interface of the calling thread's network namespace. Needs `CAP_NET_RAW` in it.
-    pub fn open(interface: &str, filter: Filter) -> Result<Arc<Self>, OpenError> {
+    pub fn open(interface: &str, options: PacketOptions) -> Result<Arc<Self>, OpenError> {
         let device = Device::query(interface)?;
         let mac = device.mac.ok_or_else(|| OpenError::NotEthernet(interface.to_owned()))?;
         // Protocol 0: nothing is received until the bind, so that no frame of another interface slips in.
         let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)
             .map_err(OpenError::host(interface, "socket"))?;
-        let vnet_headers = set_options(fd.as_fd());
-        if filter == Filter::Promiscuous {
+        let vnet_headers = set_options(fd.as_fd(), options.vnet_headers);
+        if options.filter == Filter::Promiscuous {
             make_promiscuous(fd.as_fd(), device.index)
                 .map_err(OpenError::host(interface, "PACKET_ADD_MEMBERSHIP"))?;
         }
@@ -145,7 +161,7 @@ impl HostLink for PacketLink {
 }
 
 /// Sets what helps and is not needed; says whether frames will have virtio-net headers.
-fn set_options(fd: BorrowedFd<'_>) -> VnetHeaders {
+fn set_options(fd: BorrowedFd<'_>, wanted: VnetHeaders) -> VnetHeaders {
     let set = |level, name, value: libc::c_int| sys::set_option(fd, level, name, &value).is_ok();
     // Since Linux 4.20; before, the receiver sorts our own frames out.
     set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1);
@@ -155,7 +171,7 @@ fn set_options(fd: BorrowedFd<'_>) -> VnetHeaders {
             set(libc::SOL_SOCKET, capped, BUFFER_BYTES);
         }
     }
-    if set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1) {
+    if wanted == VnetHeaders::Present && set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1) {
         return VnetHeaders::Present;
     }
     set(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1);
