@@ -16,6 +16,7 @@ mod source;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -81,14 +82,17 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let result = run(Cli::parse().command);
-    match result {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe may leave early (`netcap list FILE | head`).
         Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
-            Ok(())
+            ExitCode::SUCCESS
         }
-        other => other,
+        Err(e) => {
+            eprintln!("netcap: {e:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -48,9 +48,18 @@ pub(crate) fn run(
     let mut writer = PcapWriter::with_header(output.clone(), header)?;
     let start = Instant::now();
     let mut written = 0;
+    // A loopback interface shows each packet twice, on its way out and in.
+    let mut last_on_loopback: Option<Vec<u8>> = None;
     while count.is_none_or(|c| written < c) && limit.is_none_or(|l| start.elapsed() < l) {
         match receiver.next() {
             Ok(data) => {
+                if found.is_loopback() {
+                    if last_on_loopback.as_deref() == Some(data) {
+                        last_on_loopback = None;
+                        continue;
+                    }
+                    last_on_loopback = Some(data.to_vec());
+                }
                 let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
                 writer.write_packet(&PcapPacket::new(now, u32::try_from(data.len())?, data))?;
                 written += 1;
