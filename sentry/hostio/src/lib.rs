@@ -18,5 +18,7 @@ pub mod privilege;
 pub mod process_stat;
 pub mod random;
 pub mod seccomp;
+pub mod seqpacket;
 pub mod spawn;
+pub mod tree;
 pub mod tty;

@@ -1,6 +1,7 @@
 //! File systems and the kinds of files that they and the kernel provide.
 
 pub mod dev;
+pub mod gofer;
 pub mod pipe;
 pub mod registry;
 mod ring;

@@ -131,6 +131,20 @@ impl Dentry {
 
     /// What the cache knows of `name`.
     pub(crate) fn cached(&self, name: &[u8]) -> Cached {
+        let known = self.known(name);
+        if self.superblock.revalidates()
+            && let Cached::Present(child) = &known
+            && child.mounted.load(Ordering::Relaxed) == 0
+            && !self.inode.ops().still_there(name, &child.inode)
+        {
+            child.unlinked.store(true, Ordering::Relaxed);
+            self.forget(name);
+            return Cached::Unknown;
+        }
+        known
+    }
+
+    fn known(&self, name: &[u8]) -> Cached {
         match self.children.read().get(name) {
             Some(Child::Present(dentry)) => {
                 // A plain load first: the line stays shared when the bit is already set.

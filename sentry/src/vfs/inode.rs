@@ -199,6 +199,12 @@ pub trait InodeOps: Any + Send + Sync {
     /// round trip.
     fn prefetch(&self, names: &[&[u8]]) {}
 
+    /// True where `name` still refers to `child`; asked only of file systems that
+    /// [revalidate](crate::vfs::FileSystem::revalidates).
+    fn still_there(&self, name: &[u8], child: &Arc<Inode>) -> bool {
+        true
+    }
+
     /// Makes a file.
     ///
     /// # Errors

@@ -39,6 +39,11 @@ pub trait FileSystem: Any + Send + Sync {
         false
     }
 
+    /// True where somebody else may rename and remove files, so that a cached name is checked before each use.
+    fn revalidates(&self) -> bool {
+        false
+    }
+
     /// How many dentries to keep; a file system whose inodes live in memory anyway says how cheap they are.
     fn dentry_limit(&self) -> usize {
         16 * 1024
@@ -50,6 +55,7 @@ pub struct SuperBlock {
     device: u64,
     fs: Box<dyn FileSystem>,
     caches_absence: bool,
+    revalidates: bool,
     dentries: DentryCache,
     /// Serialises renames between directories (Linux's `s_vfs_rename_mutex`); taken before any `dir_lock`.
     pub(crate) rename_lock: Mutex<()>,
@@ -70,6 +76,7 @@ impl SuperBlock {
         Arc::new(Self {
             device: DeviceId::new(0, NEXT_MINOR.fetch_add(1, Ordering::Relaxed)).encode(),
             caches_absence: fs.caches_absence(),
+            revalidates: fs.revalidates(),
             dentries: DentryCache::new(fs.dentry_limit()),
             fs,
             rename_lock: Mutex::new(()),
@@ -97,6 +104,10 @@ impl SuperBlock {
 
     pub(crate) fn caches_absence(&self) -> bool {
         self.caches_absence
+    }
+
+    pub(crate) fn revalidates(&self) -> bool {
+        self.revalidates
     }
 
     pub(crate) fn dentries(&self) -> &DentryCache {

@@ -1,0 +1,160 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use sentry_hostio::seqpacket::SeqPacket;
+
+use super::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree, serve};
+use crate::errno::Errno;
+use crate::io::{SliceDst, SliceSrc};
+use crate::task::Credentials;
+use crate::vfs::change::{self, Remove};
+use crate::vfs::open::{OpenHow, open};
+use crate::vfs::walk::walk;
+use crate::vfs::{
+    Caller, Last, Mount, MountFlags, MountNamespace, NewKind, OpenFlags, RenameMode, Resolve, WalkRoot,
+    Walked,
+};
+
+/// A host directory served over a socket pair by a thread, mounted as a root.
+struct Fixture {
+    dir: tempfile::TempDir,
+    creds: Arc<Credentials>,
+    from: WalkRoot,
+}
+
+impl Fixture {
+    fn new(access: Access) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/a/b/c")).unwrap();
+        fs::write(dir.path().join("root/a/b/c/file"), "hello").unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        symlink("/etc", dir.path().join("root/etc")).unwrap();
+        symlink("../secret", dir.path().join("root/up")).unwrap();
+        let root = fs::File::open(dir.path().join("root")).unwrap();
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        std::thread::spawn(move || serve(&theirs, &[ServedTree::new(root.into(), access)]));
+        let connection = Connection::remote(vec![ours]);
+        let options = GoferOptions { tree: 0, caching: Caching::Exclusive };
+        let root = GoferFs::create(connection, options).unwrap();
+        let namespace = MountNamespace::new(Mount::new(root, b"root", MountFlags::empty()));
+        let root = namespace.root();
+        Self { dir, creds: Credentials::root(), from: WalkRoot { namespace, start: root.clone(), root } }
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller::kernel(&self.creds)
+    }
+
+    fn walk(&self, path: &str, last: Last) -> Result<Walked, Errno> {
+        walk(&self.caller(), &self.from, path.as_bytes(), last, Resolve::empty())
+    }
+
+    fn open(&self, path: &str, flags: OpenFlags) -> Result<Arc<crate::vfs::File>, Errno> {
+        let how = OpenHow { mode: 0o644, ..OpenHow::existing(flags) };
+        open(&self.caller(), &self.from, path.as_bytes(), &how)
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, Errno> {
+        let file = self.open(path, OpenFlags::empty())?;
+        let mut buf = [0; 64];
+        let n = file.read(&mut SliceDst::new(&mut buf))?;
+        Ok(buf[..n].to_vec())
+    }
+}
+
+#[test]
+fn files_are_read_through_donated_descriptors() {
+    let f = Fixture::new(Access::ReadOnly);
+    assert_eq!(f.read("/a/b/c/file").unwrap(), b"hello");
+    assert_eq!(f.read("/a/b/../b/c/file").unwrap(), b"hello");
+    assert_eq!(f.read("/a/b/x/file"), Err(Errno::ENOENT));
+    assert_eq!(f.read("/a/b/c/file/x"), Err(Errno::ENOTDIR));
+}
+
+#[test]
+fn links_and_dot_dot_stay_in_the_tree() {
+    let f = Fixture::new(Access::ReadWrite);
+    // The guest's own walk resolves the links inside its root.
+    assert_eq!(f.read("/etc/passwd"), Err(Errno::ELOOP));
+    assert_eq!(f.read("/up"), Err(Errno::ENOENT));
+    assert_eq!(f.read("/../../secret"), Err(Errno::ENOENT));
+    // A directory that the host replaces by a link behind our back does not lead out either.
+    assert!(f.walk("/a/b/c", Last::Follow).is_ok());
+    let b = f.dir.path().join("root/a/b");
+    fs::rename(&b, f.dir.path().join("root/moved")).unwrap();
+    symlink("/etc", &b).unwrap();
+    assert!(f.read("/a/b/c/file").is_err());
+    assert!(f.open("/a/b/c/new", OpenFlags::CREAT | OpenFlags::WRONLY).is_err());
+}
+
+#[test]
+fn a_malicious_client_gets_nowhere() {
+    use super::execute;
+    use super::protocol::{Op, OpenFor, Reply, Request};
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("root")).unwrap();
+    fs::write(dir.path().join("secret"), "secret").unwrap();
+    symlink("..", dir.path().join("root/up")).unwrap();
+    let root = fs::File::open(dir.path().join("root")).unwrap();
+    let trees = [ServedTree::new(root.into(), Access::ReadOnly)];
+    let ask = |op: Op| execute(&trees, &Request { tree: 0, op });
+    for path in ["../secret", "up/secret", "/etc/passwd", "a//b", ".", "up/./x", "\0"] {
+        let (reply, fd) = ask(Op::Open(path.into(), OpenFor::Read));
+        assert!(matches!(reply, Reply::Failed(_)) && fd.is_none(), "{path:?}: {reply:?}");
+    }
+    let walked = ask(Op::Walk(Vec::new(), vec![b"..".to_vec()])).0;
+    assert!(matches!(walked, Reply::Failed(_)));
+    let walked = ask(Op::Walk(Vec::new(), vec![b"up/..".to_vec()])).0;
+    assert!(matches!(walked, Reply::Failed(_)));
+    let erofs = nix::errno::Errno::EROFS as u16;
+    assert_eq!(ask(Op::Unlink(b"up".to_vec())).0, Reply::Failed(erofs));
+    assert_eq!(ask(Op::Open(b"x".to_vec(), OpenFor::ReadWrite)).0, Reply::Failed(erofs));
+    let (reply, _) = execute(&trees, &Request { tree: 7, op: Op::Stat(Vec::new()) });
+    assert!(matches!(reply, Reply::Failed(_)));
+}
+
+#[test]
+fn changes_reach_the_host() {
+    let f = Fixture::new(Access::ReadWrite);
+    let host = f.dir.path().join("root");
+    let file = f.open("/a/new", OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+    file.write(&mut SliceSrc::new(b"data")).unwrap();
+    assert_eq!(fs::read(host.join("a/new")).unwrap(), b"data");
+    assert_eq!(file.stat().unwrap().size, 4);
+    let at = f.walk("/a/d", Last::Parent).unwrap();
+    change::create(&f.caller(), &at, NewKind::Directory, 0o755, 0).unwrap();
+    let (from, to) = (f.walk("/a/new", Last::Parent).unwrap(), f.walk("/a/d/moved", Last::Parent).unwrap());
+    change::rename(&f.caller(), &from, &to, RenameMode::Replace).unwrap();
+    assert_eq!(fs::read(host.join("a/d/moved")).unwrap(), b"data");
+    assert_eq!(f.read("/a/d/moved").unwrap(), b"data");
+    assert_eq!(f.read("/a/new"), Err(Errno::ENOENT));
+    change::unlink(&f.caller(), &f.walk("/a/d/moved", Last::Parent).unwrap(), Remove::File).unwrap();
+    assert!(!host.join("a/d/moved").exists());
+    // The open file outlives its name.
+    let mut buf = [0; 8];
+    assert_eq!(file.read_at(&mut SliceDst::new(&mut buf), 0), Ok(4));
+}
+
+#[test]
+fn a_fifo_is_made_on_the_host_with_its_mode() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let f = Fixture::new(Access::ReadWrite);
+    let at = f.walk("/a/pipe", Last::Parent).unwrap();
+    change::create(&f.caller(), &at, NewKind::Fifo, 0o640, 0o022).unwrap();
+    let meta = fs::symlink_metadata(f.dir.path().join("root/a/pipe")).unwrap();
+    assert!(meta.file_type().is_fifo());
+    assert_eq!(meta.mode() & 0o777, 0o640);
+}
+
+#[test]
+fn large_directories_come_in_several_replies() {
+    let f = Fixture::new(Access::ReadOnly);
+    let dir = f.dir.path().join("root/many");
+    fs::create_dir(&dir).unwrap();
+    for i in 0..1000 {
+        fs::write(dir.join(format!("name-{i}")), "").unwrap();
+    }
+    let place = f.walk("/many", Last::Follow).unwrap().existing().unwrap();
+    assert_eq!(place.inode().ops().read_dir(&f.caller()).unwrap().len(), 1000);
+}
