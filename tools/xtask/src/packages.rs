@@ -44,7 +44,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     if Command::new("apt-get").arg("--version").stdout(Stdio::null()).status().is_err() {
         bail!("missing packages {missing:?} and no apt-get: install them with this system's own tool");
     }
-    let mut apt =
+    let apt =
         |args: &[&str]| succeed(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["update", "-qq"])?;
     apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
