@@ -68,7 +68,6 @@ pub(crate) fn create(global: &Global, args: &Create, lifetime: Lifetime) -> Resu
 }
 
 /// Deprecated, and what Docker's network set-up hangs on.
-#[expect(deprecated, reason = "engines still use it")]
 fn prestart(hooks: &oci_spec::runtime::Hooks) -> Option<&Vec<Hook>> {
     hooks.prestart().as_ref()
 }
@@ -116,7 +115,7 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         domainname: spec.domainname().clone().unwrap_or_default(),
         network: network_kind(global),
         root: bundle.rootfs.clone(),
-        root_readonly: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+        root_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         memory_overlay: global.overlay2 == Overlay::Memory,
         mounts: bundle::mounts_from_spec(spec, &bundle.dir),
         masked_paths: paths(linux.and_then(|linux| linux.masked_paths().as_ref())),

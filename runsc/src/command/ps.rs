@@ -23,7 +23,7 @@ pub(super) fn run(global: &Global, args: &Ps) -> Result<ExitCode> {
     match args.format {
         // Engines take a list of pids.
         Format::Json => {
-            println!("{}", json!(processes.iter().map(|process| process.pid).collect::<Vec<_>>()))
+            println!("{}", json!(processes.iter().map(|process| process.pid).collect::<Vec<_>>()));
         }
         Format::Table => print_table(&processes),
     }

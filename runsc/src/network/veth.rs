@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
 use sentry_hostio::namespace;
@@ -124,7 +124,7 @@ fn guest_end(request: &VethRequest, host_namespace: &File) -> Result<scrape::Don
         mtu: scrape::mtu(&link),
         addresses: vec![sentry::boot::IpAddress { address: request.guest.0, prefix_len: request.guest.1 }],
         has_vnet_header: socket.vnet_header == VnetHeader::Present,
-        socket: OwnedFd::from(socket.fd),
+        socket: socket.fd,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sentry::boot::DonatedFd;
 use sentry_hostio::caps::{self, CapSet, Capability};
@@ -19,15 +19,9 @@ use crate::sandbox::plan::{Donations, Export};
 /// What the gofer process is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GoferConfig {
-    exports: Vec<ExportConfig>,
+    exports: Vec<Export>,
+    connections: Vec<DonatedFd>,
     dies_with_parent: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ExportConfig {
-    path: PathBuf,
-    writable: bool,
-    connection: DonatedFd,
 }
 
 /// Why the gofer could not come up.
@@ -44,23 +38,15 @@ pub(crate) enum GoferError {
 }
 
 impl GoferConfig {
-    /// What to show on which connection.
+    /// What to show, on each of the connections.
     pub(crate) fn new(
         exports: Vec<Export>,
         connections: Vec<OwnedFd>,
         lifetime: Lifetime,
         donations: &mut Donations,
     ) -> Self {
-        let exports = exports
-            .into_iter()
-            .zip(connections)
-            .map(|(export, connection)| ExportConfig {
-                path: export.path,
-                writable: export.writable,
-                connection: donations.add(connection),
-            })
-            .collect();
-        Self { exports, dies_with_parent: lifetime == Lifetime::Bound }
+        let connections = connections.into_iter().map(|fd| donations.add(fd)).collect();
+        Self { exports, connections, dies_with_parent: lifetime == Lifetime::Bound }
     }
 
     /// The configuration as a file for the process.
@@ -88,20 +74,19 @@ pub(crate) fn serve() -> Result<(), GoferError> {
     let config: GoferConfig = inherited::take(CONFIG_FD)
         .and_then(|fd| Ok(serde_json::from_reader(File::from(fd))?))
         .map_err(step("read the configuration"))?;
-    let mut exports = Vec::new();
-    for export in &config.exports {
-        let connection = inherited::take(export.connection.0).map_err(step("take a connection"))?;
-        exports.push((connection, export.writable));
-    }
+    let connections: Vec<OwnedFd> = config
+        .connections
+        .iter()
+        .map(|connection| inherited::take(connection.0))
+        .collect::<Result<_, _>>()
+        .map_err(step("take a connection"))?;
     isolate(&config)?;
-    let servers: Vec<_> = exports
+    let servers: Vec<_> = connections
         .into_iter()
-        .enumerate()
-        .map(|(at, (connection, writable))| {
-            let root = Path::new("/").join(at.to_string());
+        .map(|connection| {
             std::thread::Builder::new()
-                .name(format!("gofer-{at}"))
-                .spawn(move || serve_export(connection, &root, writable))
+                .name("gofer".to_owned())
+                .spawn(move || serve_connection(connection))
                 .map_err(step("start a thread"))
         })
         .collect::<Result<_, _>>()?;
@@ -129,8 +114,7 @@ fn isolate(config: &GoferConfig) -> Result<(), GoferError> {
     Ok(())
 }
 
-fn serve_export(connection: OwnedFd, root: &Path, writable: bool) {
-    let _ = (root, writable);
+fn serve_connection(connection: OwnedFd) {
     // Until the other end is closed.
     let mut byte = [0];
     let _ = nix::unistd::read(connection.as_fd(), &mut byte);

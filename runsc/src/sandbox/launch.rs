@@ -28,6 +28,10 @@ pub(crate) const CHANNEL_FD: i32 = 4;
 /// Where the sentry finds the socket on which later commands connect.
 pub(crate) const LISTENER_FD: i32 = 5;
 
+/// Requests to the gofer that can be under way at a time. Most are for names that are not known yet, and those come
+/// from one task at a time.
+const GOFER_CONNECTIONS: usize = 4;
+
 /// User and group "nobody" of every distribution (`fs.overflowuid`).
 const NOBODY: u32 = 65_534;
 
@@ -78,7 +82,7 @@ pub(crate) fn launch(
     let step = |step| move |source| LaunchError::Step { step, source };
     let lifetime = plan.lifetime;
     let exports = plan.exports();
-    let (sentry_ends, gofer_ends) = connections(exports.len()).map_err(step("connect sentry and gofer"))?;
+    let (sentry_ends, gofer_ends) = connections().map_err(step("connect sentry and gofer"))?;
     let program = own_program().map_err(step("open the program's own file"))?;
 
     let mut fds = Donations::new(standard(lifetime).map_err(step("open /dev/null"))?);
@@ -201,9 +205,9 @@ fn with_config(fds: Donations, config: OwnedFd) -> Vec<OwnedFd> {
     fds
 }
 
-fn connections(count: usize) -> io::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
+fn connections() -> io::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    let pairs = (0..count)
+    let pairs = (0..GOFER_CONNECTIONS)
         .map(|_| Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?))
         .collect::<io::Result<Vec<_>>>()?;
     Ok(pairs.into_iter().unzip())

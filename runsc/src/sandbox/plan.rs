@@ -9,6 +9,8 @@ use sentry::boot::{
 };
 use sentry_hostio::spawn::Lifetime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bundle::{MountPlan, PlannedKind};
 use crate::network::Donated;
 
@@ -63,7 +65,7 @@ impl NetworkPlan {
 }
 
 /// A directory or file of the host that the gofer shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Export {
     pub(crate) path: PathBuf,
     pub(crate) writable: bool,
@@ -105,17 +107,16 @@ impl SandboxPlan {
     }
 
     /// Turns the plan into what the sandbox process reads; descriptors go to `donations`, `connections` are those to
-    /// the gofer in the order of [`Self::exports`].
+    /// the gofer.
     pub(crate) fn into_config(self, connections: Vec<OwnedFd>, donations: &mut Donations) -> BootConfig {
-        let mut connections =
-            connections.into_iter().map(|fd| donations.add(fd)).collect::<Vec<_>>().into_iter();
-        // One connection per export, by construction; a missing one would be refused as a bad descriptor.
-        let mut next_connection = || connections.next().unwrap_or(DonatedFd(-1));
-        let root = RootConfig {
-            gofer: next_connection(),
-            memory_overlay: self.memory_overlay,
-            readonly: self.root_readonly,
+        let gofer = connections.into_iter().map(|fd| donations.add(fd)).collect();
+        // Numbered in the order of `exports`, where the root comes first.
+        let mut bound = 0;
+        let mut next_tree = || {
+            bound += 1;
+            bound
         };
+        let root = RootConfig { tree: 0, memory_overlay: self.memory_overlay, readonly: self.root_readonly };
         let mounts = self
             .mounts
             .into_iter()
@@ -123,9 +124,7 @@ impl SandboxPlan {
                 destination: mount.destination,
                 kind: match mount.kind {
                     PlannedKind::Own(kind) => kind,
-                    PlannedKind::Bind(_) => {
-                        MountKind::Bind { gofer: next_connection(), memory_overlay: false }
-                    }
+                    PlannedKind::Bind(_) => MountKind::Bind { tree: next_tree() },
                 },
                 flags: mount.flags,
             })
@@ -136,6 +135,7 @@ impl SandboxPlan {
             hostname: self.hostname,
             domainname: self.domainname,
             network: self.network,
+            gofer,
             root,
             mounts,
             masked_paths: self.masked_paths,

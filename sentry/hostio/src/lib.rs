@@ -12,6 +12,7 @@ pub mod inherited;
 pub mod memfd;
 pub mod mount_tree;
 pub mod namespace;
+pub mod nowait;
 pub mod packet;
 pub mod pidfd;
 pub mod privilege;

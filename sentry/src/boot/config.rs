@@ -24,6 +24,8 @@ pub struct BootConfig {
     pub domainname: String,
     /// Where the network comes from.
     pub network: NetworkKind,
+    /// Connections to the gofer, each for one request at a time.
+    pub gofer: Vec<DonatedFd>,
     /// The root file system.
     pub root: RootConfig,
     /// What is mounted on it, in order.
@@ -114,8 +116,8 @@ pub struct RouteConfig {
 /// The root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootConfig {
-    /// Connection to the gofer that serves it.
-    pub gofer: DonatedFd,
+    /// Which of the gofer's trees it is.
+    pub tree: u32,
     /// Changes go to a layer in memory instead of the host.
     pub memory_overlay: bool,
     /// No changes at all.
@@ -158,10 +160,8 @@ pub enum MountKind {
     Cgroup,
     /// A host directory or file.
     Bind {
-        /// Connection to the gofer that serves it.
-        gofer: DonatedFd,
-        /// Changes go to a layer in memory instead of the host.
-        memory_overlay: bool,
+        /// Which of the gofer's trees it is.
+        tree: u32,
     },
 }
 
