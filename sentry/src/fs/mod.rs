@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod gofer;
+pub mod host;
 pub mod pipe;
 pub mod registry;
 mod ring;

@@ -161,6 +161,9 @@ pub fn open_place(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Resu
         place.inode().ops().set_attr(&SetAttr { size: Some(0), ..SetAttr::default() })?;
         notify::notify_dentry(&place.dentry, Event::MODIFY);
     }
+    if let Some(ops) = crate::fs::host::reopen(place.inode()) {
+        return Ok(finish(ops?, place, flags));
+    }
     let ops: Box<dyn FileOps> = match kind {
         FileType::Directory | FileType::Regular => place.inode().ops().open(place.inode(), flags, caller)?,
         FileType::Fifo => crate::fs::pipe::open_fifo(place.inode(), flags)?,

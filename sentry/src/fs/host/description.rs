@@ -1,0 +1,85 @@
+//! One open file of the host.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+use sentry_hostio::tty;
+
+use crate::fs::host::notifier;
+use crate::vfs::OpenFlags;
+use crate::wait::WaitQueue;
+
+/// What kind of file it is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It has a position, and is always ready.
+    Regular,
+    /// Bytes come and go.
+    Stream,
+    /// A stream with attributes.
+    Terminal,
+}
+
+/// An open file of the host, with those who wait for it.
+pub(crate) struct Description {
+    fd: OwnedFd,
+    kind: Kind,
+    queue: WaitQueue,
+    /// Set once the host's events are watched.
+    watched: OnceLock<()>,
+}
+
+impl Description {
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Arc<Self>> {
+        let mode = SFlag::from_bits_truncate(fstat(&fd)?.st_mode);
+        let kind = match mode & SFlag::S_IFMT {
+            SFlag::S_IFREG | SFlag::S_IFBLK => Kind::Regular,
+            _ if tty::is_terminal(&fd) => Kind::Terminal,
+            _ => Kind::Stream,
+        };
+        Ok(Arc::new(Self { fd, kind, queue: WaitQueue::default(), watched: OnceLock::new() }))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    /// Has changes of readiness told to the queue from now on.
+    pub(super) fn watch(self: &Arc<Self>) {
+        self.watched.get_or_init(|| {
+            if let Err(error) = notifier::watch(self) {
+                // Without it a waiter would sleep for good; the file is as good as always ready then.
+                tracing::warn!("watch a host descriptor: {error}");
+            }
+        });
+    }
+
+    /// Access mode and status flags with which the host has the file open.
+    pub(super) fn flags(&self) -> io::Result<OpenFlags> {
+        let flags = OFlag::from_bits_retain(fcntl(&self.fd, FcntlArg::F_GETFL)?);
+        let mut result = match flags & OFlag::O_ACCMODE {
+            OFlag::O_WRONLY => OpenFlags::WRONLY,
+            OFlag::O_RDWR => OpenFlags::RDWR,
+            _ => OpenFlags::empty(),
+        };
+        for (host, guest) in [
+            (OFlag::O_APPEND, OpenFlags::APPEND),
+            (OFlag::O_NONBLOCK, OpenFlags::NONBLOCK),
+            (OFlag::O_PATH, OpenFlags::PATH),
+        ] {
+            result.set(guest, flags.contains(host));
+        }
+        Ok(result | OpenFlags::LARGEFILE)
+    }
+}

@@ -1,0 +1,54 @@
+//! Descriptors of the host as files of the guest: the standard streams that a sandbox is started with.
+//!
+//! The open file stays shared with whoever else has it outside, with its position and, for a terminal, its
+//! attributes. Its flags are never changed: a guest that asks for `O_NONBLOCK` gets it for its own description only.
+
+mod description;
+mod file;
+mod inode;
+mod notifier;
+mod terminal;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use sentry_hostio::nowait;
+
+use crate::errno::Errno;
+use crate::vfs::{File, FileOps, Inode};
+
+pub(crate) use description::Description;
+
+/// Makes guest files of host descriptors. Descriptors that are one open file outside are one inside.
+///
+/// # Errors
+/// The errors of fstat(2) and fcntl(2).
+pub fn import(fds: Vec<OwnedFd>) -> io::Result<Vec<Arc<File>>> {
+    let mut imported: Vec<(Arc<Description>, Arc<File>)> = Vec::new();
+    let mut files = Vec::new();
+    for fd in fds {
+        let known = imported.iter().find(|(description, _)| nowait::is_same_file(description.fd(), &fd));
+        let file = match known {
+            Some((_, file)) => file.clone(),
+            None => {
+                let description = Description::new(fd)?;
+                let file = file::open(&description)?;
+                imported.push((description, file.clone()));
+                file
+            }
+        };
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Opens an imported descriptor again, by way of `/proc/PID/fd/N`; `None` for any other inode.
+pub(crate) fn reopen(inode: &Inode) -> Option<Result<Box<dyn FileOps>, Errno>> {
+    let inode = inode.downcast::<inode::HostInode>()?;
+    Some(Ok(Box::new(file::HostFile::new(inode.description().clone()))))
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;
