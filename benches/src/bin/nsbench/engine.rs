@@ -1,0 +1,220 @@
+//! The loop: a stack on a link, and tasks that run when their socket may be ready.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use netstack::route::Route;
+use netstack::tcp::{self, BufferSizes};
+use netstack::wait::{Observer, Readiness, WaitQueue};
+use netstack::wire::ethernet::MacAddr;
+use netstack::{IpCidr, Stack};
+use netstack_host_links::{HostLink, PacketLink, PacketOptions, Pump, TapLink, TapOptions, VnetHeaders};
+use parking_lot::Mutex;
+
+use crate::cli::{Cli, LinkSpec, Switch};
+
+/// Something with a socket.
+pub(crate) trait Task {
+    /// Does what can be done now, but not for long.
+    fn step(&mut self, context: &mut Context<'_>) -> anyhow::Result<Step>;
+}
+
+/// What a task wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Another step after the others had theirs.
+    Again,
+    /// A step when a socket it watches may be ready.
+    Wait,
+    /// Nothing any more.
+    Done,
+}
+
+/// What a task works with during a step.
+pub(crate) struct Context<'a> {
+    pub(crate) stack: &'a Stack,
+    /// Room for one read or write, shared by all tasks.
+    pub(crate) buffer: &'a mut [u8],
+    pub(crate) tallies: &'a mut Tallies,
+    token: &'a Arc<Token>,
+    spawned: &'a mut Vec<Box<dyn Task>>,
+}
+
+impl Context<'_> {
+    /// Has this task stepped when the socket with that queue may be ready.
+    pub(crate) fn watch(&self, queue: &WaitQueue, interest: Readiness) {
+        queue.register(interest, Arc::clone(self.token) as Arc<dyn Observer>);
+    }
+
+    pub(crate) fn spawn(&mut self, task: impl Task + 'static) {
+        self.spawned.push(Box::new(task));
+    }
+}
+
+/// What all tasks count together.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    pub(crate) connected: usize,
+    pub(crate) bytes: u64,
+    pub(crate) events: u64,
+    pub(crate) failures: u64,
+    pub(crate) latencies: Vec<u64>,
+}
+
+/// The loop.
+pub(crate) struct Engine {
+    pub(crate) stack: Stack,
+    pub(crate) tallies: Tallies,
+    pump: Pump,
+    tasks: Vec<Option<Entry>>,
+    free: Vec<usize>,
+    ready: Arc<ReadyQueue>,
+    buffer: Vec<u8>,
+}
+
+struct Entry {
+    task: Box<dyn Task>,
+    token: Arc<Token>,
+}
+
+type ReadyQueue = Mutex<VecDeque<usize>>;
+
+/// Puts its task into the ready queue, once until it has run.
+struct Token {
+    index: usize,
+    is_queued: AtomicBool,
+    queue: Arc<ReadyQueue>,
+}
+
+impl Observer for Token {
+    fn notify(&self, _ready: Readiness) {
+        if !self.is_queued.swap(true, Ordering::AcqRel) {
+            self.queue.lock().push_back(self.index);
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the link and makes a stack on it.
+    pub(crate) fn open(cli: &Cli) -> anyhow::Result<Self> {
+        let link = open_link(cli)?;
+        let mut config = tcp::Config { congestion: cli.cc.into(), ..tcp::Config::default() };
+        if let Some(max) = cli.socket_buffer {
+            let limit = |sizes: BufferSizes| BufferSizes { max, default: sizes.default.min(max), ..sizes };
+            config.send_buffer = limit(config.send_buffer);
+            config.receive_buffer = limit(config.receive_buffer);
+        }
+        let stack = Stack::builder().tcp_config(config).build();
+        let nic = stack.add_nic("eth0", Arc::<dyn HostLink>::clone(&link))?;
+        stack.add_address(nic, cli.ip)?;
+        if let Some(gateway) = cli.gw {
+            let all = if gateway.is_ipv4() { IpCidr::DEFAULT_V4 } else { IpCidr::DEFAULT_V6 };
+            stack.add_route(Route::via(all, gateway, nic))?;
+        }
+        let mut pump = Pump::new(stack.clone())?;
+        pump.set_busy_poll(Duration::from_micros(cli.busy_poll));
+        pump.add(nic, link);
+        Ok(Self {
+            stack,
+            tallies: Tallies::default(),
+            pump,
+            tasks: Vec::new(),
+            free: Vec::new(),
+            ready: Arc::default(),
+            buffer: vec![b'x'; cli.buffer.max(cli.size).max(MIN_BUFFER)],
+        })
+    }
+
+    /// Adds a task, which gets its first step in the next round.
+    pub(crate) fn spawn(&mut self, task: Box<dyn Task>) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() - 1
+        });
+        let queue = Arc::clone(&self.ready);
+        let token = Arc::new(Token { index, is_queued: AtomicBool::new(true), queue });
+        self.tasks[index] = Some(Entry { task, token });
+        self.ready.lock().push_back(index);
+    }
+
+    /// Runs tasks and carries frames until `end`, or until `is_done` says so.
+    pub(crate) fn run(
+        &mut self,
+        end: Option<Instant>,
+        mut is_done: impl FnMut(&Tallies) -> bool,
+    ) -> anyhow::Result<()> {
+        loop {
+            let is_busy = self.round()?;
+            if is_done(&self.tallies) {
+                return Ok(());
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            self.pump.turn(if is_busy { Some(Duration::ZERO) } else { left })?;
+        }
+    }
+
+    /// Steps the tasks that are ready now, once. True if some are ready again.
+    fn round(&mut self) -> anyhow::Result<bool> {
+        let count = self.ready.lock().len();
+        for _ in 0..count {
+            let Some(index) = self.ready.lock().pop_front() else { break };
+            self.step(index)?;
+        }
+        Ok(!self.ready.lock().is_empty())
+    }
+
+    fn step(&mut self, index: usize) -> anyhow::Result<()> {
+        let Some(Entry { task, token }) = &mut self.tasks[index] else { return Ok(()) };
+        token.is_queued.store(false, Ordering::Release);
+        let mut spawned = Vec::new();
+        let mut context = Context {
+            stack: &self.stack,
+            buffer: &mut self.buffer,
+            tallies: &mut self.tallies,
+            token,
+            spawned: &mut spawned,
+        };
+        match task.step(&mut context)? {
+            Step::Again => token.notify(Readiness::empty()),
+            Step::Wait => {}
+            Step::Done => {
+                self.tasks[index] = None;
+                self.free.push(index);
+            }
+        }
+        spawned.into_iter().for_each(|task| self.spawn(task));
+        Ok(())
+    }
+}
+
+fn open_link(cli: &Cli) -> anyhow::Result<Arc<dyn HostLink>> {
+    let vnet_headers = match cli.gso {
+        Switch::On => VnetHeaders::Present,
+        Switch::Off => VnetHeaders::Absent,
+    };
+    let tap = TapOptions { vnet_headers, napi: cli.napi, ..TapOptions::tap(TAP_MAC) };
+    let link: Arc<dyn HostLink> = match &cli.link {
+        LinkSpec::Tap(name) => TapLink::open(name, tap).context("open the tap")?,
+        LinkSpec::Tun(name) => {
+            TapLink::open(name, TapOptions { mode: netstack_host_links::TapMode::Tun, ..tap })
+                .context("open the tun")?
+        }
+        LinkSpec::Packet(name) => {
+            PacketLink::open(name, PacketOptions { vnet_headers, ..PacketOptions::default() })
+                .context("open the packet socket")?
+        }
+    };
+    Ok(link)
+}
+
+/// Our station behind a tap: locally administered (IEEE 802 clause 8.4).
+const TAP_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+/// Room for the largest datagram.
+const MIN_BUFFER: usize = 65_536;
