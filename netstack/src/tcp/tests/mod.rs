@@ -1,4 +1,10 @@
 //! Tests of the machines as a whole: two ends and a simulated network in virtual time, and hand-played peers.
 
+mod listen;
 mod network;
+mod peer;
+mod recovery;
+mod segments;
+mod shutdown;
 mod transfer;
+mod user;

@@ -141,7 +141,6 @@ impl Network {
         self.ends[0].connection.as_mut().expect("the client exists from the start")
     }
 
-    #[expect(dead_code, reason = "for the tests to come")]
     pub(super) fn server(&mut self) -> &mut Connection {
         self.ends[1].connection.as_mut().expect("the handshake is complete")
     }
@@ -174,7 +173,6 @@ impl Network {
         true
     }
 
-    #[expect(dead_code, reason = "for the tests to come")]
     /// Runs for a span of virtual time.
     pub(super) fn run_for(&mut self, span: Duration) {
         let end = self.now + span;

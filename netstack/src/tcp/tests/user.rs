@@ -1,0 +1,1 @@
+//! Timers and options of the user.
