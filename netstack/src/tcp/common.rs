@@ -15,15 +15,16 @@ use std::sync::Arc;
 pub(super) struct Common {
     /// Shared and immutable: a value, not a channel.
     pub(super) config: Arc<Config>,
-    pub(super) options: Options,
+    /// Shared with the listener and its other connections until changed.
+    pub(super) options: Arc<Options>,
     pub(super) local_port: u16,
     pub(super) remote_port: u16,
 }
 
 impl Common {
-    pub(super) fn new(config: &Arc<Config>, options: Options, flow: &Flow) -> Self {
+    pub(super) fn new(config: &Arc<Config>, options: &Arc<Options>, flow: &Flow) -> Self {
         let Flow { local_port, remote_port, .. } = *flow;
-        Self { config: Arc::clone(config), options, local_port, remote_port }
+        Self { config: Arc::clone(config), options: Arc::clone(options), local_port, remote_port }
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

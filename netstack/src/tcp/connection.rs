@@ -83,7 +83,7 @@ impl Connection {
         path: PathInfo,
         seed: Seed,
     ) -> Self {
-        let common = Common::new(config, options, flow);
+        let common = Common::new(config, &Arc::new(options), flow);
         let phase = Phase::SynSent(Box::new(SynSent::new(&common, now, path, seed)));
         Self { common, phase, error: None }
     }
@@ -340,7 +340,7 @@ impl Connection {
     /// Changes options; the new ones take effect at once where Linux's do.
     pub fn set_options(&mut self, now: Instant, options: Options) {
         let had_keepalive = self.common.options.keepalive;
-        self.common.options = options;
+        self.common.options = Arc::new(options);
         if let Phase::Open(open) = &mut self.phase {
             open.set_options(&self.common, now, had_keepalive);
         }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Listener {
     config: Arc<Config>,
-    options: Options,
+    options: Arc<Options>,
     backlog: u32,
     seeds: SeedGenerator,
     cookies: CookieJar,
@@ -68,7 +68,7 @@ impl Listener {
     ) -> Self {
         Self {
             config: Arc::clone(config),
-            options,
+            options: Arc::new(options),
             backlog,
             seeds,
             cookies: CookieJar::new(secret),
@@ -155,7 +155,7 @@ impl Listener {
 
     /// Changes the options for connections to come.
     pub fn set_options(&mut self, options: Options) {
-        self.options = options;
+        self.options = Arc::new(options);
     }
 
     /// How many handshakes are half open.
@@ -345,7 +345,7 @@ impl Listener {
     }
 
     fn common(&self, flow: &Flow) -> Common {
-        Common::new(&self.config, self.options, flow)
+        Common::new(&self.config, &self.options, flow)
     }
 }
 

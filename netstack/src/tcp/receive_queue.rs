@@ -11,10 +11,17 @@ use std::collections::VecDeque;
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveQueue {
+    len: u32,
+    /// Absent while idle.
+    store: Option<Box<Store>>,
+}
+
+/// The memory of a queue that is in use.
+#[derive(Debug, Default)]
+struct Store {
     ranges: VecDeque<Bytes>,
     /// Copies of small payloads, behind `ranges`.
     small: BytesMut,
-    len: u32,
 }
 
 impl ReceiveQueue {
@@ -30,37 +37,40 @@ impl ReceiveQueue {
     pub(super) fn push(&mut self, payload: Payload, true_size: u32) {
         let len = payload.len_u32();
         self.len += len;
+        let store = self.store.get_or_insert_default();
         if is_worth_copying(len, true_size) {
-            payload.ranges().iter().for_each(|range| self.push_small(range));
+            payload.ranges().iter().for_each(|range| store.push_small(range));
             return;
         }
-        self.freeze();
-        self.ranges.extend(payload.into_ranges());
+        store.freeze();
+        store.ranges.extend(payload.into_ranges());
     }
 
     /// Moves up to `buf.len()` bytes into `buf`.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
+        let Some(store) = &mut self.store else { return 0 };
         let mut done = 0;
         while done < buf.len() {
-            let Some(front) = self.front() else { break };
+            let Some(front) = store.front() else { break };
             let count = front.len().min(buf.len() - done);
             buf[done..done + count].copy_from_slice(&front[..count]);
             if count == front.len() {
-                self.ranges.pop_front();
+                store.ranges.pop_front();
             } else {
                 drop(front.split_to(count));
             }
             done += count;
         }
-        self.consumed(done);
+        self.len -= sat_u32(done);
         done
     }
 
     /// Copies bytes from `offset` on into `buf`.
     pub(super) fn peek(&self, offset: usize, buf: &mut [u8]) -> usize {
+        let Some(store) = &self.store else { return 0 };
         let mut skip = offset;
         let mut done = 0;
-        for range in self.ranges.iter().map(AsRef::as_ref).chain([self.small.as_ref()]) {
+        for range in store.ranges.iter().map(AsRef::as_ref).chain([store.small.as_ref()]) {
             let Some(rest) = range.get(skip..) else {
                 skip -= range.len();
                 continue;
@@ -75,16 +85,30 @@ impl ReceiveQueue {
 
     /// Takes the first contiguous bytes, at most `max`.
     pub(super) fn take(&mut self, max: usize) -> Bytes {
-        let Some(front) = self.front() else { return Bytes::new() };
-        let count = front.len().min(max);
-        let taken = front.split_to(count);
+        let Some(store) = &mut self.store else { return Bytes::new() };
+        let Some(front) = store.front() else { return Bytes::new() };
+        let taken = front.split_to(front.len().min(max));
         if front.is_empty() {
-            self.ranges.pop_front();
+            store.ranges.pop_front();
         }
-        self.consumed(count);
+        self.len -= sat_u32(taken.len());
         taken
     }
 
+    /// Whether `release` would free anything.
+    pub(super) fn has_spare(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Gives back what an empty queue keeps for the next data.
+    pub(super) fn release(&mut self) {
+        if self.len == 0 {
+            self.store = None;
+        }
+    }
+}
+
+impl Store {
     /// The first range, after the small payloads have become one if need be.
     fn front(&mut self) -> Option<&mut Bytes> {
         if self.ranges.is_empty() {
@@ -93,23 +117,15 @@ impl ReceiveQueue {
         self.ranges.front_mut()
     }
 
-    fn consumed(&mut self, count: usize) {
-        self.len -= sat_u32(count);
-        if self.len == 0 {
-            // An idle queue owns no memory.
-            self.small = BytesMut::new();
-            if self.ranges.capacity() > IDLE_RANGES {
-                self.ranges = VecDeque::new();
-            }
-        }
-    }
-
     fn push_small(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.small.capacity() - self.small.len();
             if room == 0 {
                 self.freeze();
-                self.small = BytesMut::with_capacity(bytes.len().clamp(MIN_BLOCK, usize::MAX));
+                // The block again if its readers are done with it.
+                if !self.small.try_reclaim(MIN_BLOCK) {
+                    self.small = BytesMut::with_capacity(bytes.len().max(MIN_BLOCK));
+                }
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -134,8 +150,6 @@ pub(super) fn is_worth_copying(len: u32, true_size: u32) -> bool {
 const COPY_BELOW: u32 = 128;
 /// The block into which small payloads are copied.
 const MIN_BLOCK: usize = 1 << 10;
-/// The most slots for ranges that an idle queue keeps.
-const IDLE_RANGES: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +184,8 @@ mod tests {
                 }
             }
             assert_eq!(out, data);
-            assert_eq!(queue.small.capacity(), 0);
+            queue.release();
+            assert!(!queue.has_spare());
         }
     }
 }

@@ -107,6 +107,13 @@ impl Scoreboard {
         self.total - self.sacked - self.lost
     }
 
+    /// Gives back the memory of an empty scoreboard.
+    pub(super) fn release(&mut self) {
+        if self.records.is_empty() {
+            self.records = VecDeque::new();
+        }
+    }
+
     pub(super) fn first(&self) -> Option<&Record> {
         self.records.front()
     }

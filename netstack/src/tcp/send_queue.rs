@@ -1,8 +1,8 @@
 //! The bytes between the user and the network: written, perhaps sent, not yet acknowledged.
 //!
 //! Sending, retransmitting and segmentation offload all hand out ranges of the same blocks; nothing is copied after the
-//! user's bytes have come in. Blocks are allocated when data comes and freed when the last reference goes, so an idle
-//! queue owns no memory.
+//! user's bytes have come in. Blocks are allocated when data comes; a few that nobody refers to any more are kept for the
+//! next data until [`SendQueue::release`], so that a busy queue allocates nothing and an idle one owns nothing.
 
 use super::num::{sat_u32, usize_of};
 use super::segment::Payload;
@@ -17,10 +17,19 @@ pub(super) struct SendQueue {
     start: SeqNum,
     /// The sequence number after the last byte held.
     end: SeqNum,
+    /// Absent while idle.
+    store: Option<Box<Store>>,
+}
+
+/// The memory of a queue that is in use.
+#[derive(Debug, Default)]
+struct Store {
     /// Blocks that can be handed out, contiguous and in order.
     frozen: VecDeque<Block>,
     /// Bytes at the end of the queue that nobody else refers to, with room to grow.
     growing: BytesMut,
+    /// Handles of earlier blocks; each can be used again once the frozen parts of its block are gone.
+    retired: VecDeque<BytesMut>,
 }
 
 #[derive(Debug)]
@@ -31,7 +40,7 @@ struct Block {
 
 impl SendQueue {
     pub(super) fn new(start: SeqNum) -> Self {
-        Self { start, end: start, frozen: VecDeque::new(), growing: BytesMut::new() }
+        Self { start, end: start, store: None }
     }
 
     pub(super) fn end(&self) -> SeqNum {
@@ -44,16 +53,16 @@ impl SendQueue {
 
     /// Appends a copy of `data`.
     pub(super) fn push_copy(&mut self, mut data: &[u8]) {
+        let store = self.store.get_or_insert_default();
         while !data.is_empty() {
-            let mut room = self.growing.capacity() - self.growing.len();
+            let mut room = store.growing.capacity() - store.growing.len();
             if room == 0 {
-                self.freeze();
-                let block = data.len().max(usize_of(self.len())).clamp(MIN_BLOCK, MAX_BLOCK);
-                self.growing = BytesMut::with_capacity(block);
-                room = self.growing.capacity();
+                store.freeze(self.end);
+                store.next_block(data.len().max(usize_of(self.end - self.start)));
+                room = store.growing.capacity();
             }
             let (now, later) = data.split_at(room.min(data.len()));
-            self.growing.extend_from_slice(now);
+            store.growing.extend_from_slice(now);
             self.end += sat_u32(now.len());
             data = later;
         }
@@ -64,22 +73,24 @@ impl SendQueue {
         if data.len() < SHARE_FROM {
             return self.push_copy(&data);
         }
-        self.freeze();
+        let store = self.store.get_or_insert_default();
+        store.freeze(self.end);
         let start = self.end;
         self.end += sat_u32(data.len());
-        self.frozen.push_back(Block { start, bytes: data });
+        store.frozen.push_back(Block { start, bytes: data });
     }
 
     /// Hands out the bytes `[from, from + len)`, which the queue must hold (what it does not hold is left out).
     pub(super) fn range(&mut self, from: SeqNum, len: u32) -> Payload {
         let mut payload = Payload::new();
+        let Some(store) = &mut self.store else { return payload };
         let mut left = usize_of(len);
-        if self.frozen.back().is_none_or(|last| (from + len).gt(last.start + sat_u32(last.bytes.len()))) {
-            self.freeze();
+        if store.frozen.back().is_none_or(|last| (from + len).gt(last.end())) {
+            store.freeze(self.end);
         }
-        let first = self.frozen.partition_point(|block| block.start.le(from)).saturating_sub(1);
+        let first = store.frozen.partition_point(|block| block.start.le(from)).saturating_sub(1);
         let mut at = from;
-        for block in self.frozen.range(first..) {
+        for block in store.frozen.range(first..) {
             if left == 0 {
                 break;
             }
@@ -99,31 +110,60 @@ impl SendQueue {
         if to.le(self.start) {
             return;
         }
-        while let Some(block) = self.frozen.front() {
-            if (block.start + sat_u32(block.bytes.len())).gt(to) {
-                break;
-            }
-            self.frozen.pop_front();
-        }
         self.start = to;
-        if to == self.end {
-            // Everything is acknowledged; give the memory back. `growing` holds nothing unsent here, since only sent
-            // bytes are acknowledged and sending freezes.
-            self.growing = BytesMut::new();
-            if self.frozen.capacity() > IDLE_BLOCKS {
-                self.frozen = VecDeque::new();
-            }
+        let Some(store) = &mut self.store else { return };
+        while store.frozen.front().is_some_and(|block| block.end().le(to)) {
+            store.frozen.pop_front();
         }
     }
 
-    /// Makes what was written so far available to `range`.
-    fn freeze(&mut self) {
+    /// Whether `release` would free anything.
+    pub(super) fn has_spare(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Gives back what an empty queue keeps for the next data.
+    pub(super) fn release(&mut self) {
+        if self.start == self.end {
+            self.store = None;
+        }
+    }
+}
+
+impl Store {
+    /// Makes what was written so far available to `range`; `end` is the end of the queue.
+    fn freeze(&mut self, end: SeqNum) {
         if self.growing.is_empty() {
             return;
         }
         let bytes = self.growing.split().freeze();
-        let start = self.end - sat_u32(bytes.len());
+        let start = end - sat_u32(bytes.len());
         self.frozen.push_back(Block { start, bytes });
+    }
+
+    /// Makes room in `growing`, which is empty and full to its end: with an earlier block if one is free, otherwise with a
+    /// new one.
+    fn next_block(&mut self, wanted: usize) {
+        let size = wanted.clamp(MIN_BLOCK, MAX_BLOCK);
+        let full = core::mem::take(&mut self.growing);
+        self.retired.push_back(full);
+        if let Some(mut oldest) = self.retired.pop_front() {
+            if oldest.try_reclaim(size) {
+                self.growing = oldest;
+                return;
+            }
+            // Still referred to, or too small.
+            if self.retired.len() < MAX_RETIRED {
+                self.retired.push_front(oldest);
+            }
+        }
+        self.growing = BytesMut::with_capacity(size);
+    }
+}
+
+impl Block {
+    fn end(&self) -> SeqNum {
+        self.start + sat_u32(self.bytes.len())
     }
 }
 
@@ -133,8 +173,8 @@ const MIN_BLOCK: usize = 2 << 10;
 const MAX_BLOCK: usize = 64 << 10;
 /// Shorter shared pieces are copied.
 const SHARE_FROM: usize = 4 << 10;
-/// The most slots for blocks that an idle queue keeps.
-const IDLE_BLOCKS: usize = 4;
+/// The most earlier blocks to keep: together the hot part of the L2 cache.
+const MAX_RETIRED: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -162,6 +202,7 @@ mod tests {
         assert_eq!(queue.range(base + 99_995, 10).to_vec(), &data[99_995..100_005]);
         queue.advance(base + 300_000);
         assert_eq!(queue.len(), 0);
-        assert!(queue.frozen.is_empty() && queue.growing.capacity() == 0);
+        queue.release();
+        assert!(!queue.has_spare());
     }
 }

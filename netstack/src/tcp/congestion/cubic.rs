@@ -12,7 +12,7 @@ pub(super) struct Cubic {
     w_max: f64,
     epoch: Option<Epoch>,
     /// What to return to when the last reduction turns out to be spurious (section 4.9).
-    before: Option<(f64, Option<Epoch>)>,
+    before: Option<Box<(f64, Option<Epoch>)>>,
     hystart: HyStart,
 }
 
@@ -76,7 +76,7 @@ impl Cubic {
     /// Section 4.6: `ssthresh = cwnd * beta`, with fast convergence (section 4.7).
     pub(super) fn reduce(&mut self, window: &Window) -> u32 {
         let cwnd = f64::from(window.cwnd) / f64::from(window.mss);
-        self.before = Some((self.w_max, self.epoch));
+        self.before = Some(Box::new((self.w_max, self.epoch)));
         self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA) / 2.0 } else { cwnd };
         self.epoch = None;
         self.hystart.finish();
@@ -96,9 +96,8 @@ impl Cubic {
     }
 
     pub(super) fn undo(&mut self) {
-        if let Some((w_max, epoch)) = self.before.take() {
-            self.w_max = w_max;
-            self.epoch = epoch;
+        if let Some(before) = self.before.take() {
+            (self.w_max, self.epoch) = *before;
         }
     }
 }

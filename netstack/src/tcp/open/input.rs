@@ -32,6 +32,7 @@ impl Open {
         }
         self.last_segment_at = now;
         self.keepalive_probes = 0;
+        self.arm_release(now);
         self.note_ecn(&segment);
         let mut events = Events::empty();
         if let Err(reason) = self.take_ack(common, now, &segment, &mut events) {

@@ -38,6 +38,8 @@ pub(super) struct Open {
     /// When corked data goes out regardless.
     cork_until: Option<Instant>,
     is_cork_expired: bool,
+    /// When to give back the memory that a busy connection keeps, unless it is busy then.
+    release_at: Option<Instant>,
     last_segment_at: Instant,
     /// The last ICMP error that did not end the connection (RFC 1122 section 4.2.3.9): the reason if it times out.
     soft_error: Option<IcmpError>,
@@ -102,6 +104,7 @@ impl Open {
             is_keepalive_due: false,
             cork_until: None,
             is_cork_expired: false,
+            release_at: None,
             last_segment_at: negotiated.now,
             soft_error: None,
             segments_in: 0,

@@ -5,11 +5,18 @@ use super::super::outcome::{CloseReason, Events};
 use super::super::sender::GiveUp;
 use super::{Open, Reaction, Synchronised};
 use crate::time::Instant;
+use core::time::Duration;
 
 impl Open {
     /// The earliest deadline.
     pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.snd.deadline(), self.rcv.policy.deadline(), self.slow_timer, self.cork_until];
+        let deadlines = [
+            self.snd.deadline(),
+            self.rcv.policy.deadline(),
+            self.slow_timer,
+            self.cork_until,
+            self.release_at,
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -23,6 +30,9 @@ impl Open {
         if self.cork_until.is_some_and(|at| at <= now) {
             self.cork_until = None;
             self.is_cork_expired = true;
+        }
+        if self.release_at.is_some_and(|at| at <= now) {
+            self.on_release_timer(now);
         }
         if self.slow_timer.is_some_and(|at| at <= now)
             && let Some(reaction) = self.on_slow_timer(common, now)
@@ -40,6 +50,24 @@ impl Open {
         }
         self.keepalive_probes = 0;
         self.slow_timer = common.options.keepalive.then(|| now + common.keepalive_idle());
+    }
+
+    /// Sees to it that the memory of a busy time does not stay with an idle connection.
+    pub(super) fn arm_release(&mut self, now: Instant) {
+        if self.release_at.is_none() && (self.snd.has_spare() || self.rcv.queue.has_spare()) {
+            self.release_at = Some(now + IDLE_BEFORE_RELEASE);
+        }
+    }
+
+    fn on_release_timer(&mut self, now: Instant) {
+        self.release_at = None;
+        let active = self.last_segment_at.max(self.snd.last_sent_at()) + IDLE_BEFORE_RELEASE;
+        if active > now {
+            self.release_at = Some(active);
+            return;
+        }
+        self.snd.release();
+        self.rcv.queue.release();
     }
 
     /// Bounds an orphan's FIN-WAIT-2; returns whether it may stay at all.
@@ -98,3 +126,6 @@ impl Open {
         None
     }
 }
+
+/// Long enough that a connection in use is never asked twice, short enough for memory to follow the load.
+const IDLE_BEFORE_RELEASE: Duration = Duration::from_secs(1);

@@ -174,6 +174,17 @@ impl Sender {
         self.queue.push_shared(data);
     }
 
+    /// Whether `release` would free anything.
+    pub(super) fn has_spare(&self) -> bool {
+        self.queue.has_spare()
+    }
+
+    /// Gives back the memory that an idle sender keeps for the next data.
+    pub(super) fn release(&mut self) {
+        self.queue.release();
+        self.board.release();
+    }
+
     /// Queues FIN behind the data.
     pub(super) fn push_fin(&mut self) {
         self.has_fin = true;

@@ -268,7 +268,7 @@ fn simultaneous_open_connects_both_ends() {
     assert!(
         ends.iter().all(|end| end.state() == State::Established),
         "{:?}",
-        ends.each_ref().map(|e| e.state())
+        ends.each_ref().map(Connection::state)
     );
     let [a, b] = &mut ends;
     assert_eq!(a.send(now, b"across"), Ok(6));
