@@ -7,6 +7,7 @@ pub mod fs;
 pub mod io;
 pub mod kernel;
 pub mod mm;
+pub mod socket;
 pub mod syscall;
 pub mod task;
 pub mod vfs;

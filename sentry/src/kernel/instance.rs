@@ -8,13 +8,15 @@ use crate::kernel::Clocks;
 #[derive(Debug)]
 pub struct Kernel {
     clocks: Clocks,
+    /// The first network namespace, set by boot.
+    pub(crate) net: std::sync::OnceLock<Arc<crate::socket::NetNamespace>>,
 }
 
 impl Kernel {
     /// A kernel without tasks.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { clocks: Clocks::default() })
+        Arc::new(Self { clocks: Clocks::default(), net: std::sync::OnceLock::new() })
     }
 
     /// The clocks.

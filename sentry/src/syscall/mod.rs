@@ -6,6 +6,7 @@
 mod args;
 mod dispatch;
 pub(crate) mod file;
+pub(crate) mod net;
 pub mod table;
 
 pub use args::Args;

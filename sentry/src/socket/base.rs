@@ -1,0 +1,224 @@
+//! What every socket has, whatever its family: identity, owner, and the options of `socket(7)` that act above the
+//! protocols.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sentry_abi::socket::{SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, Ucred};
+
+use crate::kernel::KTime;
+use crate::task::CurrentTask;
+
+/// The type of a socket (`socket(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SocketType {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM`.
+    Datagram,
+    /// `SOCK_RAW`.
+    Raw,
+    /// `SOCK_SEQPACKET`.
+    SeqPacket,
+}
+
+impl SocketType {
+    /// The number in `socket(2)`.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Stream => SOCK_STREAM,
+            Self::Datagram => SOCK_DGRAM,
+            Self::Raw => SOCK_RAW,
+            Self::SeqPacket => SOCK_SEQPACKET,
+        }
+    }
+}
+
+bitflags::bitflags! {
+    /// The switches of `socket(7)` that need nothing but a bit.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Switches: u32 {
+        /// `SO_PASSCRED`.
+        const PASS_CREDENTIALS = 1;
+        /// `SO_TIMESTAMP`.
+        const TIMESTAMP = 1 << 1;
+        /// `SO_TIMESTAMPNS`; excludes the one above.
+        const TIMESTAMP_NS = 1 << 2;
+        /// `SO_OOBINLINE`.
+        const OOB_INLINE = 1 << 3;
+        /// `SO_KEEPALIVE`.
+        const KEEP_ALIVE = 1 << 4;
+        /// `SO_DEBUG`: a hint, kept.
+        const DEBUG = 1 << 5;
+        /// `SO_LINGER` is on.
+        const LINGER = 1 << 7;
+        /// `SO_REUSEADDR`.
+        const REUSE_ADDRESS = 1 << 10;
+        /// `SO_REUSEPORT`.
+        const REUSE_PORT = 1 << 11;
+        /// `SO_BROADCAST`.
+        const BROADCAST = 1 << 12;
+    }
+}
+
+/// Identity, owner and generic options of a socket.
+///
+/// The atomics are independent values, so relaxed ordering is enough.
+#[derive(Debug)]
+pub struct SocketBase {
+    /// `AF_*`.
+    pub family: u16,
+    /// The type.
+    pub kind: SocketType,
+    /// The protocol number as `SO_PROTOCOL` reports it.
+    pub protocol: i32,
+    /// Who made it.
+    pub owner: Ucred,
+    ino: AtomicU64,
+    switches: AtomicU32,
+    /// Nanoseconds, 0 for none.
+    recv_timeout: AtomicU64,
+    send_timeout: AtomicU64,
+    recv_low_water: AtomicI32,
+    priority: AtomicI32,
+    linger_seconds: AtomicI32,
+}
+
+impl SocketBase {
+    /// A socket owned by `owner`.
+    #[must_use]
+    pub fn new(family: u16, kind: SocketType, protocol: i32, owner: Ucred) -> Self {
+        Self {
+            family,
+            kind,
+            protocol,
+            owner,
+            ino: AtomicU64::new(0),
+            switches: AtomicU32::new(0),
+            recv_timeout: AtomicU64::new(0),
+            send_timeout: AtomicU64::new(0),
+            recv_low_water: AtomicI32::new(1),
+            priority: AtomicI32::new(0),
+            linger_seconds: AtomicI32::new(0),
+        }
+    }
+
+    /// The identity for a connection that this listening socket accepts: it inherits the options (`accept(2)`).
+    #[must_use]
+    pub fn inherit(&self) -> Self {
+        let new = Self::new(self.family, self.kind, self.protocol, self.owner);
+        new.switches.store(self.switches().bits(), Ordering::Relaxed);
+        for (to, from) in [(&new.recv_timeout, &self.recv_timeout), (&new.send_timeout, &self.send_timeout)] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        new.set_recv_low_water(self.recv_low_water());
+        new.set_priority(self.priority());
+        new.set_linger_seconds(self.linger_seconds());
+        new
+    }
+
+    /// The inode number, zero before it has a file.
+    #[must_use]
+    pub fn ino(&self) -> u64 {
+        self.ino.load(Ordering::Relaxed)
+    }
+
+    /// Names the inode, once.
+    pub fn set_ino(&self, ino: u64) {
+        self.ino.store(ino, Ordering::Relaxed);
+    }
+
+    /// The switches that are on.
+    #[must_use]
+    pub fn switches(&self) -> Switches {
+        Switches::from_bits_retain(self.switches.load(Ordering::Relaxed))
+    }
+
+    /// True where `switch` is on.
+    #[must_use]
+    pub fn has(&self, switch: Switches) -> bool {
+        self.switches().contains(switch)
+    }
+
+    /// Turns `switch` on or off.
+    pub fn set(&self, switch: Switches, on: bool) {
+        if on {
+            self.switches.fetch_or(switch.bits(), Ordering::Relaxed);
+        } else {
+            self.switches.fetch_and(!switch.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// `SO_RCVTIMEO`; zero is none.
+    #[must_use]
+    pub fn recv_timeout(&self) -> Duration {
+        Duration::from_nanos(self.recv_timeout.load(Ordering::Relaxed))
+    }
+
+    /// Sets `SO_RCVTIMEO`.
+    pub fn set_recv_timeout(&self, timeout: Duration) {
+        self.recv_timeout.store(nanos(timeout), Ordering::Relaxed);
+    }
+
+    /// `SO_SNDTIMEO`; zero is none.
+    #[must_use]
+    pub fn send_timeout(&self) -> Duration {
+        Duration::from_nanos(self.send_timeout.load(Ordering::Relaxed))
+    }
+
+    /// Sets `SO_SNDTIMEO`.
+    pub fn set_send_timeout(&self, timeout: Duration) {
+        self.send_timeout.store(nanos(timeout), Ordering::Relaxed);
+    }
+
+    /// `SO_RCVLOWAT`.
+    #[must_use]
+    pub fn recv_low_water(&self) -> i32 {
+        self.recv_low_water.load(Ordering::Relaxed)
+    }
+
+    /// Sets `SO_RCVLOWAT`.
+    pub fn set_recv_low_water(&self, bytes: i32) {
+        self.recv_low_water.store(bytes, Ordering::Relaxed);
+    }
+
+    /// `SO_PRIORITY`.
+    #[must_use]
+    pub fn priority(&self) -> i32 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Sets `SO_PRIORITY`.
+    pub fn set_priority(&self, priority: i32) {
+        self.priority.store(priority, Ordering::Relaxed);
+    }
+
+    /// The time of `SO_LINGER`, whether it is on or not.
+    #[must_use]
+    pub fn linger_seconds(&self) -> i32 {
+        self.linger_seconds.load(Ordering::Relaxed)
+    }
+
+    /// Sets the time of `SO_LINGER`.
+    pub fn set_linger_seconds(&self, seconds: i32) {
+        self.linger_seconds.store(seconds, Ordering::Relaxed);
+    }
+}
+
+/// When a wait that begins now and may last `timeout` ends; `None` for a timeout of zero, which is none.
+#[must_use]
+pub fn deadline(task: &CurrentTask, timeout: Duration) -> Option<KTime> {
+    (!timeout.is_zero()).then(|| task.kernel().clocks().monotonic().saturating_add(nanos(timeout)))
+}
+
+/// The task as `SCM_CREDENTIALS` and `SO_PEERCRED` name it: its process and its effective ids.
+#[must_use]
+pub fn credentials_of(task: &CurrentTask) -> Ucred {
+    let creds = task.creds();
+    Ucred { pid: task.pid().0, uid: creds.euid.0, gid: creds.egid.0 }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

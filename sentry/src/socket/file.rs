@@ -1,0 +1,104 @@
+//! A socket as an open file.
+
+use std::sync::Arc;
+
+use sentry_abi::socket::MsgFlags;
+
+use crate::errno::{Errno, SysResult};
+use crate::io::{IoDst, IoSrc};
+use crate::socket::ops::{Destination, RecvRequest, SendRequest, Socket};
+use crate::socket::{NetNamespace, net_ioctl};
+use crate::task::CurrentTask;
+use crate::vfs::anon::AnonKind;
+use crate::vfs::{File, FileOps, OpenFlags};
+use crate::wait::{Observer, Readiness, WaitId};
+
+/// The file operations of every socket. Dropping it closes the socket.
+pub struct SocketFile {
+    socket: Arc<dyn Socket>,
+    namespace: Arc<NetNamespace>,
+}
+
+impl SocketFile {
+    /// An open file over `socket`, with `O_NONBLOCK` or nothing as `flags`.
+    #[must_use]
+    pub fn open(socket: Arc<dyn Socket>, namespace: &Arc<NetNamespace>, flags: OpenFlags) -> Arc<File> {
+        let ops = Self { socket: socket.clone(), namespace: namespace.clone() };
+        let file = File::anonymous(Box::new(ops), flags | OpenFlags::RDWR, AnonKind::Socket);
+        if let Ok(stat) = file.path().stat() {
+            socket.base().set_ino(stat.ino);
+            namespace.sockets().add(stat.ino, &socket);
+        }
+        file
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Arc<dyn Socket> {
+        &self.socket
+    }
+
+    /// The namespace it lives in.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.namespace
+    }
+
+    /// The socket file behind `file`.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    pub fn from_file(file: &File) -> Result<&Self, Errno> {
+        file.downcast().ok_or(Errno::ENOTSOCK)
+    }
+
+    /// The socket behind `file`.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    pub fn of(file: &File) -> Result<&Arc<dyn Socket>, Errno> {
+        Self::from_file(file).map(Self::socket)
+    }
+}
+
+impl FileOps for SocketFile {
+    fn read(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
+        let request = RecvRequest { flags: MsgFlags::empty(), wants_address: false, wants_control: false };
+        self.socket.try_recv(dst, request).map(|received| received.copied)
+    }
+
+    fn write(&self, _: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
+        // DEVIATION: write(2) sends the credentials of the socket's maker, not of the writing task, since a file
+        // operation does not know its task. The difference shows only to a peer with SO_PASSCRED.
+        let request = SendRequest {
+            to: Destination::Default,
+            flags: MsgFlags::empty(),
+            control: Vec::new(),
+            sender: self.socket.base().owner,
+        };
+        self.socket.try_send(src, &request)
+    }
+
+    fn ioctl(&self, task: &mut CurrentTask, file: &File, request: u32, arg: u64) -> SysResult {
+        net_ioctl::ioctl(self, task, file, request, arg)
+    }
+
+    fn readiness(&self, _: &File) -> Readiness {
+        self.socket.readiness()
+    }
+
+    fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {
+        Some(self.socket.wait_queue().register(interest, observer))
+    }
+
+    fn unregister(&self, id: WaitId) {
+        self.socket.wait_queue().unregister(id);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.namespace.sockets().remove(self.socket.base().ino());
+        self.socket.close();
+    }
+}

@@ -1,0 +1,62 @@
+//! Guest buffers as the stack's sources and sinks: one copy, straight between guest memory and packet memory.
+
+use netstack::buffer::{Fault, Sink, Source};
+
+use crate::io::{IoDst, IoSrc};
+
+/// A guest buffer to send from.
+pub struct GuestSource<'a>(pub &'a mut dyn IoSrc);
+
+impl Source for GuestSource<'_> {
+    fn remaining(&self) -> usize {
+        self.0.remaining()
+    }
+
+    fn read_into(&mut self, out: &mut [u8]) -> Result<(), Fault> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        match self.0.take(out) {
+            Ok(n) if n == out.len() => Ok(()),
+            Ok(n) => {
+                // The stack takes all of a chunk or nothing: leave the cursor where its data ends.
+                self.0.untake(n);
+                Err(Fault)
+            }
+            Err(_) => Err(Fault),
+        }
+    }
+}
+
+/// A guest buffer to receive into.
+pub struct GuestSink<'a>(pub &'a mut dyn IoDst);
+
+impl Sink for GuestSink<'_> {
+    fn room(&self) -> usize {
+        self.0.remaining()
+    }
+
+    fn write_from(&mut self, data: &[u8]) -> Result<(), Fault> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match self.0.put(data) {
+            Ok(n) if n == data.len() => Ok(()),
+            Ok(_) | Err(_) => Err(Fault),
+        }
+    }
+}
+
+/// Throws away what is received: `MSG_TRUNC` on a TCP socket (`tcp(7)`).
+pub(super) struct Discard(pub usize);
+
+impl Sink for Discard {
+    fn room(&self) -> usize {
+        self.0
+    }
+
+    fn write_from(&mut self, data: &[u8]) -> Result<(), Fault> {
+        self.0 = self.0.saturating_sub(data.len());
+        Ok(())
+    }
+}

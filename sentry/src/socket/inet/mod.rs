@@ -1,0 +1,17 @@
+//! Internet sockets (`ip(7)`, `ipv6(7)`, `tcp(7)`, `udp(7)`, `raw(7)`) on the network stack.
+
+mod address;
+mod ancillary;
+mod copy;
+mod errno;
+mod error_queue;
+mod receive;
+mod socket;
+mod tcp_info;
+
+pub use address::{decode as decode_address, encode as encode_address, to_family};
+pub use copy::{GuestSink, GuestSource};
+pub use errno::ToErrno;
+pub use receive::{Receive, ReceiveSwitches};
+pub use socket::{InetSocket, Membership, Protocol, Transport};
+pub use tcp_info::{state_number, tcp_info};

@@ -1,0 +1,51 @@
+//! Which control messages a socket wants with what it receives.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+bitflags::bitflags! {
+    /// The switches of `ip(7)`, `ipv6(7)` and `udp(7)` about received datagrams.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Receive: u32 {
+        /// `IP_PKTINFO`.
+        const PKTINFO = 1;
+        /// `IP_RECVTTL`.
+        const TTL = 1 << 1;
+        /// `IP_RECVTOS`.
+        const TOS = 1 << 2;
+        /// `IP_RECVORIGDSTADDR`.
+        const ORIGINAL_DESTINATION = 1 << 3;
+        /// `IPV6_RECVPKTINFO`.
+        const PKTINFO_V6 = 1 << 4;
+        /// `IPV6_RECVHOPLIMIT`.
+        const HOP_LIMIT = 1 << 5;
+        /// `IPV6_RECVTCLASS`.
+        const TRAFFIC_CLASS = 1 << 6;
+        /// `IPV6_RECVORIGDSTADDR`.
+        const ORIGINAL_DESTINATION_V6 = 1 << 7;
+        /// `UDP_GRO`.
+        const GRO = 1 << 8;
+        /// `TCP_INQ`.
+        const IN_QUEUE = 1 << 9;
+    }
+}
+
+/// The switches of one socket. Independent bits: relaxed ordering is enough.
+#[derive(Debug, Default)]
+pub struct ReceiveSwitches(AtomicU32);
+
+impl ReceiveSwitches {
+    /// Those that are on.
+    #[must_use]
+    pub fn get(&self) -> Receive {
+        Receive::from_bits_retain(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Turns `switch` on or off.
+    pub fn set(&self, switch: Receive, on: bool) {
+        if on {
+            self.0.fetch_or(switch.bits(), Ordering::Relaxed);
+        } else {
+            self.0.fetch_and(!switch.bits(), Ordering::Relaxed);
+        }
+    }
+}

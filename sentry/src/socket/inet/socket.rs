@@ -1,0 +1,551 @@
+//! An internet socket: one of the stack's sockets behind the operations of `socket(2)`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use netstack::error::{MembershipError, SendError};
+use netstack::options::{
+    Datagram, Family as IpFamily, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
+};
+use netstack::tcp::State;
+use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
+use sentry_abi::inet::TCP_CM_INQ;
+use sentry_abi::socket::{
+    AF_INET, AF_INET6, FIONREAD, MsgFlags, SIOCATMARK, SIOCOUTQNSD, SO_TIMESTAMP, SO_TIMESTAMPNS, SOL_SOCKET,
+    SOL_TCP, TIOCOUTQ, Ucred,
+};
+use sentry_abi::time::{Timespec, Timeval};
+
+use crate::errno::{Errno, SysResult};
+use crate::io::{IoDst, IoSrc};
+use crate::kernel::Clocks;
+use crate::mm::UserAddr;
+use crate::socket::NetNamespace;
+use crate::socket::base::{SocketBase, SocketType, Switches};
+use crate::socket::control::ControlMessage;
+use crate::socket::inet::copy::{Discard, GuestSink, GuestSource};
+use crate::socket::inet::receive::{Receive, ReceiveSwitches};
+use crate::socket::inet::{ToErrno, address, ancillary, error_queue};
+use crate::socket::ops::{
+    Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
+};
+use crate::task::{Capabilities, CurrentTask};
+use crate::vfs::File;
+use crate::wait::{Readiness, WaitQueue};
+
+/// The kinds of internet sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `SOCK_STREAM`.
+    Tcp,
+    /// `SOCK_DGRAM`.
+    Udp,
+    /// `SOCK_DGRAM` with `IPPROTO_ICMP`.
+    Ping,
+    /// `SOCK_RAW`.
+    Raw,
+}
+
+/// The stack's socket.
+#[derive(Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp(TcpSocket),
+    /// UDP.
+    Udp(UdpSocket),
+    /// ICMP echo.
+    Ping(PingSocket),
+    /// Raw IP.
+    Raw(RawSocket),
+}
+
+/// Evaluates an expression for whichever socket it is; all kinds have the method.
+macro_rules! each {
+    ($socket:expr, $s:ident => $e:expr) => {
+        match &$socket.protocol {
+            Protocol::Tcp($s) => $e,
+            Protocol::Udp($s) => $e,
+            Protocol::Ping($s) => $e,
+            Protocol::Raw($s) => $e,
+        }
+    };
+}
+
+/// An `AF_INET` or `AF_INET6` socket.
+pub struct InetSocket {
+    base: SocketBase,
+    namespace: Arc<NetNamespace>,
+    family: IpFamily,
+    protocol: Protocol,
+    receive: ReceiveSwitches,
+    /// A connection attempt was begun and its end not reported yet (`SS_CONNECTING`).
+    is_connecting: AtomicBool,
+    clocks: Clocks,
+}
+
+impl InetSocket {
+    /// An unbound socket.
+    #[must_use]
+    pub fn new(
+        namespace: Arc<NetNamespace>,
+        family: IpFamily,
+        transport: Transport,
+        protocol: i32,
+        owner: Ucred,
+    ) -> Arc<Self> {
+        let stack = namespace.stack();
+        let (kind, socket) = match transport {
+            Transport::Tcp => (SocketType::Stream, Protocol::Tcp(TcpSocket::new(stack, family))),
+            Transport::Udp => (SocketType::Datagram, Protocol::Udp(UdpSocket::new(stack, family))),
+            Transport::Ping => (SocketType::Datagram, Protocol::Ping(PingSocket::new(stack, family))),
+            Transport::Raw => {
+                // The caller checked the range.
+                let number = u8::try_from(protocol).unwrap_or(u8::MAX);
+                (SocketType::Raw, Protocol::Raw(RawSocket::new(stack, family, number)))
+            }
+        };
+        let number = match family {
+            IpFamily::V4 => AF_INET,
+            IpFamily::V6 => AF_INET6,
+        };
+        Self::wrap(namespace, family, SocketBase::new(number, kind, protocol, owner), socket)
+    }
+
+    fn wrap(
+        namespace: Arc<NetNamespace>,
+        family: IpFamily,
+        base: SocketBase,
+        protocol: Protocol,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            base,
+            namespace,
+            family,
+            protocol,
+            receive: ReceiveSwitches::default(),
+            is_connecting: AtomicBool::new(false),
+            clocks: Clocks::default(),
+        })
+    }
+
+    /// IPv4 or IPv6.
+    #[must_use]
+    pub fn ip_family(&self) -> IpFamily {
+        self.family
+    }
+
+    /// The stack's socket.
+    #[must_use]
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// The TCP socket, where it is one.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpSocket> {
+        match &self.protocol {
+            Protocol::Tcp(tcp) => Some(tcp),
+            Protocol::Udp(_) | Protocol::Ping(_) | Protocol::Raw(_) => None,
+        }
+    }
+
+    /// The UDP socket, where it is one.
+    #[must_use]
+    pub fn udp(&self) -> Option<&UdpSocket> {
+        match &self.protocol {
+            Protocol::Udp(udp) => Some(udp),
+            Protocol::Tcp(_) | Protocol::Ping(_) | Protocol::Raw(_) => None,
+        }
+    }
+
+    /// The raw socket, where it is one.
+    #[must_use]
+    pub fn raw(&self) -> Option<&RawSocket> {
+        match &self.protocol {
+            Protocol::Raw(raw) => Some(raw),
+            Protocol::Tcp(_) | Protocol::Ping(_) | Protocol::Udp(_) => None,
+        }
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.namespace
+    }
+
+    /// The stack's options.
+    #[must_use]
+    pub fn options(&self) -> SocketOptions {
+        each!(self, s => s.options())
+    }
+
+    /// Changes the stack's options.
+    pub fn change_options(&self, change: impl FnOnce(&mut SocketOptions)) {
+        each!(self, s => s.set_options(change));
+    }
+
+    /// Which control messages it wants.
+    #[must_use]
+    pub fn receive_switches(&self) -> &ReceiveSwitches {
+        &self.receive
+    }
+
+    /// Joins or leaves a multicast group.
+    ///
+    /// # Errors
+    /// `EPROTO` on a TCP socket as Linux says; as `setsockopt(2)` of `IP_ADD_MEMBERSHIP`.
+    pub fn change_membership(
+        &self,
+        group: IpAddr,
+        nic: Option<NicId>,
+        join: Membership,
+    ) -> Result<(), Errno> {
+        let done: Result<(), MembershipError> = match (&self.protocol, join) {
+            (Protocol::Udp(s), Membership::Join) => s.join_group(group, nic),
+            (Protocol::Udp(s), Membership::Leave) => s.leave_group(group, nic),
+            (Protocol::Raw(s), Membership::Join) => s.join_group(group, nic),
+            (Protocol::Raw(s), Membership::Leave) => s.leave_group(group, nic),
+            (Protocol::Tcp(_), _) => return Err(Errno::EPROTO),
+            (Protocol::Ping(_), _) => return Err(Errno::EOPNOTSUPP),
+        };
+        done.map_err(|e| e.to_errno())
+    }
+
+    /// This end.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        each!(self, s => s.local_addr())
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        each!(self, s => s.peer_addr())
+    }
+
+    fn take_queued_error(&self) -> Option<QueuedError> {
+        each!(self, s => s.take_queued_error())
+    }
+
+    /// Privileged ports need a capability (`ip(7)`: `ip_unprivileged_port_start`).
+    fn check_port(task: &CurrentTask, address: SocketAddr) -> Result<(), Errno> {
+        let is_privileged = (1..UNPRIVILEGED_PORT_START).contains(&address.port());
+        if is_privileged && !task.creds().has(Capabilities::NET_BIND_SERVICE) {
+            return Err(Errno::EACCES);
+        }
+        Ok(())
+    }
+
+    fn connect_tcp(&self, tcp: &TcpSocket, address: &[u8]) -> Result<(), Errno> {
+        let Some(remote) = address::decode(self.family, address)? else {
+            tcp.abort();
+            self.is_connecting.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        if self.is_connecting.load(Ordering::Relaxed) {
+            return match self.connect_result() {
+                Err(Errno::EAGAIN) => Err(Errno::EALREADY),
+                done => done,
+            };
+        }
+        tcp.connect(remote).map_err(|e| e.to_errno())?;
+        self.is_connecting.store(true, Ordering::Relaxed);
+        // Over the loopback the handshake may be over already; only a socket that waits gets EINPROGRESS.
+        match self.connect_result() {
+            Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
+            done => done,
+        }
+    }
+
+    fn send_tcp(
+        &self,
+        tcp: &TcpSocket,
+        src: &mut dyn IoSrc,
+        request: &SendRequest<'_>,
+    ) -> Result<usize, Errno> {
+        if request.flags.contains(MsgFlags::OOB) {
+            // Urgent data is not built; sent inline it would be mistaken for ordinary data.
+            return Err(Errno::EOPNOTSUPP);
+        }
+        // MSG_MORE is a hint about packet boundaries that the stream does not have; TCP_CORK is honoured.
+        if src.remaining() == 0 {
+            let is_open = matches!(tcp.state(), State::Established | State::CloseWait);
+            return if is_open { Ok(0) } else { Err(self.take_error().unwrap_or(Errno::EPIPE)) };
+        }
+        tcp.try_send(&mut GuestSource(src)).map_err(|e| match e {
+            SendError::NotConnected => Errno::EPIPE,
+            e => e.to_errno(),
+        })
+    }
+
+    fn send_datagram(&self, src: &mut dyn IoSrc, request: &SendRequest<'_>) -> Result<usize, Errno> {
+        // udp_sendmsg: "Mirror BSD error message compatibility". MSG_MORE would glue datagrams together.
+        if request.flags.intersects(MsgFlags::OOB | MsgFlags::MORE) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut meta = SendMeta::default();
+        if let Destination::Address(to) = &request.to {
+            meta.to = address::decode(self.family, to)?;
+            let needs_port = matches!(self.protocol, Protocol::Udp(_));
+            if needs_port && meta.to.is_some_and(|to| to.port() == 0) {
+                return Err(Errno::EINVAL);
+            }
+        }
+        ancillary::apply(self.family, &request.control, &mut meta)?;
+        let mut source = GuestSource(src);
+        let sent = match &self.protocol {
+            Protocol::Udp(s) => s.try_send(&mut source, &meta),
+            Protocol::Ping(s) => s.try_send(&mut source, &meta),
+            Protocol::Raw(s) => s.try_send(&mut source, &meta),
+            Protocol::Tcp(s) => s.try_send(&mut source),
+        };
+        sent.map_err(|e| e.to_errno())
+    }
+
+    fn recv_tcp(
+        &self,
+        tcp: &TcpSocket,
+        dst: &mut dyn IoDst,
+        request: RecvRequest,
+    ) -> Result<Received, Errno> {
+        if request.flags.contains(MsgFlags::OOB) {
+            // tcp(7): EINVAL when there is no urgent data, and there never is.
+            return Err(Errno::EINVAL);
+        }
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let got = if request.flags.contains(MsgFlags::TRUNC) {
+            tcp.try_recv(&mut Discard(dst.remaining()), flags)
+        } else {
+            tcp.try_recv(&mut GuestSink(dst), flags)
+        };
+        let copied = got.map_err(|e| e.to_errno())?;
+        let mut received = Received { copied, len: copied, ..Received::default() };
+        if request.wants_control && self.receive.get().contains(Receive::IN_QUEUE) {
+            let left = i32::try_from(tcp.recv_queue_len()).unwrap_or(i32::MAX);
+            received.control.push(ControlMessage::value(SOL_TCP, TCP_CM_INQ, &left));
+        }
+        Ok(received)
+    }
+
+    fn recv_datagram(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let mut sink = GuestSink(dst);
+        let got: Result<Datagram, _> = match &self.protocol {
+            Protocol::Udp(s) => s.try_recv(&mut sink, flags),
+            Protocol::Ping(s) => s.try_recv(&mut sink, flags),
+            Protocol::Raw(s) => s.try_recv(&mut sink, flags),
+            Protocol::Tcp(_) => return Err(Errno::EOPNOTSUPP),
+        };
+        let datagram = got.map_err(|e| e.to_errno())?;
+        let mut received = Received { copied: datagram.copied, len: datagram.len, ..Received::default() };
+        received.flags.set(MsgFlags::TRUNC, datagram.copied < datagram.len);
+        if request.wants_address {
+            received.from = address::encode(self.family, datagram.from);
+        }
+        if request.wants_control {
+            self.stamp(&datagram, &mut received.control);
+            ancillary::describe(self.family, self.receive.get(), &datagram, &mut received.control);
+        }
+        Ok(received)
+    }
+
+    /// `SO_TIMESTAMP` and `SO_TIMESTAMPNS`.
+    fn stamp(&self, datagram: &Datagram, out: &mut Vec<ControlMessage>) {
+        let switches = self.base.switches();
+        if !switches.intersects(Switches::TIMESTAMP | Switches::TIMESTAMP_NS) {
+            return;
+        }
+        let age = self.namespace.stack().now().saturating_duration_since(datagram.arrival);
+        let age_ns = u64::try_from(age.as_nanos()).unwrap_or(0);
+        let at = self.clocks.realtime_ns().saturating_sub(age_ns);
+        out.push(if switches.contains(Switches::TIMESTAMP_NS) {
+            ControlMessage::value(SOL_SOCKET, SO_TIMESTAMPNS, &Timespec::from_ns(at))
+        } else {
+            ControlMessage::value(SOL_SOCKET, SO_TIMESTAMP, &Timeval::from_ns(at))
+        });
+    }
+
+    fn queue_len(&self, request: u32) -> Result<usize, Errno> {
+        match (&self.protocol, request) {
+            (Protocol::Tcp(tcp), FIONREAD | TIOCOUTQ) if tcp.state() == State::Listen => Err(Errno::EINVAL),
+            (Protocol::Tcp(tcp), FIONREAD) => Ok(tcp.recv_queue_len()),
+            (Protocol::Tcp(tcp), TIOCOUTQ) => Ok(tcp.send_queue_len()),
+            (Protocol::Tcp(tcp), SIOCOUTQNSD) => {
+                Ok(tcp.info().map_or(0, |info| usize::try_from(info.not_sent).unwrap_or(usize::MAX)))
+            }
+            (Protocol::Tcp(_), SIOCATMARK) => Ok(0),
+            (Protocol::Udp(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),
+            (Protocol::Ping(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),
+            (Protocol::Raw(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),
+            // Datagrams leave at once: nothing of them waits in the socket.
+            (Protocol::Udp(_) | Protocol::Ping(_) | Protocol::Raw(_), TIOCOUTQ) => Ok(0),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
+
+/// Joining or leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// `IP_ADD_MEMBERSHIP`.
+    Join,
+    /// `IP_DROP_MEMBERSHIP`.
+    Leave,
+}
+
+impl Socket for InetSocket {
+    fn base(&self) -> &SocketBase {
+        &self.base
+    }
+
+    fn family(&self) -> Family<'_> {
+        Family::Inet(self)
+    }
+
+    fn bind(&self, task: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
+        let needed = match self.family {
+            IpFamily::V4 => 16,
+            IpFamily::V6 => 24,
+        };
+        if address.len() < needed {
+            return Err(Errno::EINVAL);
+        }
+        let family = u16::from_ne_bytes([address[0], address[1]]);
+        // inet_bind takes AF_UNSPEC with the wildcard address for AF_INET; inet6_bind takes AF_INET6 only.
+        let local = match (self.family, family) {
+            (IpFamily::V4, sentry_abi::socket::AF_UNSPEC) if address[4..8] == [0; 4] => {
+                let port = u16::from_be_bytes([address[2], address[3]]);
+                SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), port)
+            }
+            (IpFamily::V6, AF_INET) => return Err(Errno::EAFNOSUPPORT),
+            _ => address::decode(self.family, address)?.ok_or(Errno::EAFNOSUPPORT)?,
+        };
+        Self::check_port(task, local)?;
+        each!(self, s => s.bind(local)).map_err(|e| e.to_errno())
+    }
+
+    fn listen(&self, _: &mut CurrentTask, backlog: u32) -> Result<(), Errno> {
+        let tcp = self.tcp().ok_or(Errno::EOPNOTSUPP)?;
+        tcp.listen(backlog).map_err(|e| e.to_errno())
+    }
+
+    fn try_accept(&self) -> Result<Accepted, Errno> {
+        let tcp = self.tcp().ok_or(Errno::EOPNOTSUPP)?;
+        let (accepted, peer) = tcp.try_accept().map_err(|e| e.to_errno())?;
+        let base = self.base.inherit();
+        let socket = Self::wrap(self.namespace.clone(), self.family, base, Protocol::Tcp(accepted));
+        let wanted = self.receive.get();
+        socket.receive.set(wanted, true);
+        Ok(Accepted { socket, peer: address::encode(self.family, peer) })
+    }
+
+    fn connect(&self, _: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
+        if let Protocol::Tcp(tcp) = &self.protocol {
+            return self.connect_tcp(tcp, address);
+        }
+        let Some(remote) = address::decode(self.family, address)? else {
+            match &self.protocol {
+                Protocol::Udp(s) => s.disconnect(),
+                Protocol::Ping(s) => s.disconnect(),
+                Protocol::Raw(s) => s.disconnect(),
+                Protocol::Tcp(s) => s.abort(),
+            }
+            return Ok(());
+        };
+        each!(self, s => s.connect(remote)).map_err(|e| e.to_errno())
+    }
+
+    fn connect_result(&self) -> Result<(), Errno> {
+        let Some(tcp) = self.tcp() else { return Ok(()) };
+        let result = match tcp.state() {
+            State::SynSent | State::SynReceived => return Err(Errno::EAGAIN),
+            State::Closed => Err(self.take_error().unwrap_or(Errno::ECONNABORTED)),
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::TimeWait
+            | State::CloseWait
+            | State::LastAck
+            | State::Closing
+            | State::Listen => Ok(()),
+        };
+        self.is_connecting.store(false, Ordering::Relaxed);
+        result
+    }
+
+    fn local_address(&self) -> Result<RawAddr, Errno> {
+        Ok(address::encode(self.family, self.local()))
+    }
+
+    fn peer_address(&self) -> Result<RawAddr, Errno> {
+        let peer = self.peer().ok_or(Errno::ENOTCONN)?;
+        if self.tcp().is_some_and(|tcp| matches!(tcp.state(), State::SynSent | State::Closed)) {
+            return Err(Errno::ENOTCONN);
+        }
+        Ok(address::encode(self.family, peer))
+    }
+
+    fn try_send(&self, src: &mut dyn IoSrc, request: &SendRequest<'_>) -> Result<usize, Errno> {
+        match &self.protocol {
+            Protocol::Tcp(tcp) => self.send_tcp(tcp, src, request),
+            Protocol::Udp(_) | Protocol::Ping(_) | Protocol::Raw(_) => self.send_datagram(src, request),
+        }
+    }
+
+    fn try_recv(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
+        if request.flags.contains(MsgFlags::ERRQUEUE) {
+            let error = self.take_queued_error().ok_or(Errno::EAGAIN)?;
+            return error_queue::deliver(self.family, &error, dst);
+        }
+        match &self.protocol {
+            Protocol::Tcp(tcp) => self.recv_tcp(tcp, dst, request),
+            Protocol::Udp(_) | Protocol::Ping(_) | Protocol::Raw(_) => self.recv_datagram(dst, request),
+        }
+    }
+
+    fn shutdown(&self, how: ShutdownHow) -> Result<(), Errno> {
+        let how = match how {
+            ShutdownHow::Read => Shutdown::Read,
+            ShutdownHow::Write => Shutdown::Write,
+            ShutdownHow::Both => Shutdown::Both,
+        };
+        each!(self, s => s.shutdown(how)).map_err(|e| e.to_errno())
+    }
+
+    fn ioctl(&self, task: &mut CurrentTask, _: &File, request: u32, arg: u64) -> SysResult {
+        let value = i32::try_from(self.queue_len(request)?).unwrap_or(i32::MAX);
+        task.mm().write_obj(UserAddr(arg), &value)?;
+        Ok(0)
+    }
+
+    fn take_error(&self) -> Option<Errno> {
+        each!(self, s => s.take_error()).map(|e| e.to_errno())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.tcp().is_some_and(|tcp| tcp.state() == State::Listen)
+    }
+
+    fn readiness(&self) -> Readiness {
+        each!(self, s => s.readiness())
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        each!(self, s => s.wait_queue())
+    }
+
+    fn close(&self) {
+        let Protocol::Tcp(tcp) = &self.protocol else { return };
+        // socket(7) SO_LINGER: a time of zero resets the connection. A longer time is not waited for: the connection
+        // goes on in the background as without the option, and close(2) returns at once.
+        if self.base.has(Switches::LINGER) && self.base.linger_seconds() == 0 {
+            tcp.abort();
+        } else {
+            tcp.close();
+        }
+    }
+}
+
+/// `net.ipv4.ip_unprivileged_port_start`.
+const UNPRIVILEGED_PORT_START: u16 = 1024;

@@ -1,0 +1,26 @@
+//! Sockets (`socket(7)`): what every family shares, and the families.
+//!
+//! System calls work on [`Socket`] trait objects behind [`SocketFile`]; a family implements it with operations that
+//! never wait. Options are rows of a table (`option`), like the system calls.
+
+mod base;
+pub mod control;
+mod create;
+mod file;
+pub mod inet;
+mod namespace;
+mod net_ioctl;
+pub mod netlink;
+mod ops;
+pub mod option;
+pub mod packet;
+
+pub mod unix;
+
+pub use base::{SocketBase, SocketType, Switches, credentials_of, deadline};
+pub use create::{create, unix_type};
+pub use file::SocketFile;
+pub use namespace::{NetNamespace, SocketList};
+pub use ops::{
+    Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
+};

@@ -1,0 +1,133 @@
+//! Network namespaces (`network_namespaces(7)`): a stack with what hangs on it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use netstack::Stack;
+use parking_lot::Mutex;
+
+use crate::errno::Errno;
+use crate::kernel::Kernel;
+use crate::socket::netlink::Subscribers;
+use crate::socket::ops::Socket;
+use crate::socket::unix::AbstractNames;
+use crate::task::CurrentTask;
+
+/// A network namespace. Tasks and sockets share it through `Arc`.
+pub struct NetNamespace {
+    stack: Stack,
+    abstract_names: AbstractNames,
+    sockets: SocketList,
+    subscribers: Subscribers,
+    hints: AtomicUsize,
+    next_netlink_port: AtomicU64,
+}
+
+impl NetNamespace {
+    /// A namespace over `stack`, whose interfaces the caller configures and whose timers the caller drives.
+    #[must_use]
+    pub fn new(stack: Stack) -> Arc<Self> {
+        Arc::new(Self {
+            stack,
+            abstract_names: AbstractNames::default(),
+            sockets: SocketList::default(),
+            subscribers: Subscribers::default(),
+            hints: AtomicUsize::new(0),
+            next_netlink_port: AtomicU64::new(0),
+        })
+    }
+
+    /// The network stack.
+    #[must_use]
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// The abstract names of local sockets.
+    pub(crate) fn abstract_names(&self) -> &AbstractNames {
+        &self.abstract_names
+    }
+
+    /// The open sockets, for `/proc/net` and `ss`.
+    #[must_use]
+    pub fn sockets(&self) -> &SocketList {
+        &self.sockets
+    }
+
+    /// Netlink sockets that listen to multicast groups.
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
+    }
+
+    /// Counts a socket option that was taken and has no effect.
+    pub(crate) fn count_hint(&self) {
+        self.hints.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many socket options were taken without effect.
+    #[must_use]
+    pub fn hints(&self) -> usize {
+        self.hints.load(Ordering::Relaxed)
+    }
+
+    /// A netlink port number for a socket that does not get its process's id.
+    pub(crate) fn next_netlink_port(&self) -> u32 {
+        // Linux draws negative numbers: ports that cannot be process ids.
+        let serial = self.next_netlink_port.fetch_add(1, Ordering::Relaxed);
+        u32::MAX - u32::try_from(serial % 0x4000_0000).unwrap_or(0) - 4096
+    }
+
+    /// The namespace of `task`.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT` where the sandbox was booted without a network stack.
+    pub fn of(task: &CurrentTask) -> Result<Arc<Self>, Errno> {
+        task.kernel().net_namespace().cloned().ok_or(Errno::EAFNOSUPPORT)
+    }
+}
+
+impl std::fmt::Debug for NetNamespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetNamespace").field("hints", &self.hints).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// The first network namespace, once boot made it.
+    #[must_use]
+    pub fn net_namespace(&self) -> Option<&Arc<NetNamespace>> {
+        self.net.get()
+    }
+
+    /// Sets the first network namespace. Called once, at boot, before the first task.
+    pub fn set_net_namespace(&self, namespace: Arc<NetNamespace>) {
+        // A second call would change nothing: sockets may exist in the first namespace.
+        let _ = self.net.set(namespace);
+    }
+}
+
+/// Open sockets by inode number.
+#[derive(Default)]
+pub struct SocketList {
+    open: Mutex<BTreeMap<u64, Weak<dyn Socket>>>,
+}
+
+impl SocketList {
+    /// Adds a socket with its inode number.
+    pub(crate) fn add(&self, ino: u64, socket: &Arc<dyn Socket>) {
+        self.open.lock().insert(ino, Arc::downgrade(socket));
+    }
+
+    /// Removes a socket.
+    pub(crate) fn remove(&self, ino: u64) {
+        let removed = self.open.lock().remove(&ino);
+        drop(removed);
+    }
+
+    /// All of them, in the order they were made.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<dyn Socket>> {
+        self.open.lock().values().filter_map(Weak::upgrade).collect()
+    }
+}

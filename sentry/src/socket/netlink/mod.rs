@@ -1,0 +1,17 @@
+//! Netlink (`netlink(7)`, `rtnetlink(7)`, `sock_diag(7)`): the kernel's side, answering requests from the stack's
+//! state. Messages between processes are not carried.
+
+mod address;
+mod diag;
+mod link;
+mod message;
+mod neighbour;
+mod route;
+mod rtnetlink;
+mod rule;
+mod socket;
+mod subscribers;
+
+pub(in crate::socket) use link::announce as announce_link;
+pub use socket::{NetlinkSocket, Privilege};
+pub(crate) use subscribers::Subscribers;

@@ -1,0 +1,355 @@
+//! `SOL_IP` (`ip(7)`).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netstack::NicId;
+use netstack::options::{Family as IpFamily, PmtuDiscovery, SocketOptions};
+use sentry_abi::inet::*;
+use sentry_abi::socket::SOL_IP;
+use zerocopy::FromBytes;
+
+use crate::errno::Errno;
+use crate::socket::base::SocketType;
+use crate::socket::inet::{InetSocket, Membership, Receive, decode_address};
+use crate::socket::option::value::{bytes, int, int_or_byte, object, of_bool, of_int, saturate};
+use crate::socket::option::{Context, Effect, OptionRow, Value, option};
+use crate::task::Capabilities;
+
+/// `MCAST_JOIN_GROUP` and `MCAST_LEAVE_GROUP`, the same numbers for both families.
+pub(super) const MCAST_JOIN_GROUP: i32 = 42;
+pub(super) const MCAST_LEAVE_GROUP: i32 = 45;
+
+pub(super) const ROWS: &[OptionRow] = &[
+    option!(SOL_IP, IP_TOS, get_tos, set_tos),
+    option!(SOL_IP, IP_TTL, get_ttl, set_ttl),
+    option!(SOL_IP, IP_HDRINCL, get_header_included, set_header_included),
+    option!(SOL_IP, IP_OPTIONS, get_options, set_options),
+    option!(SOL_IP, IP_PKTINFO, get_pktinfo, set_pktinfo),
+    option!(SOL_IP, IP_MTU_DISCOVER, get_mtu_discover, set_mtu_discover),
+    option!(SOL_IP, IP_RECVERR, get_recverr, set_recverr),
+    option!(SOL_IP, IP_RECVTTL, get_recv_ttl, set_recv_ttl),
+    option!(SOL_IP, IP_RECVTOS, get_recv_tos, set_recv_tos),
+    option!(SOL_IP, IP_RECVORIGDSTADDR, get_recv_original, set_recv_original),
+    option!(SOL_IP, IP_MTU, get_mtu, -),
+    option!(SOL_IP, IP_FREEBIND, get_freebind, set_freebind),
+    option!(
+        SOL_IP,
+        IP_TRANSPARENT,
+        get_freebind,
+        set_transparent,
+        Effect::Partial("no interception of traffic")
+    ),
+    option!(SOL_IP, IP_BIND_ADDRESS_NO_PORT, get_zero, set_any, Effect::Hint("the port is picked early")),
+    option!(SOL_IP, IP_MULTICAST_IF, get_multicast_if, set_multicast_if),
+    option!(SOL_IP, IP_MULTICAST_TTL, get_multicast_ttl, set_multicast_ttl),
+    option!(SOL_IP, IP_MULTICAST_LOOP, get_multicast_loop, set_multicast_loop),
+    option!(SOL_IP, IP_MULTICAST_ALL, get_multicast_all, set_multicast_all),
+    option!(SOL_IP, IP_ADD_MEMBERSHIP, -, add_membership),
+    option!(SOL_IP, IP_DROP_MEMBERSHIP, -, drop_membership),
+    option!(SOL_IP, MCAST_JOIN_GROUP, -, join_group),
+    option!(SOL_IP, MCAST_LEAVE_GROUP, -, leave_group),
+    option!(SOL_IP, IP_MINTTL, get_zero, set_only_zero),
+    option!(SOL_IP, IP_PASSSEC, get_zero, set_only_zero),
+    option!(SOL_IP, SO_ORIGINAL_DST, get_original_destination, -),
+];
+
+fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
+    context.inet()?;
+    of_int(0)
+}
+
+fn set_any(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
+    context.inet().map(drop)
+}
+
+fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    context.inet()?;
+    if int_or_byte(value) == 0 { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+}
+
+fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Result<(), Errno> {
+    context.inet()?.change_options(change);
+    Ok(())
+}
+
+fn has_receive(context: &Context<'_>, switch: Receive) -> Result<Value, Errno> {
+    of_bool(context.inet()?.receive_switches().get().contains(switch))
+}
+
+fn set_receive(context: &Context<'_>, switch: Receive, value: &[u8]) -> Result<(), Errno> {
+    context.inet()?.receive_switches().set(switch, int_or_byte(value) != 0);
+    Ok(())
+}
+
+fn get_tos(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.inet()?.options().tos.into())
+}
+
+/// The two bits of explicit congestion notification, which belong to TCP on a stream (`__ip_sock_set_tos`).
+const ECN_MASK: u8 = 3;
+
+fn set_tos(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    // The upper bits are cut off, as Linux stores a byte.
+    let tos = (int_or_byte(value) & 0xff) as u8;
+    let is_stream = context.socket.base().kind == SocketType::Stream;
+    change(context, |options| {
+        options.tos = if is_stream { (tos & !ECN_MASK) | (options.tos & ECN_MASK) } else { tos };
+    })
+}
+
+/// Linux's `ip_default_ttl`.
+const DEFAULT_TTL: u8 = 64;
+
+fn get_ttl(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.inet()?.options().ttl.unwrap_or(DEFAULT_TTL).into())
+}
+
+fn set_ttl(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let ttl = match int_or_byte(value) {
+        -1 => None,
+        n @ 1..=255 => Some(u8::try_from(n).map_err(|_| Errno::EINVAL)?),
+        _ => return Err(Errno::EINVAL),
+    };
+    change(context, |options| options.ttl = ttl)
+}
+
+fn get_header_included(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().header_included)
+}
+
+fn set_header_included(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if context.socket.base().kind != SocketType::Raw {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    change(context, |options| options.header_included = int_or_byte(value) != 0)
+}
+
+/// No IP options are set.
+fn get_options(context: &Context<'_>) -> Result<Value, Errno> {
+    context.inet()?;
+    Ok(Value::new())
+}
+
+fn set_options(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    context.inet()?;
+    if value.is_empty() { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+}
+
+fn get_pktinfo(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::PKTINFO)
+}
+
+fn set_pktinfo(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::PKTINFO, value)
+}
+
+fn get_recv_ttl(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::TTL)
+}
+
+fn set_recv_ttl(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::TTL, value)
+}
+
+fn get_recv_tos(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::TOS)
+}
+
+fn set_recv_tos(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::TOS, value)
+}
+
+fn get_recv_original(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::ORIGINAL_DESTINATION)
+}
+
+fn set_recv_original(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::ORIGINAL_DESTINATION, value)
+}
+
+fn get_recverr(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().error_queue)
+}
+
+fn set_recverr(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change(context, |options| options.error_queue = int_or_byte(value) != 0)
+}
+
+/// `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER` have the same values.
+pub(super) fn get_mtu_discover(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(match context.inet()?.options().pmtu_discovery {
+        PmtuDiscovery::Dont => IP_PMTUDISC_DONT,
+        PmtuDiscovery::Want => IP_PMTUDISC_WANT,
+        PmtuDiscovery::Do => IP_PMTUDISC_DO,
+        PmtuDiscovery::Probe => IP_PMTUDISC_PROBE,
+        PmtuDiscovery::Interface => IP_PMTUDISC_INTERFACE,
+        PmtuDiscovery::Omit => IP_PMTUDISC_OMIT,
+    })
+}
+
+pub(super) fn set_mtu_discover(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let discovery = match int_or_byte(value) {
+        IP_PMTUDISC_DONT => PmtuDiscovery::Dont,
+        IP_PMTUDISC_WANT => PmtuDiscovery::Want,
+        IP_PMTUDISC_DO => PmtuDiscovery::Do,
+        IP_PMTUDISC_PROBE => PmtuDiscovery::Probe,
+        IP_PMTUDISC_INTERFACE => PmtuDiscovery::Interface,
+        IP_PMTUDISC_OMIT => PmtuDiscovery::Omit,
+        _ => return Err(Errno::EINVAL),
+    };
+    change(context, |options| options.pmtu_discovery = discovery)
+}
+
+/// The MTU of the interface that a connected socket sends through.
+pub(super) fn get_mtu(context: &Context<'_>) -> Result<Value, Errno> {
+    let inet = context.inet()?;
+    inet.peer().ok_or(Errno::ENOTCONN)?;
+    let local = inet.local().ip().to_canonical();
+    let nics = context.namespace.stack().nics();
+    let nic = nics.iter().find(|nic| nic.addresses.iter().any(|own| own.address() == local));
+    of_int(nic.map_or(Err(Errno::ENOTCONN), |nic| Ok(saturate(nic.mtu)))?)
+}
+
+pub(super) fn get_freebind(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().free_bind)
+}
+
+pub(super) fn set_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change(context, |options| options.free_bind = int_or_byte(value) != 0)
+}
+
+pub(super) fn set_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let creds = context.task.creds();
+    let may = creds.has(Capabilities::NET_ADMIN) || creds.has(Capabilities::NET_RAW);
+    if int_or_byte(value) != 0 && !may {
+        return Err(Errno::EPERM);
+    }
+    set_freebind(context, value)
+}
+
+fn get_multicast_if(context: &Context<'_>) -> Result<Value, Errno> {
+    let source = context.inet()?.options().multicast_source.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Ok(bytes(&source.octets()))
+}
+
+/// The interface that an `ip_mreqn`, an `ip_mreq` or an address names; an unspecified one is `None`.
+fn interface(context: &Context<'_>, index: i32, local: Ipv4Addr) -> Result<Option<NicId>, Errno> {
+    let stack = context.namespace.stack();
+    if let Some(nic) = u32::try_from(index).ok().and_then(NicId::from_index) {
+        return if stack.nic(nic).is_some() { Ok(Some(nic)) } else { Err(Errno::ENODEV) };
+    }
+    if local.is_unspecified() {
+        return Ok(None);
+    }
+    let nics = stack.nics();
+    let owner = nics.iter().find(|nic| nic.addresses.iter().any(|own| own.address() == IpAddr::V4(local)));
+    owner.map(|nic| Some(nic.id)).ok_or(Errno::ENODEV)
+}
+
+/// `ip_mreqn`, or the shorter `ip_mreq` without an index.
+fn membership(value: &[u8]) -> Result<IpMreqn, Errno> {
+    if let Ok((request, _)) = IpMreqn::read_from_prefix(value) {
+        return Ok(request);
+    }
+    let request: [[u8; 4]; 2] = object(value)?;
+    Ok(IpMreqn { group: request[0], local: request[1], ifindex: 0 })
+}
+
+fn set_multicast_if(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if context.socket.base().kind == SocketType::Stream {
+        return Err(Errno::EINVAL);
+    }
+    let request = match value.len() {
+        0..4 => return Err(Errno::EINVAL),
+        4..8 => IpMreqn { group: [0; 4], local: object(value)?, ifindex: 0 },
+        _ => membership(value)?,
+    };
+    let local = Ipv4Addr::from(request.local);
+    let nic = interface(context, request.ifindex, local).map_err(|_| Errno::EADDRNOTAVAIL)?;
+    change(context, |options| {
+        options.multicast_nic = nic;
+        options.multicast_source = (!local.is_unspecified()).then_some(local);
+    })
+}
+
+fn get_multicast_ttl(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.inet()?.options().multicast_ttl.into())
+}
+
+fn set_multicast_ttl(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if context.socket.base().kind == SocketType::Stream || value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let ttl = match int_or_byte(value) {
+        -1 => 1,
+        n => u8::try_from(n).map_err(|_| Errno::EINVAL)?,
+    };
+    change(context, |options| options.multicast_ttl = ttl)
+}
+
+fn get_multicast_loop(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().multicast_loop)
+}
+
+fn set_multicast_loop(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    change(context, |options| options.multicast_loop = int_or_byte(value) != 0)
+}
+
+fn get_multicast_all(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().multicast_all)
+}
+
+fn set_multicast_all(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if !(0..=1).contains(&int(value)?) {
+        return Err(Errno::EINVAL);
+    }
+    change(context, |options| options.multicast_all = int_or_byte(value) != 0)
+}
+
+fn change_membership(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
+    let inet: &InetSocket = context.inet()?;
+    let request = membership(value)?;
+    let nic = interface(context, request.ifindex, Ipv4Addr::from(request.local))?;
+    inet.change_membership(IpAddr::V4(Ipv4Addr::from(request.group)), nic, how)
+}
+
+fn add_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_membership(context, value, Membership::Join)
+}
+
+fn drop_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_membership(context, value, Membership::Leave)
+}
+
+/// `struct group_req`: an interface, padding, a `sockaddr_storage`.
+pub(super) fn change_group(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
+    let inet = context.inet()?;
+    let index: u32 = object(value)?;
+    let address = value.get(8..).ok_or(Errno::EINVAL)?;
+    let family = match address.get(..2) {
+        Some(&[10, 0]) => IpFamily::V6,
+        _ => IpFamily::V4,
+    };
+    let group = decode_address(family, address)?.ok_or(Errno::EADDRNOTAVAIL)?;
+    inet.change_membership(group.ip(), NicId::from_index(index), how)
+}
+
+fn join_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_group(context, value, Membership::Join)
+}
+
+fn leave_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_group(context, value, Membership::Leave)
+}
+
+/// Without address translation there is no other destination (`getorigdst`: `ENOENT`).
+fn get_original_destination(context: &Context<'_>) -> Result<Value, Errno> {
+    context.inet()?.tcp().ok_or(Errno::ENOPROTOOPT)?;
+    Err(Errno::ENOENT)
+}

@@ -1,0 +1,303 @@
+//! `SOL_IPV6` and `SOL_ICMPV6` (`ipv6(7)`, RFC 3493, RFC 3542).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use netstack::NicId;
+use netstack::options::{Family as IpFamily, SocketOptions};
+use netstack::socket::Icmp6Filter;
+use sentry_abi::inet::*;
+use sentry_abi::socket::{SOL_ICMPV6, SOL_IPV6, SOL_RAW};
+
+use crate::errno::Errno;
+use crate::socket::base::SocketType;
+use crate::socket::inet::{InetSocket, Membership, Receive};
+use crate::socket::option::ip::{
+    MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP, change_group, get_freebind, get_mtu, get_mtu_discover, set_freebind,
+    set_mtu_discover, set_transparent,
+};
+use crate::socket::option::value::{bytes, int, object, of_bool, of_int, saturate, switch};
+use crate::socket::option::{Context, Effect, OptionRow, Value, option};
+
+pub(super) const ROWS: &[OptionRow] = &[
+    option!(SOL_IPV6, IPV6_V6ONLY, get_v6_only, set_v6_only),
+    option!(SOL_IPV6, IPV6_UNICAST_HOPS, get_unicast_hops, set_unicast_hops),
+    option!(SOL_IPV6, IPV6_MULTICAST_IF, get_multicast_if, set_multicast_if),
+    option!(SOL_IPV6, IPV6_MULTICAST_HOPS, get_multicast_hops, set_multicast_hops),
+    option!(SOL_IPV6, IPV6_MULTICAST_LOOP, get_multicast_loop, set_multicast_loop),
+    option!(SOL_IPV6, IPV6_ADD_MEMBERSHIP, -, add_membership),
+    option!(SOL_IPV6, IPV6_DROP_MEMBERSHIP, -, drop_membership),
+    option!(SOL_IPV6, MCAST_JOIN_GROUP, -, join_group),
+    option!(SOL_IPV6, MCAST_LEAVE_GROUP, -, leave_group),
+    option!(SOL_IPV6, IPV6_MTU_DISCOVER, get_v6_mtu_discover, set_v6_mtu_discover),
+    option!(SOL_IPV6, IPV6_MTU, get_v6_mtu, -),
+    option!(SOL_IPV6, IPV6_RECVERR, get_recverr, set_recverr),
+    option!(SOL_IPV6, IPV6_RECVPKTINFO, get_recv_pktinfo, set_recv_pktinfo),
+    option!(SOL_IPV6, IPV6_RECVHOPLIMIT, get_recv_hop_limit, set_recv_hop_limit),
+    option!(SOL_IPV6, IPV6_RECVTCLASS, get_recv_class, set_recv_class),
+    option!(SOL_IPV6, IPV6_RECVORIGDSTADDR, get_recv_original, set_recv_original),
+    option!(SOL_IPV6, IPV6_TCLASS, get_class, set_class),
+    option!(SOL_IPV6, IPV6_CHECKSUM, -, set_checksum),
+    // raw(7): the checksum's place can also be set at the level of raw sockets.
+    option!(SOL_RAW, IPV6_CHECKSUM, -, set_checksum),
+    option!(SOL_IPV6, IPV6_FREEBIND, get_v6_freebind, set_v6_freebind),
+    option!(
+        SOL_IPV6,
+        IPV6_TRANSPARENT,
+        get_v6_freebind,
+        set_v6_transparent,
+        Effect::Partial("no interception of traffic")
+    ),
+    option!(SOL_IPV6, IPV6_AUTOFLOWLABEL, get_zero, set_any, Effect::Hint("flow labels are zero")),
+    option!(SOL_IPV6, IPV6_DONTFRAG, get_zero, set_only_zero),
+    option!(SOL_ICMPV6, ICMPV6_FILTER, get_icmp_filter, set_icmp_filter),
+];
+
+/// The socket, if it is an IPv6 one.
+fn v6<'a>(context: &Context<'a>) -> Result<&'a InetSocket, Errno> {
+    context.inet().ok().filter(|inet| inet.ip_family() == IpFamily::V6).ok_or(Errno::ENOPROTOOPT)
+}
+
+fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Result<(), Errno> {
+    v6(context)?.change_options(change);
+    Ok(())
+}
+
+fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?;
+    of_int(0)
+}
+
+fn set_any(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    int(value).map(drop)
+}
+
+fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
+}
+
+fn get_v6_only(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(v6(context)?.options().only_v6)
+}
+
+fn set_v6_only(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let inet = v6(context)?;
+    let on = switch(value)?;
+    if inet.local().port() != 0 {
+        return Err(Errno::EINVAL);
+    }
+    inet.change_options(|options| options.only_v6 = on);
+    Ok(())
+}
+
+/// A hop limit; -1 is the default.
+fn hops(value: &[u8]) -> Result<Option<u8>, Errno> {
+    match int(value)? {
+        -1 => Ok(None),
+        n => u8::try_from(n).map(Some).map_err(|_| Errno::EINVAL),
+    }
+}
+
+/// `net.ipv6.conf.*.hop_limit`.
+const DEFAULT_HOPS: u8 = 64;
+
+fn get_unicast_hops(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.options().hop_limit.unwrap_or(DEFAULT_HOPS).into())
+}
+
+fn set_unicast_hops(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let limit = hops(value)?;
+    change(context, |options| options.hop_limit = limit)
+}
+
+fn get_multicast_hops(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.options().multicast_hop_limit.into())
+}
+
+fn set_multicast_hops(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if context.socket.base().kind == SocketType::Stream {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let limit = hops(value)?.unwrap_or(1);
+    change(context, |options| options.multicast_hop_limit = limit)
+}
+
+fn get_multicast_if(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.options().multicast_nic_v6.map_or(0, |nic| saturate(nic.index())))
+}
+
+fn set_multicast_if(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    if context.socket.base().kind == SocketType::Stream {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let nic = nic(context, int(value)?.cast_unsigned())?;
+    change(context, |options| options.multicast_nic_v6 = nic)
+}
+
+fn get_multicast_loop(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(v6(context)?.options().multicast_loop_v6)
+}
+
+fn set_multicast_loop(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = match int(value)? {
+        0 => false,
+        1 => true,
+        _ => return Err(Errno::EINVAL),
+    };
+    change(context, |options| options.multicast_loop_v6 = on)
+}
+
+fn nic(context: &Context<'_>, index: u32) -> Result<Option<NicId>, Errno> {
+    let nic = NicId::from_index(index);
+    match nic.map(|nic| context.namespace.stack().nic(nic)) {
+        Some(None) => Err(Errno::ENODEV),
+        Some(Some(_)) | None => Ok(nic),
+    }
+}
+
+fn change_membership(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
+    let inet = v6(context)?;
+    let request: Ipv6Mreq = object(value)?;
+    let nic = nic(context, request.ifindex)?;
+    inet.change_membership(IpAddr::V6(Ipv6Addr::from(request.group)), nic, how)
+}
+
+fn add_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_membership(context, value, Membership::Join)
+}
+
+fn drop_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    change_membership(context, value, Membership::Leave)
+}
+
+fn join_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    change_group(context, value, Membership::Join)
+}
+
+fn leave_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    change_group(context, value, Membership::Leave)
+}
+
+fn get_v6_mtu_discover(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?;
+    get_mtu_discover(context)
+}
+
+fn set_v6_mtu_discover(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    set_mtu_discover(context, value)
+}
+
+fn get_v6_mtu(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?;
+    get_mtu(context)
+}
+
+fn get_v6_freebind(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?;
+    get_freebind(context)
+}
+
+fn set_v6_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    set_freebind(context, value)
+}
+
+fn set_v6_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?;
+    set_transparent(context, value)
+}
+
+fn get_recverr(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(v6(context)?.options().error_queue_v6)
+}
+
+fn set_recverr(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch(value)?;
+    change(context, |options| options.error_queue_v6 = on)
+}
+
+fn has_receive(context: &Context<'_>, switch: Receive) -> Result<Value, Errno> {
+    of_bool(v6(context)?.receive_switches().get().contains(switch))
+}
+
+fn set_receive(context: &Context<'_>, bit: Receive, value: &[u8]) -> Result<(), Errno> {
+    v6(context)?.receive_switches().set(bit, switch(value)?);
+    Ok(())
+}
+
+fn get_recv_pktinfo(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::PKTINFO_V6)
+}
+
+fn set_recv_pktinfo(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::PKTINFO_V6, value)
+}
+
+fn get_recv_hop_limit(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::HOP_LIMIT)
+}
+
+fn set_recv_hop_limit(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::HOP_LIMIT, value)
+}
+
+fn get_recv_class(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::TRAFFIC_CLASS)
+}
+
+fn set_recv_class(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::TRAFFIC_CLASS, value)
+}
+
+fn get_recv_original(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::ORIGINAL_DESTINATION_V6)
+}
+
+fn set_recv_original(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::ORIGINAL_DESTINATION_V6, value)
+}
+
+fn get_class(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.options().traffic_class.into())
+}
+
+fn set_class(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let class = hops(value)?.unwrap_or(0);
+    change(context, |options| options.traffic_class = class)
+}
+
+fn set_checksum(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let raw = v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    // RFC 3542 section 3.1: ICMPv6 checksums are always the kernel's.
+    if context.socket.base().protocol == IPPROTO_ICMPV6 {
+        return if int(value)? == 2 { Ok(()) } else { Err(Errno::EINVAL) };
+    }
+    let offset = match int(value)? {
+        -1 => None,
+        n if n % 2 == 0 => Some(u16::try_from(n).map_err(|_| Errno::EINVAL)?),
+        _ => return Err(Errno::EINVAL),
+    };
+    raw.set_checksum_offset(offset);
+    Ok(())
+}
+
+fn get_icmp_filter(context: &Context<'_>) -> Result<Value, Errno> {
+    let raw = v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    Ok(bytes(&raw.icmp6_filter().0))
+}
+
+fn set_icmp_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let raw = v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    // A shorter value replaces the beginning (rawv6_seticmpfilter).
+    let mut filter = raw.icmp6_filter().0;
+    for (word, bytes) in filter.iter_mut().zip(value.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    raw.set_icmp6_filter(Icmp6Filter(filter));
+    Ok(())
+}

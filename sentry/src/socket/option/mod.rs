@@ -1,0 +1,165 @@
+//! Socket options as a table: level, name, how to get and set (`getsockopt(2)`).
+//!
+//! An option that cannot be honoured has no row, or a row that refuses: `ENOPROTOOPT`. The exceptions are hints
+//! whose absence a program cannot observe but in speed or in diagnostics; their rows say [`Effect::Hint`], and each
+//! use is counted in the network namespace.
+
+mod ip;
+mod ipv6;
+mod link;
+mod socket_level;
+mod tcp;
+mod udp;
+mod value;
+
+use std::sync::Arc;
+
+use sentry_abi::socket::SOL_SOCKET;
+use smallvec::SmallVec;
+
+use crate::errno::Errno;
+use crate::socket::NetNamespace;
+use crate::socket::inet::InetSocket;
+use crate::socket::ops::{Family, Socket};
+use crate::task::CurrentTask;
+
+/// The bytes of an option's value.
+pub type Value = SmallVec<[u8; 16]>;
+
+/// What handlers work on.
+pub struct Context<'a> {
+    /// The caller.
+    pub task: &'a CurrentTask,
+    /// The socket.
+    pub socket: &'a Arc<dyn Socket>,
+    /// Its namespace.
+    pub namespace: &'a Arc<NetNamespace>,
+}
+
+impl<'a> Context<'a> {
+    /// The internet socket.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for other families.
+    fn inet(&self) -> Result<&'a InetSocket, Errno> {
+        match self.socket.family() {
+            Family::Inet(inet) => Ok(inet),
+            Family::Unix(_) | Family::Netlink(_) | Family::Packet(_) => Err(Errno::ENOPROTOOPT),
+        }
+    }
+}
+
+/// Reads an option.
+pub type Get = fn(&Context<'_>) -> Result<Value, Errno>;
+/// Writes an option, given the guest's bytes (at most [`MAX_VALUE`]).
+pub type Set = fn(&Context<'_>, &[u8]) -> Result<(), Errno>;
+
+/// Whether setting an option does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what Linux documents.
+    Honoured,
+    /// It works; the text says what is missing.
+    Partial(&'static str),
+    /// It is kept and has no effect; the text says why that is harmless.
+    Hint(&'static str),
+}
+
+/// One option.
+#[derive(Debug)]
+pub struct OptionRow {
+    /// `SOL_*`.
+    pub level: i32,
+    /// The number.
+    pub name: i32,
+    /// The name.
+    pub label: &'static str,
+    /// `None` where it can only be set.
+    pub get: Option<Get>,
+    /// `None` where it can only be read.
+    pub set: Option<Set>,
+    /// What setting it does.
+    pub effect: Effect,
+}
+
+/// The longest value that `setsockopt(2)` reads.
+pub const MAX_VALUE: usize = 512;
+
+/// All options of `level`; empty for levels that do not exist.
+fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
+    all_rows().filter(move |row| row.level == level)
+}
+
+/// All options, for documentation.
+pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
+    let tables: [&'static [OptionRow]; 6] =
+        [socket_level::ROWS, ip::ROWS, ipv6::ROWS, tcp::ROWS, udp::ROWS, link::ROWS];
+    tables.into_iter().flatten()
+}
+
+/// `getsockopt(2)`: the value, not yet cut to the guest's room.
+///
+/// # Errors
+/// `ENOPROTOOPT`, `EOPNOTSUPP` as Linux's families answer unknown levels.
+pub fn get(context: &Context<'_>, level: i32, name: i32) -> Result<Value, Errno> {
+    if level != SOL_SOCKET && matches!(context.socket.family(), Family::Unix(_)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut of_level = rows(level).peekable();
+    if of_level.peek().is_none() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let row = of_level.find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;
+    row.get.ok_or(Errno::ENOPROTOOPT)?(context)
+}
+
+/// `setsockopt(2)`.
+///
+/// # Errors
+/// As [`get`], and what the option says of the value.
+pub fn set(context: &Context<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    if level != SOL_SOCKET && matches!(context.socket.family(), Family::Unix(_)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let row = rows(level).find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;
+    row.set.ok_or(Errno::ENOPROTOOPT)?(context, value)?;
+    if let Effect::Hint(_) = row.effect {
+        context.namespace.count_hint();
+    }
+    Ok(())
+}
+
+/// Writes a row: `option!(SOL_TCP, TCP_NODELAY, get, set)`; `-` for none; a trailing effect where it is not honoured.
+macro_rules! option {
+    ($level:expr, $name:ident, $get:tt, $set:tt) => {
+        option!($level, $name, $get, $set, $crate::socket::option::Effect::Honoured)
+    };
+    ($level:expr, $name:ident, $get:tt, $set:tt, $effect:expr) => {
+        $crate::socket::option::OptionRow {
+            level: $level,
+            name: $name,
+            label: stringify!($name),
+            get: option!(@handler $get),
+            set: option!(@handler $set),
+            effect: $effect,
+        }
+    };
+    (@handler -) => { None };
+    (@handler $handler:tt) => { Some($handler) };
+}
+use option;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_unique_and_hints_can_be_set() {
+        let mut seen = std::collections::HashSet::new();
+        for row in all_rows() {
+            assert!(seen.insert((row.level, row.name)), "{}", row.label);
+            assert!(row.get.is_some() || row.set.is_some(), "{}", row.label);
+            assert!(!matches!(row.effect, Effect::Hint(_)) || row.set.is_some(), "{}", row.label);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `SOL_UDP` (`udp(7)`).
+
+use netstack::UdpSocket;
+use sentry_abi::inet::{UDP_CORK, UDP_ENCAP, UDP_GRO};
+use sentry_abi::socket::SOL_UDP;
+
+use crate::errno::Errno;
+use crate::socket::inet::Receive;
+use crate::socket::option::value::{of_bool, of_int, switch};
+use crate::socket::option::{Context, OptionRow, Value, option};
+
+pub(super) const ROWS: &[OptionRow] = &[
+    option!(SOL_UDP, UDP_CORK, get_zero, set_only_zero),
+    option!(SOL_UDP, UDP_ENCAP, get_zero, set_only_zero),
+    option!(SOL_UDP, UDP_GRO, get_gro, set_gro),
+];
+
+fn udp<'a>(context: &Context<'a>) -> Result<&'a UdpSocket, Errno> {
+    context.inet()?.udp().ok_or(Errno::ENOPROTOOPT)
+}
+
+fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
+    udp(context)?;
+    of_int(0)
+}
+
+fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    udp(context)?;
+    if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
+}
+
+fn get_gro(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.receive_switches().get().contains(Receive::GRO))
+}
+
+fn set_gro(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    udp(context)?;
+    context.inet()?.receive_switches().set(Receive::GRO, switch(value)?);
+    Ok(())
+}

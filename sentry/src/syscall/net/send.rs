@@ -1,0 +1,135 @@
+//! `sendto(2)`, `sendmsg(2)` and `sendmmsg(2)`.
+
+use std::sync::Arc;
+
+use sentry_abi::socket::{MMSGHDR_LEN, MMSGHDR_MSG_LEN_OFFSET, MsgFlags, UIO_MAXIOV};
+
+use crate::errno::{Errno, SysError, SysResult};
+use crate::io::IoSrc;
+use crate::mm::{UserAddr, UserIo};
+use crate::socket::control::{self, Accepts, ControlMessage};
+use crate::socket::{Destination, Family, SendRequest, Socket, SocketFile, SocketType, credentials_of};
+use crate::syscall::Args;
+use crate::syscall::net::wait::Patience;
+use crate::syscall::net::{address, message};
+use crate::task::CurrentTask;
+use crate::vfs::File;
+use crate::wait::Readiness;
+
+/// The signal that a broken stream raises.
+const SIGPIPE: i32 = 13;
+
+/// `sendto(fd, buffer, length, flags, address, length)`.
+pub(crate) fn sys_sendto(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = task.files().get(args.fd(0))?;
+    SocketFile::of(&file)?;
+    let io = task.user_io(args.addr(1), args.u64(2));
+    let to = match args.addr(4) {
+        addr if addr.is_null() => None,
+        addr => Some(address::read(task, addr, args.i32(5))?),
+    };
+    send(task, &file, io, to.as_deref(), args.u32(3), Vec::new())
+}
+
+/// `sendmsg(fd, message, flags)`.
+pub(crate) fn sys_sendmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = task.files().get(args.fd(0))?;
+    SocketFile::of(&file)?;
+    send_message(task, &file, args.addr(1), args.u32(2))
+}
+
+/// `sendmmsg(fd, messages, count, flags)`.
+pub(crate) fn sys_sendmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let file = task.files().get(args.fd(0))?;
+    SocketFile::of(&file)?;
+    let count = args.u32(2).min(UIO_MAXIOV);
+    for sent in 0..u64::from(count) {
+        let at = args.addr(1).checked_add(sent * MMSGHDR_LEN)?;
+        let result = send_message(task, &file, at, args.u32(3)).and_then(|len| {
+            // The length fits: one message moves at most 0x7ffff000 bytes.
+            let len = (len & 0xffff_ffff) as u32;
+            Ok(task.mm().write_obj(at.checked_add(MMSGHDR_MSG_LEN_OFFSET)?, &len)?)
+        });
+        match result {
+            Ok(()) => {}
+            // The error is lost: the next call will meet it again.
+            Err(_) if sent > 0 => return Ok(sent),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(count.into())
+}
+
+fn send_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags: u32) -> SysResult {
+    let message = message::read(task, addr)?;
+    let to = match message.name_len {
+        0 => None,
+        len => Some(address::read(task, message.name, len)?),
+    };
+    let control = match message.control_len {
+        0 => Vec::new(),
+        _ => {
+            let bytes = message::read_control(task, &message)?;
+            let accepts = match SocketFile::of(file)?.family() {
+                Family::Unix(_) | Family::Netlink(_) => Accepts::Rights,
+                Family::Inet(_) | Family::Packet(_) => Accepts::OnlyBytes,
+            };
+            control::decode(task, &bytes, accepts)?
+        }
+    };
+    send(task, file, message.io, to.as_deref(), flags, control)
+}
+
+fn send(
+    task: &mut CurrentTask,
+    file: &Arc<File>,
+    mut io: UserIo,
+    to: Option<&[u8]>,
+    flags: u32,
+    control: Vec<ControlMessage>,
+) -> SysResult {
+    let socket = SocketFile::of(file)?.clone();
+    let flags = MsgFlags::from_bits_retain(flags);
+    let to = destination(task, &socket, to)?;
+    let patience =
+        Patience::new(task, file, socket.base().send_timeout(), flags.contains(MsgFlags::DONTWAIT));
+    let is_stream = socket.base().kind == SocketType::Stream;
+    let mut request = SendRequest { to, flags, control, sender: credentials_of(task) };
+    let mut done = 0;
+    loop {
+        let result = patience.wait(task, file, Readiness::OUT, |_| socket.try_send(&mut io, &request));
+        match result {
+            Ok(n) => done += n as u64,
+            // What was sent counts; the error shows up in the next call.
+            Err(_) if done > 0 => break,
+            Err(SysError::Errno(Errno::EPIPE)) => {
+                if is_stream && !flags.contains(MsgFlags::NOSIGNAL) {
+                    task.send_signal(SIGPIPE)?;
+                }
+                return Err(Errno::EPIPE.into());
+            }
+            Err(e) => return Err(e),
+        }
+        // A blocking send on a stream returns when all is sent. Files travel with the first part only.
+        if !is_stream || !patience.waits() || io.remaining() == 0 {
+            break;
+        }
+        request.control.clear();
+    }
+    Ok(done)
+}
+
+/// Finds local sockets by their names; other addresses stay as they are.
+fn destination<'a>(
+    task: &mut CurrentTask,
+    socket: &Arc<dyn Socket>,
+    to: Option<&'a [u8]>,
+) -> Result<Destination<'a>, Errno> {
+    match (to, socket.family()) {
+        (None, _) => Ok(Destination::Default),
+        (Some(name), Family::Unix(unix)) if socket.base().kind == SocketType::Datagram => {
+            unix.resolve(task, name).map(Destination::Socket)
+        }
+        (Some(address), _) => Ok(Destination::Address(address)),
+    }
+}

@@ -1,0 +1,54 @@
+//! Waiting in socket calls: `MSG_DONTWAIT`, `O_NONBLOCK`, `SO_RCVTIMEO` and `SO_SNDTIMEO`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::errno::{Errno, Restart, SysError};
+use crate::kernel::KTime;
+use crate::socket::deadline;
+use crate::task::CurrentTask;
+use crate::vfs::File;
+use crate::wait::Readiness;
+
+/// Whether and how long a call waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    waits: bool,
+    deadline: Option<KTime>,
+}
+
+impl Patience {
+    /// For a call on `file` with the timeout of the socket (zero: none); `dont_wait` is `MSG_DONTWAIT`.
+    pub(super) fn new(task: &CurrentTask, file: &File, timeout: Duration, dont_wait: bool) -> Self {
+        let waits = !dont_wait && !file.is_nonblocking();
+        Self { waits, deadline: if waits { deadline(task, timeout) } else { None } }
+    }
+
+    /// True where the call may sleep.
+    pub(super) fn waits(self) -> bool {
+        self.waits
+    }
+
+    /// Runs `attempt` until it gives something other than `EAGAIN`.
+    ///
+    /// # Errors
+    /// What `attempt` returns; `EAGAIN` without patience and when the time is over; `EINTR` or a restart on signals:
+    /// a call with a timeout is not restarted (signal(7)).
+    pub(super) fn wait<T>(
+        self,
+        task: &mut CurrentTask,
+        file: &Arc<File>,
+        interest: Readiness,
+        mut attempt: impl FnMut(&mut CurrentTask) -> Result<T, Errno>,
+    ) -> Result<T, SysError> {
+        if !self.waits {
+            return Ok(attempt(task)?);
+        }
+        match task.block_on_file(file, interest, self.deadline, attempt) {
+            Err(SysError::Restart(Restart::IfSaRestart)) if self.deadline.is_some() => {
+                Err(Errno::EINTR.into())
+            }
+            done => done,
+        }
+    }
+}
