@@ -19,6 +19,11 @@ impl IpCidr {
     /// All of IPv6.
     pub const DEFAULT_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
 
+    /// The loopback network of IPv4 with its usual address, 127.0.0.1/8.
+    pub const LOOPBACK_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix_len: 8 };
+    /// The loopback address of IPv6.
+    pub const LOOPBACK_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix_len: 128 };
+
     /// Makes a value; `None` if the prefix is longer than the address.
     pub fn new(address: IpAddr, prefix_len: u8) -> Option<Self> {
         (prefix_len <= max_prefix_len(address)).then_some(Self { address, prefix_len })

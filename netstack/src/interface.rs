@@ -9,6 +9,7 @@ use netstack_wire::ethernet::MacAddr;
 use parking_lot::RwLock;
 
 use crate::link::{Capabilities, Link, Medium};
+use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
 use crate::stats::NicCounters;
 
@@ -23,6 +24,7 @@ pub(crate) struct Interface {
     is_up: AtomicBool,
     /// The multicast groups that sockets or the stack itself joined, with how often.
     pub(crate) groups: RwLock<HashMap<IpAddr, usize>>,
+    pub(crate) neighbours: NeighbourCache,
     pub(crate) counters: NicCounters,
 }
 
@@ -37,7 +39,8 @@ impl Interface {
             link,
             mtu: AtomicU32::new(mtu),
             is_up: AtomicBool::new(true),
-            groups: RwLock::default(),
+            groups: RwLock::new(HashMap::from([(ALL_SYSTEMS, 1)])),
+            neighbours: NeighbourCache::default(),
             counters: NicCounters::default(),
         }
     }
@@ -69,8 +72,31 @@ impl Interface {
         }
     }
 
+    /// Adds a member of a group; true for the first.
+    pub(crate) fn join(&self, group: IpAddr) -> bool {
+        let mut groups = self.groups.write();
+        let members = groups.entry(group).or_default();
+        *members += 1;
+        *members == 1
+    }
+
+    /// Removes a member of a group; true for the last.
+    pub(crate) fn leave(&self, group: IpAddr) -> bool {
+        let mut groups = self.groups.write();
+        let Some(members) = groups.get_mut(&group) else { return false };
+        *members -= 1;
+        let is_last = *members == 0;
+        if is_last {
+            groups.remove(&group);
+        }
+        is_last
+    }
+
     /// Tells whether packets to `group` are wanted.
     pub(crate) fn is_member(&self, group: IpAddr) -> bool {
         self.groups.read().contains_key(&group)
     }
 }
+
+/// RFC 1112 section 7.2: every host is a member of the all-hosts group on every interface.
+const ALL_SYSTEMS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(224, 0, 0, 1));

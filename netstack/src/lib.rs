@@ -1,24 +1,30 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-// The skeleton has bodies to come.
-#![allow(unused)]
 //! A from-scratch userspace TCP/IP stack: Ethernet to TCP, IPv4 and IPv6.
 
 pub mod buffer;
 pub mod cidr;
 mod clock;
 pub mod error;
+mod flow_table;
 mod interface;
+mod ip;
 pub mod link;
+mod neighbour;
 pub mod nic;
 pub mod options;
+mod outbox;
 pub mod packet;
+mod port_table;
 pub mod route;
+mod secret;
 pub mod socket;
 mod stack;
 pub mod stats;
 pub mod tcp;
+mod tcp_endpoint;
 pub mod time;
+mod timer;
 mod topology;
 pub mod wait;
 

@@ -4,14 +4,19 @@
 //! try again and the socket's [`WaitQueue`](crate::wait::WaitQueue) tells about changes. Dropping a handle means "the
 //! application is done": a TCP connection goes on in the background until its data is delivered.
 
+mod datagram;
+mod membership;
 mod packet;
-mod ping;
-mod raw;
+pub(crate) mod ping;
+pub(crate) mod raw;
 mod tcp;
-mod udp;
+pub(crate) mod udp;
 
+pub(crate) use datagram::DatagramEndpoint;
+pub(crate) use packet::PacketSockets;
 pub use packet::{LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame};
 pub use ping::PingSocket;
+pub(crate) use raw::RawSockets;
 pub use raw::{Icmp6Filter, RawSocket};
 pub use tcp::TcpSocket;
 pub use udp::UdpSocket;

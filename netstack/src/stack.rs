@@ -1,14 +1,27 @@
 //! The stack: interfaces, addresses, routes, sockets and time put together.
 
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
-use crate::nic::NicId;
+use crate::flow_table::FlowTable;
+use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
+use crate::nic::{AddressState, NicId};
+use crate::outbox::Outbox;
 use crate::packet::Packet;
-use crate::tcp;
+use crate::port_table::PortTable;
+use crate::secret::Secrets;
+use crate::socket::{DatagramEndpoint, PacketSockets, RawSockets};
+use crate::stats::{StackCounters, StackStats};
+use crate::tcp::{self, SeedGenerator};
+use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint};
 use crate::time::Instant;
+use crate::timer::TimerQueue;
 use crate::topology::TopologyCell;
 
 mod builder;
@@ -36,7 +49,91 @@ pub struct Stack {
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) topology: TopologyCell,
-    pub(crate) tcp_config: parking_lot::RwLock<Arc<tcp::Config>>,
+    pub(crate) timers: TimerQueue,
+    pub(crate) secrets: Secrets,
+    pub(crate) counters: StackCounters,
+    pub(crate) pmtu: PmtuCache,
+    pub(crate) icmp_limiter: RateLimiter,
+    pub(crate) reassembly_v4: Arc<ReassemblyShell>,
+    pub(crate) reassembly_v6: Arc<ReassemblyShell>,
+    pub(crate) ephemeral_ports: RangeInclusive<u16>,
+    /// The counter of RFC 6056 section 3.3.3.
+    pub(crate) next_port: AtomicU32,
+    pub(crate) tcp: FlowTable<TcpEndpoint>,
+    pub(crate) tcp_ports: PortTable<ListenEndpoint>,
+    pub(crate) tcp_config: RwLock<Arc<tcp::Config>>,
+    pub(crate) seeds: SeedGenerator,
+    pub(crate) udp: PortTable<DatagramEndpoint>,
+    pub(crate) ping: PortTable<DatagramEndpoint>,
+    pub(crate) raw: RawSockets,
+    pub(crate) packet_sockets: PacketSockets,
+    /// Duplicate detections under way.
+    detections: Mutex<Vec<Arc<ip::Detection>>>,
+    next_ident: AtomicU32,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// The TTL and hop limit of packets for which nobody asked for another (RFC 1700; Linux's `ip_default_ttl`).
+    pub(crate) fn default_ttl(&self) -> u8 {
+        64
+    }
+
+    /// The identification of a packet that may be fragmented on its way. RFC 7739: unpredictable to those who see
+    /// other flows, by a keyed hash per pair of hosts, and a counter.
+    pub(crate) fn next_ident(&self, output: &IpOutput) -> u16 {
+        // The low half.
+        (self.next_fragment_ident(output) & 0xffff) as u16
+    }
+
+    /// The same with 32 bits, for IPv6.
+    pub(crate) fn next_fragment_ident(&self, output: &IpOutput) -> u32 {
+        let count = self.next_ident.fetch_add(1, Ordering::Relaxed);
+        let hash = self.secrets.hash_pair(output.source, output.destination, u64::from(output.protocol.0));
+        // The low half of the hash.
+        ((hash & 0xffff_ffff) as u32).wrapping_add(count)
+    }
+
+    /// Another node has an address that we are about to use, or use.
+    pub(crate) fn on_duplicate_address(&self, nic: NicId, address: Ipv6Addr) {
+        self.change_address(nic, address, |state| match state {
+            AddressState::Tentative => AddressState::Duplicated,
+            // RFC 4862 section 5.4.4 leaves it open; Linux goes on using it.
+            other => other,
+        });
+    }
+
+    /// Duplicate detection has ended; true if the address is now in use.
+    pub(crate) fn finish_detection(&self, nic: NicId, address: Ipv6Addr) -> bool {
+        self.detections.lock().retain(|detection| !detection.is_for(address));
+        self.change_address(nic, address, |state| match state {
+            AddressState::Tentative => AddressState::Preferred,
+            other => other,
+        })
+    }
+
+    /// Changes an address's state; true if it is preferred afterwards.
+    fn change_address(
+        &self,
+        nic: NicId,
+        address: Ipv6Addr,
+        change: impl FnOnce(AddressState) -> AddressState,
+    ) -> bool {
+        let changed = self.topology.modify(|topology| {
+            let addresses = topology.nics.get_mut(&nic).map(|entry| &mut entry.addresses);
+            let own = addresses
+                .and_then(|addresses| addresses.iter_mut().find(|own| own.address() == IpAddr::V6(address)));
+            let own = own.ok_or(())?;
+            own.state = change(own.state);
+            Ok::<_, ()>(own.state == AddressState::Preferred)
+        });
+        changed.unwrap_or(false)
+    }
 }
 
 impl Stack {
@@ -52,9 +149,12 @@ impl Stack {
 
     /// Takes frames that arrived on a NIC: whole Ethernet frames or IP packets, as its medium says.
     ///
-    /// Empties `frames`. Give what is there as one batch: acknowledgments and wake-ups are merged over it.
+    /// Empties `frames`. Give what is there as one batch: acknowledgments and wake-ups are merged over it. A frame's
+    /// buffer is kept as long as its payload waits to be read, so it should not be much larger than the frame.
     pub fn deliver(&self, nic: NicId, frames: &mut Vec<Packet>) {
-        todo!()
+        let mut outbox = Outbox::default();
+        ip::input(&self.core, nic, frames, &mut outbox);
+        outbox.flush(&self.core);
     }
 
     /// Takes one frame that arrived on a NIC.
@@ -64,23 +164,51 @@ impl Stack {
 
     /// When [`run_timers`](Self::run_timers) has something to do; `None` if nothing is pending.
     pub fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        self.core.timers.next_deadline()
     }
 
     /// Runs what is due now.
     pub fn run_timers(&self) {
-        todo!()
+        let now = self.now();
+        let mut outbox = Outbox::default();
+        // Those that become due meanwhile wait for the next call, so this ends.
+        while let Some(target) = self.core.timers.pop_due(now) {
+            target.on_timer(&self.core, now, &mut outbox);
+        }
+        outbox.flush(&self.core);
     }
 
     /// Manual mode: moves the time to `now`, stopping at each deadline on the way to run what is due then. Earlier
     /// times are ignored, as is the whole call when the stack has a real clock.
     pub fn advance_to(&self, now: Instant) {
-        todo!()
+        if let Clock::Monotonic(_) = self.core.clock {
+            return;
+        }
+        while let Some(deadline) = self.next_deadline().filter(|&deadline| deadline <= now) {
+            self.core.clock.set(deadline);
+            self.run_timers();
+        }
+        self.core.clock.set(now);
     }
 
-    /// Sets who is called when the earliest deadline moves closer, from whichever thread caused it. It must not block.
+    /// Sets who is called when the earliest deadline moves closer, from whichever thread caused it. It must neither
+    /// block nor call into the stack.
     pub fn set_timer_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
-        todo!()
+        self.core.timers.set_waker(waker);
+    }
+
+    /// What the stack counted.
+    pub fn stats(&self) -> StackStats {
+        self.core.counters.snapshot()
+    }
+
+    /// The flows and states of all connections (TIME-WAIT included), in no order.
+    pub fn tcp_connections(&self) -> Vec<(tcp::Flow, tcp::State)> {
+        let endpoints = self.core.tcp.snapshot();
+        endpoints
+            .iter()
+            .map(|endpoint| (endpoint.flow, endpoint.inspect(|inner| inner.machine.state())))
+            .collect()
     }
 
     /// The TCP settings that new connections and listeners start with.
@@ -91,5 +219,11 @@ impl Stack {
     /// Changes the TCP settings of later connections and listeners.
     pub fn set_tcp_config(&self, config: tcp::Config) {
         *self.core.tcp_config.write() = Arc::new(config);
+    }
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").finish_non_exhaustive()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::tcp::DropReason;
+
 /// One counter. Relaxed: each is an independent value that only ever grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -92,5 +94,151 @@ counters! {
         neighbour_probes_sent,
         /// Resolutions that failed.
         neighbour_failures,
+    }
+}
+
+counters! {
+    /// Live counters of a stack.
+    StackCounters =>
+    /// What a stack counted, besides its NICs. IPv4 and IPv6 are counted together.
+    StackStats {
+        /// IP packets received (`ipInReceives`).
+        ip_in_receives,
+        /// IP packets whose header makes no sense (`ipInHdrErrors`).
+        ip_in_header_errors,
+        /// IPv4 packets with a wrong header checksum.
+        ip_in_checksum_errors,
+        /// IP packets shorter than they announce (`InTruncatedPkts`).
+        ip_in_truncated,
+        /// IP packets from or to addresses that cannot be on a link.
+        ip_in_martians,
+        /// IP packets for somebody else (`ipInAddrErrors`).
+        ip_in_not_ours,
+        /// IP packets of an unknown protocol (`ipInUnknownProtos`).
+        ip_in_unknown_protos,
+        /// IP packets delivered to transports (`ipInDelivers`).
+        ip_in_delivers,
+        /// IP packets that transports sent (`ipOutRequests`).
+        ip_out_requests,
+        /// IP packets dropped on the way out (`ipOutDiscards`).
+        ip_out_discards,
+        /// IP packets without a route (`ipOutNoRoutes`).
+        ip_out_no_routes,
+        /// Fragments received (`ipReasmReqds`).
+        ip_reasm_requests,
+        /// Packets reassembled (`ipReasmOKs`).
+        ip_reasm_oks,
+        /// Fragments dropped because they overlap or make no sense (`ipReasmFails`).
+        ip_reasm_fails,
+        /// Packets whose fragments did not all come in time (`ipReasmTimeout`).
+        ip_reasm_timeout,
+        /// Packets fragmented (`ipFragOKs`).
+        ip_frag_ok,
+        /// Fragments made (`ipFragCreates`).
+        ip_frag_creates,
+        /// ICMP messages received (`icmpInMsgs`).
+        icmp_in_msgs,
+        /// ICMP messages that make no sense (`icmpInErrors`).
+        icmp_in_errors,
+        /// ICMP messages with a wrong checksum (`icmpInCsumErrors`).
+        icmp_in_checksum_errors,
+        /// Echo requests answered (`icmpOutEchoReps`).
+        icmp_out_echo_replies,
+        /// ICMP errors sent.
+        icmp_out_errors,
+        /// ICMP errors not sent because of the rate limit.
+        icmp_out_rate_limited,
+        /// Datagrams delivered (`udpInDatagrams`).
+        udp_in_datagrams,
+        /// Datagrams for ports without a socket (`udpNoPorts`).
+        udp_no_ports,
+        /// Datagrams whose header makes no sense (`udpInErrors`).
+        udp_in_errors,
+        /// Datagrams with a wrong checksum (`udpInCsumErrors`).
+        udp_in_checksum_errors,
+        /// Datagrams dropped because the receive buffer was full (`udpRcvbufErrors`).
+        udp_rcvbuf_errors,
+        /// Datagrams sent (`udpOutDatagrams`).
+        udp_out_datagrams,
+        /// Segments received (`tcpInSegs`).
+        tcp_in_segs,
+        /// Segments whose header makes no sense (`tcpInErrs`).
+        tcp_in_errs,
+        /// Segments with a wrong checksum (`tcpInCsumErrors`).
+        tcp_in_csum_errors,
+        /// Segments sent, super-segments counted once (`tcpOutSegs`).
+        tcp_out_segs,
+        /// Resets sent for segments that no socket wants (part of `tcpOutRsts`).
+        tcp_out_rsts,
+        /// Segments that no socket wants.
+        tcp_no_ports,
+        /// Connections opened by us (`tcpActiveOpens`).
+        tcp_active_opens,
+        /// Connections opened by others (`tcpPassiveOpens`).
+        tcp_passive_opens,
+        /// SYN cookies sent (`SyncookiesSent`).
+        tcp_cookies_sent,
+        /// Segments dropped because too many waited for a busy socket (`TCPBacklogDrop`).
+        tcp_backlog_drops,
+        /// Segments outside the window.
+        tcp_drop_out_of_window,
+        /// Segments with an old timestamp (`PAWSEstab`).
+        tcp_drop_paws,
+        /// Segments with an impossible acknowledgment.
+        tcp_drop_bad_ack,
+        /// Segments without ACK, RST or SYN.
+        tcp_drop_no_ack,
+        /// SYNs for existing connections (`TCPSYNChallenge`).
+        tcp_drop_unexpected_syn,
+        /// Resets with an inexact sequence number (`TCPChallengeACK`).
+        tcp_drop_inexact_reset,
+        /// Segments for which the receive buffer had no room (`TCPRcvQDrop`).
+        tcp_drop_no_buffer,
+        /// Segments without anything new.
+        tcp_drop_duplicate,
+        /// Data after both directions were closed (`TCPAbortOnData`).
+        tcp_drop_data_after_close,
+        /// Resets in TIME-WAIT.
+        tcp_drop_reset_in_time_wait,
+        /// Segments for a connection that had just ended.
+        tcp_drop_closed,
+        /// SYNs dropped because the accept queue was full (`ListenOverflows`).
+        tcp_drop_listen_overflow_syn,
+        /// SYNs dropped because too many handshakes were under way (`TCPReqQFullDrop`).
+        tcp_drop_listen_queue_full,
+        /// Final ACKs ignored because the accept queue was full.
+        tcp_drop_listen_overflow_ack,
+        /// ACKs that are no valid cookie (`SyncookiesFailed`).
+        tcp_drop_bad_cookie,
+        /// Segments that no listener expects.
+        tcp_drop_listen_unexpected,
+        /// Final ACKs ignored while waiting for data (`TCPDeferAcceptDrop`).
+        tcp_drop_defer_accept,
+    }
+}
+
+impl StackCounters {
+    /// Counts a segment that a TCP machine dropped.
+    pub(crate) fn count_tcp_drop(&self, reason: DropReason) {
+        let counter = match reason {
+            DropReason::OutOfWindow => &self.tcp_drop_out_of_window,
+            DropReason::PawsOld => &self.tcp_drop_paws,
+            DropReason::BadAck => &self.tcp_drop_bad_ack,
+            DropReason::NoAck => &self.tcp_drop_no_ack,
+            DropReason::UnexpectedSyn => &self.tcp_drop_unexpected_syn,
+            DropReason::InexactReset => &self.tcp_drop_inexact_reset,
+            DropReason::NoBuffer => &self.tcp_drop_no_buffer,
+            DropReason::Duplicate => &self.tcp_drop_duplicate,
+            DropReason::DataAfterClose => &self.tcp_drop_data_after_close,
+            DropReason::ResetInTimeWait => &self.tcp_drop_reset_in_time_wait,
+            DropReason::Closed => &self.tcp_drop_closed,
+            DropReason::ListenOverflowSyn => &self.tcp_drop_listen_overflow_syn,
+            DropReason::ListenQueueFull => &self.tcp_drop_listen_queue_full,
+            DropReason::ListenOverflowAck => &self.tcp_drop_listen_overflow_ack,
+            DropReason::BadCookie => &self.tcp_drop_bad_cookie,
+            DropReason::ListenUnexpected => &self.tcp_drop_listen_unexpected,
+            DropReason::DeferAccept => &self.tcp_drop_defer_accept,
+        };
+        counter.increment();
     }
 }

@@ -113,6 +113,11 @@ impl TopologyCell {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Makes everybody resolve their routes again, though the configuration is the same.
+    pub(crate) fn invalidate(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Changes the configuration. `change` works on a copy, which is dropped if it fails.
     pub(crate) fn modify<T, E>(&self, change: impl FnOnce(&mut Topology) -> Result<T, E>) -> Result<T, E> {
         let _writer = self.writer.lock();

@@ -1,101 +1,247 @@
 //! Ping sockets: ICMP echo without privilege (Linux `socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use netstack_wire::icmpv4::{self, Icmpv4Message};
+use netstack_wire::icmpv6::Icmpv6Message;
+use netstack_wire::ip::Protocol;
 
 use crate::buffer::{Sink, Source};
-use crate::error::{
-    AcceptError, BindError, ConnectError, ListenError, MembershipError, RecvError, SendError, ShutdownError,
-    SocketError,
-};
-use crate::nic::NicId;
+use crate::error::{BindError, ConnectError, RecvError, SendError, ShutdownError, SocketError};
+use crate::ip::icmp::{Notice, Quote};
+use crate::ip::{IpMeta, Rx, icmp, send};
 use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
-use crate::stack::Stack;
+use crate::outbox::Outbox;
+use crate::packet::{Body, Packet};
+use crate::port_table::{Binding, Target};
+use crate::socket::datagram::{DatagramEndpoint, Queued, gather};
+use crate::socket::udp::check_local;
+use crate::stack::{Core, Stack};
 use crate::wait::{Readiness, WaitQueue};
 
 /// A ping socket. The port of its local address is the ICMP identifier.
 ///
-/// What is sent is an echo request starting at its type byte; the identifier and checksum are filled in.
+/// What is sent is an echo request starting at its type byte; the identifier and checksum are filled in. What is
+/// received starts at the type byte as well.
 #[derive(Debug)]
-pub struct PingSocket {}
+pub struct PingSocket {
+    core: Arc<Core>,
+    endpoint: Arc<DatagramEndpoint>,
+}
 
 impl PingSocket {
     /// Makes an unbound socket.
     pub fn new(stack: &Stack, family: Family) -> Self {
-        todo!()
+        let endpoint = DatagramEndpoint::new(family);
+        // The protocol of the socket is ICMP of one version; there is nothing to map.
+        endpoint.set_options(|options| options.only_v6 = true);
+        Self { core: Arc::clone(&stack.core), endpoint: Arc::new(endpoint) }
     }
 
-    /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
+    /// Binds to a local address; port (identifier) zero picks one.
     pub fn bind(&self, local: SocketAddr) -> Result<(), BindError> {
-        todo!()
+        let parsed = self.endpoint.parse(local).ok_or(BindError::FamilyMismatch)?;
+        let address = (!parsed.address.is_unspecified()).then_some(parsed.address);
+        if let Some(address) = address {
+            check_local(&self.core, address, &self.endpoint.lock().options)?;
+        }
+        let mut state = self.endpoint.lock();
+        if state.local_port != 0 {
+            return Err(BindError::AlreadyBound);
+        }
+        let binding = self.binding(&state.options, address);
+        if parsed.port == 0 {
+            state.local_port = self.claim_any(binding)?;
+        } else {
+            let claimed = self.core.ping.bind(parsed.port, binding, &self.endpoint);
+            claimed.map_err(|_| BindError::AddressInUse)?;
+            state.local_port = parsed.port;
+        }
+        state.bound = address;
+        Ok(())
     }
 
-    /// Fixes the peer: only its datagrams (and errors) are received, and sends need no destination.
+    fn binding(&self, options: &SocketOptions, address: Option<std::net::IpAddr>) -> Binding {
+        Binding {
+            address,
+            family: self.endpoint.family,
+            only_v6: true,
+            nic: options.bound_nic,
+            reuse_address: options.reuse_address,
+            reuse_port: false,
+        }
+    }
+
+    fn claim_any(&self, binding: Binding) -> Result<u16, BindError> {
+        let claimed = self.core.ping.bind_any(&(1..=u16::MAX), &self.core.secrets, binding, &self.endpoint);
+        claimed.map_err(|_| BindError::NoFreePort)
+    }
+
+    fn autobind(&self) -> Result<u16, BindError> {
+        let mut state = self.endpoint.lock();
+        if state.local_port == 0 {
+            let binding = self.binding(&state.options, None);
+            state.local_port = self.claim_any(binding)?;
+        }
+        Ok(state.local_port)
+    }
+
+    /// Fixes the peer: sends need no destination.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
-        todo!()
+        let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
+        self.endpoint.connect(&self.core, peer)?;
+        self.autobind().map_err(|_| ConnectError::AddressNotAvailable)?;
+        Ok(())
     }
 
     /// Undoes [`connect`](Self::connect).
     pub fn disconnect(&self) {
-        todo!()
+        self.endpoint.disconnect();
     }
 
-    /// Sends all that is left of `data` as one datagram and returns its length.
+    /// Sends all that is left of `data` as one echo request and returns its length.
     pub fn try_send(&self, data: &mut dyn Source, meta: &SendMeta) -> Result<usize, SendError> {
-        todo!()
-    }
-
-    /// Receives one datagram; what exceeds the room is cut off.
-    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
-        todo!()
-    }
-
-    /// Shuts directions; needs a connected socket.
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
-        todo!()
-    }
-
-    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
-    pub fn take_queued_error(&self) -> Option<QueuedError> {
-        todo!()
-    }
-
-    /// The length of the next datagram, if there is one (`FIONREAD`).
-    pub fn next_datagram_len(&self) -> Option<usize> {
-        todo!()
+        let len = data.remaining();
+        if len > usize::from(u16::MAX) - 60 {
+            return Err(SendError::MessageTooLong);
+        }
+        let protocol = match self.endpoint.family {
+            Family::V4 => Protocol::ICMP,
+            Family::V6 => Protocol::ICMPV6,
+        };
+        let mut outgoing = self.endpoint.outgoing(&self.core, protocol, meta)?;
+        let ident = self.autobind().map_err(|_| SendError::AddressNotAvailable)?;
+        let message = gather(data)?;
+        let mut packet = request(self.endpoint.family, ident, &message).ok_or(SendError::Invalid)?;
+        icmp::fill_checksum(&mut packet, outgoing.output.source, outgoing.output.destination);
+        packet.meta.mark = outgoing.mark;
+        packet.meta.owner = outgoing.owner;
+        let mut outbox = Outbox::default();
+        let sent = send(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox);
+        outbox.flush(&self.core);
+        match sent {
+            Ok(()) => Ok(len),
+            Err(error) => {
+                Err(self.endpoint.output_failed(error, (outgoing.output.destination, outgoing.port)))
+            }
+        }
     }
 
     /// The address and port of this end; unspecified parts are zero.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.endpoint.local_addr()
     }
 
     /// The address and port of the other end, if connected.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        todo!()
+        self.endpoint.peer_addr()
     }
 
     /// What can be done now.
     pub fn readiness(&self) -> Readiness {
-        todo!()
+        self.endpoint.readiness()
     }
 
     /// Where to wait for changes of the readiness.
     pub fn wait_queue(&self) -> &WaitQueue {
-        todo!()
+        &self.endpoint.waiters
     }
 
     /// The options.
     pub fn options(&self) -> SocketOptions {
-        todo!()
+        self.endpoint.options()
     }
 
     /// Changes options; the new ones take effect at once.
     pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        todo!()
+        self.endpoint.set_options(change);
     }
 
     /// Takes the pending error, if there is one (`SO_ERROR`).
     pub fn take_error(&self) -> Option<SocketError> {
-        todo!()
+        self.endpoint.take_error()
+    }
+
+    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
+    pub fn take_queued_error(&self) -> Option<QueuedError> {
+        self.endpoint.take_queued_error()
+    }
+
+    /// Receives one datagram; what exceeds the room is cut off.
+    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
+        self.endpoint.receive(out, flags)
+    }
+
+    /// The length of the next datagram, if there is one (`FIONREAD`).
+    pub fn next_datagram_len(&self) -> Option<usize> {
+        self.endpoint.next_len()
+    }
+
+    /// Shuts directions; needs a connected socket.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
+        self.endpoint.shutdown(how)
+    }
+}
+
+impl Drop for PingSocket {
+    fn drop(&mut self) {
+        let port = self.endpoint.lock().local_port;
+        if port != 0 {
+            self.core.ping.unbind(port, &self.endpoint);
+        }
+    }
+}
+
+/// The user's echo request with our identifier; `None` if it is none.
+fn request(family: Family, ident: u16, message: &Bytes) -> Option<Packet> {
+    let mut header = [0; icmpv4::HEADER_LEN];
+    match family {
+        Family::V4 => match Icmpv4Message::parse(message)? {
+            Icmpv4Message::EchoRequest { sequence, .. } => {
+                Icmpv4Message::EchoRequest { ident, sequence }.emit(&mut header);
+            }
+            _ => return None,
+        },
+        Family::V6 => match Icmpv6Message::parse(message)? {
+            Icmpv6Message::EchoRequest { sequence, .. } => {
+                Icmpv6Message::EchoRequest { ident, sequence }.emit(&mut header);
+            }
+            _ => return None,
+        },
+    }
+    let mut packet = Packet::from_body(Body::from_iter([message.slice(icmpv4::HEADER_LEN..)]));
+    packet.push_header(header.len()).copy_from_slice(&header);
+    Some(packet)
+}
+
+/// Takes an echo reply.
+pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, ident: u16, message: &Bytes) {
+    let target =
+        Target { local: ip.destination, local_port: ident, remote: ip.source, remote_port: 0, nic: ip.nic };
+    let Some(endpoint) = rx.core.ping.lookup(&target, 0) else { return };
+    endpoint.enqueue(Queued {
+        data: Body::from_iter([message.clone()]),
+        source: ip.source,
+        source_port: 0,
+        destination: ip.destination,
+        destination_port: ident,
+        nic: ip.nic,
+        ttl: ip.ttl,
+        tos: ip.tos,
+        arrival: ip.arrival,
+    });
+}
+
+/// An ICMP error about an echo request of ours.
+pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
+    let &[_, _, _, _, a, b, ..] = quote.bytes else { return };
+    let Some(nic) = core.topology.load().local_address(quote.source).map(|local| local.nic) else { return };
+    let ident = u16::from_be_bytes([a, b]);
+    let target =
+        Target { local: quote.source, local_port: ident, remote: quote.destination, remote_port: 0, nic };
+    if let Some(endpoint) = core.ping.lookup(&target, 0) {
+        endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
     }
 }

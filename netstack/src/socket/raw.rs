@@ -1,128 +1,346 @@
 //! Raw IP sockets.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use netstack_wire::checksum::{self, Accumulator};
+use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::{self, Ipv4Repr};
+use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::{Sink, Source};
 use crate::error::{
-    AcceptError, BindError, ConnectError, ListenError, MembershipError, RecvError, SendError, ShutdownError,
-    SocketError,
+    BindError, ConnectError, MembershipError, RecvError, SendError, ShutdownError, SocketError,
 };
+use crate::ip::icmp::{Notice, Quote};
+use crate::ip::{IpMeta, Rx, send, send_with_header};
 use crate::nic::NicId;
 use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
-use crate::stack::Stack;
+use crate::outbox::Outbox;
+use crate::packet::{Body, Packet};
+use crate::socket::datagram::{DatagramEndpoint, Outgoing, Queued, gather};
+use crate::socket::membership;
+use crate::socket::udp::check_local;
+use crate::stack::{Core, Stack};
 use crate::wait::{Readiness, WaitQueue};
 
 /// A raw socket. IPv4 ones receive whole IP packets, IPv6 ones the payload after the headers, as in Linux.
 #[derive(Debug)]
-pub struct RawSocket {}
+pub struct RawSocket {
+    core: Arc<Core>,
+    endpoint: Arc<DatagramEndpoint>,
+    raw: Arc<RawEndpoint>,
+}
 
 /// Which ICMPv6 types a raw socket does not want (`ICMP6_FILTER`): bit N of word N/32 set blocks type N.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Icmp6Filter(pub [u32; 8]);
 
+impl Icmp6Filter {
+    fn blocks(&self, kind: u8) -> bool {
+        self.0[usize::from(kind / 32)] & (1 << (kind % 32)) != 0
+    }
+}
+
+/// What the receive path sees of a raw socket.
+#[derive(Debug)]
+pub(crate) struct RawEndpoint {
+    protocol: Protocol,
+    endpoint: Arc<DatagramEndpoint>,
+    settings: Mutex<Settings>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Settings {
+    icmp6_filter: Icmp6Filter,
+    checksum_offset: Option<u16>,
+}
+
+/// The raw sockets of a stack.
+#[derive(Default)]
+pub(crate) struct RawSockets {
+    /// The number of sockets, so that packets need not take the lock when there is none.
+    count: AtomicUsize,
+    sockets: RwLock<Vec<Arc<RawEndpoint>>>,
+}
+
 impl RawSocket {
     /// Makes a socket for one IP protocol number. `IPPROTO_RAW` (255) only sends, with the header supplied.
     pub fn new(stack: &Stack, family: Family, protocol: u8) -> Self {
-        todo!()
+        let endpoint = Arc::new(DatagramEndpoint::new(family));
+        endpoint.set_options(|options| {
+            options.only_v6 = true;
+            options.header_included = protocol == IPPROTO_RAW;
+        });
+        // RFC 3542 section 3.1: the checksum of ICMPv6 is always the stack's business.
+        let checksum_offset = (family == Family::V6 && Protocol(protocol) == Protocol::ICMPV6).then_some(2);
+        let settings = Mutex::new(Settings { checksum_offset, ..Settings::default() });
+        let raw = RawEndpoint { protocol: Protocol(protocol), endpoint: Arc::clone(&endpoint), settings };
+        let raw = Arc::new(raw);
+        stack.core.raw.add(&raw);
+        Self { core: Arc::clone(&stack.core), endpoint, raw }
     }
 
     /// Sets the ICMPv6 filter.
     pub fn set_icmp6_filter(&self, filter: Icmp6Filter) {
-        todo!()
+        self.raw.settings.lock().icmp6_filter = filter;
     }
 
     /// The ICMPv6 filter.
     pub fn icmp6_filter(&self) -> Icmp6Filter {
-        todo!()
+        self.raw.settings.lock().icmp6_filter
     }
 
-    /// Where the kernel computes and checks a checksum (`IPV6_CHECKSUM`), counted from the payload's start.
+    /// Where the stack computes and checks a checksum (`IPV6_CHECKSUM`), counted from the payload's start.
     pub fn set_checksum_offset(&self, offset: Option<u16>) {
-        todo!()
+        self.raw.settings.lock().checksum_offset = offset;
     }
 
-    /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
+    /// Binds to a local address; only packets to it are received, and sent packets carry it.
     pub fn bind(&self, local: SocketAddr) -> Result<(), BindError> {
-        todo!()
+        let parsed = self.endpoint.parse(local).ok_or(BindError::FamilyMismatch)?;
+        let address = (!parsed.address.is_unspecified()).then_some(parsed.address);
+        let mut state = self.endpoint.lock();
+        if let Some(address) = address {
+            check_local(&self.core, address, &state.options)?;
+        }
+        state.bound = address;
+        Ok(())
     }
 
-    /// Fixes the peer: only its datagrams (and errors) are received, and sends need no destination.
+    /// Fixes the peer: only its packets are received, and sends need no destination.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
-        todo!()
+        let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
+        self.endpoint.connect(&self.core, peer)?;
+        Ok(())
     }
 
     /// Undoes [`connect`](Self::connect).
     pub fn disconnect(&self) {
-        todo!()
+        self.endpoint.disconnect();
     }
 
-    /// Sends all that is left of `data` as one datagram and returns its length.
+    /// Sends all that is left of `data` as one packet and returns its length.
     pub fn try_send(&self, data: &mut dyn Source, meta: &SendMeta) -> Result<usize, SendError> {
-        todo!()
-    }
-
-    /// Receives one datagram; what exceeds the room is cut off.
-    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
-        todo!()
-    }
-
-    /// Shuts directions; needs a connected socket.
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
-        todo!()
-    }
-
-    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
-    pub fn take_queued_error(&self) -> Option<QueuedError> {
-        todo!()
-    }
-
-    /// The length of the next datagram, if there is one (`FIONREAD`).
-    pub fn next_datagram_len(&self) -> Option<usize> {
-        todo!()
+        let len = data.remaining();
+        if len > ipv4::MAX_PACKET_LEN {
+            return Err(SendError::MessageTooLong);
+        }
+        let mut outgoing = self.endpoint.outgoing(&self.core, self.raw.protocol, meta)?;
+        let payload = gather(data)?;
+        let mut outbox = Outbox::default();
+        let has_header = self.endpoint.lock().options.header_included;
+        let sent = if has_header && self.endpoint.family == Family::V4 {
+            let packet = with_header(&self.core, &outgoing, &payload).ok_or(SendError::Invalid)?;
+            send_with_header(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+        } else if has_header {
+            let packet = Packet::from_frame(payload);
+            send_with_header(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+        } else {
+            let offset = self.raw.settings.lock().checksum_offset;
+            let packet = with_checksum(&outgoing, payload, offset).ok_or(SendError::Invalid)?;
+            send(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+        };
+        outbox.flush(&self.core);
+        match sent {
+            Ok(()) => Ok(len),
+            Err(error) => Err(self.endpoint.output_failed(error, (outgoing.output.destination, 0))),
+        }
     }
 
     /// Joins a multicast group on a NIC; without one, the routing table picks it.
     pub fn join_group(&self, group: IpAddr, nic: Option<NicId>) -> Result<(), MembershipError> {
-        todo!()
+        membership::join(&self.core, &self.endpoint, group, nic)
     }
 
     /// Leaves a multicast group.
     pub fn leave_group(&self, group: IpAddr, nic: Option<NicId>) -> Result<(), MembershipError> {
-        todo!()
+        membership::leave(&self.core, &self.endpoint, group, nic)
     }
 
     /// The address and port of this end; unspecified parts are zero.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.endpoint.local_addr()
     }
 
     /// The address and port of the other end, if connected.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        todo!()
+        self.endpoint.peer_addr()
     }
 
     /// What can be done now.
     pub fn readiness(&self) -> Readiness {
-        todo!()
+        self.endpoint.readiness()
     }
 
     /// Where to wait for changes of the readiness.
     pub fn wait_queue(&self) -> &WaitQueue {
-        todo!()
+        &self.endpoint.waiters
     }
 
     /// The options.
     pub fn options(&self) -> SocketOptions {
-        todo!()
+        self.endpoint.options()
     }
 
     /// Changes options; the new ones take effect at once.
     pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        todo!()
+        self.endpoint.set_options(change);
     }
 
     /// Takes the pending error, if there is one (`SO_ERROR`).
     pub fn take_error(&self) -> Option<SocketError> {
-        todo!()
+        self.endpoint.take_error()
+    }
+
+    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
+    pub fn take_queued_error(&self) -> Option<QueuedError> {
+        self.endpoint.take_queued_error()
+    }
+
+    /// Receives one datagram; what exceeds the room is cut off.
+    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
+        self.endpoint.receive(out, flags)
+    }
+
+    /// The length of the next datagram, if there is one (`FIONREAD`).
+    pub fn next_datagram_len(&self) -> Option<usize> {
+        self.endpoint.next_len()
+    }
+
+    /// Shuts directions; needs a connected socket.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
+        self.endpoint.shutdown(how)
     }
 }
+
+impl Drop for RawSocket {
+    fn drop(&mut self) {
+        membership::leave_all(&self.core, &self.endpoint);
+        self.core.raw.remove(&self.raw);
+    }
+}
+
+/// raw(7): with `IP_HDRINCL` the checksum and the total length are always filled in, the source address and the
+/// identification when they are zero.
+fn with_header(core: &Core, outgoing: &Outgoing, bytes: &Bytes) -> Option<Packet> {
+    let mut bytes = bytes.to_vec();
+    let total = u16::try_from(bytes.len()).ok()?;
+    bytes.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
+    let mut repr = Ipv4Repr::parse_unchecked(&bytes).ok()?;
+    if bytes.len() < repr.header_len() {
+        return None;
+    }
+    if let (true, IpAddr::V4(source)) = (repr.source.is_unspecified(), outgoing.output.source) {
+        repr.source = source;
+    }
+    if repr.ident == 0 {
+        repr.ident = core.next_ident(&outgoing.output);
+    }
+    repr.emit(&mut bytes);
+    Some(Packet::from_frame(bytes.into()))
+}
+
+/// RFC 3542 section 3.1: the checksum with the IPv6 pseudo-header at the offset that the user gave.
+fn with_checksum(outgoing: &Outgoing, payload: Bytes, offset: Option<u16>) -> Option<Packet> {
+    let payload = match offset {
+        None => payload,
+        Some(offset) => {
+            let mut bytes = payload.to_vec();
+            let offset = usize::from(offset);
+            bytes.get_mut(offset..offset + 2)?.fill(0);
+            let output = &outgoing.output;
+            let len = u32::try_from(bytes.len()).ok()?;
+            let pseudo = checksum::pseudo_header(output.source, output.destination, output.protocol.0, len);
+            let mut total = Accumulator::new(pseudo);
+            total.add(&bytes);
+            bytes.get_mut(offset..offset + 2)?.copy_from_slice(&total.checksum().to_be_bytes());
+            Bytes::from(bytes)
+        }
+    };
+    let mut packet = Packet::from_body(Body::from_iter([payload]));
+    packet.meta.mark = outgoing.mark;
+    packet.meta.owner = outgoing.owner;
+    Some(packet)
+}
+
+impl RawSockets {
+    fn add(&self, raw: &Arc<RawEndpoint>) {
+        let mut sockets = self.sockets.write();
+        sockets.push(Arc::clone(raw));
+        self.count.store(sockets.len(), Ordering::Release);
+    }
+
+    fn remove(&self, raw: &Arc<RawEndpoint>) {
+        let mut sockets = self.sockets.write();
+        sockets.retain(|other| !Arc::ptr_eq(other, raw));
+        self.count.store(sockets.len(), Ordering::Release);
+    }
+}
+
+/// Shows a packet for us to the raw sockets of its protocol. True if there was one.
+pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
+    if rx.core.raw.count.load(Ordering::Acquire) == 0 {
+        return false;
+    }
+    let matching: Vec<_> = {
+        let sockets = rx.core.raw.sockets.read();
+        sockets.iter().filter(|raw| raw.wants(ip, packet)).cloned().collect()
+    };
+    for raw in &matching {
+        // raw(7): "the IP header is always included" for IPv4; RFC 3542 section 3: never for IPv6.
+        let start = match ip.source {
+            IpAddr::V4(_) => usize::from(packet.meta.l3_offset),
+            IpAddr::V6(_) => ip.offset,
+        };
+        raw.endpoint.enqueue(Queued {
+            data: packet.clone().into_payload(start),
+            source: ip.source,
+            source_port: 0,
+            destination: ip.destination,
+            destination_port: 0,
+            nic: ip.nic,
+            ttl: ip.ttl,
+            tos: ip.tos,
+            arrival: ip.arrival,
+        });
+    }
+    !matching.is_empty()
+}
+
+impl RawEndpoint {
+    fn wants(&self, ip: &IpMeta, packet: &Packet) -> bool {
+        let family = crate::cidr::family_of(ip.source);
+        if self.protocol != ip.protocol || self.endpoint.family != family {
+            return false;
+        }
+        if ip.protocol == Protocol::ICMPV6 && family == Family::V6 {
+            let kind = packet.contiguous(ip.offset).first().copied().unwrap_or_default();
+            if self.settings.lock().icmp6_filter.blocks(kind) {
+                return false;
+            }
+        }
+        let state = self.endpoint.lock();
+        state.bound.is_none_or(|bound| bound == ip.destination)
+            && state.peer.is_none_or(|peer| peer.address == ip.source)
+            && state.options.bound_nic.is_none_or(|nic| nic == ip.nic)
+    }
+}
+
+/// An ICMP error about a packet of ours.
+pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
+    if core.raw.count.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let sockets = core.raw.sockets.read().clone();
+    for raw in sockets.iter().filter(|raw| raw.protocol == quote.protocol) {
+        if raw.endpoint.family == crate::cidr::family_of(quote.source) {
+            raw.endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
+        }
+    }
+}
+
+/// Linux's protocol number for "any, header supplied".
+const IPPROTO_RAW: u8 = 255;

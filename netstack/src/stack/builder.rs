@@ -2,10 +2,21 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::flow_table::FlowTable;
+use crate::ip::{PmtuCache, RateLimiter};
+use crate::port_table::{PortTable, Sharing};
+use crate::secret::Secrets;
+use crate::socket::{PacketSockets, RawSockets};
 use crate::stack::{Core, Stack};
-use crate::tcp;
+use crate::stats::StackCounters;
+use crate::tcp::{self, SeedGenerator};
+use crate::timer::TimerQueue;
+use crate::topology::TopologyCell;
 
 /// Describes a stack; made by [`Stack::builder`].
 #[derive(Debug, Clone)]
@@ -65,12 +76,35 @@ impl StackBuilder {
             true => Clock::Manual(0.into()),
             false => Clock::Monotonic(std::time::Instant::now()),
         };
+        let secrets = Secrets::new(self.seed);
         let core = Core {
             clock,
-            topology: Default::default(),
-            tcp_config: parking_lot::RwLock::new(Arc::new(self.tcp_config)),
+            topology: TopologyCell::default(),
+            timers: TimerQueue::new(),
+            counters: StackCounters::default(),
+            pmtu: PmtuCache::default(),
+            icmp_limiter: RateLimiter::new(),
+            reassembly_v4: Arc::default(),
+            reassembly_v6: Arc::default(),
+            ephemeral_ports: self.ephemeral_ports,
+            next_port: AtomicU32::new(0),
+            tcp: FlowTable::new(),
+            tcp_ports: PortTable::new(Sharing::Stream),
+            tcp_config: RwLock::new(Arc::new(self.tcp_config)),
+            seeds: SeedGenerator::new(secrets.secret()),
+            udp: PortTable::new(Sharing::Datagram),
+            ping: PortTable::new(Sharing::Datagram),
+            raw: RawSockets::default(),
+            packet_sockets: PacketSockets::default(),
+            detections: Mutex::default(),
+            next_ident: AtomicU32::new(0),
+            secrets,
         };
-        Stack { core: Arc::new(core) }
+        let stack = Stack { core: Arc::new(core) };
+        if self.has_loopback {
+            stack.add_loopback();
+        }
+        stack
     }
 }
 

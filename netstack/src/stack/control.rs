@@ -8,10 +8,12 @@ use netstack_wire::ethernet::MacAddr;
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
-use crate::link::Link;
+use crate::ip;
+use crate::link::{Link, LoopbackLink};
 use crate::nic::{AddressState, InterfaceAddress, NeighbourInfo, NicId, NicInfo};
+use crate::outbox::Outbox;
 use crate::route::{Route, RouteOrigin};
-use crate::stack::Stack;
+use crate::stack::{Core, Stack};
 use crate::topology::{NicEntry, Topology};
 
 impl Stack {
@@ -76,22 +78,76 @@ impl Stack {
         })
     }
 
-    /// Gives a NIC an address, with the route to its network.
+    /// Gives a NIC an address, with the route to its network. It is used at once.
     pub fn add_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
-        self.core.topology.modify(|topology| {
+        self.insert_address(nic, cidr, AddressState::Preferred).map(drop)
+    }
+
+    /// The same for an IPv6 address that others might have: it is used once duplicate detection (RFC 4862 section 5.4)
+    /// found nobody, a second later. Watch its state in [`nic`](Self::nic).
+    pub fn add_tentative_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
+        let IpAddr::V6(address) = cidr.address() else { return Err(ConfigError::Invalid) };
+        let interface = self.insert_address(nic, cidr, AddressState::Tentative)?;
+        let mut outbox = Outbox::default();
+        let detection = ip::begin_detection(&self.core, &interface, address, &mut outbox);
+        self.core.detections.lock().push(detection);
+        outbox.flush(&self.core);
+        Ok(())
+    }
+
+    fn insert_address(
+        &self,
+        nic: NicId,
+        cidr: IpCidr,
+        state: AddressState,
+    ) -> Result<Arc<Interface>, ConfigError> {
+        let interface = self.core.topology.modify(|topology| {
             let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
             if entry.addresses.iter().any(|own| own.address() == cidr.address()) {
                 return Err(ConfigError::Exists);
             }
-            entry.addresses.push(InterfaceAddress { cidr, state: AddressState::Preferred });
+            entry.addresses.push(InterfaceAddress { cidr, state });
+            let interface = Arc::clone(&entry.interface);
             topology.routes.add(Route { source: Some(cidr.address()), ..Route::connected(cidr, nic) });
-            Ok(())
-        })
+            Ok(interface)
+        })?;
+        if let IpAddr::V6(address) = cidr.address() {
+            self.change_membership(
+                &interface,
+                ip::solicited_group(address),
+                Interface::join,
+                ip::report_joined,
+            );
+        }
+        Ok(interface)
+    }
+
+    fn change_membership(
+        &self,
+        interface: &Arc<Interface>,
+        group: IpAddr,
+        change: impl FnOnce(&Interface, IpAddr) -> bool,
+        report: impl FnOnce(&Core, &Arc<Interface>, IpAddr, &mut Outbox),
+    ) {
+        if change(interface, group) {
+            let mut outbox = Outbox::default();
+            report(&self.core, interface, group, &mut outbox);
+            outbox.flush(&self.core);
+        }
+    }
+
+    /// Makes the loopback NIC.
+    pub(super) fn add_loopback(&self) {
+        // The stack is new, so neither the name nor the addresses can be taken.
+        let Ok(nic) = self.add_nic("lo", Arc::new(LoopbackLink)) else { return };
+        for address in [IpCidr::LOOPBACK_V4, IpCidr::LOOPBACK_V6] {
+            let _ = self.add_address(nic, address);
+        }
     }
 
     /// Takes an address from a NIC, with the routes that depend on it.
     pub fn remove_address(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
-        self.core.topology.modify(|topology| {
+        let interface = self.core.topology.modify(|topology| {
             let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
             let index = entry.addresses.iter().position(|own| own.address() == address);
             let removed = entry.addresses.remove(index.ok_or(ConfigError::NotFound)?);
@@ -102,8 +158,17 @@ impl Stack {
             if let Some(heir) = heir {
                 topology.routes.add(Route { source: Some(heir.address()), ..Route::connected(network, nic) });
             }
-            Ok(())
-        })
+            Ok(topology.interface(nic).map(Arc::clone))
+        })?;
+        if let (Some(interface), IpAddr::V6(address)) = (interface, address) {
+            self.change_membership(
+                &interface,
+                ip::solicited_group(address),
+                Interface::leave,
+                ip::report_left,
+            );
+        }
+        Ok(())
     }
 
     /// Adds a route. A gateway must be on a network that the NIC is connected to.
@@ -146,17 +211,28 @@ impl Stack {
 
     /// Sets a neighbour's station address for good.
     pub fn add_neighbour(&self, nic: NicId, address: IpAddr, mac: MacAddr) -> Result<(), ConfigError> {
-        todo!()
+        let topology = self.core.topology.load();
+        let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
+        if !mac.is_unicast() || address.is_multicast() || address.is_unspecified() {
+            return Err(ConfigError::Invalid);
+        }
+        let mut outbox = Outbox::default();
+        interface.neighbours.set_permanent(&self.core, interface, address, mac, &mut outbox);
+        outbox.flush(&self.core);
+        Ok(())
     }
 
     /// Forgets a neighbour.
     pub fn remove_neighbour(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
-        todo!()
+        let topology = self.core.topology.load();
+        let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
+        if interface.neighbours.remove(address) { Ok(()) } else { Err(ConfigError::NotFound) }
     }
 
     /// All neighbours.
     pub fn neighbours(&self) -> Vec<NeighbourInfo> {
-        todo!()
+        let topology = self.core.topology.load();
+        topology.nics.iter().flat_map(|(&nic, entry)| entry.interface.neighbours.list(nic)).collect()
     }
 
     fn change_nic(

@@ -2,6 +2,15 @@
 #![warn(missing_docs)]
 //! Views and representations of the wire formats of Ethernet, ARP, IPv4, IPv6, ICMP, UDP and TCP.
 
+pub mod arp;
+pub mod checksum;
 pub mod ethernet;
+pub mod icmpv4;
+pub mod icmpv6;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
 pub mod seq;
 pub mod tcp;
+pub mod udp;

@@ -1,0 +1,72 @@
+//! The table of connections: sharded, so that flows on different threads seldom meet, and hashed with a secret, so that
+//! nobody outside can make them collide.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use parking_lot::RwLock;
+
+use crate::secret::Secrets;
+use crate::tcp::Flow;
+
+/// Something that is found by its flow.
+pub(crate) trait Keyed {
+    fn flow(&self) -> &Flow;
+}
+
+/// A table of objects by flow. An entry is one pointer; the flow is in the object.
+pub(crate) struct FlowTable<T> {
+    shards: Box<[RwLock<HashTable<Arc<T>>>]>,
+}
+
+impl<T: Keyed> FlowTable<T> {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    pub(crate) fn get(&self, secrets: &Secrets, flow: &Flow) -> Option<Arc<T>> {
+        let hash = secrets.hash_flow(flow);
+        self.shard(hash).read().find(hash, |entry| entry.flow() == flow).cloned()
+    }
+
+    pub(crate) fn contains(&self, secrets: &Secrets, flow: &Flow) -> bool {
+        let hash = secrets.hash_flow(flow);
+        self.shard(hash).read().find(hash, |entry| entry.flow() == flow).is_some()
+    }
+
+    /// Inserts an object unless there is one with its flow.
+    pub(crate) fn insert(&self, secrets: &Secrets, object: &Arc<T>) -> bool {
+        let hash = secrets.hash_flow(object.flow());
+        let mut shard = self.shard(hash).write();
+        if shard.find(hash, |entry| entry.flow() == object.flow()).is_some() {
+            return false;
+        }
+        shard.insert_unique(hash, Arc::clone(object), |entry| secrets.hash_flow(entry.flow()));
+        true
+    }
+
+    /// Removes this very object.
+    pub(crate) fn remove(&self, secrets: &Secrets, object: &Arc<T>) {
+        let hash = secrets.hash_flow(object.flow());
+        let removed = {
+            let mut shard = self.shard(hash).write();
+            let found = shard.find_entry(hash, |entry| Arc::ptr_eq(entry, object));
+            found.ok().map(|entry| entry.remove().0)
+        };
+        // The last reference may be the table's; its drop runs outside of the lock.
+        drop(removed);
+    }
+
+    /// All objects at one moment, shard by shard.
+    pub(crate) fn snapshot(&self) -> Vec<Arc<T>> {
+        self.shards.iter().flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<T>>> {
+        // The table inside uses the low and the topmost bits; these are neither. Below SHARDS.
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+}
+
+/// Enough that two busy threads rarely want the same one.
+const SHARDS: usize = 64;

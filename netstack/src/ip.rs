@@ -1,0 +1,84 @@
+//! The network layer: IPv4 and IPv6 with ARP, ICMP and neighbour discovery, from links to transports and back.
+
+mod arp;
+mod edge;
+mod egress;
+mod fragment;
+mod group;
+mod gso;
+pub(crate) mod icmp;
+mod icmp_error;
+mod input;
+mod input_v4;
+mod input_v6;
+mod limiter;
+mod ndp;
+mod output;
+mod pmtu;
+mod reassembly;
+mod source;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netstack_wire::ip::Protocol;
+
+use crate::nic::NicId;
+use crate::time::Instant;
+
+pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
+pub(crate) use egress::{Delivery, Egress, RouteError, RouteQuery};
+pub(crate) use group::{report_joined, report_left};
+pub(crate) use icmp_error::{IcmpReason, reject};
+pub(crate) use input::{Rx, input, input_looped};
+pub(crate) use limiter::RateLimiter;
+pub(crate) use ndp::{Detection, begin_detection, solicited_group};
+pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_with_header};
+pub(crate) use pmtu::PmtuCache;
+pub(crate) use reassembly::ReassemblyShell;
+
+/// What the network layer found out about a received packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IpMeta {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// The NIC it arrived on.
+    pub(crate) nic: NicId,
+    pub(crate) cast: Cast,
+    /// Where the transport header is in the packet.
+    pub(crate) offset: usize,
+    /// The length from there.
+    pub(crate) len: usize,
+    pub(crate) arrival: Instant,
+}
+
+/// How many a packet is addressed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+/// The zone that tells equal link-local addresses of different links apart; zero for other addresses.
+pub(crate) fn zone_of(address: IpAddr, nic: NicId) -> u32 {
+    match address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => nic.index(),
+        IpAddr::V4(_) | IpAddr::V6(_) => 0,
+    }
+}
+
+/// An IPv4-mapped address as the IPv4 address it stands for; others unchanged.
+pub(crate) fn unmapped(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// The unspecified address of the same family.
+pub(crate) fn unspecified_like(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}

@@ -1,0 +1,110 @@
+//! ARP: answers for our addresses, learns from those who ask, and asks (RFC 826, RFC 5227).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use netstack_wire::arp::{self, ArpRepr, Operation};
+use netstack_wire::ethernet::{EtherType, MacAddr};
+
+use crate::interface::Interface;
+use crate::ip::edge;
+use crate::ip::input::Rx;
+use crate::neighbour::Advertisement;
+use crate::outbox::Outbox;
+use crate::packet::{AddressedTo, Packet};
+use crate::stack::Core;
+
+/// Takes a frame with an ARP packet.
+pub(super) fn input(rx: &mut Rx<'_>, packet: &Packet) {
+    let start = usize::from(packet.meta.l3_offset);
+    let mut bytes = [0; arp::PACKET_LEN];
+    let len = packet.copy_to(start, &mut bytes);
+    let (Some(repr), Some(own)) = (ArpRepr::parse(&bytes[..len]), rx.interface.mac()) else {
+        return rx.interface.counters.rx_dropped_malformed.increment();
+    };
+    let (core, interface) = (rx.core, rx.interface);
+    let target = IpAddr::V4(repr.target_ip);
+    // Linux's default (arp_ignore 0): answers for any local address, on whichever NIC it is; loopback ones never.
+    let is_for_us = !repr.target_ip.is_loopback() && rx.topology.local_address(target).is_some();
+    let sender = IpAddr::V4(repr.sender_ip);
+    let is_conflict = rx.topology.local_address(sender).is_some();
+    let can_learn = !repr.sender_ip.is_unspecified() && repr.sender_mac.is_unicast() && !is_conflict;
+    match repr.operation {
+        Operation::Request => {
+            if is_for_us && can_learn {
+                interface.neighbours.on_solicitation(core, interface, sender, repr.sender_mac, rx.outbox);
+            } else if can_learn {
+                announce(rx, &repr, false);
+            }
+            if is_for_us {
+                let reply = ArpRepr {
+                    operation: Operation::Reply,
+                    sender_mac: own,
+                    sender_ip: repr.target_ip,
+                    target_mac: repr.sender_mac,
+                    target_ip: repr.sender_ip,
+                };
+                send(interface, repr.sender_mac, &reply, rx.outbox);
+            }
+        }
+        Operation::Reply if can_learn => {
+            announce(rx, &repr, packet.meta.addressed_to == AddressedTo::Host);
+        }
+        Operation::Reply => {}
+    }
+}
+
+/// Updates an entry that exists (RFC 826: "Merge_flag").
+fn announce(rx: &mut Rx<'_>, repr: &ArpRepr, is_solicited: bool) {
+    let advertisement = Advertisement { mac: repr.sender_mac, is_solicited, is_override: true };
+    let sender = IpAddr::V4(repr.sender_ip);
+    let (core, interface) = (rx.core, rx.interface);
+    interface.neighbours.on_advertisement(core, interface, sender, advertisement, rx.outbox);
+}
+
+/// Asks who has an address.
+pub(super) fn solicit(
+    core: &Core,
+    interface: &Arc<Interface>,
+    target_ip: Ipv4Addr,
+    station: Option<MacAddr>,
+    outbox: &mut Outbox,
+) {
+    let Some(sender_mac) = interface.mac() else { return };
+    let topology = core.topology.load();
+    let addresses = topology.nics.get(&interface.id).map(|entry| &entry.addresses);
+    let v4 = |own: &crate::nic::InterfaceAddress| match own.address() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let near = addresses.into_iter().flatten().filter(|own| own.cidr.contains(IpAddr::V4(target_ip)));
+    let any = addresses.into_iter().flatten();
+    let sender_ip = near.chain(any).find_map(v4).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let repr = ArpRepr {
+        operation: Operation::Request,
+        sender_mac,
+        sender_ip,
+        target_mac: MacAddr::ZERO,
+        target_ip,
+    };
+    send(interface, station.unwrap_or(MacAddr::BROADCAST), &repr, outbox);
+}
+
+/// Announces one of our addresses to the link (RFC 5227 section 2.3).
+pub(super) fn announce_own(interface: &Arc<Interface>, address: Ipv4Addr, outbox: &mut Outbox) {
+    let Some(sender_mac) = interface.mac() else { return };
+    let repr = ArpRepr {
+        operation: Operation::Request,
+        sender_mac,
+        sender_ip: address,
+        target_mac: MacAddr::ZERO,
+        target_ip: address,
+    };
+    send(interface, MacAddr::BROADCAST, &repr, outbox);
+}
+
+fn send(interface: &Arc<Interface>, to: MacAddr, repr: &ArpRepr, outbox: &mut Outbox) {
+    let mut packet = Packet::default();
+    repr.emit(packet.push_header(arp::PACKET_LEN));
+    edge::send_frame(interface, to, EtherType::ARP, packet, outbox);
+}

@@ -1,0 +1,167 @@
+//! The edge towards the links: resolves the next hop, puts the link header on, and asks for neighbours.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
+use netstack_wire::ip::Protocol;
+
+use crate::interface::Interface;
+use crate::ip::{Delivery, Egress, IpOutput, OutputError, arp, icmp, ndp};
+use crate::link::Medium;
+use crate::neighbour::Resolution;
+use crate::outbox::Outbox;
+use crate::packet::{AddressedTo, GsoKind, Packet};
+use crate::stack::Core;
+
+/// Tells whether the link cuts this super-segment by itself.
+pub(super) fn can_segment(egress: &Egress, output: &IpOutput, packet: &Packet) -> bool {
+    let Some(gso) = packet.meta.gso else { return true };
+    let capabilities = &egress.interface.capabilities;
+    let limit = match gso.kind {
+        GsoKind::Tcp4 => capabilities.gso_max_v4,
+        GsoKind::Tcp6 => capabilities.gso_max_v6,
+        GsoKind::Udp => capabilities.gso_max_udp,
+    };
+    let header = if output.destination.is_ipv4() { 20 } else { 40 };
+    // Segments larger than the path carries cannot be cut by the link either.
+    let largest = header + packet.head().len() + usize::from(gso.size);
+    packet.len() + header <= to_usize(limit)
+        && largest <= to_usize(egress.mtu)
+        && output.protocol != Protocol::NO_NEXT
+}
+
+/// Sends an IP packet to its next hop.
+pub(super) fn send(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    destination: IpAddr,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    match egress.interface.medium {
+        Medium::Ip => {
+            tap(core, &egress.interface, &packet);
+            outbox.send(&egress.interface, packet);
+            return Ok(());
+        }
+        Medium::Loopback => {
+            // A group or broadcast on the loopback NIC was looped already, if it is wanted at all.
+            if egress.delivery == Delivery::Unicast {
+                outbox.loop_back(egress.interface.id, packet);
+            }
+            return Ok(());
+        }
+        Medium::Ethernet(_) => {}
+    }
+    let station = match (egress.delivery, destination) {
+        (Delivery::Broadcast, _) => Some(MacAddr::BROADCAST),
+        (Delivery::Multicast, IpAddr::V4(group)) => Some(MacAddr::of_multicast_v4(group)),
+        (Delivery::Multicast, IpAddr::V6(group)) => Some(MacAddr::of_multicast_v6(group)),
+        (Delivery::Unicast | Delivery::Local(_), _) => None,
+    };
+    if let Some(station) = station {
+        send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+        return Ok(());
+    }
+    let Some(neighbour) = egress.neighbour(core, outbox).map(Arc::clone) else { return Ok(()) };
+    if let Some(station) = neighbour.published_mac() {
+        send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+        return Ok(());
+    }
+    match neighbour.resolve(core, &egress.interface, packet, outbox) {
+        Resolution::Known(station, packet) => {
+            send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+            Ok(())
+        }
+        Resolution::Queued => Ok(()),
+        Resolution::Unreachable(packet) => {
+            egress.interface.counters.tx_dropped_unresolved.increment();
+            drop(packet);
+            Err(OutputError::HostUnreachable)
+        }
+    }
+}
+
+/// Puts the Ethernet header on an IP packet (or leaves it out where the medium has none) and sends it.
+pub(crate) fn send_to_station(
+    interface: &Arc<Interface>,
+    station: MacAddr,
+    packet: Packet,
+    outbox: &mut Outbox,
+) {
+    let ether_type = match packet.contiguous(0).first().map(|byte| byte >> 4) {
+        Some(6) => EtherType::IPV6,
+        _ => EtherType::IPV4,
+    };
+    send_frame(interface, station, ether_type, packet, outbox);
+}
+
+fn send_to_station_tapped(
+    core: &Arc<Core>,
+    interface: &Arc<Interface>,
+    station: MacAddr,
+    packet: Packet,
+    outbox: &mut Outbox,
+) {
+    if core.packet_sockets.is_empty() {
+        return send_to_station(interface, station, packet, outbox);
+    }
+    let mut tapped = Outbox::default();
+    send_to_station(interface, station, packet, &mut tapped);
+    for packet in tapped.take_frames() {
+        tap(core, interface, &packet);
+        outbox.send(interface, packet);
+    }
+}
+
+/// Shows a sent frame to the packet sockets.
+fn tap(core: &Arc<Core>, interface: &Arc<Interface>, packet: &Packet) {
+    if !core.packet_sockets.is_empty() {
+        core.packet_sockets.deliver(interface, packet, AddressedTo::Outgoing, core.clock.now());
+    }
+}
+
+/// Puts the Ethernet header on a packet of any protocol and sends it.
+pub(super) fn send_frame(
+    interface: &Arc<Interface>,
+    destination: MacAddr,
+    ether_type: EtherType,
+    mut packet: Packet,
+    outbox: &mut Outbox,
+) {
+    if let Medium::Ethernet(source) = interface.medium {
+        let header = EthernetRepr { destination, source, ether_type };
+        header.emit(packet.push_header(ethernet::HEADER_LEN));
+    }
+    outbox.send(interface, packet);
+}
+
+/// Asks for a neighbour: everybody, or the station that had the address last.
+pub(crate) fn solicit(
+    core: &Arc<Core>,
+    interface: &Arc<Interface>,
+    address: IpAddr,
+    station: Option<MacAddr>,
+    outbox: &mut Outbox,
+) {
+    interface.counters.neighbour_probes_sent.increment();
+    match address {
+        IpAddr::V4(address) => arp::solicit(core, interface, address, station, outbox),
+        IpAddr::V6(address) => ndp::solicit(core, interface, address, station, outbox),
+    }
+}
+
+/// A packet's next hop does not answer: tells the sender, as a router or our own network layer would.
+pub(crate) fn report_unreachable_neighbour(
+    core: &Arc<Core>,
+    _interface: &Arc<Interface>,
+    packet: Packet,
+    outbox: &mut Outbox,
+) {
+    icmp::report_local(core, &packet, outbox);
+}
+
+fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,197 @@
+//! Where a packet goes: the NIC, the next hop, the source address and the MTU.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::interface::Interface;
+use crate::ip::source;
+use crate::link::Medium;
+use crate::neighbour::Neighbour;
+use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::stack::Core;
+use crate::topology::{LocalAddress, NicEntry, Topology};
+
+/// A resolved way out. Endpoints keep it until [`is_current`](Self::is_current) says no.
+#[derive(Clone)]
+pub(crate) struct Egress {
+    pub(crate) interface: Arc<Interface>,
+    pub(crate) next_hop: IpAddr,
+    /// The source address to use, unless the sender is bound to one.
+    pub(crate) source: IpAddr,
+    pub(crate) delivery: Delivery,
+    /// The largest packet for the destination: of link, route and path.
+    pub(crate) mtu: u32,
+    /// The next hop's entry, once looked up.
+    neighbour: Option<Arc<Neighbour>>,
+    generation: u64,
+}
+
+/// How a packet leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// To the next hop.
+    Unicast,
+    /// To everybody on the link.
+    Broadcast,
+    /// To a group on the link.
+    Multicast,
+    /// Not at all: the address is ours, on this NIC.
+    Local(NicId),
+}
+
+/// What to look for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RouteQuery {
+    pub(crate) destination: IpAddr,
+    /// The source address, if it is fixed.
+    pub(crate) source: Option<IpAddr>,
+    /// The NIC, if it is fixed.
+    pub(crate) nic: Option<NicId>,
+}
+
+/// Why there is no way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteError {
+    /// No route.
+    NetworkUnreachable,
+    /// No usable source address.
+    NoSource,
+    /// The NIC asked for is down or gone.
+    NetworkDown,
+}
+
+impl Egress {
+    /// Finds the way to a destination.
+    pub(crate) fn resolve(core: &Core, query: RouteQuery) -> Result<Self, RouteError> {
+        // Read before the snapshot: a change in between makes the result look stale, never current.
+        let generation = core.topology.generation();
+        let topology = core.topology.load();
+        let query = RouteQuery { destination: specified(query.destination), ..query };
+        let mut egress = find(&topology, query, generation)?;
+        if let Some(mtu) = core.pmtu.lookup(query.destination, core.clock.now()) {
+            egress.mtu = egress.mtu.min(mtu);
+        }
+        Ok(egress)
+    }
+
+    /// Tells whether nothing has changed since this was resolved.
+    pub(crate) fn is_current(&self, core: &Core) -> bool {
+        self.generation == core.topology.generation()
+    }
+
+    /// The next hop's entry; `None` where nothing is resolved.
+    pub(crate) fn neighbour(&mut self, core: &Arc<Core>, outbox: &mut Outbox) -> Option<&Arc<Neighbour>> {
+        let Medium::Ethernet(_) = self.interface.medium else { return None };
+        if self.neighbour.as_ref().is_none_or(|neighbour| neighbour.is_retired()) {
+            let cache = &self.interface.neighbours;
+            self.neighbour = Some(cache.lookup_or_begin(core, &self.interface, self.next_hop, outbox));
+        }
+        self.neighbour.as_ref()
+    }
+
+    /// The neighbour, if it was looked up before.
+    pub(crate) fn known_neighbour(&self) -> Option<&Arc<Neighbour>> {
+        self.neighbour.as_ref()
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.delivery, Delivery::Local(_))
+    }
+}
+
+/// Linux sends what goes to the unspecified address to itself (RFC 1122 leaves it undefined).
+fn specified(destination: IpAddr) -> IpAddr {
+    match destination {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    }
+}
+
+fn find(topology: &Topology, query: RouteQuery, generation: u64) -> Result<Egress, RouteError> {
+    let RouteQuery { destination, source, nic } = query;
+    if let Some(local) = topology.local_address(destination) {
+        if nic.is_none_or(|nic| is_own_way(topology, nic, local)) {
+            return local_egress(topology, destination, source, local, generation);
+        }
+    }
+    let (delivery, hop) = match destination {
+        IpAddr::V4(address) if address.is_multicast() => (Delivery::Multicast, None),
+        IpAddr::V6(address) if address.is_multicast() => (Delivery::Multicast, None),
+        IpAddr::V4(address) if topology.is_broadcast(address) => (Delivery::Broadcast, None),
+        IpAddr::V4(_) | IpAddr::V6(_) => (Delivery::Unicast, Some(())),
+    };
+    let route = topology.routes.lookup(destination).find(|route| {
+        nic.is_none_or(|nic| route.nic == nic)
+            && topology.interface(route.nic).is_some_and(|interface| interface.is_up())
+    });
+    let entry = match (route, nic) {
+        (Some(route), _) => topology.nics.get(&route.nic),
+        // Linux takes a destination to be on the link when the socket is bound to a device without a route to it.
+        (None, Some(nic)) => topology.nics.get(&nic),
+        (None, None) if hop.is_none() => default_multicast_nic(topology, destination),
+        (None, None) => None,
+    };
+    let entry = entry.ok_or(RouteError::NetworkUnreachable)?;
+    let interface = &entry.interface;
+    if !interface.is_up() {
+        return Err(RouteError::NetworkDown);
+    }
+    let gateway = route.and_then(|route| route.gateway).filter(|_| hop.is_some());
+    let next_hop = gateway.unwrap_or(destination);
+    let hint = source
+        .or(route.and_then(|route| route.source))
+        .filter(|hint| source.is_some() || topology.local_address(*hint).is_some());
+    let source = match hint {
+        Some(source) => source,
+        None => source::select(topology, entry, destination, next_hop).ok_or(RouteError::NoSource)?,
+    };
+    let mtu = route.and_then(|route| route.mtu).unwrap_or(u32::MAX).min(interface.mtu());
+    let interface = Arc::clone(interface);
+    Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour: None, generation })
+}
+
+/// A socket bound to a NIC reaches the addresses of that NIC, and all of ours through the loopback NIC.
+fn is_own_way(topology: &Topology, nic: NicId, local: LocalAddress) -> bool {
+    local.nic == nic || topology.interface(nic).is_some_and(|interface| interface.is_loopback())
+}
+
+fn local_egress(
+    topology: &Topology,
+    destination: IpAddr,
+    source: Option<IpAddr>,
+    local: LocalAddress,
+    generation: u64,
+) -> Result<Egress, RouteError> {
+    let loopback = topology.nics.values().find(|entry| entry.interface.is_loopback());
+    let entry = loopback.or_else(|| topology.nics.get(&local.nic)).ok_or(RouteError::NetworkUnreachable)?;
+    // A link-local address keeps its link; everything else is seen on the loopback NIC, as in Linux.
+    let seen_on = match destination {
+        IpAddr::V6(address) if address.is_unicast_link_local() => local.nic,
+        IpAddr::V4(_) | IpAddr::V6(_) => entry.interface.id,
+    };
+    Ok(Egress {
+        interface: Arc::clone(&entry.interface),
+        next_hop: destination,
+        source: source.unwrap_or(destination),
+        delivery: Delivery::Local(seen_on),
+        mtu: LOCAL_MTU,
+        neighbour: None,
+        generation,
+    })
+}
+
+/// Without a route, groups and broadcasts leave through the first NIC that has an address of the family.
+fn default_multicast_nic(topology: &Topology, destination: IpAddr) -> Option<&NicEntry> {
+    let has_family = |entry: &&NicEntry| {
+        !entry.interface.is_loopback()
+            && entry.interface.is_up()
+            && entry.addresses.iter().any(|own| own.address().is_ipv4() == destination.is_ipv4())
+    };
+    let routed = topology.nics.values().find(has_family);
+    routed.or_else(|| topology.nics.values().find(|entry| entry.interface.is_loopback()))
+}
+
+/// The MTU of Linux's loopback device.
+const LOCAL_MTU: u32 = 65_536;

@@ -1,0 +1,293 @@
+//! ICMP input: answers echo requests and carries errors to the sockets they concern.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use netstack_wire::checksum::{self, Accumulator};
+use netstack_wire::icmpv4::{self, Icmpv4Message};
+use netstack_wire::icmpv6::{self, Icmpv6Message};
+use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::Ipv4Repr;
+use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
+use netstack_wire::ndp;
+
+use crate::error::SocketError;
+use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, output};
+use crate::options::ErrorOrigin;
+use crate::outbox::Outbox;
+use crate::packet::{Checksum, Packet};
+use crate::socket;
+use crate::stack::Core;
+use crate::tcp_endpoint;
+
+/// An ICMP error, or a local one of the same meaning, about a packet of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Notice {
+    pub(crate) error: SocketError,
+    pub(crate) origin: ErrorOrigin,
+    pub(crate) icmp_type: u8,
+    pub(crate) icmp_code: u8,
+    /// The MTU for `MessageTooLong`.
+    pub(crate) info: u32,
+    pub(crate) offender: Option<IpAddr>,
+    /// Linux reports these to connected datagram sockets even without an error queue.
+    pub(crate) is_hard: bool,
+}
+
+/// The packet that an error is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Quote<'a> {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: Protocol,
+    /// From the transport header on, as much as was quoted.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Takes an ICMPv4 message for us.
+pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
+    let counters = &rx.core.counters;
+    counters.icmp_in_msgs.increment();
+    let message = message_bytes(ip, &packet);
+    if packet.meta.checksum == Checksum::Plain && checksum::sum(&message) != 0xffff {
+        return counters.icmp_in_checksum_errors.increment();
+    }
+    let Some(header) = Icmpv4Message::parse(&message) else {
+        return counters.icmp_in_errors.increment();
+    };
+    let notice = match header {
+        Icmpv4Message::EchoRequest { ident, sequence } => {
+            // RFC 1122 section 3.2.2.6 lets a host ignore requests to groups; Linux does.
+            if ip.cast == Cast::Unicast {
+                let reply = Icmpv4Message::EchoReply { ident, sequence };
+                echo(rx, ip, packet, |header| reply.emit(header));
+            }
+            return;
+        }
+        Icmpv4Message::EchoReply { ident, .. } => return socket::ping::deliver(rx, ip, ident, &message),
+        Icmpv4Message::Unreachable { code, mtu } => notice_v4(ip, &header, code, mtu),
+        Icmpv4Message::TimeExceeded { code } => {
+            Notice { error: SocketError::HostUnreachable, ..notice_v4(ip, &header, code, 0) }
+        }
+        Icmpv4Message::ParameterProblem { code, .. } => {
+            Notice { error: SocketError::ParameterProblem, is_hard: true, ..notice_v4(ip, &header, code, 0) }
+        }
+        Icmpv4Message::Other { .. } => return,
+    };
+    dispatch(rx.core, rx.outbox, &message.slice(icmpv4::HEADER_LEN..), notice);
+}
+
+fn notice_v4(ip: &IpMeta, header: &Icmpv4Message, code: u8, mtu: u16) -> Notice {
+    let error = match code {
+        icmpv4::HOST_UNREACHABLE | icmpv4::HOST_UNKNOWN => SocketError::HostUnreachable,
+        icmpv4::PROTOCOL_UNREACHABLE => SocketError::ProtocolUnreachable,
+        icmpv4::PORT_UNREACHABLE => SocketError::ConnectionRefused,
+        icmpv4::FRAGMENTATION_NEEDED => SocketError::MessageTooLong,
+        icmpv4::NET_UNREACHABLE | icmpv4::NET_UNKNOWN | icmpv4::NET_PROHIBITED | 11 => {
+            SocketError::NetworkUnreachable
+        }
+        // Linux's table has EHOSTUNREACH for all the rest.
+        _ => SocketError::HostUnreachable,
+    };
+    let is_hard = matches!(
+        code,
+        icmpv4::PROTOCOL_UNREACHABLE
+            | icmpv4::PORT_UNREACHABLE
+            | icmpv4::FRAGMENTATION_NEEDED
+            | icmpv4::SOURCE_ROUTE_FAILED
+    );
+    Notice {
+        error,
+        origin: ErrorOrigin::Icmp4,
+        icmp_type: header.kind(),
+        icmp_code: code,
+        info: u32::from(mtu),
+        offender: Some(ip.source),
+        is_hard: is_hard && header.kind() == 3,
+    }
+}
+
+/// Takes an ICMPv6 message for us.
+pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
+    let counters = &rx.core.counters;
+    counters.icmp_in_msgs.increment();
+    let message = message_bytes(ip, &packet);
+    if packet.meta.checksum == Checksum::Plain {
+        let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let pseudo = checksum::pseudo_header(ip.source, ip.destination, Protocol::ICMPV6.0, len);
+        let mut total = Accumulator::new(pseudo);
+        total.add(&message);
+        if !total.is_valid() {
+            return counters.icmp_in_checksum_errors.increment();
+        }
+    }
+    let Some(header) = Icmpv6Message::parse(&message) else {
+        return counters.icmp_in_errors.increment();
+    };
+    let notice = |error, code, info, is_hard| Notice {
+        error,
+        origin: ErrorOrigin::Icmp6,
+        icmp_type: header.kind(),
+        icmp_code: code,
+        info,
+        offender: Some(ip.source),
+        is_hard,
+    };
+    let notice = match header {
+        Icmpv6Message::EchoRequest { ident, sequence } => {
+            let reply = Icmpv6Message::EchoReply { ident, sequence };
+            return echo(rx, ip, packet, |header| reply.emit(header));
+        }
+        Icmpv6Message::EchoReply { ident, .. } => return socket::ping::deliver(rx, ip, ident, &message),
+        Icmpv6Message::Unreachable { code } => match code {
+            icmpv6::NO_ROUTE => notice(SocketError::NetworkUnreachable, code, 0, false),
+            icmpv6::PORT_UNREACHABLE => notice(SocketError::ConnectionRefused, code, 0, true),
+            icmpv6::PROHIBITED | icmpv6::POLICY_FAILED | icmpv6::REJECT_ROUTE => {
+                notice(SocketError::Prohibited, code, 0, true)
+            }
+            _ => notice(SocketError::HostUnreachable, code, 0, false),
+        },
+        Icmpv6Message::PacketTooBig { mtu } => notice(SocketError::MessageTooLong, 0, mtu, true),
+        Icmpv6Message::TimeExceeded { code } => notice(SocketError::HostUnreachable, code, 0, false),
+        Icmpv6Message::ParameterProblem { code, pointer } => {
+            notice(SocketError::ParameterProblem, code, pointer, true)
+        }
+        Icmpv6Message::Other { kind, .. } => {
+            if (ndp::ROUTER_SOLICITATION..=ndp::NEIGHBOUR_ADVERTISEMENT).contains(&kind) {
+                super::ndp::input(rx, ip, &message);
+            }
+            return;
+        }
+    };
+    dispatch(rx.core, rx.outbox, &message.slice(icmpv6::HEADER_LEN..), notice);
+}
+
+fn message_bytes(ip: &IpMeta, packet: &Packet) -> Bytes {
+    let mut message = packet.clone();
+    message.trim_front(ip.offset);
+    message.truncate(ip.len);
+    message.to_bytes()
+}
+
+/// Sends the request's data back (RFC 792, RFC 4443 section 4.2).
+fn echo(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet, emit: impl FnOnce(&mut [u8])) {
+    let source = (ip.cast == Cast::Unicast).then_some(ip.destination);
+    // A link-local asker can only be reached where it asked.
+    let nic = (super::zone_of(ip.source, ip.nic) != 0).then_some(ip.nic);
+    let query = RouteQuery { destination: ip.source, source, nic };
+    let Ok(mut egress) = Egress::resolve(rx.core, query) else { return };
+    let mut reply = Packet::from_body(packet.into_payload(ip.offset + icmpv4::HEADER_LEN));
+    emit(reply.push_header(icmpv4::HEADER_LEN));
+    let source = egress.source;
+    fill_checksum(&mut reply, source, ip.source);
+    let output = IpOutput {
+        source,
+        destination: ip.source,
+        protocol: ip.protocol,
+        ttl: rx.core.default_ttl(),
+        tos: ip.tos,
+        flow_label: 0,
+        fragmenting: Fragmenting::Allowed,
+        loops: false,
+    };
+    rx.core.counters.icmp_out_echo_replies.increment();
+    // A lost echo is what the asker looks for.
+    let _ = output::send(rx.core, &mut egress, &output, reply, rx.outbox);
+}
+
+/// Fills in the checksum of a complete ICMP message whose header is in the head with a zero field.
+pub(crate) fn fill_checksum(packet: &mut Packet, source: IpAddr, destination: IpAddr) {
+    let mut total = match destination {
+        IpAddr::V4(_) => Accumulator::default(),
+        IpAddr::V6(_) => {
+            let len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+            Accumulator::new(checksum::pseudo_header(source, destination, Protocol::ICMPV6.0, len))
+        }
+    };
+    packet.slices().for_each(|piece| total.add(piece));
+    let field = icmpv4::CHECKSUM_OFFSET..icmpv4::CHECKSUM_OFFSET + 2;
+    if let Some(field) = packet.head_mut().get_mut(field) {
+        field.copy_from_slice(&total.checksum().to_be_bytes());
+    }
+}
+
+/// Reads the packet that an ICMP error quotes; `None` if there is not enough of it, or it is not a first fragment.
+pub(super) fn quoted_transport(bytes: &[u8]) -> Option<Quote<'_>> {
+    if bytes.first()? >> 4 == 4 {
+        let repr = Ipv4Repr::parse_unchecked(bytes).ok()?;
+        let rest = bytes.get(repr.header_len()..)?;
+        return (repr.fragment_offset == 0).then_some(Quote {
+            source: IpAddr::V4(repr.source),
+            destination: IpAddr::V4(repr.destination),
+            protocol: repr.protocol,
+            bytes: rest,
+        });
+    }
+    let repr = Ipv6Repr::parse_unchecked(bytes).ok()?;
+    let rest = bytes.get(ipv6::HEADER_LEN..)?;
+    let mut extensions = Extensions::new(repr.next_header, rest);
+    for extension in extensions.by_ref() {
+        let extension = extension.ok()?;
+        let is_later = extension.kind == Protocol::FRAGMENT
+            && FragmentRepr::parse(extension.bytes).is_some_and(|header| header.offset != 0);
+        if is_later {
+            return None;
+        }
+    }
+    Some(Quote {
+        source: IpAddr::V6(repr.source),
+        destination: IpAddr::V6(repr.destination),
+        protocol: extensions.next_header(),
+        bytes: rest.get(extensions.offset()..)?,
+    })
+}
+
+/// A packet of ours could not be delivered to its next hop.
+pub(super) fn report_local(core: &Arc<Core>, packet: &Packet, outbox: &mut Outbox) {
+    let notice = Notice {
+        error: SocketError::HostUnreachable,
+        origin: ErrorOrigin::Local,
+        icmp_type: 0,
+        icmp_code: 0,
+        info: 0,
+        offender: None,
+        is_hard: true,
+    };
+    dispatch(core, outbox, &packet.to_bytes(), notice);
+}
+
+/// Carries an error to the sockets that sent the quoted packet.
+fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: Notice) {
+    let Some(quote) = quoted_transport(quoted) else {
+        return core.counters.icmp_in_errors.increment();
+    };
+    // Only packets from our addresses can be ours.
+    if core.topology.load().local_address(quote.source).is_none() {
+        return core.counters.icmp_in_errors.increment();
+    }
+    if notice.error == SocketError::MessageTooLong {
+        if notice.info == 0 {
+            // RFC 1191 section 5: a router that does not tell; the plateau below the packet that did not fit.
+            notice.info = plateau(quoted);
+        }
+        if core.pmtu.reduce(quote.destination, notice.info, core.clock.now()) {
+            core.topology.invalidate();
+        }
+    }
+    match quote.protocol {
+        Protocol::TCP => tcp_endpoint::on_icmp(core, &quote, &notice, outbox),
+        Protocol::UDP => socket::udp::on_icmp(core, &quote, &notice),
+        Protocol::ICMP | Protocol::ICMPV6 => socket::ping::on_icmp(core, &quote, &notice),
+        _ => {}
+    }
+    socket::raw::on_icmp(core, &quote, &notice);
+}
+
+/// The largest plateau of RFC 1191 section 7.1 below the length of the quoted packet.
+fn plateau(quoted: &[u8]) -> u32 {
+    const PLATEAUS: [u32; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
+    let len = Ipv4Repr::parse_unchecked(quoted)
+        .map_or(0, |repr| u32::from(repr.payload_len) + u32::from(repr.options_len) + 20);
+    PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
+}

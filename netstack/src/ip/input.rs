@@ -1,0 +1,163 @@
+//! Input: from a link's frames to the transports.
+
+use std::sync::Arc;
+
+use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
+use netstack_wire::ip::Protocol;
+
+use crate::interface::Interface;
+use crate::ip::{IpMeta, arp, icmp, input_v4, input_v6};
+use crate::link::Medium;
+use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::packet::{AddressedTo, Checksum, Packet};
+use crate::socket;
+use crate::stack::Core;
+use crate::tcp_endpoint;
+use crate::time::Instant;
+use crate::topology::Topology;
+
+/// What the receive path carries along.
+pub(crate) struct Rx<'a> {
+    pub(crate) core: &'a Arc<Core>,
+    pub(crate) topology: &'a Topology,
+    pub(crate) interface: &'a Arc<Interface>,
+    pub(crate) now: Instant,
+    pub(crate) outbox: &'a mut Outbox,
+    /// The packet comes from ourselves and never was on a link.
+    pub(crate) is_looped: bool,
+}
+
+/// Takes the frames of a link.
+pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &mut Outbox) {
+    let topology = core.topology.load();
+    let Some(interface) = topology.interface(nic) else {
+        frames.clear();
+        return;
+    };
+    if !interface.is_up() {
+        interface.counters.rx_dropped_down.add(frames.len() as u64);
+        frames.clear();
+        return;
+    }
+    let now = core.clock.now();
+    let mut rx = Rx { core, topology: &topology, interface, now, outbox, is_looped: false };
+    for frame in frames.drain(..) {
+        rx.frame(frame);
+    }
+}
+
+/// Takes packets that we sent to ourselves.
+pub(crate) fn input_looped(
+    core: &Arc<Core>,
+    packets: impl Iterator<Item = (NicId, Packet)>,
+    outbox: &mut Outbox,
+) {
+    let topology = core.topology.load();
+    let now = core.clock.now();
+    for (nic, mut packet) in packets {
+        let Some(interface) = topology.interface(nic) else { continue };
+        if interface.is_loopback() {
+            let counters = &interface.counters;
+            counters.tx_packets.increment();
+            counters.tx_bytes.add(packet.len() as u64);
+            counters.rx_packets.increment();
+            counters.rx_bytes.add(packet.len() as u64);
+            if !core.packet_sockets.is_empty() {
+                core.packet_sockets.deliver(interface, &packet, AddressedTo::Outgoing, now);
+                core.packet_sockets.deliver(interface, &packet, AddressedTo::Host, now);
+            }
+        }
+        // The bytes never left the machine; an unfinished checksum is as good as a right one.
+        packet.meta.checksum = Checksum::Verified;
+        packet.meta.l3_offset = 0;
+        let mut rx = Rx { core, topology: &topology, interface, now, outbox, is_looped: true };
+        rx.ip(packet);
+    }
+}
+
+impl Rx<'_> {
+    fn frame(&mut self, mut packet: Packet) {
+        let counters = &self.interface.counters;
+        counters.rx_packets.increment();
+        counters.rx_bytes.add(packet.len() as u64);
+        if packet.meta.arrival.is_none() {
+            packet.meta.arrival = Some(self.now);
+        }
+        if self.interface.capabilities.rx_checksum_trusted || packet.meta.checksum != Checksum::Plain {
+            packet.meta.checksum = Checksum::Verified;
+        }
+        match self.interface.medium {
+            Medium::Ethernet(own) => self.ethernet(own, packet),
+            Medium::Ip | Medium::Loopback => {
+                self.tap(&packet, AddressedTo::Host);
+                self.ip(packet);
+            }
+        }
+    }
+
+    fn ethernet(&mut self, own: MacAddr, mut packet: Packet) {
+        if !packet.make_contiguous(0, ethernet::HEADER_LEN) {
+            return self.interface.counters.rx_dropped_malformed.increment();
+        }
+        let Some(header) = EthernetRepr::parse(packet.contiguous(0)) else {
+            return self.interface.counters.rx_dropped_malformed.increment();
+        };
+        let addressed_to = match header.destination {
+            mac if mac == own => AddressedTo::Host,
+            MacAddr::BROADCAST => AddressedTo::Broadcast,
+            mac if mac.is_multicast() => AddressedTo::Multicast,
+            _ => AddressedTo::OtherHost,
+        };
+        packet.meta.addressed_to = addressed_to;
+        self.tap(&packet, addressed_to);
+        match addressed_to {
+            AddressedTo::OtherHost => return self.interface.counters.rx_dropped_other_host.increment(),
+            AddressedTo::Multicast => self.interface.counters.rx_multicast.increment(),
+            AddressedTo::Host | AddressedTo::Broadcast | AddressedTo::Outgoing => {}
+        }
+        // ETHERNET_HEADER_LEN is 14.
+        packet.meta.l3_offset = ethernet::HEADER_LEN as u16;
+        match header.ether_type {
+            EtherType::IPV4 => input_v4::input(self, packet),
+            EtherType::IPV6 => input_v6::input(self, packet),
+            EtherType::ARP => arp::input(self, &packet),
+            _ => self.interface.counters.rx_dropped_unknown_protocol.increment(),
+        }
+    }
+
+    /// An IP packet at the offset in its metadata.
+    fn ip(&mut self, packet: Packet) {
+        let version = packet.contiguous(usize::from(packet.meta.l3_offset)).first().map(|byte| byte >> 4);
+        match version {
+            Some(4) => input_v4::input(self, packet),
+            Some(6) => input_v6::input(self, packet),
+            _ => self.interface.counters.rx_dropped_malformed.increment(),
+        }
+    }
+
+    fn tap(&self, packet: &Packet, addressed_to: AddressedTo) {
+        if !self.core.packet_sockets.is_empty() {
+            self.core.packet_sockets.deliver(self.interface, packet, addressed_to, self.now);
+        }
+    }
+
+    /// Hands a whole packet for us to its transport; gives it back if there is none for its protocol.
+    pub(super) fn transport(&mut self, ip: &IpMeta, mut packet: Packet) -> Option<Packet> {
+        self.core.counters.ip_in_delivers.increment();
+        // The offsets were checked against the packet, which is not much longer than 64 KiB.
+        packet.meta.l4_offset = u16::try_from(ip.offset).unwrap_or(u16::MAX);
+        let was_raw = socket::raw::deliver(self, ip, &packet);
+        match ip.protocol {
+            Protocol::TCP => tcp_endpoint::input(self, ip, packet),
+            Protocol::UDP => socket::udp::input(self, ip, packet),
+            Protocol::ICMP if ip.source.is_ipv4() => icmp::input_v4(self, ip, packet),
+            Protocol::ICMPV6 if ip.source.is_ipv6() => icmp::input_v6(self, ip, packet),
+            Protocol::IGMP if ip.source.is_ipv4() => {}
+            Protocol::NO_NEXT => {}
+            _ if was_raw => {}
+            _ => return Some(packet),
+        }
+        None
+    }
+}

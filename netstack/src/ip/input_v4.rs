@@ -1,0 +1,132 @@
+//! IPv4 input (RFC 791, RFC 1122 section 3.2.1).
+
+use std::net::IpAddr;
+
+use netstack_wire::ip::ParseError;
+use netstack_wire::ipv4::{self, Ipv4Repr};
+
+use crate::ip::icmp_error::{self, IcmpReason};
+use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
+use crate::ip::{Cast, IpMeta, Rx};
+use crate::packet::{Checksum, Packet};
+
+/// Takes a packet whose IPv4 header is at its `l3_offset`.
+pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
+    let counters = &rx.core.counters;
+    counters.ip_in_receives.increment();
+    let start = usize::from(packet.meta.l3_offset);
+    let first = packet.contiguous(start).first().copied().unwrap_or_default();
+    let header_len = usize::from(first & 0x0f) * 4;
+    if !packet.make_contiguous(start, header_len.max(ipv4::MIN_HEADER_LEN)) {
+        return counters.ip_in_truncated.increment();
+    }
+    let parsed = match rx.is_looped {
+        true => Ipv4Repr::parse_unchecked(packet.contiguous(start)),
+        false => Ipv4Repr::parse_unchecked(packet.contiguous(start)).and_then(|repr| {
+            let header = packet.get(start, repr.header_len()).ok_or(ParseError::Truncated)?;
+            let is_right = netstack_wire::checksum::sum(header) == 0xffff;
+            if is_right { Ok(repr) } else { Err(ParseError::BadChecksum) }
+        }),
+    };
+    let repr = match parsed {
+        Ok(repr) => repr,
+        Err(ParseError::Truncated) => return counters.ip_in_truncated.increment(),
+        Err(ParseError::Malformed) => return counters.ip_in_header_errors.increment(),
+        Err(ParseError::BadChecksum) => return counters.ip_in_checksum_errors.increment(),
+    };
+    let end = start + repr.header_len() + usize::from(repr.payload_len);
+    if packet.len() < end {
+        return counters.ip_in_truncated.increment();
+    }
+    packet.truncate(end);
+    // RFC 1122 section 3.2.1.3: "must be silently discarded" for sources that are no single host.
+    let source = repr.source;
+    let is_martian = source.is_multicast()
+        || rx.topology.is_broadcast(source)
+        || (!rx.is_looped && (source.is_loopback() || repr.destination.is_loopback()));
+    if is_martian {
+        return counters.ip_in_martians.increment();
+    }
+    let Some(cast) = classify(rx, &repr) else {
+        return counters.ip_in_not_ours.increment();
+    };
+    if repr.is_fragment() {
+        return reassemble(rx, cast, &repr, packet);
+    }
+    deliver(rx, cast, &repr, packet);
+}
+
+fn classify(rx: &Rx<'_>, repr: &Ipv4Repr) -> Option<Cast> {
+    let destination = repr.destination;
+    if rx.topology.local_address(IpAddr::V4(destination)).is_some() {
+        Some(Cast::Unicast)
+    } else if rx.topology.is_broadcast(destination) {
+        Some(Cast::Broadcast)
+    } else if destination.is_multicast() && rx.interface.is_member(IpAddr::V4(destination)) {
+        Some(Cast::Multicast)
+    } else {
+        None
+    }
+}
+
+fn deliver(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
+    let start = usize::from(packet.meta.l3_offset);
+    let offset = start + repr.header_len();
+    let ip = IpMeta {
+        source: IpAddr::V4(repr.source),
+        destination: IpAddr::V4(repr.destination),
+        protocol: repr.protocol,
+        ttl: repr.ttl,
+        tos: repr.tos,
+        nic: rx.interface.id,
+        cast,
+        offset,
+        len: packet.len() - offset,
+        arrival: packet.meta.arrival.unwrap_or(rx.now),
+    };
+    if let Some(packet) = rx.transport(&ip, packet) {
+        rx.core.counters.ip_in_unknown_protos.increment();
+        icmp_error::reject(rx, &ip, &packet, IcmpReason::ProtocolUnreachable);
+    }
+}
+
+fn reassemble(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
+    rx.core.counters.ip_reasm_requests.increment();
+    let start = usize::from(packet.meta.l3_offset);
+    let header = packet.get(start, repr.header_len()).map(bytes::Bytes::copy_from_slice).unwrap_or_default();
+    let arrival = packet.meta.arrival;
+    let mut payload = packet;
+    payload.trim_front(start + repr.header_len());
+    let fragment = Fragment {
+        offset: usize::from(repr.fragment_offset),
+        more: repr.more_fragments,
+        data: payload.to_bytes(),
+        header,
+    };
+    let key = FragmentKey {
+        source: IpAddr::V4(repr.source),
+        destination: IpAddr::V4(repr.destination),
+        protocol: repr.protocol,
+        ident: u32::from(repr.ident),
+    };
+    match rx.core.reassembly_v4.add(rx.core, rx.now, key, fragment) {
+        Progress::Pending => {}
+        Progress::Overlap | Progress::Invalid => rx.core.counters.ip_reasm_fails.increment(),
+        Progress::Complete { header, data } => {
+            let Ok(first) = Ipv4Repr::parse_unchecked(&header) else { return };
+            let Ok(payload_len) = u16::try_from(data.len()) else { return };
+            rx.core.counters.ip_reasm_oks.increment();
+            let whole = Ipv4Repr { more_fragments: false, fragment_offset: 0, payload_len, ..first };
+            let mut bytes = Vec::with_capacity(header.len() + data.len());
+            bytes.extend_from_slice(&header);
+            whole.emit(&mut bytes);
+            bytes.extend_from_slice(&data);
+            let mut packet = Packet::from_frame(bytes.into());
+            // A link vouches only for what it saw whole; fragments from ourselves carry finished
+            // checksums that nobody needs to look at.
+            packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
+            packet.meta.arrival = arrival;
+            deliver(rx, cast, &whole, packet);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! IP output: puts the IP header on a transport packet and takes it to the edge, whole, segmented or fragmented.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::{self, Ipv4Repr};
+use netstack_wire::ipv6::{self, Ipv6Repr};
+use netstack_wire::{checksum, udp};
+
+use crate::ip::{Delivery, Egress, edge, fragment, gso};
+use crate::outbox::Outbox;
+use crate::packet::{Checksum, Packet};
+use crate::stack::Core;
+
+/// The fields of an IP header that transports decide on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IpOutput {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) flow_label: u32,
+    pub(crate) fragmenting: Fragmenting,
+    /// For groups and broadcasts: whether our own members get it too.
+    pub(crate) loops: bool,
+}
+
+/// What may happen to a packet that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fragmenting {
+    /// Nobody fragments it: DF, and an error here.
+    Forbidden,
+    /// Sent with DF if it fits the path, otherwise fragmented here.
+    IfNeeded,
+    /// Sent without DF, fragmented by whoever has to.
+    Allowed,
+}
+
+/// Why a packet was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputError {
+    /// It must not be fragmented and exceeds this MTU, or exceeds what IP can carry.
+    TooLarge {
+        /// The MTU.
+        mtu: u32,
+    },
+    /// The next hop does not answer.
+    HostUnreachable,
+    /// The NIC is down.
+    NetworkDown,
+}
+
+/// Sends a transport packet: transport header first, its checksum either done or [`Checksum::Partial`] with a zero field.
+pub(crate) fn send(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    if !egress.interface.is_up() {
+        return Err(OutputError::NetworkDown);
+    }
+    if packet.meta.gso.is_some() && !egress.is_local() && !edge::can_segment(egress, output, &packet) {
+        for segment in gso::segments(packet) {
+            send_one(core, egress, output, segment, outbox)?;
+        }
+        return Ok(());
+    }
+    send_one(core, egress, output, packet, outbox)
+}
+
+/// Sends a packet that has its IP header already (`IP_HDRINCL`).
+pub(crate) fn send_with_header(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    if !egress.interface.is_up() {
+        return Err(OutputError::NetworkDown);
+    }
+    if packet.len() > usize::try_from(egress.mtu).unwrap_or(usize::MAX) {
+        return Err(OutputError::TooLarge { mtu: egress.mtu });
+    }
+    core.counters.ip_out_requests.increment();
+    deliver(core, egress, output, packet, outbox)
+}
+
+fn send_one(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    mut packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    let header_len = match output.destination {
+        IpAddr::V4(_) => ipv4::MIN_HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN,
+    };
+    let transport_len = packet.len();
+    let total = header_len + transport_len;
+    let max_total = ipv4::MAX_PACKET_LEN + if output.destination.is_ipv6() { header_len } else { 0 };
+    if total > max_total {
+        return Err(OutputError::TooLarge { mtu: egress.mtu });
+    }
+    let fits = packet.meta.gso.is_some() || total <= usize::try_from(egress.mtu).unwrap_or(usize::MAX);
+    if !fits && output.fragmenting == Fragmenting::Forbidden {
+        return Err(OutputError::TooLarge { mtu: egress.mtu });
+    }
+    begin_checksum(output, &mut packet, transport_len);
+    let finishes_checksum = fits && (egress.is_local() || egress.interface.capabilities.tx_checksum);
+    if !finishes_checksum {
+        finish_checksum(output.protocol, &mut packet);
+    }
+    core.counters.ip_out_requests.increment();
+    if !fits {
+        return fragment::send(core, egress, output, packet, outbox);
+    }
+    // RFC 6864 section 4.1: the identification of atomic packets may have any value.
+    let has_df = output.fragmenting != Fragmenting::Allowed;
+    let ident = if has_df { 0 } else { core.next_ident(output) };
+    push_header(output, ident, &mut packet, transport_len);
+    deliver(core, egress, output, packet, outbox)
+}
+
+/// Hands a complete IP packet to the edge or back to ourselves.
+pub(super) fn deliver(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    match egress.delivery {
+        Delivery::Local(nic) => {
+            outbox.loop_back(nic, packet);
+            return Ok(());
+        }
+        Delivery::Multicast | Delivery::Broadcast if output.loops => {
+            outbox.loop_back(egress.interface.id, packet.clone());
+        }
+        Delivery::Unicast | Delivery::Multicast | Delivery::Broadcast => {}
+    }
+    edge::send(core, egress, output.destination, packet, outbox)
+}
+
+fn push_header(output: &IpOutput, ident: u16, packet: &mut Packet, transport_len: usize) {
+    // Checked against the maximum before.
+    let payload_len = u16::try_from(transport_len).unwrap_or(u16::MAX);
+    match (output.source, output.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let repr = Ipv4Repr {
+                source,
+                destination,
+                protocol: output.protocol,
+                ttl: output.ttl,
+                tos: output.tos,
+                ident,
+                dont_fragment: output.fragmenting != Fragmenting::Allowed,
+                more_fragments: false,
+                fragment_offset: 0,
+                options_len: 0,
+                payload_len,
+            };
+            repr.emit(packet.push_header(ipv4::MIN_HEADER_LEN));
+        }
+        (source, destination) => {
+            let repr = Ipv6Repr {
+                source: v6(source),
+                destination: v6(destination),
+                next_header: output.protocol,
+                hop_limit: output.ttl,
+                traffic_class: output.tos,
+                flow_label: output.flow_label,
+                payload_len,
+            };
+            repr.emit(packet.push_header(ipv6::HEADER_LEN));
+        }
+    }
+}
+
+/// Mixed families are refused at the sockets; a mapped address is then as good as any.
+pub(super) fn v6(address: IpAddr) -> std::net::Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// Puts the pseudo-header's sum into the field of a partial checksum.
+fn begin_checksum(output: &IpOutput, packet: &mut Packet, transport_len: usize) {
+    let Checksum::Partial { start, offset } = packet.meta.checksum else { return };
+    let len = u32::try_from(transport_len).unwrap_or(u32::MAX);
+    let sum = checksum::pseudo_header(output.source, output.destination, output.protocol.0, len);
+    let field = usize::from(start) + usize::from(offset);
+    if let Some(field) = packet.head_mut().get_mut(field..field + 2) {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Does in software what a link with checksum offload does.
+fn finish_checksum(protocol: Protocol, packet: &mut Packet) {
+    let Checksum::Partial { start, offset } = packet.meta.checksum else { return };
+    let (start, offset) = (usize::from(start), usize::from(offset));
+    let mut total = checksum::Accumulator::default();
+    total.add(packet.head().get(start..).unwrap_or_default());
+    packet.body().iter().for_each(|range| total.add(range));
+    let value = match protocol {
+        Protocol::UDP => udp::checksum_on_wire(total.checksum()),
+        _ => total.checksum(),
+    };
+    if let Some(field) = packet.head_mut().get_mut(start + offset..start + offset + 2) {
+        field.copy_from_slice(&value.to_be_bytes());
+    }
+    packet.meta.checksum = Checksum::Plain;
+}

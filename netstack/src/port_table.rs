@@ -1,0 +1,316 @@
+//! Who has which local address and port: binding rules, and the search for the socket that a packet is for.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+
+use crate::nic::NicId;
+use crate::options::Family;
+use crate::secret::Secrets;
+
+/// A local address as a socket claims it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// The address; any if not set. Mapped addresses are stored as the IPv4 addresses they stand for.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) family: Family,
+    pub(crate) only_v6: bool,
+    pub(crate) nic: Option<NicId>,
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+}
+
+/// How a packet describes the socket it looks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) local: IpAddr,
+    pub(crate) local_port: u16,
+    pub(crate) remote: IpAddr,
+    pub(crate) remote_port: u16,
+    pub(crate) nic: NicId,
+}
+
+/// Which rules for sharing hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// `SO_REUSEADDR` shares with everything that does not listen.
+    Stream,
+    /// `SO_REUSEADDR` shares with all others that set it; the newest gets the packets.
+    Datagram,
+}
+
+/// The ports of one protocol.
+pub(crate) struct PortTable<E> {
+    sharing: Sharing,
+    ports: RwLock<HashMap<u16, Port<E>>>,
+}
+
+struct Port<E> {
+    claims: SmallVec<[Claim<E>; 1]>,
+    /// Connections that use the port without a claim of their own, and may share it with new binders.
+    shared_users: u32,
+    /// The same, but they may not.
+    exclusive_users: u32,
+}
+
+struct Claim<E> {
+    binding: Binding,
+    /// Only packets from there are for the socket.
+    peer: Option<(IpAddr, u16)>,
+    /// The socket takes packets (a stream socket does once it listens).
+    is_receiving: bool,
+    endpoint: Arc<E>,
+}
+
+/// Whether connections share their port with new binders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortUse {
+    Shared,
+    Exclusive,
+}
+
+/// The port or the address is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken;
+
+impl<E> PortTable<E> {
+    pub(crate) fn new(sharing: Sharing) -> Self {
+        Self { sharing, ports: RwLock::default() }
+    }
+
+    /// Claims a port for a socket.
+    pub(crate) fn bind(&self, port: u16, binding: Binding, endpoint: &Arc<E>) -> Result<(), Taken> {
+        let mut ports = self.ports.write();
+        let entry = ports.entry(port).or_default();
+        if self.is_taken(entry, &binding) {
+            if entry.is_unused() {
+                ports.remove(&port);
+            }
+            return Err(Taken);
+        }
+        let is_receiving = self.sharing == Sharing::Datagram;
+        let endpoint = Arc::clone(endpoint);
+        entry.claims.push(Claim { binding, peer: None, is_receiving, endpoint });
+        Ok(())
+    }
+
+    /// Claims some port of a range, starting at a random one (RFC 6056 section 3.3.1).
+    pub(crate) fn bind_any(
+        &self,
+        range: &RangeInclusive<u16>,
+        secrets: &Secrets,
+        binding: Binding,
+        endpoint: &Arc<E>,
+    ) -> Result<u16, Taken> {
+        // A picked port is not to be shared: its users expect it to be theirs.
+        let alone = Binding { reuse_address: false, reuse_port: false, ..binding };
+        let count = u32::from(*range.end() - *range.start()) + 1;
+        let first = secrets.random_below(count);
+        for step in 0..count {
+            // Within the range, so it fits.
+            let port = range.start() + ((first + step) % count) as u16;
+            let is_free = self.ports.read().get(&port).is_none_or(|entry| !self.is_taken(entry, &alone));
+            if is_free && self.bind(port, binding, endpoint).is_ok() {
+                return Ok(port);
+            }
+        }
+        Err(Taken)
+    }
+
+    /// Gives a claim back.
+    pub(crate) fn unbind(&self, port: u16, endpoint: &Arc<E>) {
+        let released = {
+            let mut ports = self.ports.write();
+            let Some(entry) = ports.get_mut(&port) else { return };
+            let index = entry.claims.iter().position(|claim| Arc::ptr_eq(&claim.endpoint, endpoint));
+            let released = index.map(|index| entry.claims.remove(index));
+            if entry.is_unused() {
+                ports.remove(&port);
+            }
+            released
+        };
+        // The endpoint may go with it, outside of the lock.
+        drop(released);
+    }
+
+    /// Changes what a claim wants to receive: the address it became more precise about, and its peer.
+    pub(crate) fn narrow(
+        &self,
+        port: u16,
+        endpoint: &Arc<E>,
+        address: Option<IpAddr>,
+        peer: Option<(IpAddr, u16)>,
+    ) {
+        let mut ports = self.ports.write();
+        let claims = ports.get_mut(&port).map(|entry| &mut entry.claims);
+        let claim =
+            claims.and_then(|claims| claims.iter_mut().find(|claim| Arc::ptr_eq(&claim.endpoint, endpoint)));
+        if let Some(claim) = claim {
+            claim.binding.address = address;
+            claim.peer = peer;
+        }
+    }
+
+    /// Lets a stream socket receive (listen), unless another one does on an overlapping address.
+    pub(crate) fn start_receiving(&self, port: u16, endpoint: &Arc<E>) -> Result<(), Taken> {
+        let mut ports = self.ports.write();
+        let entry = ports.get_mut(&port).ok_or(Taken)?;
+        let own =
+            entry.claims.iter().position(|claim| Arc::ptr_eq(&claim.endpoint, endpoint)).ok_or(Taken)?;
+        let binding = entry.claims[own].binding;
+        let is_rivalled = entry.claims.iter().any(|claim| {
+            claim.is_receiving
+                && !Arc::ptr_eq(&claim.endpoint, endpoint)
+                && overlaps(&claim.binding, &binding)
+                && !(claim.binding.reuse_port && binding.reuse_port)
+        });
+        if is_rivalled {
+            return Err(Taken);
+        }
+        entry.claims[own].is_receiving = true;
+        Ok(())
+    }
+
+    /// Ends [`start_receiving`](Self::start_receiving).
+    pub(crate) fn stop_receiving(&self, port: u16, endpoint: &Arc<E>) {
+        let mut ports = self.ports.write();
+        let claims = ports.get_mut(&port).map(|entry| &mut entry.claims);
+        for claim in claims.into_iter().flatten() {
+            if Arc::ptr_eq(&claim.endpoint, endpoint) {
+                claim.is_receiving = false;
+            }
+        }
+    }
+
+    /// Notes a connection on a port.
+    pub(crate) fn add_user(&self, port: u16, port_use: PortUse) {
+        let mut ports = self.ports.write();
+        let entry = ports.entry(port).or_default();
+        match port_use {
+            PortUse::Shared => entry.shared_users += 1,
+            PortUse::Exclusive => entry.exclusive_users += 1,
+        }
+    }
+
+    /// Forgets a connection on a port.
+    pub(crate) fn remove_user(&self, port: u16, port_use: PortUse) {
+        let mut ports = self.ports.write();
+        let Some(entry) = ports.get_mut(&port) else { return };
+        match port_use {
+            PortUse::Shared => entry.shared_users = entry.shared_users.saturating_sub(1),
+            PortUse::Exclusive => entry.exclusive_users = entry.exclusive_users.saturating_sub(1),
+        }
+        if entry.is_unused() {
+            ports.remove(&port);
+        }
+    }
+
+    /// Tells whether any socket has claimed the port.
+    pub(crate) fn is_claimed(&self, port: u16) -> bool {
+        self.ports.read().get(&port).is_some_and(|entry| !entry.claims.is_empty())
+    }
+
+    /// The socket that a packet to one host is for. `hash` spreads over the members of a group that share the port.
+    pub(crate) fn lookup(&self, target: &Target, hash: u64) -> Option<Arc<E>> {
+        let ports = self.ports.read();
+        let claims = &ports.get(&target.local_port)?.claims;
+        let best = claims.iter().filter_map(|claim| claim.score(target)).max()?;
+        let mut equals = claims.iter().filter(|claim| claim.score(target) == Some(best));
+        let group = equals.clone().filter(|claim| claim.binding.reuse_port).count();
+        if group > 1 {
+            // Below the number of members of the group.
+            let index = (u128::from(hash) * group as u128 >> 64) as usize;
+            return equals.filter(|claim| claim.binding.reuse_port).nth(index).map(Claim::share);
+        }
+        // Linux: among sharers the newest.
+        equals.next_back().map(Claim::share)
+    }
+
+    /// All sockets that a packet to a group or broadcast address is for.
+    pub(crate) fn lookup_all(&self, target: &Target) -> SmallVec<[Arc<E>; 4]> {
+        let ports = self.ports.read();
+        let claims = ports.get(&target.local_port).map(|entry| &entry.claims);
+        let matching = claims.into_iter().flatten().filter(|claim| claim.score(target).is_some());
+        matching.map(Claim::share).collect()
+    }
+
+    fn is_taken(&self, port: &Port<E>, new: &Binding) -> bool {
+        if port.exclusive_users > 0 || (port.shared_users > 0 && !(new.reuse_address || new.reuse_port)) {
+            return true;
+        }
+        port.claims.iter().any(|claim| {
+            let old = &claim.binding;
+            let shares_address = old.reuse_address
+                && new.reuse_address
+                && (self.sharing == Sharing::Datagram || !claim.is_receiving);
+            overlaps(old, new) && !shares_address && !(old.reuse_port && new.reuse_port)
+        })
+    }
+}
+
+impl<E> Port<E> {
+    fn is_unused(&self) -> bool {
+        self.claims.is_empty() && self.shared_users == 0 && self.exclusive_users == 0
+    }
+}
+
+impl<E> Default for Port<E> {
+    fn default() -> Self {
+        Self { claims: SmallVec::new(), shared_users: 0, exclusive_users: 0 }
+    }
+}
+
+impl<E> Claim<E> {
+    fn share(&self) -> Arc<E> {
+        Arc::clone(&self.endpoint)
+    }
+
+    /// How precisely the socket asked for such packets; `None` if it did not.
+    fn score(&self, target: &Target) -> Option<u8> {
+        let binding = &self.binding;
+        if !self.is_receiving || !binding.takes_family_of(target.local) {
+            return None;
+        }
+        let mut score = u8::from(binding.family == crate::cidr::family_of(target.local));
+        if let Some(address) = binding.address {
+            score += if address == target.local { 4 } else { return None };
+        }
+        if let Some(nic) = binding.nic {
+            score += if nic == target.nic { 2 } else { return None };
+        }
+        if let Some(peer) = self.peer {
+            score += if peer == (target.remote, target.remote_port) { 8 } else { return None };
+        }
+        Some(score)
+    }
+}
+
+impl Binding {
+    /// Tells whether packets to an address of that family can be for the socket.
+    fn takes_family_of(&self, address: IpAddr) -> bool {
+        match (self.family, address) {
+            (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)) => true,
+            (Family::V6, IpAddr::V4(_)) => !self.only_v6,
+            (Family::V4, IpAddr::V6(_)) => false,
+        }
+    }
+}
+
+fn overlaps(a: &Binding, b: &Binding) -> bool {
+    let nics_overlap = a.nic.is_none() || b.nic.is_none() || a.nic == b.nic;
+    let addresses_overlap = match (a.address, b.address) {
+        (Some(a), Some(b)) => a == b,
+        (Some(address), None) => b.takes_family_of(address),
+        (None, Some(address)) => a.takes_family_of(address),
+        (None, None) => a.family == b.family || (!a.only_v6 && !b.only_v6),
+    };
+    nics_overlap && addresses_overlap
+}
+
+#[cfg(test)]
+#[path = "port_table_tests.rs"]
+mod tests;

@@ -1,0 +1,543 @@
+//! What the datagram sockets (UDP, ping, raw) share: the receive queue, errors, options and readiness.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::buffer::{Sink, Source};
+use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
+use crate::ip::{Delivery, Egress, Fragmenting, IpOutput, OutputError, RouteError, RouteQuery, unmapped};
+use crate::nic::NicId;
+use crate::options::{
+    Datagram, ErrorOrigin, Family, PmtuDiscovery, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
+};
+use crate::packet::Body;
+use crate::stack::Core;
+use crate::time::Instant;
+use crate::wait::{Readiness, WaitQueue};
+use netstack_wire::ip::Protocol;
+
+/// The common part of a datagram endpoint.
+#[derive(Debug)]
+pub(crate) struct DatagramEndpoint {
+    pub(crate) family: Family,
+    pub(crate) waiters: WaitQueue,
+    state: Mutex<State>,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) options: SocketOptions,
+    /// The address it is bound to; any if not set.
+    pub(crate) bound: Option<IpAddr>,
+    /// The address that connecting chose.
+    pub(crate) connected_from: Option<IpAddr>,
+    pub(crate) local_port: u16,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) memberships: Vec<(IpAddr, NicId)>,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    error: Option<SocketError>,
+    errors: VecDeque<QueuedError>,
+    read_is_shut: bool,
+    write_is_shut: bool,
+    egress: Option<CachedEgress>,
+}
+
+/// The other end of a connected socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    /// For link-local addresses.
+    pub(crate) nic: Option<NicId>,
+}
+
+struct CachedEgress {
+    source: Option<IpAddr>,
+    nic: Option<NicId>,
+    destination: IpAddr,
+    egress: Egress,
+}
+
+impl std::fmt::Debug for CachedEgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CachedEgress({})", self.destination)
+    }
+}
+
+/// A received datagram.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) data: Body,
+    pub(crate) source: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) destination: IpAddr,
+    pub(crate) destination_port: u16,
+    pub(crate) nic: NicId,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) arrival: Instant,
+}
+
+/// Where a datagram goes, after socket and message were asked.
+pub(crate) struct Outgoing {
+    pub(crate) egress: Egress,
+    pub(crate) output: IpOutput,
+    pub(crate) port: u16,
+    pub(crate) no_checksum: bool,
+    pub(crate) mark: u32,
+    pub(crate) owner: u64,
+}
+
+/// What became of a received datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enqueued {
+    Yes,
+    /// The receive buffer is full.
+    Full,
+}
+
+impl DatagramEndpoint {
+    pub(crate) fn new(family: Family) -> Self {
+        let state = State {
+            options: SocketOptions::default(),
+            bound: None,
+            connected_from: None,
+            local_port: 0,
+            peer: None,
+            memberships: Vec::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            error: None,
+            errors: VecDeque::new(),
+            read_is_shut: false,
+            write_is_shut: false,
+            egress: None,
+        };
+        Self { family, waiters: WaitQueue::new(), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Puts a received datagram into the queue.
+    pub(crate) fn enqueue(&self, datagram: Queued) -> Enqueued {
+        {
+            let mut state = self.state.lock();
+            let size = true_size(&datagram);
+            // Linux takes a datagram as long as the limit is not reached yet.
+            if state.read_is_shut || state.queued_bytes >= state.options.recv_buffer {
+                return Enqueued::Full;
+            }
+            state.queued_bytes += size;
+            state.queue.push_back(datagram);
+        }
+        self.waiters.notify(Readiness::IN);
+        Enqueued::Yes
+    }
+
+    /// Receives the oldest datagram.
+    pub(crate) fn receive(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
+        let datagram = {
+            let mut state = self.state.lock();
+            if let Some(error) = state.error.take() {
+                return Err(RecvError::Pending(error));
+            }
+            let next = match flags.peek {
+                true => state.queue.front().cloned(),
+                false => state.queue.pop_front(),
+            };
+            match next {
+                Some(datagram) => {
+                    if !flags.peek {
+                        state.queued_bytes -= true_size(&datagram);
+                    }
+                    datagram
+                }
+                None if state.read_is_shut => return Ok(self.nothing()),
+                None => return Err(RecvError::WouldBlock),
+            }
+        };
+        let copied = copy_out(&datagram.data, out)?;
+        Ok(Datagram {
+            copied,
+            len: body_len(&datagram.data),
+            from: self.socket_addr(datagram.source, datagram.source_port, Some(datagram.nic)),
+            to: self.socket_addr(datagram.destination, datagram.destination_port, Some(datagram.nic)),
+            nic: datagram.nic,
+            ttl: datagram.ttl,
+            tos: datagram.tos,
+            arrival: datagram.arrival,
+            segment_size: None,
+        })
+    }
+
+    /// What a receiver gets after the direction was shut: no data from nowhere.
+    fn nothing(&self) -> Datagram {
+        let nowhere = self.unspecified();
+        Datagram {
+            copied: 0,
+            len: 0,
+            from: nowhere,
+            to: nowhere,
+            nic: NO_NIC,
+            ttl: 0,
+            tos: 0,
+            arrival: Instant::ZERO,
+            segment_size: None,
+        }
+    }
+
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        self.state.lock().queue.front().map(|datagram| body_len(&datagram.data))
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let state = self.state.lock();
+        let mut ready = Readiness::empty();
+        // Sending is done before the call returns, so there is always room.
+        ready.set(Readiness::OUT, true);
+        ready.set(Readiness::IN, !state.queue.is_empty() || state.read_is_shut || state.error.is_some());
+        ready.set(Readiness::RDHUP, state.read_is_shut);
+        ready.set(Readiness::HUP, state.read_is_shut && state.write_is_shut);
+        ready.set(Readiness::ERR, state.error.is_some() || !state.errors.is_empty());
+        ready
+    }
+
+    pub(crate) fn take_error(&self) -> Option<SocketError> {
+        self.state.lock().error.take()
+    }
+
+    pub(crate) fn take_queued_error(&self) -> Option<QueuedError> {
+        self.state.lock().errors.pop_front()
+    }
+
+    pub(crate) fn options(&self) -> SocketOptions {
+        self.state.lock().options.clone()
+    }
+
+    pub(crate) fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
+        let mut state = self.state.lock();
+        change(&mut state.options);
+        state.egress = None;
+    }
+
+    /// Notes an ICMP error about a datagram to `destination`.
+    pub(crate) fn on_icmp(
+        &self,
+        notice: &crate::ip::icmp::Notice,
+        destination: (IpAddr, u16),
+        payload: &[u8],
+    ) {
+        {
+            let mut state = self.state.lock();
+            let wants_queue = match destination.0 {
+                IpAddr::V4(_) => state.options.error_queue || state.options.error_queue_v6,
+                IpAddr::V6(_) => state.options.error_queue_v6,
+            };
+            // Linux: path MTU news are no error for those who let the network layer fragment.
+            let is_ignored_mtu = notice.error == SocketError::MessageTooLong
+                && !matches!(state.options.pmtu_discovery, PmtuDiscovery::Do | PmtuDiscovery::Probe);
+            if wants_queue {
+                let to = self.socket_addr(destination.0, destination.1, None);
+                state.push_error(notice, to, payload);
+            } else if state.peer.is_none() || !notice.is_hard || is_ignored_mtu {
+                return;
+            }
+            state.error = Some(notice.error);
+        }
+        self.waiters.notify(Readiness::ERR | Readiness::IN | Readiness::OUT);
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        let (address, port) = {
+            let state = self.state.lock();
+            (state.bound.or(state.connected_from), state.local_port)
+        };
+        match address {
+            Some(address) => self.socket_addr(address, port, None),
+            None => {
+                let mut any = self.unspecified();
+                any.set_port(port);
+                any
+            }
+        }
+    }
+
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        let peer = self.state.lock().peer?;
+        Some(self.socket_addr(peer.address, peer.port, peer.nic))
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
+        let is_connected = {
+            let mut state = self.state.lock();
+            // Linux shuts an unconnected datagram socket too, and says ENOTCONN nevertheless.
+            state.read_is_shut |= matches!(how, Shutdown::Read | Shutdown::Both);
+            state.write_is_shut |= matches!(how, Shutdown::Write | Shutdown::Both);
+            state.peer.is_some()
+        };
+        self.waiters.notify(Readiness::IN | Readiness::OUT | Readiness::RDHUP | Readiness::HUP);
+        if is_connected { Ok(()) } else { Err(ShutdownError::NotConnected) }
+    }
+
+    /// Reads a destination or peer given by the user.
+    pub(crate) fn parse(&self, address: SocketAddr) -> Option<Peer> {
+        let ip = unmapped(address.ip());
+        let fits = match (self.family, address.ip()) {
+            (Family::V4, IpAddr::V4(_)) | (Family::V6, _) => true,
+            (Family::V4, IpAddr::V6(_)) => false,
+        };
+        let nic = match address {
+            SocketAddr::V6(address) => NicId::from_index(address.scope_id()),
+            SocketAddr::V4(_) => None,
+        };
+        fits.then_some(Peer { address: ip, port: address.port(), nic })
+    }
+
+    /// An address as the socket's user writes it.
+    pub(crate) fn socket_addr(&self, address: IpAddr, port: u16, nic: Option<NicId>) -> SocketAddr {
+        socket_addr(self.family, address, port, nic)
+    }
+
+    fn unspecified(&self) -> SocketAddr {
+        match self.family {
+            Family::V4 => SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
+            Family::V6 => SocketAddr::V6(SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 0, 0, 0)),
+        }
+    }
+
+    /// Fixes the peer and finds the local address to use with it.
+    pub(crate) fn connect(&self, core: &Core, peer: Peer) -> Result<IpAddr, ConnectError> {
+        let mut state = self.state.lock();
+        if state.options.only_v6 && peer.address.is_ipv4() {
+            return Err(ConnectError::NetworkUnreachable);
+        }
+        let nic = state.options.bound_nic.or(peer.nic).or(state.multicast_nic(peer.address));
+        let query = RouteQuery { destination: peer.address, source: state.bound, nic };
+        let egress = Egress::resolve(core, query).map_err(|_| ConnectError::NetworkUnreachable)?;
+        if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
+            return Err(ConnectError::BroadcastNotPermitted);
+        }
+        let source = egress.source;
+        // Connecting to the unspecified address means ourselves, and says so.
+        let address = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
+        state.peer = Some(Peer { address, ..peer });
+        state.connected_from = Some(source);
+        state.egress = None;
+        state.read_is_shut = false;
+        state.write_is_shut = false;
+        Ok(source)
+    }
+
+    pub(crate) fn disconnect(&self) {
+        let mut state = self.state.lock();
+        state.peer = None;
+        state.connected_from = None;
+        state.egress = None;
+    }
+
+    /// Finds out where a datagram goes, and how.
+    pub(crate) fn outgoing(
+        &self,
+        core: &Core,
+        protocol: Protocol,
+        meta: &SendMeta,
+    ) -> Result<Outgoing, SendError> {
+        let to = match meta.to {
+            Some(to) => Some(self.parse(to).ok_or(SendError::FamilyMismatch)?),
+            None => None,
+        };
+        let mut state = self.state.lock();
+        if state.write_is_shut {
+            return Err(SendError::Shutdown);
+        }
+        if let Some(error) = state.error.take() {
+            return Err(SendError::Pending(error));
+        }
+        let peer = to.or(state.peer).ok_or(SendError::NotConnected)?;
+        if state.options.only_v6 && peer.address.is_ipv4() {
+            return Err(SendError::NetworkUnreachable);
+        }
+        let egress = state.resolve(core, &peer, meta)?;
+        if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
+            return Err(SendError::BroadcastNotPermitted);
+        }
+        let destination = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
+        let options = &state.options;
+        let is_group = egress.delivery == Delivery::Multicast;
+        let (ttl, tos, loops) = match destination {
+            IpAddr::V4(_) if is_group => (Some(options.multicast_ttl), options.tos, options.multicast_loop),
+            IpAddr::V4(_) => (options.ttl, options.tos, true),
+            IpAddr::V6(_) if is_group => {
+                (Some(options.multicast_hop_limit), options.traffic_class, options.multicast_loop_v6)
+            }
+            IpAddr::V6(_) => (options.hop_limit, options.traffic_class, true),
+        };
+        let output = IpOutput {
+            source: meta.source.map(unmapped).or(state.bound).unwrap_or(egress.source),
+            destination,
+            protocol,
+            ttl: meta.ttl.or(ttl).unwrap_or_else(|| core.default_ttl()),
+            tos: meta.tos.unwrap_or(tos),
+            flow_label: 0,
+            fragmenting: fragmenting(options.pmtu_discovery),
+            loops,
+        };
+        Ok(Outgoing {
+            egress,
+            output,
+            port: peer.port,
+            no_checksum: options.no_checksum,
+            mark: options.mark,
+            owner: options.owner,
+        })
+    }
+
+    /// Turns a failed output into the error of the call, and notes it where the socket keeps such things.
+    pub(crate) fn output_failed(&self, error: OutputError, outgoing_to: (IpAddr, u16)) -> SendError {
+        match error {
+            OutputError::TooLarge { mtu } => {
+                let mut state = self.state.lock();
+                if state.options.error_queue || state.options.error_queue_v6 {
+                    let notice = crate::ip::icmp::Notice {
+                        error: SocketError::MessageTooLong,
+                        origin: ErrorOrigin::Local,
+                        icmp_type: 0,
+                        icmp_code: 0,
+                        info: mtu,
+                        offender: None,
+                        is_hard: true,
+                    };
+                    let to = self.socket_addr(outgoing_to.0, outgoing_to.1, None);
+                    state.push_error(&notice, to, &[]);
+                }
+                SendError::MessageTooLong
+            }
+            OutputError::HostUnreachable => SendError::HostUnreachable,
+            OutputError::NetworkDown => SendError::NetworkDown,
+        }
+    }
+}
+
+impl State {
+    fn push_error(&mut self, notice: &crate::ip::icmp::Notice, destination: SocketAddr, payload: &[u8]) {
+        if self.errors.len() >= MAX_ERRORS {
+            return;
+        }
+        self.errors.push_back(QueuedError {
+            error: notice.error,
+            origin: notice.origin,
+            icmp_type: notice.icmp_type,
+            icmp_code: notice.icmp_code,
+            info: notice.info,
+            offender: notice.offender,
+            destination,
+            payload: Bytes::copy_from_slice(payload),
+        });
+    }
+
+    fn multicast_nic(&self, destination: IpAddr) -> Option<NicId> {
+        match destination {
+            IpAddr::V4(address) if address.is_multicast() || address.is_broadcast() => {
+                self.options.multicast_nic
+            }
+            IpAddr::V6(address) if address.is_multicast() => self.options.multicast_nic_v6,
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+
+    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<Egress, SendError> {
+        let nic = self.options.bound_nic.or(meta.nic).or(peer.nic).or(self.multicast_nic(peer.address));
+        let hint = match peer.address {
+            IpAddr::V4(address) if address.is_multicast() => self.options.multicast_source.map(IpAddr::V4),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        };
+        let source = meta.source.map(unmapped).filter(|source| !source.is_unspecified());
+        let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
+        if let Some(cached) = &self.egress {
+            let is_same = cached.source == source && cached.nic == nic && cached.destination == peer.address;
+            if is_same && cached.egress.is_current(core) {
+                return Ok(cached.egress.clone());
+            }
+        }
+        let query = RouteQuery { destination: peer.address, source, nic };
+        let egress = Egress::resolve(core, query).map_err(|error| match error {
+            RouteError::NetworkUnreachable => SendError::NetworkUnreachable,
+            RouteError::NoSource => SendError::AddressNotAvailable,
+            RouteError::NetworkDown => SendError::NetworkDown,
+        })?;
+        self.egress = Some(CachedEgress { source, nic, destination: peer.address, egress: egress.clone() });
+        Ok(egress)
+    }
+}
+
+/// Copies a source into one shared buffer: the only copy on the way out.
+pub(crate) fn gather(data: &mut dyn Source) -> Result<Bytes, SendError> {
+    let mut bytes = vec![0; data.remaining()];
+    data.read_into(&mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+/// Copies as much as fits and returns how much that was.
+pub(crate) fn copy_out(data: &Body, out: &mut dyn Sink) -> Result<usize, RecvError> {
+    let mut copied = 0;
+    for range in data {
+        let count = range.len().min(out.room());
+        out.write_from(&range[..count])?;
+        copied += count;
+        if count < range.len() {
+            break;
+        }
+    }
+    Ok(copied)
+}
+
+pub(crate) fn body_len(body: &Body) -> usize {
+    body.iter().map(Bytes::len).sum()
+}
+
+/// An address as a user of that family writes it: IPv6 users see IPv4 addresses mapped.
+pub(crate) fn socket_addr(family: Family, address: IpAddr, port: u16, nic: Option<NicId>) -> SocketAddr {
+    match (family, address) {
+        (Family::V4, IpAddr::V4(address)) => SocketAddr::V4(SocketAddrV4::new(address, port)),
+        (_, IpAddr::V6(address)) => {
+            let needs_scope = address.is_unicast_link_local()
+                || (address.is_multicast() && matches!(address.octets()[1] & 0xf, 1 | 2));
+            let scope = nic.filter(|_| needs_scope).map_or(0, NicId::index);
+            SocketAddr::V6(SocketAddrV6::new(address, port, 0, scope))
+        }
+        (Family::V6, IpAddr::V4(address)) => {
+            SocketAddr::V6(SocketAddrV6::new(address.to_ipv6_mapped(), port, 0, 0))
+        }
+    }
+}
+
+fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
+    match discovery {
+        PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::Forbidden,
+        PmtuDiscovery::Want => Fragmenting::IfNeeded,
+        PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,
+    }
+}
+
+/// What a queued datagram costs: its data, and about what Linux charges for its bookkeeping.
+fn true_size(datagram: &Queued) -> usize {
+    body_len(&datagram.data) + QUEUE_OVERHEAD
+}
+
+/// Close to the `truesize` of a small socket buffer on Linux (768 bytes with its shared info), so that a given
+/// `SO_RCVBUF` holds a similar number of datagrams.
+const QUEUE_OVERHEAD: usize = 512;
+/// Bounds the memory of an error queue that nobody reads.
+const MAX_ERRORS: usize = 64;
+/// Stands in where nothing was received.
+const NO_NIC: NicId = match NicId::from_index(u32::MAX) {
+    Some(nic) => nic,
+    None => unreachable!(),
+};

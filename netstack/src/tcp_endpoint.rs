@@ -1,0 +1,17 @@
+//! TCP endpoints: the concurrent shell around the TCP machines.
+//!
+//! A connection has one mutex around its machine. The thread that reads a link never waits for it: when the application
+//! holds the lock, the segment goes to the endpoint's backlog, and whoever unlocks looks there once more. Everything that
+//! an input causes (segments to send, timers, wake-ups) happens in [`TcpEndpoint::finish`], once per batch of frames.
+//!
+//! Lock order: listener, endpoint, then the tables, neighbours and timers, none of which calls back.
+
+mod connection;
+mod input;
+mod listener;
+mod transmit;
+
+pub(crate) use connection::{IpSettings, TcpEndpoint};
+pub(crate) use input::{input, on_icmp};
+pub(crate) use listener::ListenEndpoint;
+pub(crate) use transmit::{path_of, send_bare};

@@ -1,0 +1,361 @@
+//! The endpoint of one connection.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::flow_table::Keyed;
+use crate::ip::Egress;
+use crate::options::{PmtuDiscovery, SocketOptions};
+use crate::outbox::Outbox;
+use crate::port_table::PortUse;
+use crate::stack::Core;
+use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
+use crate::tcp_endpoint::transmit::{max_payload, resolve, send_segment};
+use crate::tcp_endpoint::{ListenEndpoint, input};
+use crate::time::Instant;
+use crate::timer::{TimerSlot, TimerTarget};
+use crate::wait::{Readiness, WaitQueue};
+
+/// A connection with its lock, its backlog and those who wait for it.
+pub(crate) struct TcpEndpoint {
+    pub(crate) flow: Flow,
+    pub(crate) waiters: Arc<WaitQueue>,
+    port_use: PortUse,
+    slot: TimerSlot,
+    /// It is in some thread's list of endpoints to finish.
+    is_touched: AtomicBool,
+    backlog_len: AtomicUsize,
+    /// Segments that arrived while somebody else held `inner`.
+    backlog: Mutex<Vec<SegmentIn>>,
+    inner: Mutex<Inner>,
+}
+
+/// What the lock protects.
+pub(crate) struct Inner {
+    pub(crate) machine: Connection,
+    egress: Option<Egress>,
+    settings: IpSettings,
+    /// What happened since observers were last notified.
+    events: Events,
+    is_in_table: bool,
+    /// The listener whose accept queue it is in.
+    pub(crate) pending_at: Option<Weak<ListenEndpoint>>,
+}
+
+/// What a socket's options mean for the IP header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IpSettings {
+    pub(crate) ttl: Option<u8>,
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) tos: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) dont_fragment: bool,
+    pub(crate) mark: u32,
+    pub(crate) owner: u64,
+}
+
+impl IpSettings {
+    pub(crate) fn of(options: &SocketOptions) -> Self {
+        Self {
+            ttl: options.ttl,
+            hop_limit: options.hop_limit,
+            tos: options.tos,
+            traffic_class: options.traffic_class,
+            dont_fragment: matches!(
+                options.pmtu_discovery,
+                PmtuDiscovery::Want | PmtuDiscovery::Do | PmtuDiscovery::Probe
+            ),
+            mark: options.mark,
+            owner: options.owner,
+        }
+    }
+}
+
+impl Default for IpSettings {
+    fn default() -> Self {
+        Self::of(&SocketOptions::default())
+    }
+}
+
+impl TcpEndpoint {
+    /// Wraps a machine. The caller enters it into the table with [`register`](Self::register).
+    pub(crate) fn new(
+        flow: Flow,
+        machine: Connection,
+        egress: Option<Egress>,
+        settings: IpSettings,
+        waiters: Arc<WaitQueue>,
+        port_use: PortUse,
+    ) -> Arc<Self> {
+        let inner = Inner {
+            machine,
+            egress,
+            settings,
+            events: Events::empty(),
+            is_in_table: false,
+            pending_at: None,
+        };
+        Arc::new(Self {
+            flow,
+            waiters,
+            port_use,
+            slot: TimerSlot::default(),
+            is_touched: AtomicBool::new(false),
+            backlog_len: AtomicUsize::new(0),
+            backlog: Mutex::default(),
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Enters the connection into the table; false if there is one with that flow.
+    pub(crate) fn register(self: &Arc<Self>, core: &Core) -> bool {
+        // Under the lock, so that a segment that finds it at once does not also see it unregistered.
+        let mut inner = self.inner.lock();
+        if !core.tcp.insert(&core.secrets, self) {
+            return false;
+        }
+        inner.is_in_table = true;
+        core.tcp_ports.add_user(self.flow.local_port, self.port_use);
+        true
+    }
+
+    /// Takes a segment, at once or into the backlog. Never waits.
+    pub(super) fn on_segment(self: &Arc<Self>, core: &Arc<Core>, segment: SegmentIn, outbox: &mut Outbox) {
+        match self.inner.try_lock() {
+            Some(mut inner) => self.process(core, &mut inner, segment, outbox),
+            None => self.push_backlog(core, segment),
+        }
+        self.touch(outbox);
+    }
+
+    /// Puts the endpoint on the thread's list for [`finish`](Self::finish).
+    pub(crate) fn touch(self: &Arc<Self>, outbox: &mut Outbox) {
+        if !self.is_touched.swap(true, Ordering::AcqRel) {
+            outbox.touched.push(Arc::clone(self));
+        }
+    }
+
+    fn push_backlog(&self, core: &Core, segment: SegmentIn) {
+        let mut backlog = self.backlog.lock();
+        if backlog.len() >= MAX_BACKLOG {
+            core.counters.tcp_backlog_drops.increment();
+            return;
+        }
+        backlog.push(segment);
+        self.backlog_len.store(backlog.len(), Ordering::Release);
+    }
+
+    fn process(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        inner: &mut Inner,
+        segment: SegmentIn,
+        outbox: &mut Outbox,
+    ) {
+        let is_syn_in_time_wait = segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN)
+            && inner.machine.state() == State::TimeWait;
+        let copy = is_syn_in_time_wait.then(|| segment.clone());
+        let outcome = inner.machine.on_segment(core.clock.now(), segment);
+        inner.events |= outcome.events;
+        match outcome.verdict {
+            Verdict::Accepted => {}
+            Verdict::Dropped(reason) => core.counters.count_tcp_drop(reason),
+            Verdict::Reincarnate { isn_above } => {
+                self.deregister(core, inner);
+                if let Some(copy) = copy {
+                    input::to_listener(core, &self.flow, copy, Some(isn_above), outbox);
+                }
+            }
+        }
+    }
+
+    /// Does what the inputs since the last call have caused: drains the backlog, sends, arms the timer, and notifies.
+    pub(crate) fn finish(self: &Arc<Self>, core: &Arc<Core>, outbox: &mut Outbox) {
+        self.is_touched.store(false, Ordering::Release);
+        self.with(core, outbox, |_| ());
+    }
+
+    /// Runs an operation of the user on the machine, and everything that follows from it.
+    pub(crate) fn with<T>(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        outbox: &mut Outbox,
+        operation: impl FnOnce(&mut Inner) -> T,
+    ) -> T {
+        let mut inner = self.inner.lock();
+        let result = operation(&mut inner);
+        self.release(core, inner, outbox);
+        // A segment may have come between the last look at the backlog and the unlock; its thread saw the lock taken
+        // and left it to us. The fence pairs with the lock operations on its side.
+        loop {
+            fence(Ordering::SeqCst);
+            if self.backlog_len.load(Ordering::Acquire) == 0 {
+                return result;
+            }
+            // Whoever holds the lock now will look after us.
+            let Some(inner) = self.inner.try_lock() else { return result };
+            self.release(core, inner, outbox);
+        }
+    }
+
+    /// Looks at the machine without changing it.
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
+        look(&self.inner.lock())
+    }
+
+    fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: MutexGuard<'_, Inner>, outbox: &mut Outbox) {
+        while self.backlog_len.load(Ordering::Acquire) > 0 {
+            let segments = {
+                let mut backlog = self.backlog.lock();
+                self.backlog_len.store(0, Ordering::Release);
+                std::mem::take(&mut *backlog)
+            };
+            for segment in segments {
+                self.process(core, &mut inner, segment, outbox);
+            }
+        }
+        self.transmit(core, &mut inner, outbox);
+        if inner.machine.state() == State::Closed {
+            self.deregister(core, &mut inner);
+        }
+        let events = std::mem::take(&mut inner.events);
+        if events.contains(Events::ACKED) {
+            confirm_neighbour(core, &inner);
+        }
+        let deadline = inner.machine.next_deadline();
+        drop(inner);
+        core.timers.arm(self, deadline);
+        let ready = readiness_of_events(events);
+        if !ready.is_empty() {
+            self.waiters.notify(ready);
+        }
+    }
+
+    fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
+        let now = core.clock.now();
+        let Inner { machine, egress, settings, events, .. } = inner;
+        // Pacing and congestion windows bound this in the machine; the link bounds it by dropping.
+        let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
+        while let Some(transmit) = machine.poll_transmit(now, limit) {
+            if egress.as_ref().is_none_or(|egress| !egress.is_current(core)) {
+                *egress = resolve(core, &self.flow).ok();
+            }
+            let Some(egress) = egress else {
+                core.counters.ip_out_no_routes.increment();
+                continue;
+            };
+            match send_segment(core, &self.flow, egress, settings, transmit, outbox) {
+                Ok(()) => {}
+                // As if the segment had been lost; the machine's timers and ICMP decide what it means.
+                Err(_) => core.counters.ip_out_discards.increment(),
+            }
+        }
+        let _ = events;
+    }
+
+    /// Takes the connection out of the table: segments for its flow then concern nobody, or a listener.
+    fn deregister(self: &Arc<Self>, core: &Core, inner: &mut Inner) {
+        if std::mem::take(&mut inner.is_in_table) {
+            core.tcp.remove(&core.secrets, self);
+            core.tcp_ports.remove_user(self.flow.local_port, self.port_use);
+        }
+    }
+
+    /// What can be done now.
+    pub(crate) fn readiness(&self) -> Readiness {
+        readiness_of(self.inner.lock().machine.readiness())
+    }
+
+    /// The socket's IP options changed.
+    pub(crate) fn set_ip_settings(&self, settings: IpSettings) {
+        self.inner.lock().settings = settings;
+    }
+}
+
+impl Inner {
+    /// Notes what an operation on the machine has caused, for [`TcpEndpoint::with`] to act on.
+    pub(crate) fn note(&mut self, outcome: tcp::Outcome) {
+        self.events |= outcome.events;
+    }
+
+    pub(crate) fn set_egress(&mut self, egress: Egress) {
+        self.egress = Some(egress);
+    }
+}
+
+impl Keyed for TcpEndpoint {
+    fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+impl TimerTarget for TcpEndpoint {
+    fn slot(&self) -> &TimerSlot {
+        &self.slot
+    }
+
+    fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox) {
+        self.with(core, outbox, |inner| {
+            let is_due = inner.machine.next_deadline().is_some_and(|deadline| deadline <= now);
+            if is_due {
+                let outcome = inner.machine.on_timer(now);
+                inner.note(outcome);
+            }
+        });
+    }
+}
+
+impl std::fmt::Debug for TcpEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TcpEndpoint").field("flow", &self.flow).finish_non_exhaustive()
+    }
+}
+
+/// RFC 4861 section 7.3.1: an acknowledgment of new data is "forward progress".
+fn confirm_neighbour(core: &Core, inner: &Inner) {
+    let neighbour = inner.egress.as_ref().and_then(Egress::known_neighbour);
+    if let Some(neighbour) = neighbour.filter(|neighbour| neighbour.wants_confirmation()) {
+        neighbour.confirm(core.clock.now());
+    }
+}
+
+/// The machine's readiness in the terms of the wait queues.
+pub(crate) fn readiness_of(ready: tcp::Readiness) -> Readiness {
+    let mut result = Readiness::empty();
+    for (theirs, ours) in [
+        (tcp::Readiness::READABLE, Readiness::IN),
+        (tcp::Readiness::WRITABLE, Readiness::OUT),
+        (tcp::Readiness::READ_CLOSED, Readiness::RDHUP),
+        (tcp::Readiness::HANGUP, Readiness::HUP),
+        (tcp::Readiness::ERROR, Readiness::ERR),
+        (tcp::Readiness::PRIORITY, Readiness::PRI),
+    ] {
+        result.set(ours, ready.contains(theirs));
+    }
+    result
+}
+
+fn readiness_of_events(events: Events) -> Readiness {
+    let mut result = Readiness::empty();
+    for (event, ready) in [
+        (Events::READABLE, Readiness::IN),
+        (Events::WRITABLE, Readiness::OUT),
+        (Events::CONNECTED, Readiness::OUT),
+        (Events::READ_CLOSED, Readiness::IN.union(Readiness::RDHUP)),
+        (Events::ERROR, Readiness::ERR.union(Readiness::IN).union(Readiness::OUT).union(Readiness::HUP)),
+        (Events::URGENT, Readiness::PRI),
+        (Events::CLOSED, Readiness::HUP.union(Readiness::IN).union(Readiness::OUT)),
+        (Events::TIME_WAIT, Readiness::HUP.union(Readiness::IN)),
+    ] {
+        if events.contains(event) {
+            result |= ready;
+        }
+    }
+    result
+}
+
+/// Segments that wait for the application to let go of the lock: more than any window in super-segments.
+const MAX_BACKLOG: usize = 1024;

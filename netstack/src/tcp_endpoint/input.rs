@@ -1,0 +1,174 @@
+//! TCP input: from IP packets to the machines.
+
+use std::sync::Arc;
+
+use netstack_wire::checksum::{self, Accumulator};
+use netstack_wire::ip::Protocol;
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{MIN_HEADER_LEN, TcpRepr, TcpView};
+
+use crate::error::SocketError;
+use crate::ip::icmp::{Notice, Quote};
+use crate::ip::{Cast, IpMeta, Rx, zone_of};
+use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::packet::{Checksum, Packet};
+use crate::port_table::Target;
+use crate::stack::Core;
+use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
+use crate::tcp_endpoint::{IpSettings, send_bare};
+
+/// Takes a TCP segment for us.
+pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
+    let counters = &rx.core.counters;
+    counters.tcp_in_segs.increment();
+    // RFC 9293 section 3.9.2.3 (MUST-57): segments to groups and broadcasts are silently discarded.
+    if ip.cast != Cast::Unicast || !packet.make_contiguous(ip.offset, MIN_HEADER_LEN) {
+        return counters.tcp_in_errs.increment();
+    }
+    let header_len = usize::from(packet.contiguous(ip.offset)[12] >> 4) * 4;
+    if header_len > ip.len || !packet.make_contiguous(ip.offset, header_len) {
+        return counters.tcp_in_errs.increment();
+    }
+    if packet.meta.checksum == Checksum::Plain && !has_right_checksum(ip, &packet) {
+        return counters.tcp_in_csum_errors.increment();
+    }
+    let Ok(view) = TcpView::new(packet.contiguous(ip.offset)) else {
+        return counters.tcp_in_errs.increment();
+    };
+    let repr = TcpRepr::parse(&view);
+    let flow = Flow {
+        local_addr: ip.destination,
+        remote_addr: ip.source,
+        local_port: repr.dst_port,
+        remote_port: repr.src_port,
+        zone: zone_of(ip.source, ip.nic),
+    };
+    let merged = packet.meta.gso.map_or(1, |gso| {
+        // A super-segment of at most 64 KiB has fewer than 2^16 parts.
+        u16::try_from((ip.len - header_len).div_ceil(usize::from(gso.size.max(1)))).unwrap_or(u16::MAX).max(1)
+    });
+    let mut payload = Payload::new();
+    for range in packet.into_payload(ip.offset + header_len) {
+        payload.push(range);
+    }
+    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
+    let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
+    // Frames come in runs of one flow, so the last endpoint is the best guess.
+    let guess = rx.outbox.touched.last().filter(|endpoint| endpoint.flow == flow).cloned();
+    match guess.or_else(|| rx.core.tcp.get(&rx.core.secrets, &flow)) {
+        Some(endpoint) => endpoint.on_segment(rx.core, segment, rx.outbox),
+        None => to_listener_on(rx.core, &flow, ip.nic, segment, None, rx.outbox),
+    }
+}
+
+fn has_right_checksum(ip: &IpMeta, packet: &Packet) -> bool {
+    // At most 64 KiB.
+    let len = u32::try_from(ip.len).unwrap_or(u32::MAX);
+    let mut total =
+        Accumulator::new(checksum::pseudo_header(ip.source, ip.destination, Protocol::TCP.0, len));
+    let mut skip = ip.offset;
+    for piece in packet.slices() {
+        let now = skip.min(piece.len());
+        skip -= now;
+        total.add(&piece[now..]);
+    }
+    total.is_valid()
+}
+
+fn ecn_of(tos: u8) -> Ecn {
+    match tos & 3 {
+        0 => Ecn::NotCapable,
+        1 => Ecn::Capable1,
+        2 => Ecn::Capable0,
+        _ => Ecn::CongestionExperienced,
+    }
+}
+
+/// Gives a segment without a connection to the listener for its address, or answers it with a reset.
+pub(super) fn to_listener(
+    core: &Arc<Core>,
+    flow: &Flow,
+    segment: SegmentIn,
+    isn_above: Option<SeqNum>,
+    outbox: &mut Outbox,
+) {
+    let nic = core.topology.load().local_address(flow.local_addr).map(|local| local.nic);
+    if let Some(nic) = nic {
+        to_listener_on(core, flow, nic, segment, isn_above, outbox);
+    }
+}
+
+fn to_listener_on(
+    core: &Arc<Core>,
+    flow: &Flow,
+    nic: NicId,
+    segment: SegmentIn,
+    isn_above: Option<SeqNum>,
+    outbox: &mut Outbox,
+) {
+    let target = Target {
+        local: flow.local_addr,
+        local_port: flow.local_port,
+        remote: flow.remote_addr,
+        remote_port: flow.remote_port,
+        nic,
+    };
+    let listener = core.tcp_ports.lookup(&target, core.secrets.hash_flow(flow));
+    match listener {
+        Some(listener) => listener.on_segment(core, flow, segment, isn_above, outbox),
+        None => {
+            core.counters.tcp_no_ports.increment();
+            if let Some(reset) = tcp::reset_reply(&segment) {
+                core.counters.tcp_out_rsts.increment();
+                send_bare(core, flow, &IpSettings::default(), reset, outbox);
+            }
+        }
+    }
+}
+
+/// An ICMP error, or a local one, about a segment of ours.
+pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outbox: &mut Outbox) {
+    let &[s0, s1, d0, d1, n0, n1, n2, n3, ..] = quote.bytes else { return };
+    let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
+    let Some(nic) = nic else { return };
+    let flow = Flow {
+        local_addr: quote.source,
+        remote_addr: quote.destination,
+        local_port: u16::from_be_bytes([s0, s1]),
+        remote_port: u16::from_be_bytes([d0, d1]),
+        zone: zone_of(quote.destination, nic),
+    };
+    let Some(endpoint) = core.tcp.get(&core.secrets, &flow) else { return };
+    let seq = SeqNum(u32::from_be_bytes([n0, n1, n2, n3]));
+    let now = core.clock.now();
+    endpoint.with(core, outbox, |inner| {
+        let outcome = match icmp_error(notice.error) {
+            Some(error) => inner.machine.on_icmp_error(now, error, seq),
+            None => {
+                let headers = if flow.remote_addr.is_ipv4() { 40 } else { 60 };
+                let mss = u16::try_from(notice.info.saturating_sub(headers)).unwrap_or(u16::MAX);
+                inner.machine.on_pmtu(now, mss, Some(seq))
+            }
+        };
+        inner.note(outcome);
+    });
+}
+
+/// The machine's name for an error; `None` for the one about the path MTU.
+fn icmp_error(error: SocketError) -> Option<IcmpError> {
+    Some(match error {
+        SocketError::MessageTooLong => return None,
+        SocketError::NetworkUnreachable | SocketError::NetworkDown => IcmpError::NetUnreachable,
+        SocketError::HostUnreachable | SocketError::TimedOut => IcmpError::HostUnreachable,
+        SocketError::ProtocolUnreachable => IcmpError::ProtocolUnreachable,
+        SocketError::ConnectionRefused | SocketError::ConnectionReset | SocketError::ConnectionAborted => {
+            IcmpError::PortUnreachable
+        }
+        SocketError::Prohibited => IcmpError::Prohibited,
+        SocketError::ParameterProblem => IcmpError::ParameterProblem,
+    })
+}
+
+/// What a segment's bookkeeping costs beyond its payload.
+const SEGMENT_OVERHEAD: u32 = 256;

@@ -1,0 +1,213 @@
+//! The endpoint of a socket's local address, which may listen.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netstack_wire::seq::SeqNum;
+use parking_lot::Mutex;
+
+use crate::ip::Egress;
+use crate::outbox::Outbox;
+use crate::port_table::PortUse;
+use crate::stack::Core;
+use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn};
+use crate::tcp_endpoint::transmit::{path_of, resolve, send_segment};
+use crate::tcp_endpoint::{IpSettings, TcpEndpoint, send_bare};
+use crate::time::Instant;
+use crate::timer::{TimerSlot, TimerTarget};
+use crate::wait::{Readiness, WaitQueue};
+
+/// A claim on a local address and port; while it listens, the listener with its accept queue.
+pub(crate) struct ListenEndpoint {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) waiters: Arc<WaitQueue>,
+    slot: TimerSlot,
+    listening: Mutex<Option<Listening>>,
+}
+
+struct Listening {
+    machine: Listener,
+    /// Established connections, oldest first.
+    queue: VecDeque<Arc<TcpEndpoint>>,
+    settings: IpSettings,
+    port_use: PortUse,
+}
+
+impl ListenEndpoint {
+    pub(crate) fn new(address: Option<IpAddr>, waiters: Arc<WaitQueue>) -> Arc<Self> {
+        Arc::new(Self { address, waiters, slot: TimerSlot::default(), listening: Mutex::new(None) })
+    }
+
+    /// Starts to listen, or changes the backlog.
+    pub(crate) fn listen(
+        &self,
+        core: &Core,
+        backlog: u32,
+        options: Options,
+        settings: IpSettings,
+        port_use: PortUse,
+    ) {
+        let config = Arc::clone(&core.tcp_config.read());
+        let secret = core.secrets.secret();
+        let mut listening = self.listening.lock();
+        match &mut *listening {
+            Some(listening) => listening.machine.set_backlog(backlog),
+            None => {
+                let machine = Listener::new(&config, options, backlog, secret, core.seeds.clone());
+                *listening = Some(Listening { machine, queue: VecDeque::new(), settings, port_use });
+            }
+        }
+    }
+
+    /// Takes the oldest connection.
+    pub(crate) fn accept(&self) -> Option<Arc<TcpEndpoint>> {
+        let mut listening = self.listening.lock();
+        let listening = listening.as_mut()?;
+        let endpoint = listening.queue.pop_front()?;
+        listening.machine.on_accepted();
+        Some(endpoint)
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let has_some = self.listening.lock().as_ref().is_some_and(|listening| !listening.queue.is_empty());
+        if has_some { Readiness::IN } else { Readiness::empty() }
+    }
+
+    /// How many connections wait, and how many handshakes are under way.
+    pub(crate) fn queue_lens(&self) -> (usize, usize) {
+        let listening = self.listening.lock();
+        listening.as_ref().map_or((0, 0), |listening| (listening.queue.len(), listening.machine.half_open()))
+    }
+
+    pub(crate) fn set_options(&self, change: impl FnOnce(&mut Options)) {
+        if let Some(listening) = &mut *self.listening.lock() {
+            let mut options = *listening.machine.options();
+            change(&mut options);
+            listening.machine.set_options(options);
+        }
+    }
+
+    pub(crate) fn set_ip_settings(&self, settings: IpSettings) {
+        if let Some(listening) = &mut *self.listening.lock() {
+            listening.settings = settings;
+        }
+    }
+
+    /// Takes a segment for which there is no connection.
+    pub(super) fn on_segment(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        flow: &Flow,
+        segment: SegmentIn,
+        isn_above: Option<SeqNum>,
+        outbox: &mut Outbox,
+    ) {
+        let Ok(mut egress) = resolve(core, flow) else {
+            return core.counters.ip_out_no_routes.increment();
+        };
+        let (outcome, settings, deadline) = {
+            let mut guard = self.listening.lock();
+            let Some(listening) = guard.as_mut() else { return };
+            let now = core.clock.now();
+            let machine = &mut listening.machine;
+            let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
+            let deadline = machine.next_deadline();
+            let settings = listening.settings;
+            // Under the lock: the next segment of the flow must find the connection or the half-open record.
+            let outcome = match outcome {
+                ListenOutcome::Ready(machine) => {
+                    let endpoint = TcpEndpoint::new(
+                        *flow,
+                        *machine,
+                        Some(egress.clone()),
+                        settings,
+                        Arc::default(),
+                        listening.port_use,
+                    );
+                    if endpoint.register(core) {
+                        endpoint.touch(outbox);
+                        listening.queue.push_back(endpoint);
+                        Handled::Accepted
+                    } else {
+                        listening.machine.on_accepted();
+                        Handled::Nothing
+                    }
+                }
+                ListenOutcome::Reply(transmit) => Handled::Send(transmit),
+                ListenOutcome::Cookie(transmit) => {
+                    core.counters.tcp_cookies_sent.increment();
+                    Handled::Send(transmit)
+                }
+                ListenOutcome::Challenge(transmit, reason) | ListenOutcome::Reset(transmit, reason) => {
+                    core.counters.count_tcp_drop(reason);
+                    Handled::Send(transmit)
+                }
+                ListenOutcome::Drop(reason) => {
+                    core.counters.count_tcp_drop(reason);
+                    Handled::Nothing
+                }
+            };
+            (outcome, settings, deadline)
+        };
+        core.timers.arm(self, deadline);
+        match outcome {
+            Handled::Accepted => {
+                core.counters.tcp_passive_opens.increment();
+                self.waiters.notify(Readiness::IN);
+            }
+            Handled::Send(transmit) => {
+                // Lost like any segment, if at all.
+                let _ = send_segment(core, flow, &mut egress, &settings, transmit, outbox);
+            }
+            Handled::Nothing => {}
+        }
+    }
+
+    /// Stops listening: resets what waits for being accepted and what is half open.
+    pub(crate) fn close(&self, core: &Arc<Core>, outbox: &mut Outbox) {
+        let Some(mut listening) = self.listening.lock().take() else { return };
+        for (flow, reset) in listening.machine.close() {
+            send_bare(core, &flow, &listening.settings, reset, outbox);
+        }
+        for endpoint in listening.queue {
+            endpoint.with(core, outbox, |inner| {
+                let outcome = inner.machine.abort(core.clock.now());
+                inner.note(outcome);
+            });
+        }
+    }
+}
+
+enum Handled {
+    Accepted,
+    Send(crate::tcp::Transmit),
+    Nothing,
+}
+
+impl TimerTarget for ListenEndpoint {
+    fn slot(&self) -> &TimerSlot {
+        &self.slot
+    }
+
+    fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox) {
+        loop {
+            let (due, settings, deadline) = {
+                let mut guard = self.listening.lock();
+                let Some(listening) = guard.as_mut() else { return };
+                let due = listening.machine.on_timer(now);
+                (due, listening.settings, listening.machine.next_deadline())
+            };
+            let Some((flow, transmit)) = due else {
+                return core.timers.arm(&self, deadline);
+            };
+            send_bare(core, &flow, &settings, transmit, outbox);
+        }
+    }
+}
+
+impl std::fmt::Debug for ListenEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenEndpoint").field("address", &self.address).finish_non_exhaustive()
+    }
+}

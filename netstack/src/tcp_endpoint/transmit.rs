@@ -1,0 +1,105 @@
+//! From the machines' segments to IP packets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netstack_wire::ip::Protocol;
+use netstack_wire::tcp::CHECKSUM_OFFSET;
+
+use crate::ip::{Egress, Fragmenting, IpOutput, OutputError, RouteQuery, send};
+use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::packet::{Body, Checksum, Gso, GsoKind, Packet};
+use crate::stack::Core;
+use crate::tcp::{Ecn, Flow, PathInfo, Transmit};
+use crate::tcp_endpoint::IpSettings;
+
+/// Sends a machine's segment.
+pub(super) fn send_segment(
+    core: &Arc<Core>,
+    flow: &Flow,
+    egress: &mut Egress,
+    settings: &IpSettings,
+    transmit: Transmit,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    let Transmit { repr, payload, gso_size, ecn } = transmit;
+    let mut packet = Packet::from_body(payload.into_ranges().collect::<Body>());
+    // The longest TCP header has 60 bytes, which fits the headroom, and the slice is as long as the header.
+    let _ = repr.emit(packet.push_header(repr.header_len()));
+    // CHECKSUM_OFFSET is 16.
+    packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
+    let kind = if flow.remote_addr.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
+    packet.meta.gso = gso_size.map(|size| Gso { kind, size: size.get() });
+    packet.meta.mark = settings.mark;
+    packet.meta.owner = settings.owner;
+    let (ttl, tos) = match flow.remote_addr {
+        IpAddr::V4(_) => (settings.ttl, settings.tos),
+        IpAddr::V6(_) => (settings.hop_limit, settings.traffic_class),
+    };
+    let output = IpOutput {
+        source: flow.local_addr,
+        destination: flow.remote_addr,
+        protocol: Protocol::TCP,
+        ttl: ttl.unwrap_or_else(|| core.default_ttl()),
+        // RFC 3168: the two ECN bits are TCP's.
+        tos: (tos & !3) | ecn_bits(ecn),
+        flow_label: 0,
+        fragmenting: if settings.dont_fragment { Fragmenting::IfNeeded } else { Fragmenting::Allowed },
+        loops: false,
+    };
+    core.counters.tcp_out_segs.increment();
+    send(core, egress, &output, packet, outbox)
+}
+
+/// Sends a segment that belongs to no connection's endpoint: a reset, a SYN-ACK, a cookie.
+pub(crate) fn send_bare(
+    core: &Arc<Core>,
+    flow: &Flow,
+    settings: &IpSettings,
+    transmit: Transmit,
+    outbox: &mut Outbox,
+) {
+    let Ok(mut egress) = resolve(core, flow) else { return };
+    // What is lost here is repeated by whoever needs it.
+    let _ = send_segment(core, flow, &mut egress, settings, transmit, outbox);
+}
+
+/// The way to a flow's other end.
+pub(super) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::RouteError> {
+    let nic = NicId::from_index(flow.zone);
+    Egress::resolve(core, RouteQuery { destination: flow.remote_addr, source: Some(flow.local_addr), nic })
+}
+
+/// The path as the machines see it.
+pub(crate) fn path_of(egress: &Egress) -> PathInfo {
+    let headers = if egress.next_hop.is_ipv4() { 40 } else { 60 };
+    let mss = |mtu: u32| u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+    let link = if egress.is_local() { egress.mtu } else { egress.interface.mtu() };
+    PathInfo { link_mss: mss(link), path_mss: mss(egress.mtu) }
+}
+
+/// The most payload for one super-segment: 64 KiB less the longest headers, or what the link takes.
+pub(super) fn max_payload(egress: &Egress, flow: &Flow) -> u32 {
+    let capabilities = &egress.interface.capabilities;
+    let limit = match flow.remote_addr {
+        IpAddr::V4(_) => capabilities.gso_max_v4,
+        IpAddr::V6(_) => capabilities.gso_max_v6,
+    };
+    let limit = if limit == 0 || egress.is_local() { MAX_PACKET } else { limit.min(MAX_PACKET) };
+    limit.saturating_sub(MAX_HEADERS)
+}
+
+fn ecn_bits(ecn: Ecn) -> u8 {
+    match ecn {
+        Ecn::NotCapable => 0,
+        Ecn::Capable1 => 1,
+        Ecn::Capable0 => 2,
+        Ecn::CongestionExperienced => 3,
+    }
+}
+
+/// The largest IP packet.
+const MAX_PACKET: u32 = 65_535;
+/// IPv6 and the longest TCP header.
+const MAX_HEADERS: u32 = 100;

@@ -1,0 +1,141 @@
+//! The timer queue: one deadline per object, cheap to move.
+//!
+//! An object's [`TimerSlot`] remembers the earliest moment at which the queue will look at it. Moving a deadline later
+//! costs nothing: the queue looks too early, finds nothing due, and is told the new deadline. Moving it earlier adds an
+//! entry and makes the old one stale. An early look or a stale entry is harmless.
+
+use std::cmp::Ordering as Order;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::outbox::Outbox;
+use crate::stack::Core;
+use crate::time::Instant;
+
+/// Something with deadlines.
+pub(crate) trait TimerTarget: Send + Sync {
+    /// The object's place in the queue.
+    fn slot(&self) -> &TimerSlot;
+
+    /// Runs what is due at `now`, perhaps nothing, and arms the slot again.
+    fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox);
+}
+
+/// An object's place in the queue: the earliest valid entry in nanoseconds, `u64::MAX` if there is none.
+#[derive(Debug)]
+pub(crate) struct TimerSlot(AtomicU64);
+
+impl Default for TimerSlot {
+    fn default() -> Self {
+        Self(AtomicU64::new(NEVER))
+    }
+}
+
+/// The deadlines of a stack.
+pub(crate) struct TimerQueue {
+    heap: Mutex<BinaryHeap<Entry>>,
+    /// The heap's first deadline, so that asking costs one load.
+    earliest: AtomicU64,
+    waker: RwLock<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+struct Entry {
+    at: u64,
+    target: Weak<dyn TimerTarget>,
+}
+
+impl TimerQueue {
+    pub(crate) fn new() -> Self {
+        Self { heap: Mutex::default(), earliest: AtomicU64::new(NEVER), waker: RwLock::default() }
+    }
+
+    /// Makes sure that `target` is looked at when `deadline` has come.
+    pub(crate) fn arm<T: TimerTarget + 'static>(&self, target: &Arc<T>, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        let at = deadline.as_nanos();
+        if target.slot().0.fetch_min(at, Ordering::AcqRel) <= at {
+            return;
+        }
+        let weak: Weak<T> = Arc::downgrade(target);
+        let is_first = {
+            let mut heap = self.heap.lock();
+            heap.push(Entry { at, target: weak });
+            self.publish(&heap) > at
+        };
+        if is_first {
+            let waker = self.waker.read().clone();
+            if let Some(waker) = waker {
+                waker();
+            }
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        match self.earliest.load(Ordering::Acquire) {
+            NEVER => None,
+            at => Some(Instant::from_nanos(at)),
+        }
+    }
+
+    /// Takes one object that is due; call until there is none.
+    pub(crate) fn pop_due(&self, now: Instant) -> Option<Arc<dyn TimerTarget>> {
+        let now = now.as_nanos();
+        if self.earliest.load(Ordering::Acquire) > now {
+            return None;
+        }
+        let mut heap = self.heap.lock();
+        while heap.peek().is_some_and(|entry| entry.at <= now) {
+            let Some(entry) = heap.pop() else { break };
+            self.publish(&heap);
+            let Some(target) = entry.target.upgrade() else { continue };
+            // A different value: an earlier entry has replaced this one.
+            let is_current = target
+                .slot()
+                .0
+                .compare_exchange(entry.at, NEVER, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+            if is_current {
+                return Some(target);
+            }
+            // This may be the last reference; its drop must not run under the lock.
+            parking_lot::MutexGuard::unlocked(&mut heap, || drop(target));
+        }
+        None
+    }
+
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
+        *self.waker.write() = Some(waker);
+    }
+
+    /// Publishes the first deadline and returns the one published before.
+    fn publish(&self, heap: &BinaryHeap<Entry>) -> u64 {
+        let first = heap.peek().map_or(NEVER, |entry| entry.at);
+        self.earliest.swap(first, Ordering::AcqRel)
+    }
+}
+
+/// The order of a max-heap, turned round: the earliest deadline is the greatest entry.
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Order {
+        other.at.cmp(&self.at)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Entry {}
+
+const NEVER: u64 = u64::MAX;
