@@ -9,7 +9,12 @@ use super::{Observer, Readiness, WaitQueue};
 fn recorder() -> (Arc<AtomicU32>, Arc<dyn Observer>) {
     let seen = Arc::new(AtomicU32::new(0));
     let sink = Arc::clone(&seen);
-    (seen, Arc::new(move |ready: Readiness| drop(sink.fetch_or(ready.bits(), Ordering::SeqCst))))
+    (
+        seen,
+        Arc::new(move |ready: Readiness| {
+            sink.fetch_or(ready.bits(), Ordering::SeqCst);
+        }),
+    )
 }
 
 #[test]

@@ -90,19 +90,6 @@ pub(super) fn solicit(
     send(interface, station.unwrap_or(MacAddr::BROADCAST), &repr, outbox);
 }
 
-/// Announces one of our addresses to the link (RFC 5227 section 2.3).
-pub(super) fn announce_own(interface: &Arc<Interface>, address: Ipv4Addr, outbox: &mut Outbox) {
-    let Some(sender_mac) = interface.mac() else { return };
-    let repr = ArpRepr {
-        operation: Operation::Request,
-        sender_mac,
-        sender_ip: address,
-        target_mac: MacAddr::ZERO,
-        target_ip: address,
-    };
-    send(interface, MacAddr::BROADCAST, &repr, outbox);
-}
-
 fn send(interface: &Arc<Interface>, to: MacAddr, repr: &ArpRepr, outbox: &mut Outbox) {
     let mut packet = Packet::default();
     repr.emit(packet.push_header(arp::PACKET_LEN));

@@ -13,7 +13,7 @@ use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
 use netstack_wire::ndp;
 
 use crate::error::SocketError;
-use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, output};
+use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, group, output};
 use crate::options::ErrorOrigin;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
@@ -156,6 +156,8 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         Icmpv6Message::Other { kind, .. } => {
             if (ndp::ROUTER_SOLICITATION..=ndp::NEIGHBOUR_ADVERTISEMENT).contains(&kind) {
                 super::ndp::input(rx, ip, &message);
+            } else if kind == MLD_QUERY {
+                group::report_all(rx.core, rx.interface, true, rx.outbox);
             }
             return;
         }
@@ -291,3 +293,6 @@ fn plateau(quoted: &[u8]) -> u32 {
         .map_or(0, |repr| u32::from(repr.payload_len) + u32::from(repr.options_len) + 20);
     PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
 }
+
+/// The type of a multicast listener query (RFC 3810 section 5.1).
+const MLD_QUERY: u8 = 130;

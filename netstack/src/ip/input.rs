@@ -6,7 +6,7 @@ use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
 use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, arp, icmp, input_v4, input_v6};
+use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6};
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::outbox::Outbox;
@@ -142,6 +142,14 @@ impl Rx<'_> {
         }
     }
 
+    /// Answers a membership query (RFC 3376 section 4.1). DEVIATION: at once, not after a random part of the maximum
+    /// response time: this host has few groups.
+    fn igmp(&mut self, ip: &IpMeta, packet: &Packet) {
+        if packet.contiguous(ip.offset).first() == Some(&IGMP_QUERY) {
+            group::report_all(self.core, self.interface, false, self.outbox);
+        }
+    }
+
     /// Hands a whole packet for us to its transport; gives it back if there is none for its protocol.
     pub(super) fn transport(&mut self, ip: &IpMeta, mut packet: Packet) -> Option<Packet> {
         self.core.counters.ip_in_delivers.increment();
@@ -153,7 +161,7 @@ impl Rx<'_> {
             Protocol::UDP => socket::udp::input(self, ip, packet),
             Protocol::ICMP if ip.source.is_ipv4() => icmp::input_v4(self, ip, packet),
             Protocol::ICMPV6 if ip.source.is_ipv6() => icmp::input_v6(self, ip, packet),
-            Protocol::IGMP if ip.source.is_ipv4() => {}
+            Protocol::IGMP if ip.source.is_ipv4() => self.igmp(ip, &packet),
             Protocol::NO_NEXT => {}
             _ if was_raw => {}
             _ => return Some(packet),
@@ -161,3 +169,6 @@ impl Rx<'_> {
         None
     }
 }
+
+/// The type of a membership query.
+const IGMP_QUERY: u8 = 0x11;

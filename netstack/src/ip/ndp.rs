@@ -16,7 +16,7 @@ use crate::ip::{IpMeta, Rx, edge, icmp, source};
 use crate::neighbour::Advertisement;
 use crate::nic::AddressState;
 use crate::outbox::Outbox;
-use crate::packet::{Body, Packet};
+use crate::packet::Packet;
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};

@@ -315,7 +315,7 @@ impl DatagramEndpoint {
     /// Fixes the peer and finds the local address to use with it.
     pub(crate) fn connect(&self, core: &Core, peer: Peer) -> Result<IpAddr, ConnectError> {
         let mut state = self.state.lock();
-        if state.options.only_v6 && peer.address.is_ipv4() {
+        if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
             return Err(ConnectError::NetworkUnreachable);
         }
         let nic = state.options.bound_nic.or(peer.nic).or(state.multicast_nic(peer.address));
@@ -361,7 +361,7 @@ impl DatagramEndpoint {
             return Err(SendError::Pending(error));
         }
         let peer = to.or(state.peer).ok_or(SendError::NotConnected)?;
-        if state.options.only_v6 && peer.address.is_ipv4() {
+        if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
             return Err(SendError::NetworkUnreachable);
         }
         let egress = state.resolve(core, &peer, meta)?;

@@ -226,6 +226,15 @@ impl Connection {
         }
     }
 
+    /// How many bytes `send` would take now; zero also when it would fail.
+    #[must_use]
+    pub fn send_room(&self) -> usize {
+        match &self.phase {
+            Phase::Open(open) => open.send_room(&self.common).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Moves received bytes into `buf`; zero at the end of the stream. It may leave a window update to transmit.
     ///
     /// # Errors

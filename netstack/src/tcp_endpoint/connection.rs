@@ -1,7 +1,6 @@
 //! The endpoint of one connection.
 
 use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -13,8 +12,8 @@ use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
+use crate::tcp_endpoint::input;
 use crate::tcp_endpoint::transmit::{max_payload, resolve, send_segment};
-use crate::tcp_endpoint::{ListenEndpoint, input};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -41,8 +40,6 @@ pub(crate) struct Inner {
     /// What happened since observers were last notified.
     events: Events,
     is_in_table: bool,
-    /// The listener whose accept queue it is in.
-    pub(crate) pending_at: Option<Weak<ListenEndpoint>>,
 }
 
 /// What a socket's options mean for the IP header.
@@ -90,14 +87,7 @@ impl TcpEndpoint {
         waiters: Arc<WaitQueue>,
         port_use: PortUse,
     ) -> Arc<Self> {
-        let inner = Inner {
-            machine,
-            egress,
-            settings,
-            events: Events::empty(),
-            is_in_table: false,
-            pending_at: None,
-        };
+        let inner = Inner { machine, egress, settings, events: Events::empty(), is_in_table: false };
         Arc::new(Self {
             flow,
             waiters,
@@ -236,7 +226,7 @@ impl TcpEndpoint {
 
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let now = core.clock.now();
-        let Inner { machine, egress, settings, events, .. } = inner;
+        let Inner { machine, egress, settings, .. } = inner;
         // Pacing and congestion windows bound this in the machine; the link bounds it by dropping.
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
         while let Some(transmit) = machine.poll_transmit(now, limit) {
@@ -253,7 +243,6 @@ impl TcpEndpoint {
                 Err(_) => core.counters.ip_out_discards.increment(),
             }
         }
-        let _ = events;
     }
 
     /// Takes the connection out of the table: segments for its flow then concern nobody, or a listener.
@@ -279,10 +268,6 @@ impl Inner {
     /// Notes what an operation on the machine has caused, for [`TcpEndpoint::with`] to act on.
     pub(crate) fn note(&mut self, outcome: tcp::Outcome) {
         self.events |= outcome.events;
-    }
-
-    pub(crate) fn set_egress(&mut self, egress: Egress) {
-        self.egress = Some(egress);
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use netstack_wire::seq::SeqNum;
 use parking_lot::Mutex;
 
-use crate::ip::Egress;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;

@@ -74,7 +74,8 @@ pub(super) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::Rou
 /// The path as the machines see it.
 pub(crate) fn path_of(egress: &Egress) -> PathInfo {
     let headers = if egress.next_hop.is_ipv4() { 40 } else { 60 };
-    let mss = |mtu: u32| u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+    // Linux's loopback has an MTU of 65536, one more than an IPv4 packet can have.
+    let mss = |mtu: u32| u16::try_from(mtu.min(MAX_PACKET).saturating_sub(headers)).unwrap_or(u16::MAX);
     let link = if egress.is_local() { egress.mtu } else { egress.interface.mtu() };
     PathInfo { link_mss: mss(link), path_mss: mss(egress.mtu) }
 }

@@ -27,7 +27,8 @@ impl Open {
         Ok(count)
     }
 
-    fn send_room(&self, common: &Common) -> Result<usize, SendError> {
+    /// How many bytes would be queued now.
+    pub(in super::super) fn send_room(&self, common: &Common) -> Result<usize, SendError> {
         if self.is_write_shut() {
             return Err(SendError::WriteClosed);
         }
