@@ -136,3 +136,14 @@ pub(crate) fn pin(tid: i32, cpu: u32) {
     // SAFETY: a valid set of the size given.
     unsafe { libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
+
+/// Lets a thread run wherever the caller may. Failure only costs time.
+pub(crate) fn unpin(tid: i32) {
+    // SAFETY: an all-zero cpu_set_t is valid.
+    let mut own: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `own` is valid for writing its size.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut own) } == 0 {
+        // SAFETY: a valid set of the size given.
+        unsafe { libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &raw const own) };
+    }
+}

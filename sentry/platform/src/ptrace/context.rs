@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::contract::{Context, Interrupter};
 use crate::event::{Access, Event, Fault};
@@ -15,6 +16,8 @@ use crate::stub::{INTERRUPT_SIGNAL, StubProcess};
 
 /// The signal that makes a running guest thread stop; it is never delivered.
 const KICK: i32 = INTERRUPT_SIGNAL;
+/// A tracee that stopped within this time takes turns with its tracer.
+const TURN: Duration = Duration::from_micros(500);
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// A guest thread and the state of its tracing.
@@ -25,6 +28,9 @@ pub(super) struct PtraceContext {
     kick: Arc<Kick>,
     /// The vector state to load before the guest runs next.
     new_fpu: Option<FpuState>,
+    /// The processor that the tracee is held on, and when it was last resumed.
+    held_on: Option<u32>,
+    resumed: Instant,
     /// Where the last page fault was, to tell the first access from one that a mapping did not satisfy.
     last_fault: (u64, u64),
 }
@@ -66,6 +72,8 @@ impl PtraceContext {
             state: State::Paused,
             kick: Arc::new(kick),
             new_fpu: Some(fpu),
+            held_on: None,
+            resumed: Instant::now(),
             last_fault: (0, 0),
         }
     }
@@ -106,6 +114,22 @@ impl PtraceContext {
         }
     }
 
+    /// Holds a tracee that stops often on the tracer's processor: waking it on an idle one takes several times as long
+    /// as taking turns. One that computes is placed by the scheduler.
+    fn place(&mut self) {
+        let now = Instant::now();
+        let is_busy_with_us = now.duration_since(self.resumed) < TURN;
+        self.resumed = now;
+        let here = is_busy_with_us.then(host::current_cpu);
+        if here != self.held_on {
+            match here {
+                Some(cpu) => host::pin(self.tid.0, cpu),
+                None => host::unpin(self.tid.0),
+            }
+            self.held_on = here;
+        }
+    }
+
     fn load_new_fpu(&mut self) -> io::Result<()> {
         let Some(state) = self.new_fpu.take() else { return Ok(()) };
         let mut area = self.tid.xsave()?;
@@ -126,6 +150,7 @@ impl PtraceContext {
         let host = *host;
         tid.set_registers(&host)?;
         self.load_new_fpu()?;
+        self.place();
         loop {
             self.kick.in_guest.store(true, Ordering::SeqCst);
             if self.kick.wanted.swap(false, Ordering::SeqCst) {

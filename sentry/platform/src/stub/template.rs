@@ -248,8 +248,10 @@ extern "C" fn template_main(start: &Start) -> ! {
 fn leave_the_sentry(start: &Start) {
     // SAFETY: no memory is passed to any of these calls but the valid structures shown.
     unsafe {
-        // A terminal's signals must not reach stubs. Fails harmlessly for a session leader, which a child is not.
-        check(1, libc::setsid().into());
+        // Signals to the sentry's process group are not meant for stubs. It is not a session of their own, because the
+        // scheduler groups by session (autogroup, sched(7)), and a sentry thread can yield to its guest only within
+        // its group.
+        check(1, libc::setpgid(0, 0).into());
         check(2, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into());
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(3, libc::setrlimit(libc::RLIMIT_CORE, &raw const none).into());

@@ -18,6 +18,8 @@ use crate::systrap::space::Stub;
 
 /// How often a guest that runs for long is checked for life.
 const LIVENESS: Duration = Duration::from_millis(250);
+/// How long a guest runs before it counts as computing and is placed by the scheduler.
+const TURN: Duration = Duration::from_millis(2);
 /// Checks after which an interrupt that was not answered kills the guest: five seconds.
 const PATIENCE: u32 = 20;
 /// Yields to a guest on the same processor before sleeping. Three round trips of the scheduler cost less than a sleep.
@@ -38,6 +40,8 @@ pub(super) struct SystrapContext {
     kick: Arc<Kick>,
     /// Where the guest's state is; `None` once the guest has died or lied.
     frame: Option<Frame>,
+    /// Whether the guest thread is held on the processor of the sentry's thread.
+    is_pinned: bool,
 }
 
 /// The guest did not answer, or its answer makes no sense.
@@ -51,7 +55,7 @@ impl SystrapContext {
             frame.set_fpu(&thread.area, fpu);
         }
         let kick = Arc::new(Kick::new(stub.process.pid(), thread.tid));
-        Self { stub, thread, kick, frame }
+        Self { stub, thread, kick, frame, is_pinned: false }
     }
 
     fn run(&mut self, regs: &mut Regs) -> Result<Event, Lost> {
@@ -78,10 +82,12 @@ impl SystrapContext {
     }
 
     /// Gives the area back to the stub.
-    fn resume(&self) {
+    fn resume(&mut self) {
+        let here = host::current_cpu();
+        self.hold_on(here);
         let area = &self.thread.area;
         area.u32(word::COMMAND).store(word::COMMAND_RESUME, Ordering::Relaxed);
-        area.u32(word::SENTRY_CPU).store(host::current_cpu(), Ordering::Relaxed);
+        area.u32(word::SENTRY_CPU).store(here, Ordering::Relaxed);
         area.u32(word::SPIN_BUDGET).store(0, Ordering::Relaxed);
         // SeqCst: ordered before the load below as the stub orders its store of STUB_WAITS before loading the state.
         area.u32(word::STATE).store(word::STATE_RESPONSE, Ordering::SeqCst);
@@ -90,35 +96,54 @@ impl SystrapContext {
         }
     }
 
+    /// Moves the guest thread to the processor where the sentry's thread runs: they take turns anyway, and waking a
+    /// thread on an idle processor costs several times what a change of threads on this one does.
+    fn hold_on(&mut self, cpu: u32) {
+        if self.thread.area.u32(word::STUB_CPU).load(Ordering::Relaxed) != cpu {
+            host::pin(self.thread.tid, cpu);
+            self.is_pinned = true;
+        }
+    }
+
+    /// Lets the scheduler place a guest thread that computes.
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.is_pinned) {
+            host::unpin(self.thread.tid);
+        }
+    }
+
     /// Waits until the guest stops.
-    fn wait(&self) -> Result<(), Lost> {
-        let area = &self.thread.area;
-        let state = area.u32(word::STATE);
+    fn wait(&mut self) -> Result<(), Lost> {
+        let state = self.thread.area.u32(word::STATE);
         for _ in 0..YIELDS {
             host::yield_now();
             if state.load(Ordering::Acquire) == word::STATE_REQUEST {
                 return Ok(());
             }
         }
-        area.u32(word::SENTRY_WAITS).store(1, Ordering::SeqCst);
+        self.thread.area.u32(word::SENTRY_WAITS).store(1, Ordering::SeqCst);
         let slept = self.sleep();
-        area.u32(word::SENTRY_WAITS).store(0, Ordering::SeqCst);
+        self.thread.area.u32(word::SENTRY_WAITS).store(0, Ordering::SeqCst);
         slept
     }
 
-    fn sleep(&self) -> Result<(), Lost> {
-        let state = self.thread.area.u32(word::STATE);
+    fn sleep(&mut self) -> Result<(), Lost> {
+        let thread = self.thread.clone();
+        let state = thread.area.u32(word::STATE);
         let mut overdue = 0;
         loop {
             let seen = state.load(Ordering::SeqCst);
             if seen == word::STATE_REQUEST {
                 return Ok(());
             }
-            let woken = host::futex_wait(state, seen, LIVENESS);
+            let patience = if self.is_pinned { TURN } else { LIVENESS };
+            let woken = host::futex_wait(state, seen, patience);
             if self.stub.process.is_killed() {
                 return Err(Lost);
             }
-            if woken == Woken::ByTimeout {
+            if woken == Woken::ByTimeout && self.is_pinned {
+                self.let_go();
+            } else if woken == Woken::ByTimeout {
                 overdue = if self.kick.is_overdue() { overdue + 1 } else { 0 };
                 if overdue > PATIENCE || !self.stub.process.is_alive() {
                     return Err(Lost);
