@@ -17,14 +17,12 @@ const DATA: u64 = 0x1000_0000;
 const SAMPLE: u64 = 1000;
 
 /// 1: mov eax, 39; syscall; dec r12; jnz 1b; mov eax, 999; syscall
-const CALLS: &[u8] = &[
-    0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf4, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05,
-];
+const CALLS: &[u8] =
+    &[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf4, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05];
 /// The same, with the number loaded elsewhere, as in `syscall(2)`.
 /// 1: mov rax, rbx; syscall; dec r12; jnz 1b; mov eax, 999; syscall
-const INDIRECT_CALLS: &[u8] = &[
-    0x48, 0x89, 0xd8, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf6, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05,
-];
+const INDIRECT_CALLS: &[u8] =
+    &[0x48, 0x89, 0xd8, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf6, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05];
 /// 1: mov [rdi], rdi; add rdi, 4096; dec r12; jnz 1b; mov eax, 999; syscall
 const TOUCHES: &[u8] = &[
     0x48, 0x89, 0x3f, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x49, 0xff, 0xcc, 0x75, 0xf1, 0xb8, 0xe7, 0x03, 0, 0,
@@ -110,7 +108,8 @@ fn median(samples: &mut [f64]) -> f64 {
 
 fn main() {
     let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(200);
-    let prepared = [PlatformKind::Systrap, PlatformKind::Ptrace].map(|kind| Prepared::new(kind).expect("platform"));
+    let prepared =
+        [PlatformKind::Systrap, PlatformKind::Ptrace].map(|kind| Prepared::new(kind).expect("platform"));
     for prepared in prepared {
         let memory = Arc::new(MemoryFile::new(1 << 30).expect("memory"));
         let platform = prepared.create(memory.clone());

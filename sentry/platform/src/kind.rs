@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::contract::Platform;
 use crate::memory_file::MemoryFile;
 use crate::ptrace::Ptrace;
-use crate::stub::Template;
+use crate::stub::{Signals, Template};
 use crate::systrap::Systrap;
 
 /// A backend by name.
@@ -63,7 +63,11 @@ impl Prepared {
     /// # Errors
     /// When the host refuses a call.
     pub fn new(kind: PlatformKind) -> io::Result<Self> {
-        Ok(Self { kind, template: Template::spawn()? })
+        let signals = match kind {
+            PlatformKind::Systrap => Signals::ToHandler,
+            PlatformKind::Ptrace => Signals::ToTracer,
+        };
+        Ok(Self { kind, template: Template::spawn(signals)? })
     }
 
     /// The platform, with guest memory in `memory`.

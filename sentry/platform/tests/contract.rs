@@ -1,73 +1,11 @@
 //! The contract that every backend keeps, checked with guests of a few instructions.
 
-use std::sync::{Arc, OnceLock, mpsc};
+mod harness;
+
 use std::time::{Duration, Instant};
 
-use sentry_platform::{
-    Access, AddressSpace, Context, Event, FpuState, MapSource, MemoryFile, PAGE_SIZE, Platform, PlatformKind,
-    Populate, Prepared, Prot, Regs,
-};
-
-const CODE: u64 = 0x40_0000;
-const DATA: u64 = 0x50_0000;
-
-type Backend = (Arc<dyn Platform>, Arc<MemoryFile>);
-
-/// One platform of each kind for the whole program. The thread that makes them never ends, since stubs die with it.
-fn platforms() -> &'static [Backend] {
-    static PLATFORMS: OnceLock<Vec<Backend>> = OnceLock::new();
-    PLATFORMS.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            let kinds = [PlatformKind::Systrap, PlatformKind::Ptrace].into_iter();
-            let made = kinds.map(|kind| {
-                let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
-                (Prepared::new(kind).unwrap().create(memory.clone()), memory)
-            });
-            sender.send(made.collect()).unwrap();
-            loop {
-                std::thread::park();
-            }
-        });
-        receiver.recv().unwrap()
-    })
-}
-
-/// A guest process with one page of code and one of data.
-struct Guest {
-    memory: Arc<MemoryFile>,
-    space: Arc<dyn AddressSpace>,
-    code: u64,
-    data: u64,
-}
-
-impl Guest {
-    fn new(platform: &Backend, code: &[u8]) -> Self {
-        let (platform, memory) = platform;
-        let space = platform.new_address_space().unwrap();
-        let at = memory.allocate(2 * PAGE_SIZE, PAGE_SIZE).unwrap();
-        memory.write(at, code).unwrap();
-        space.map(CODE, PAGE_SIZE, MapSource::MemoryFile(at), Prot::READ_EXECUTE, Populate::Eagerly).unwrap();
-        let data = at + PAGE_SIZE;
-        space.map(DATA, PAGE_SIZE, MapSource::MemoryFile(data), Prot::READ_WRITE, Populate::Eagerly).unwrap();
-        Self { memory: memory.clone(), space, code: at, data }
-    }
-
-    fn context(&self) -> Box<dyn Context> {
-        self.space.new_context(&FpuState::initial()).unwrap()
-    }
-}
-
-fn at(rip: u64) -> Regs {
-    Regs { rip, rflags: 0x202, rsp: DATA + PAGE_SIZE, ..Regs::default() }
-}
-
-fn each(test: impl Fn(&Backend)) {
-    for platform in platforms() {
-        eprintln!("platform {}", platform.0.name());
-        test(platform);
-    }
-}
+use harness::{CODE, DATA, Guest, at, each};
+use sentry_platform::{Access, Event, FpuState, MapSource, PAGE_SIZE, Populate, Prot, Regs};
 
 #[test]
 fn system_call_hands_over_all_registers() {

@@ -29,7 +29,7 @@ pub(crate) mod text;
 
 pub(crate) use layout::{GUEST_END, GUEST_START};
 pub(crate) use process::StubProcess;
-pub(crate) use template::Template;
+pub(crate) use template::{Signals, Template};
 
 /// The signal that stops a running guest thread. Guests never see it: their signals are the sentry's business.
 pub(crate) const INTERRUPT_SIGNAL: i32 = libc::SIGURG;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::PlatformError;
 use crate::host;
+use crate::stub::INTERRUPT_SIGNAL;
 use crate::stub::command_page::Command;
 use crate::stub::control::{Control, Window};
 use crate::stub::filter;
@@ -16,6 +17,15 @@ use crate::stub::text::{self, Entry};
 
 /// Pages of a stub in the control file: command page, reply page, results.
 const SLOT_LEN: u64 = 3 * 4096;
+
+/// Who deals with the signals of guest threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signals {
+    /// The handler in the stub text.
+    ToHandler,
+    /// A tracer. Without one - a thread on its way out - an interrupt is ignored and anything else is fatal.
+    ToTracer,
+}
 
 /// A process that only forks. It holds the stub's area and nothing else, so a fork of it costs microseconds.
 pub(crate) struct Template {
@@ -34,15 +44,15 @@ impl Template {
     ///
     /// # Errors
     /// When the host refuses a call.
-    pub(crate) fn spawn() -> io::Result<Self> {
+    pub(crate) fn spawn(signals: Signals) -> io::Result<Self> {
         // SAFETY: no arguments.
         let (pid, tid) = unsafe { (libc::getpid(), libc::gettid()) };
         if pid == tid {
-            return Self::spawn_here();
+            return Self::spawn_here(signals);
         }
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name("stub-parent".to_owned()).spawn(move || {
-            let spawned = Self::spawn_here();
+            let spawned = Self::spawn_here(signals);
             if sender.send(spawned).is_ok() {
                 host::park_forever();
             }
@@ -50,20 +60,21 @@ impl Template {
         receiver.recv().map_err(io::Error::other)?
     }
 
-    fn spawn_here() -> io::Result<Self> {
+    fn spawn_here(signals: Signals) -> io::Result<Self> {
         let layout = Layout::reserve()?;
-        let spawned = Self::spawn_in(layout);
+        let spawned = Self::spawn_in(layout, signals);
         layout.release();
         spawned
     }
 
-    fn spawn_in(layout: Layout) -> io::Result<Self> {
+    fn spawn_in(layout: Layout, signals: Signals) -> io::Result<Self> {
         let control = Control::new()?;
         let text = text::file(layout, control.raw_fd())?;
         let slot = control.window(SLOT_LEN).ok_or_else(|| io::Error::other("no control page"))?;
         let program = filter::stub(text::range(layout), control.raw_fd());
         let mut start = Start {
             layout,
+            signals,
             text_fd: text.as_raw_fd(),
             control_fd: control.raw_fd(),
             slot_offset: slot.file_offset(),
@@ -118,6 +129,7 @@ impl Template {
 /// What the new process needs; it reads its own copy.
 struct Start {
     layout: Layout,
+    signals: Signals,
     text_fd: i32,
     control_fd: i32,
     slot_offset: u64,
@@ -280,15 +292,8 @@ struct KernelSigaction {
 }
 
 /// Signals that the stub's handler takes; all others are ignored.
-const HANDLED: [i32; 7] = [
-    libc::SIGSYS,
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    crate::stub::INTERRUPT_SIGNAL,
-];
+const HANDLED: [i32; 7] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, INTERRUPT_SIGNAL];
 
 fn set_signals(start: &Start) {
     const SA_RESTORER: u64 = 0x0400_0000;
@@ -297,11 +302,17 @@ fn set_signals(start: &Start) {
             continue;
         }
         let flags = host::flags(libc::SA_SIGINFO | libc::SA_ONSTACK) | SA_RESTORER;
-        let action = if HANDLED.contains(&signal) {
+        let action = match start.signals {
             // The handler never returns through the restorer; the kernel insists on one.
-            KernelSigaction { handler: start.handler, flags, restorer: start.handler, mask: u64::MAX }
-        } else {
-            KernelSigaction { handler: host::word(libc::SIG_IGN), flags: 0, restorer: 0, mask: 0 }
+            Signals::ToHandler if HANDLED.contains(&signal) => {
+                KernelSigaction { handler: start.handler, flags, restorer: start.handler, mask: u64::MAX }
+            }
+            Signals::ToTracer if HANDLED.contains(&signal) && signal != INTERRUPT_SIGNAL => {
+                KernelSigaction { handler: host::word(libc::SIG_DFL), flags: 0, restorer: 0, mask: 0 }
+            }
+            Signals::ToHandler | Signals::ToTracer => {
+                KernelSigaction { handler: host::word(libc::SIG_IGN), flags: 0, restorer: 0, mask: 0 }
+            }
         };
         // SAFETY: a valid kernel sigaction and the size of its mask. The C library's wrapper refuses signals 32 and 33.
         let set = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, 0, 8) };
