@@ -91,7 +91,7 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
-    pub(crate) const DEFAULT: Self = Self::Ptrace;
+    pub(crate) const DEFAULT: Self = Self::Systrap;
 }
 
 /// Where changes of the root file system go.

@@ -4,15 +4,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use sentry::boot::DonatedFd;
+use sentry::fs::gofer::{self, Access, ServedTree};
 use sentry_hostio::caps::{self, CapSet, Capability};
 use sentry_hostio::memfd;
+use sentry_hostio::seccomp::SeccompError;
+use sentry_hostio::seqpacket::SeqPacket;
 use sentry_hostio::spawn::Lifetime;
 use sentry_hostio::{empty_root, inherited, privilege};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::sandbox::gofer_filter::confine;
 use crate::sandbox::launch::CONFIG_FD;
 use crate::sandbox::plan::{Donations, Export};
 
@@ -35,6 +42,9 @@ pub(crate) enum GoferError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The filter of system calls could not be put in force.
+    #[error("gofer: {0}")]
+    Seccomp(SeccompError),
 }
 
 impl GoferConfig {
@@ -81,12 +91,21 @@ pub(crate) fn serve() -> Result<(), GoferError> {
         .collect::<Result<_, _>>()
         .map_err(step("take a connection"))?;
     isolate(&config)?;
+    let trees: Arc<[ServedTree]> = config
+        .exports
+        .iter()
+        .enumerate()
+        .map(|(at, export)| open_tree(&Path::new("/").join(at.to_string()), export.writable))
+        .collect::<Result<_, _>>()
+        .map_err(step("open the exported files"))?;
+    confine().map_err(GoferError::Seccomp)?;
     let servers: Vec<_> = connections
         .into_iter()
         .map(|connection| {
+            let trees = trees.clone();
             std::thread::Builder::new()
                 .name("gofer".to_owned())
-                .spawn(move || serve_connection(connection))
+                .spawn(move || serve_connection(&connection.into(), &trees))
                 .map_err(step("start a thread"))
         })
         .collect::<Result<_, _>>()?;
@@ -114,8 +133,19 @@ fn isolate(config: &GoferConfig) -> Result<(), GoferError> {
     Ok(())
 }
 
-fn serve_connection(connection: OwnedFd) {
-    // Until the other end is closed.
-    let mut byte = [0];
-    let _ = nix::unistd::read(connection.as_fd(), &mut byte);
+fn open_tree(path: &Path, writable: bool) -> io::Result<ServedTree> {
+    let is_directory = path.metadata()?.is_dir();
+    let root = match (is_directory, writable) {
+        (true, _) => open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?,
+        // A single file cannot be opened again without a path; how it is open now is how the guest can have it.
+        (false, true) => open(path, OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?,
+        (false, false) => open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?,
+    };
+    Ok(ServedTree::new(root, if writable { Access::ReadWrite } else { Access::ReadOnly }))
+}
+
+fn serve_connection(connection: &SeqPacket, trees: &[ServedTree]) {
+    if let Err(error) = gofer::serve(connection, trees) {
+        eprintln!("gofer: {error}");
+    }
 }

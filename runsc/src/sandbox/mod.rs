@@ -2,6 +2,7 @@
 
 mod client;
 mod gofer;
+mod gofer_filter;
 mod launch;
 mod plan;
 mod stdio;

@@ -50,6 +50,7 @@ pub enum ArgCheck {
 #[derive(Clone, Debug, Default)]
 pub struct AllowList {
     rules: BTreeMap<i64, Vec<SeccompRule>>,
+    failing: BTreeMap<i32, Vec<i64>>,
 }
 
 /// Which threads a filter binds.
@@ -104,6 +105,13 @@ impl AllowList {
         Ok(self)
     }
 
+    /// Has `number` fail with `errno` instead of ending the process, for calls that libraries try
+    /// before they fall back to another.
+    pub fn fail_with(&mut self, number: i64, errno: i32) -> &mut Self {
+        self.failing.entry(errno).or_default().push(number);
+        self
+    }
+
     /// Tells whether `number` is allowed in at least one form.
     pub fn permits(&self, number: i64) -> bool {
         self.rules.contains_key(&number)
@@ -122,16 +130,33 @@ impl AllowList {
     /// # Errors
     /// See [`SeccompError`].
     pub fn install(self, scope: Scope) -> Result<(), SeccompError> {
-        let filter =
-            SeccompFilter::new(self.rules, SeccompAction::Trap, SeccompAction::Allow, TargetArch::x86_64)?;
-        let program: BpfProgram = filter.try_into()?;
         report_violations();
-        match scope {
-            Scope::ThisThread => seccompiler::apply_filter(&program)?,
-            Scope::AllThreads => seccompiler::apply_filter_all_threads(&program)?,
+        let Self { mut rules, failing } = self;
+        // A trap outranks an errno (seccomp(2)), so what fails is let through by the list and stopped
+        // by a filter of its own for each errno. Those come first: the list may forbid seccomp(2).
+        for (errno, numbers) in failing {
+            let failing = numbers.iter().map(|number| (*number, Vec::new())).collect();
+            rules.extend(numbers.into_iter().map(|number| (number, Vec::new())));
+            let action = SeccompAction::Errno(errno.cast_unsigned());
+            put_in_force(failing, SeccompAction::Allow, action, scope)?;
         }
-        Ok(())
+        put_in_force(rules, SeccompAction::Trap, SeccompAction::Allow, scope)
     }
+}
+
+fn put_in_force(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    matching: SeccompAction,
+    scope: Scope,
+) -> Result<(), SeccompError> {
+    let filter = SeccompFilter::new(rules, otherwise, matching, TargetArch::x86_64)?;
+    let program: BpfProgram = filter.try_into()?;
+    match scope {
+        Scope::ThisThread => seccompiler::apply_filter(&program)?,
+        Scope::AllThreads => seccompiler::apply_filter_all_threads(&program)?,
+    }
+    Ok(())
 }
 
 /// Sets the SIGSYS handler that names the forbidden call.

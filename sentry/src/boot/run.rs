@@ -46,7 +46,7 @@ fn read_config(fd: OwnedFd) -> io::Result<BootConfig> {
 
 fn platform_kind(choice: PlatformChoice) -> PlatformKind {
     match choice {
-        PlatformChoice::Systrap => PlatformKind::Ptrace,
+        PlatformChoice::Systrap => PlatformKind::Systrap,
         PlatformChoice::Ptrace => PlatformKind::Ptrace,
     }
 }
