@@ -264,10 +264,10 @@ impl Receiver {
         }
     }
 
-    /// Linux's `__tcp_ack_snd_check`: more than one full segment and the window still moves, or a hole.
+    /// Linux's `__tcp_ack_snd_check`: more than one full segment, or a hole (RFC 5681 section 4.2).
     fn wants_ack_now(&self) -> bool {
         let unacked = self.rcv_nxt - self.last_ack_sent;
-        self.out_of_order.is_some() || unacked > self.policy.rcv_mss() && self.select_window() >= self.rcv_wnd
+        self.out_of_order.is_some() || unacked > self.policy.rcv_mss()
     }
 
     /// The window to offer now (RFC 9293 section 3.8.6.2.2, silly window avoidance; never takes back what was offered).

@@ -189,6 +189,13 @@ impl Network {
         self.now = end;
     }
 
+    /// Holds everything that is on its way back for `span`.
+    pub(super) fn stall(&mut self, span: Duration) {
+        let held = core::mem::take(&mut self.on_the_way);
+        self.on_the_way = held.into_iter().map(|((at, order), item)| ((at + span, order), item)).collect();
+        self.busy_until = self.busy_until.map(|at| at.max(self.now) + span);
+    }
+
     /// Whether nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         self.on_the_way.is_empty()

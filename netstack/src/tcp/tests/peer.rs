@@ -1,7 +1,7 @@
 //! A peer played by hand: segments in, segments out, one connection or listener.
 
 use super::super::{
-    Config, Connection, Flow, ListenOutcome, Listener, Options, Outcome, PathInfo, Payload, Secret,
+    Config, Connection, Events, Flow, ListenOutcome, Listener, Options, Outcome, PathInfo, Payload, Secret,
     SegmentIn, Transmit,
 };
 use super::network::{flow, seeds};
@@ -9,13 +9,16 @@ use crate::time::Instant;
 use bytes::Bytes;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{TcpFlags, TcpOptions, TcpRepr};
+use netstack_wire::tcp::{SackBlock, TcpFlags, TcpOptions, TcpRepr};
 use std::sync::Arc;
 
 /// The peer's initial sequence number.
 pub(super) const PEER_ISS: SeqNum = SeqNum(789);
 /// The peer's window.
 pub(super) const WINDOW: u16 = 30_000;
+
+/// How long the handshake takes.
+pub(super) const RTT: Duration = Duration::from_millis(100);
 
 /// A connection and its hand-played peer.
 pub(super) struct Peer {
@@ -25,6 +28,8 @@ pub(super) struct Peer {
     pub(super) iss: SeqNum,
     /// What the peer sends next.
     pub(super) seq: SeqNum,
+    /// The window that the peer offers.
+    pub(super) window: u16,
 }
 
 /// Makes a segment of the peer's.
@@ -55,9 +60,10 @@ impl Peer {
         let seed = seeds(1).seed(now, &flow);
         let path = PathInfo::with_mss(1460);
         let connection = Connection::connect(now, &Arc::new(config), Options::default(), &flow, path, seed);
-        let mut peer = Self { now, connection, iss: seed.iss, seq: PEER_ISS };
+        let mut peer = Self { now, connection, iss: seed.iss, seq: PEER_ISS, window: WINDOW };
         let syn = peer.expect("SYN");
         assert_eq!(syn.repr.flags & TcpFlags::SYN, TcpFlags::SYN);
+        peer.now += RTT;
         let mut answer = segment(&flow, PEER_ISS, peer.iss + 1, TcpFlags::SYN | TcpFlags::ACK, b"");
         answer.repr.options.mss = Some(1460);
         answer.repr.options.sack_permitted = syn.repr.options.sack_permitted;
@@ -74,9 +80,42 @@ impl Peer {
 
     /// The peer sends; `ack` counts from our initial sequence number.
     pub(super) fn send(&mut self, flags: TcpFlags, ack: u32, data: &[u8]) -> Outcome {
-        let segment = segment(&self.flow(), self.seq, self.iss + ack, flags, data);
+        let mut segment = segment(&self.flow(), self.seq, self.iss + ack, flags, data);
+        segment.repr.window = self.window;
         self.seq = segment.end();
         self.connection.on_segment(self.now, segment)
+    }
+
+    /// The peer acknowledges ISS + `ack` and reports ranges, given as offsets from ISS, as received.
+    pub(super) fn sack(&mut self, ack: u32, ranges: &[(u32, u32)]) -> Outcome {
+        let mut segment = segment(&self.flow(), self.seq, self.iss + ack, TcpFlags::ACK, b"");
+        segment.repr.window = self.window;
+        for (start, end) in ranges {
+            segment.repr.options.sack.push(SackBlock { start: self.iss + *start, end: self.iss + *end });
+        }
+        self.connection.on_segment(self.now, segment)
+    }
+
+    /// Takes all that is to be sent: offsets from ISS and lengths.
+    pub(super) fn drain(&mut self) -> Vec<(u32, usize)> {
+        let mut sent = Vec::new();
+        while let Some(transmit) = self.poll() {
+            sent.push((transmit.repr.seq - self.iss, transmit.payload.len()));
+        }
+        sent
+    }
+
+    /// Runs timers until something is sent, which is returned as by `drain`, or the connection ends.
+    #[track_caller]
+    pub(super) fn fire(&mut self) -> Vec<(u32, usize)> {
+        loop {
+            self.now = self.now.max(self.connection.next_deadline().expect("a timer runs"));
+            let outcome = self.connection.on_timer(self.now);
+            let sent = self.drain();
+            if !sent.is_empty() || outcome.events.contains(Events::CLOSED) {
+                return sent;
+            }
+        }
     }
 
     /// The peer sends with sequence numbers of its choice.

@@ -228,3 +228,34 @@ fn reordering_alone_causes_few_retransmissions() {
     let sent = network.ends[0].sent_segments;
     assert!(info.total_retransmits * 20 < sent, "{} of {sent}", info.total_retransmits);
 }
+
+/// Goodput over loss and round-trip time, for comparison (`cargo test --release -- --ignored --nocapture goodput_grid`).
+#[test]
+#[ignore = "a measurement, not a check"]
+fn goodput_grid() {
+    for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+        for rtt_ms in [1, 20, 100] {
+            for loss in [0, 1, 10, 50] {
+                let config = Config { congestion: algorithm, ..Config::default() };
+                let link = Link {
+                    loss,
+                    rate: 125_000_000,
+                    queue: Duration::from_millis(rtt_ms.max(5)),
+                    ..Link::ideal(Duration::from_micros(rtt_ms * 500))
+                };
+                let total = if loss == 0 { 100_000_000 } else { 10_000_000 };
+                let (took, mut network) = one_way(&config, link, total);
+                let now = network.now;
+                let info = network.client().info(now).unwrap();
+                println!(
+                    "{algorithm:?} rtt {rtt_ms} ms loss {:.1} %: {:.2} Mbit/s, {} retransmits of {}, undos {}",
+                    f64::from(loss) / 10.0,
+                    total as f64 * 8.0 / took.as_secs_f64() / 1e6,
+                    info.total_retransmits,
+                    network.ends[0].sent_segments,
+                    info.undos
+                );
+            }
+        }
+    }
+}
