@@ -3,7 +3,12 @@
 //! File implementations copy through these two traits and never see guest addresses, so that the same `read`
 //! serves guest memory (`mm::UserIo`), kernel buffers (`exec`, `sendfile`, `splice`) and tests.
 
+use sentry_platform::MemoryFile;
+
 use crate::errno::Errno;
+
+/// Moves bytes between a host file and `(file, offset, len)` of the memory file; returns how many.
+pub type Transfer<'a> = dyn FnMut(&MemoryFile, u64, u64) -> Result<usize, Errno> + 'a;
 
 /// A destination for bytes: a scatter list in guest memory or a kernel buffer.
 pub trait IoDst {
@@ -35,6 +40,16 @@ pub trait IoDst {
         }
         Ok(done)
     }
+
+    /// Lets `fill` store up to `len` bytes straight into pages of the memory file, in one contiguous piece that may be
+    /// shorter. `None` where the destination is no such memory: then the caller copies with [`IoDst::put`].
+    ///
+    /// # Errors
+    /// `EFAULT`; what `fill` returns.
+    fn put_direct(&mut self, len: usize, fill: &mut Transfer<'_>) -> Result<Option<usize>, Errno> {
+        let _ = (len, fill);
+        Ok(None)
+    }
 }
 
 /// A source of bytes: a gather list in guest memory or a kernel buffer.
@@ -51,6 +66,15 @@ pub trait IoSrc {
 
     /// Steps back over the last `n` bytes taken (a stream socket that had no room for all of them).
     fn untake(&mut self, n: usize);
+
+    /// Lets `drain` take up to `len` bytes straight from pages of the memory file; as [`IoDst::put_direct`].
+    ///
+    /// # Errors
+    /// As [`IoDst::put_direct`].
+    fn take_direct(&mut self, len: usize, drain: &mut Transfer<'_>) -> Result<Option<usize>, Errno> {
+        let _ = (len, drain);
+        Ok(None)
+    }
 }
 
 /// A kernel buffer as a destination.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
+use sentry_abi::time::clock;
 
 /// A point on the sandbox's monotonic clock, in nanoseconds since an arbitrary start. Deadlines are of this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -44,6 +45,25 @@ impl Clocks {
     #[must_use]
     pub fn realtime_ns(&self) -> u64 {
         read_ns(ClockId::CLOCK_REALTIME)
+    }
+
+    /// The monotonic time at which the real-time clock reads `ns`. The host's clock may be set meanwhile: sleepers do not
+    /// follow.
+    #[must_use]
+    pub fn realtime_deadline(&self, ns: u64) -> KTime {
+        self.monotonic().saturating_add(ns.saturating_sub(self.realtime_ns()))
+    }
+
+    /// The monotonic time at which clock `id` of `clock_gettime(2)` reads `ns`.
+    #[must_use]
+    pub fn deadline_on(&self, id: i32, ns: u64) -> KTime {
+        match id {
+            clock::REALTIME | clock::REALTIME_ALARM | clock::TAI => self.realtime_deadline(ns),
+            clock::BOOTTIME | clock::BOOTTIME_ALARM => {
+                self.monotonic().saturating_add(ns.saturating_sub(self.boottime().0))
+            }
+            _ => KTime(ns),
+        }
     }
 
     /// The host instant at which the monotonic clock reads `at`, for sleeping; `None` when it is too far away.

@@ -1,22 +1,71 @@
 //! The kernel object: one per sandbox.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::kernel::Clocks;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use sentry_platform::{MemoryFile, Platform};
+
+use crate::kernel::futex::Futexes;
+use crate::kernel::{Clocks, ProcessTree, Timers};
+use crate::mm::Frames;
+use crate::task::{ExitStatus, Tid};
+
+/// How a sandbox is set up.
+pub struct KernelConfig {
+    /// Runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// Backs anonymous memory, tmpfs and shared memory.
+    pub memory_file: Arc<MemoryFile>,
+    /// The most threads.
+    pub max_tasks: usize,
+    /// Print each system call.
+    pub strace: bool,
+}
 
 /// What is shared by every task of a sandbox.
-#[derive(Debug)]
 pub struct Kernel {
     clocks: Clocks,
     /// The first network namespace, set by boot.
     pub(crate) net: std::sync::OnceLock<Arc<crate::socket::NetNamespace>>,
+    timers: Timers,
+    platform: Arc<dyn Platform>,
+    frames: Arc<Frames>,
+    futexes: Futexes,
+    tree: Mutex<ProcessTree>,
+    /// Told, with the tree, when a process without a parent ended.
+    ended: Condvar,
+    max_tasks: usize,
+    strace: AtomicBool,
+    pub(crate) vdso: crate::loader::Vdso,
+    hwcap: u64,
 }
 
 impl Kernel {
     /// A kernel without tasks.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { clocks: Clocks::default(), net: std::sync::OnceLock::new() })
+    ///
+    /// # Errors
+    /// `ENOMEM` when the memory file cannot hold the kernel's own pages.
+    pub fn new(config: KernelConfig) -> Result<Arc<Self>, crate::errno::Errno> {
+        let KernelConfig { platform, memory_file, max_tasks, strace } = config;
+        let frames = Frames::new(memory_file);
+        let vdso = crate::loader::Vdso::new(&frames)?;
+        let kernel = Arc::new(Self {
+            clocks: Clocks::default(),
+            net: std::sync::OnceLock::new(),
+            timers: Timers::default(),
+            platform,
+            frames,
+            futexes: Futexes::default(),
+            tree: Mutex::default(),
+            ended: Condvar::new(),
+            max_tasks,
+            strace: AtomicBool::new(strace),
+            vdso,
+            hwcap: read_hwcap(),
+        });
+        kernel.timers.start(&kernel);
+        Ok(kernel)
     }
 
     /// The clocks.
@@ -24,4 +73,102 @@ impl Kernel {
     pub fn clocks(&self) -> &Clocks {
         &self.clocks
     }
+
+    /// Calls back at deadlines.
+    #[must_use]
+    pub fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// What runs guest code.
+    #[must_use]
+    pub fn platform(&self) -> &Arc<dyn Platform> {
+        &self.platform
+    }
+
+    /// The file behind guest memory.
+    #[must_use]
+    pub fn memory_file(&self) -> &Arc<MemoryFile> {
+        self.frames.memory_file()
+    }
+
+    /// Counts and limits the pages of guest memory.
+    #[must_use]
+    pub fn frames(&self) -> &Arc<Frames> {
+        &self.frames
+    }
+
+    /// Futex wait queues.
+    #[must_use]
+    pub(crate) fn futexes(&self) -> &Futexes {
+        &self.futexes
+    }
+
+    /// Processes, groups, sessions. Hold the guard briefly.
+    pub fn tree(&self) -> MutexGuard<'_, ProcessTree> {
+        self.tree.lock()
+    }
+
+    /// The most threads at a time.
+    #[must_use]
+    pub fn max_tasks(&self) -> usize {
+        self.max_tasks
+    }
+
+    /// `AT_HWCAP` of the host.
+    #[must_use]
+    pub(crate) fn hwcap(&self) -> u64 {
+        self.hwcap
+    }
+
+    /// True where system calls are printed.
+    #[must_use]
+    pub fn is_tracing(&self) -> bool {
+        self.strace.load(Ordering::Relaxed)
+    }
+
+    /// Turns printing of system calls on or off.
+    pub fn set_tracing(&self, on: bool) {
+        self.strace.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn notify_ended(&self) {
+        self.ended.notify_all();
+    }
+
+    /// Waits until process `pid`, which was made by [`Kernel::create_process`], ended, and reaps it. `None` when there
+    /// is no such process.
+    #[must_use]
+    pub fn wait_for_exit(&self, pid: Tid) -> Option<ExitStatus> {
+        let mut tree = self.tree.lock();
+        loop {
+            if let Some(status) = tree.process(pid)?.exit {
+                tree.reap(pid);
+                return Some(status);
+            }
+            self.ended.wait(&mut tree);
+        }
+    }
+
+    /// Kills every process, for the end of the sandbox.
+    pub fn kill_all(&self) {
+        let groups: Vec<_> = self.tree.lock().processes().map(|p| p.group.clone()).collect();
+        for group in groups {
+            group.begin_exit(ExitStatus::Signaled(sentry_abi::signal::Signal::SIGKILL));
+        }
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+/// The host's `AT_HWCAP`, 0 where it cannot be read: programs use CPUID anyway.
+fn read_hwcap() -> u64 {
+    let auxv = std::fs::read("/proc/self/auxv").unwrap_or_default();
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
+    let mut pairs = auxv.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
+    pairs.find(|(tag, _)| *tag == sentry_abi::elf::at::HWCAP).map_or(0, |(_, value)| value)
 }

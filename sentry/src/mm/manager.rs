@@ -1,25 +1,165 @@
-//! The memory of one guest address space.
+//! The memory of one guest address space, and copying in and out.
 
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use sentry_platform::{Access, AddressSpace, MemoryFile, Platform};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::errno::Errno;
-use crate::mm::{IoVec, UserAddr};
+use crate::mm::fault::permits;
+use crate::mm::layout::Layout;
+use crate::mm::pma::PmaSource;
+use crate::mm::{Frames, IoVec, UserAddr};
+use crate::vfs::File;
 
 /// One guest address space: shared by the tasks that share memory.
-#[derive(Debug)]
-pub struct MemoryManager {}
+///
+/// Lock order: `layout` comes before the backend's locks and after nothing of the file systems: a mapped file is
+/// asked for its pages with the lock dropped.
+pub struct MemoryManager {
+    pub(crate) id: u64,
+    pub(crate) frames: Arc<Frames>,
+    pub(crate) aspace: Arc<dyn AddressSpace>,
+    pub(crate) layout: RwLock<Layout>,
+    /// The addresses that the guest may use.
+    pub(crate) range: Range<u64>,
+    /// `RLIMIT_STACK` of the process, for growth.
+    stack_limit: AtomicU64,
+    /// `RLIMIT_AS`, checked by new mappings.
+    pub(crate) size_limit: AtomicU64,
+    /// `RLIMIT_DATA`.
+    pub(crate) data_limit: AtomicU64,
+    exe: RwLock<Option<Arc<File>>>,
+}
 
 /// The most iovecs in one call (`IOV_MAX`).
 const IOV_MAX: usize = 1024;
 
+/// Names address spaces in keys of private futexes.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A run of bytes that the sentry may access, valid while the layout is locked.
+enum Run<'a> {
+    Memory(u64),
+    Host(&'a Arc<std::os::fd::OwnedFd>, u64),
+}
+
 impl MemoryManager {
+    /// An empty address space.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the host refuses another process.
+    pub fn new(platform: &dyn Platform, frames: &Arc<Frames>) -> Result<Arc<Self>, Errno> {
+        let aspace = platform.new_address_space().map_err(|error| {
+            tracing::warn!("new address space: {error}");
+            Errno::ENOMEM
+        })?;
+        let range = platform.address_range();
+        let layout = Layout { mmap_top: range.end, ..Layout::default() };
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            frames: frames.clone(),
+            aspace,
+            layout: RwLock::new(layout),
+            range,
+            stack_limit: AtomicU64::new(8 << 20),
+            size_limit: AtomicU64::new(u64::MAX),
+            data_limit: AtomicU64::new(u64::MAX),
+            exe: RwLock::new(None),
+        }))
+    }
+
+    /// The program file (`/proc/PID/exe`).
+    #[must_use]
+    pub fn exe(&self) -> Option<Arc<File>> {
+        self.exe.read().clone()
+    }
+
+    /// Sets the program file (`execve(2)`, `prctl(PR_SET_MM_EXE_FILE)`).
+    pub fn set_exe(&self, file: Arc<File>) {
+        *self.exe.write() = Some(file);
+    }
+
+    /// The host's side.
+    #[must_use]
+    pub fn address_space(&self) -> &Arc<dyn AddressSpace> {
+        &self.aspace
+    }
+
+    pub(crate) fn memory_file(&self) -> &MemoryFile {
+        self.frames.memory_file()
+    }
+
+    pub(crate) fn stack_limit(&self) -> u64 {
+        self.stack_limit.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the limits of the process that concern memory.
+    pub fn set_limits(&self, stack: u64, size: u64, data: u64) {
+        self.stack_limit.store(stack, Ordering::Relaxed);
+        self.size_limit.store(size, Ordering::Relaxed);
+        self.data_limit.store(data, Ordering::Relaxed);
+    }
+
+    /// Runs `step` on the longest accessible run at `addr`, at most `len` bytes, with the layout locked for reading.
+    fn with_run<R>(
+        &self,
+        addr: u64,
+        len: u64,
+        access: Access,
+        step: impl FnOnce(&MemoryFile, Run<'_>, u64) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        // A concurrent munmap may undo the fault in between, but not forever.
+        for _ in 0..64 {
+            {
+                let layout = self.layout.read();
+                if let Some((area, vma)) = layout.vmas.get(addr)
+                    && permits(vma.prot, access)
+                    && let Some((range, pma)) = layout.pmas.get(addr)
+                    && (access != Access::Write || pma.writable)
+                {
+                    let avail = range.end.min(area.end) - addr;
+                    let by = addr - range.start;
+                    let run = match &pma.source {
+                        PmaSource::Frames(at) | PmaSource::Shared(at) => Run::Memory(at + by),
+                        PmaSource::Host(fd, at) => Run::Host(fd, at + by),
+                    };
+                    return step(self.memory_file(), run, avail.min(len));
+                }
+            }
+            self.fault_in(addr, access)?;
+        }
+        Err(Errno::EFAULT)
+    }
+
     /// Copies from guest memory as much as is readable, at least one byte.
     ///
     /// # Errors
     /// `EFAULT` when the first byte is not readable.
     pub fn read_some(&self, addr: UserAddr, buf: &mut [u8]) -> Result<usize, Errno> {
-        let _ = (addr, buf);
-        Err(Errno::EFAULT)
+        let mut done = 0;
+        while done < buf.len() {
+            let rest = &mut buf[done..];
+            let Some(at) = addr.0.checked_add(done as u64) else { break };
+            let copied = self.with_run(at, rest.len() as u64, Access::Read, |file, run, len| {
+                let piece = &mut rest[..as_usize(len)];
+                match run {
+                    Run::Memory(offset) => file.read(offset, piece).map_err(|_| Errno::EFAULT)?,
+                    Run::Host(fd, offset) => read_host(fd, offset, piece)?,
+                }
+                Ok(piece.len())
+            });
+            match copied {
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        if done == 0 && !buf.is_empty() { Err(Errno::EFAULT) } else { Ok(done) }
     }
 
     /// Copies into guest memory as much as is writable, at least one byte.
@@ -27,8 +167,101 @@ impl MemoryManager {
     /// # Errors
     /// `EFAULT` when the first byte is not writable.
     pub fn write_some(&self, addr: UserAddr, data: &[u8]) -> Result<usize, Errno> {
-        let _ = (addr, data);
-        Err(Errno::EFAULT)
+        let mut done = 0;
+        while done < data.len() {
+            let rest = &data[done..];
+            let Some(at) = addr.0.checked_add(done as u64) else { break };
+            let copied = self.with_run(at, rest.len() as u64, Access::Write, |file, run, len| {
+                let piece = &rest[..as_usize(len)];
+                match run {
+                    Run::Memory(offset) => file.write(offset, piece).map_err(|_| Errno::EFAULT)?,
+                    Run::Host(fd, offset) => {
+                        let at = i64::try_from(offset).map_err(|_| Errno::EFAULT)?;
+                        let n = nix::sys::uio::pwrite(fd, piece, at).map_err(|_| Errno::EFAULT)?;
+                        return Ok(n);
+                    }
+                }
+                Ok(piece.len())
+            });
+            match copied {
+                Ok(n) if n > 0 => done += n,
+                _ if done > 0 => break,
+                Ok(_) => return Err(Errno::EFAULT),
+                Err(e) => return Err(e),
+            }
+        }
+        if done == 0 && !data.is_empty() { Err(Errno::EFAULT) } else { Ok(done) }
+    }
+
+    /// Clears guest memory as far as it is writable, at least one byte.
+    ///
+    /// # Errors
+    /// `EFAULT` when the first byte is not writable.
+    pub fn zero_some(&self, addr: UserAddr, len: u64) -> Result<u64, Errno> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut done = 0;
+        while done < len {
+            let piece = &ZEROS[..as_usize((len - done).min(4096))];
+            match self.write_some(addr.checked_add(done)?, piece) {
+                Ok(n) if n == piece.len() => done += n as u64,
+                Ok(n) => return Ok(done + n as u64),
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Runs `transfer(file, offset, len)` on the pages behind `addr` where they are in the memory file, for file I/O
+    /// without a buffer in between. `None` where they are not.
+    ///
+    /// # Errors
+    /// `EFAULT`; what `transfer` returns.
+    pub(crate) fn direct(
+        &self,
+        addr: UserAddr,
+        len: u64,
+        access: Access,
+        transfer: &mut dyn FnMut(&MemoryFile, u64, u64) -> Result<usize, Errno>,
+    ) -> Result<Option<usize>, Errno> {
+        self.with_run(addr.0, len, access, |file, run, len| match run {
+            Run::Memory(offset) => transfer(file, offset, len).map(Some),
+            Run::Host(..) => Ok(None),
+        })
+    }
+
+    /// Loads an aligned 32-bit word atomically.
+    ///
+    /// # Errors
+    /// `EFAULT`, `EINVAL` for a misaligned address.
+    pub fn load_u32(&self, addr: UserAddr) -> Result<u32, Errno> {
+        self.with_word(addr, Access::Read, |file, at| file.load_u32(at).map_err(|_| Errno::EFAULT))
+    }
+
+    /// Compares and exchanges an aligned 32-bit word: `Ok(Ok(old))` or `Ok(Err(actual))`.
+    ///
+    /// # Errors
+    /// As [`MemoryManager::load_u32`].
+    pub fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> Result<Result<u32, u32>, Errno> {
+        self.with_word(addr, Access::Write, |file, at| {
+            file.compare_exchange_u32(at, old, new).map_err(|_| Errno::EFAULT)
+        })
+    }
+
+    fn with_word<R>(
+        &self,
+        addr: UserAddr,
+        access: Access,
+        op: impl FnOnce(&MemoryFile, u64) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        if !addr.0.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        self.with_run(addr.0, 4, access, |file, run, _| match run {
+            Run::Memory(offset) => op(file, offset),
+            // A futex in a mapped host file: the sentry has no mapping of it to do atomics on.
+            Run::Host(..) => Err(Errno::EFAULT),
+        })
     }
 
     /// Fills `buf` from guest memory.
@@ -124,5 +357,42 @@ impl MemoryManager {
             vecs.push(IoVec { base: UserAddr(base), len });
         }
         Ok(vecs)
+    }
+}
+
+fn as_usize(n: u64) -> usize {
+    // The sentry runs only on x86-64, where usize has 64 bits.
+    n as usize
+}
+
+/// Reads a mapped page of a host file; what is beyond its end reads as zero.
+fn read_host(fd: &Arc<std::os::fd::OwnedFd>, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < buf.len() {
+        let at = i64::try_from(offset + done as u64).map_err(|_| Errno::EFAULT)?;
+        match nix::sys::uio::pread(fd.as_fd(), &mut buf[done..], at) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return Err(Errno::EFAULT),
+        }
+    }
+    buf[done..].fill(0);
+    Ok(())
+}
+
+impl std::fmt::Debug for MemoryManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryManager").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for MemoryManager {
+    fn drop(&mut self) {
+        let layout = self.layout.get_mut();
+        for (range, pma) in layout.pmas.iter() {
+            pma.release(range.end - range.start, &self.frames);
+        }
+        self.aspace.kill();
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use sentry_platform::Access;
 use smallvec::SmallVec;
 
 use crate::errno::Errno;
-use crate::io::{IoDst, IoSrc};
+use crate::io::{IoDst, IoSrc, Transfer};
 use crate::mm::{MemoryManager, UserAddr};
 
 /// A guest buffer (`struct iovec`).
@@ -62,6 +63,19 @@ impl UserIo {
         self.remaining -= n as u64;
     }
 
+    /// Moves up to `len` bytes by `transfer` on pages of the memory file; one contiguous piece.
+    fn direct(
+        &mut self,
+        len: usize,
+        access: Access,
+        transfer: &mut Transfer<'_>,
+    ) -> Result<Option<usize>, Errno> {
+        let Some(piece) = self.current() else { return Ok(Some(0)) };
+        let moved = self.mm.direct(piece.base, piece.len.min(len as u64), access, transfer)?;
+        self.advance(moved.unwrap_or(0));
+        Ok(moved)
+    }
+
     /// Runs `step(address, done, len)` over the next `want` bytes until it stores fewer than asked.
     fn walk(
         &mut self,
@@ -96,6 +110,16 @@ impl IoDst for UserIo {
     fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
         self.walk(data.len(), |mm, addr, done, len| mm.write_some(addr, &data[done..done + len]))
     }
+
+    fn put_zeros(&mut self, len: usize) -> Result<usize, Errno> {
+        self.walk(len, |mm, addr, _, len| {
+            mm.zero_some(addr, len as u64).map(|n| usize::try_from(n).unwrap_or(len))
+        })
+    }
+
+    fn put_direct(&mut self, len: usize, fill: &mut Transfer<'_>) -> Result<Option<usize>, Errno> {
+        self.direct(len, Access::Write, fill)
+    }
 }
 
 impl IoSrc for UserIo {
@@ -106,6 +130,10 @@ impl IoSrc for UserIo {
     fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
         let want = buf.len();
         self.walk(want, |mm, addr, done, len| mm.read_some(addr, &mut buf[done..done + len]))
+    }
+
+    fn take_direct(&mut self, len: usize, drain: &mut Transfer<'_>) -> Result<Option<usize>, Errno> {
+        self.direct(len, Access::Read, drain)
     }
 
     fn untake(&mut self, n: usize) {

@@ -7,7 +7,12 @@ mod args;
 mod dispatch;
 pub(crate) mod file;
 pub(crate) mod net;
+mod ipc;
+mod memory;
+mod process;
+pub(crate) mod signal;
 pub mod table;
+mod time;
 
 pub use args::Args;
 pub use dispatch::dispatch;

@@ -3,18 +3,38 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use sentry_abi::signal::SigSet;
+use sentry_platform::{Context, Fault, Regs};
+
 use crate::mm::{MemoryManager, UserAddr, UserIo};
-use crate::task::Task;
-use crate::vfs::FdTable;
+use crate::task::restart::{Continuation, Interrupted};
+use crate::task::vfork::VforkLatch;
+use crate::task::{Credentials, ExitStatus, Task};
+use crate::vfs::{FdTable, FsContext};
 
 /// A task on its own sentry thread: the only holder of its registers and its platform context.
 ///
 /// `mm()` and `files()` are cached here, so that system calls take no lock for them.
-#[derive(Debug)]
 pub struct CurrentTask {
-    task: Arc<Task>,
-    mm: Arc<MemoryManager>,
-    files: Arc<FdTable>,
+    pub(crate) task: Arc<Task>,
+    pub(crate) mm: Arc<MemoryManager>,
+    pub(crate) files: Arc<FdTable>,
+    pub(crate) regs: Regs,
+    pub(crate) context: Box<dyn Context>,
+    pub(crate) restart_block: Option<Continuation>,
+    pub(crate) interrupted_call: Option<Interrupted>,
+    /// The mask to go back to after a call that waits with another one (`sigsuspend(2)`, `ppoll(2)`).
+    pub(crate) saved_mask: Option<SigSet>,
+    /// `set_tid_address(2)`.
+    pub(crate) clear_child_tid: UserAddr,
+    /// Set by `exit(2)`: the thread leaves with this code.
+    pub(crate) exiting: Option<ExitStatus>,
+    /// Released when this task no longer uses its parent's memory.
+    pub(crate) vfork: Option<Arc<VforkLatch>>,
+    /// The last fault that became a signal, for its frame.
+    pub(crate) last_fault: Option<Fault>,
+    /// `rseq(2)` registration: address, length and signature.
+    pub(crate) rseq: Option<(UserAddr, u32, u32)>,
 }
 
 impl Deref for CurrentTask {
@@ -26,6 +46,30 @@ impl Deref for CurrentTask {
 }
 
 impl CurrentTask {
+    pub(crate) fn new(
+        task: Arc<Task>,
+        mm: Arc<MemoryManager>,
+        regs: Regs,
+        context: Box<dyn Context>,
+    ) -> Self {
+        let files = task.files();
+        Self {
+            task,
+            mm,
+            files,
+            regs,
+            context,
+            restart_block: None,
+            interrupted_call: None,
+            saved_mask: None,
+            clear_child_tid: UserAddr::NULL,
+            exiting: None,
+            vfork: None,
+            last_fault: None,
+            rseq: None,
+        }
+    }
+
     /// The task, shared.
     #[must_use]
     pub fn task(&self) -> &Arc<Task> {
@@ -44,9 +88,62 @@ impl CurrentTask {
         &self.files
     }
 
+    /// The registers as of the last system call or fault.
+    #[must_use]
+    pub fn regs(&self) -> &Regs {
+        &self.regs
+    }
+
+    /// The registers that the guest goes on with.
+    pub fn regs_mut(&mut self) -> &mut Regs {
+        &mut self.regs
+    }
+
     /// The guest buffer `[base, base + len)` for file I/O.
     #[must_use]
     pub fn user_io(&self, base: UserAddr, len: u64) -> UserIo {
         UserIo::new(self.mm.clone(), base, len)
+    }
+
+    /// Installs another descriptor table (`unshare(2)`, `close_range(2)`).
+    pub fn set_files(&mut self, files: Arc<FdTable>) {
+        let old = self.update_shared(|s| std::mem::replace(&mut s.files, files.clone()));
+        self.files = files;
+        drop(old);
+    }
+
+    /// Installs another file system context (`unshare(2)`, `setns(2)`).
+    pub fn set_fs(&mut self, fs: Arc<FsContext>) {
+        let old = self.update_shared(|s| std::mem::replace(&mut s.fs, fs));
+        drop(old);
+    }
+
+    /// Installs other credentials (`setuid(2)`, `capset(2)`).
+    pub fn set_creds(&mut self, creds: Arc<Credentials>) {
+        let old = self.update_shared(|s| std::mem::replace(&mut s.creds, creds));
+        drop(old);
+    }
+
+    /// Blocks `mask` until the current call has returned and its signals were delivered (`ppoll(2)`, `sigsuspend(2)`).
+    pub fn set_temporary_mask(&mut self, mask: SigSet) {
+        let old = self.set_signal_mask(mask);
+        self.saved_mask = Some(old);
+    }
+
+    /// Goes back to the mask from before [`CurrentTask::set_temporary_mask`], unless a signal interrupted the call: then
+    /// the delivery does it, so that the handler runs.
+    pub fn restore_mask(&mut self, interrupted: bool) {
+        if interrupted {
+            // The way back to the guest must look at signals even if none came.
+            self.request_attention();
+        } else if let Some(mask) = self.saved_mask.take() {
+            self.set_signal_mask(mask);
+        }
+    }
+}
+
+impl std::fmt::Debug for CurrentTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CurrentTask").field("task", &self.task).finish_non_exhaustive()
     }
 }

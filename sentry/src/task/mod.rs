@@ -1,15 +1,40 @@
-//! Guest threads: identity, state, the run loop, blocking.
+//! Guest threads and processes: identity, state, the run loop, blocking, signals, making and ending them.
 
 mod block;
+mod clone;
 mod cred;
 mod current;
+mod exec;
+mod exit;
+mod exit_status;
+mod group;
 mod limit;
+pub mod pidfd;
+mod restart;
+mod run;
+mod scheduling;
+pub(crate) mod signal;
 mod thread;
+mod timers;
+mod vfork;
+mod vsyscall;
+mod wait_child;
 mod waiter;
 
 pub use block::BlockError;
+pub(crate) use clone::{CloneRequest, tid_value};
 pub use cred::{Capabilities, Credentials, Gid, Uid};
 pub use current::CurrentTask;
+pub use exec::ProcessArgs;
+pub(crate) use exec::Program;
+pub use exit_status::ExitStatus;
+pub use group::{CpuTimes, ThreadGroup};
 pub use limit::{Limit, Limits, Resource};
-pub use thread::{Task, ThreadGroup, Tid};
+pub use restart::Continuation;
+pub use scheduling::{CpuMask, Scheduling, cpu_count};
+pub use signal::SigHandlers;
+pub use thread::{RunState, Task, Tid};
+pub use timers::ProcessTimers;
+pub(crate) use timers::Notify;
+pub(crate) use wait_child::{KNOWN as WAIT_OPTIONS, Waited, Which};
 pub use waiter::TaskWaiter;

@@ -1,73 +1,133 @@
 //! A guest thread as others see it.
 
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use sentry_abi::signal::SigSet;
+use sentry_platform::Interrupter;
 
-use crate::errno::Errno;
-use crate::kernel::Kernel;
+use crate::kernel::{KTime, Kernel, UtsNamespace};
 use crate::mm::MemoryManager;
-use crate::task::{Credentials, Limit, Limits, Resource, TaskWaiter};
+use crate::task::signal::TaskSignals;
+use crate::task::{CpuTimes, Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
 use crate::vfs::{FdTable, FsContext};
 
 /// A thread or process id as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tid(pub i32);
 
-/// The threads of one process.
-#[derive(Debug)]
-pub struct ThreadGroup {
-    pid: Tid,
-    limits: RwLock<Limits>,
+/// What a thread is doing, for `/proc/PID/stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// In guest code or in a system call that does not sleep: `R`.
+    Running,
+    /// Sleeping, interruptible: `S`.
+    Sleeping,
+    /// Stopped by job control: `T`.
+    Stopped,
+    /// Ended, not waited for: `Z`.
+    Zombie,
 }
 
-impl ThreadGroup {
-    /// The process id: the thread id of its leader.
+impl RunState {
+    /// The letter in `/proc/PID/stat`.
     #[must_use]
-    pub fn pid(&self) -> Tid {
-        self.pid
-    }
-
-    /// A copy of the limits.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        *self.limits.read()
+    pub fn letter(self) -> char {
+        match self {
+            Self::Running => 'R',
+            Self::Sleeping => 'S',
+            Self::Stopped => 'T',
+            Self::Zombie => 'Z',
+        }
     }
 }
 
-/// A guest thread, shared.
-#[derive(Debug)]
+/// A guest thread, shared. Its own thread holds a [`crate::task::CurrentTask`] around it.
 pub struct Task {
-    tid: Tid,
+    /// Changes only when `execve(2)` makes the thread the leader.
+    tid: AtomicI32,
     group: Arc<ThreadGroup>,
     kernel: Arc<Kernel>,
     waiter: Arc<TaskWaiter>,
     /// Something waits for the task's attention: a signal, a stop, its end.
     attention: AtomicBool,
+    /// The thread runs guest code, so that only the platform can interrupt it.
+    in_guest: AtomicBool,
+    interrupter: RwLock<Option<Arc<dyn Interrupter>>>,
+    state: AtomicU8,
+    pub(crate) signals: Mutex<TaskSignals>,
     shared: RwLock<Shared>,
+    comm: Mutex<[u8; 16]>,
+    pub(crate) cpu: CpuTimes,
+    pub(crate) scheduling: Mutex<Scheduling>,
+    /// `set_robust_list(2)`: the list head in guest memory.
+    pub(crate) robust_list: AtomicU64,
+    start: KTime,
+    is_root_process: AtomicBool,
+    parent_death_signal: AtomicI32,
 }
 
 /// What `clone(2)` shares or copies. The objects are replaced, not changed, by `unshare`, `execve` and `set*id`.
 #[derive(Debug)]
-struct Shared {
-    mm: Option<Arc<MemoryManager>>,
-    files: Arc<FdTable>,
-    fs: Arc<FsContext>,
-    creds: Arc<Credentials>,
+pub(crate) struct Shared {
+    pub(crate) mm: Option<Arc<MemoryManager>>,
+    pub(crate) files: Arc<FdTable>,
+    pub(crate) fs: Arc<FsContext>,
+    pub(crate) creds: Arc<Credentials>,
+    pub(crate) uts: Arc<UtsNamespace>,
+}
+
+/// What a new task starts with.
+pub(crate) struct NewTask {
+    pub(crate) tid: Tid,
+    pub(crate) group: Arc<ThreadGroup>,
+    pub(crate) shared: Shared,
+    pub(crate) comm: [u8; 16],
+    pub(crate) mask: SigSet,
+    pub(crate) scheduling: Scheduling,
 }
 
 impl Task {
+    pub(crate) fn new(new: NewTask) -> Arc<Self> {
+        let NewTask { tid, group, shared, comm, mask, scheduling } = new;
+        let kernel = group.kernel().clone();
+        Arc::new(Self {
+            tid: AtomicI32::new(tid.0),
+            start: kernel.clocks().monotonic(),
+            group,
+            kernel,
+            waiter: Arc::default(),
+            attention: AtomicBool::new(false),
+            in_guest: AtomicBool::new(false),
+            interrupter: RwLock::new(None),
+            state: AtomicU8::new(RunState::Running as u8),
+            signals: Mutex::new(TaskSignals::new(mask)),
+            shared: RwLock::new(shared),
+            comm: Mutex::new(comm),
+            cpu: CpuTimes::default(),
+            scheduling: Mutex::new(scheduling),
+            robust_list: AtomicU64::new(0),
+            is_root_process: AtomicBool::new(false),
+            parent_death_signal: AtomicI32::new(0),
+        })
+    }
+
     /// The thread id.
     #[must_use]
     pub fn tid(&self) -> Tid {
-        self.tid
+        Tid(self.tid.load(Ordering::Relaxed))
+    }
+
+    /// Gives the thread the id of its process (`execve(2)` by a thread that is not the leader).
+    pub(crate) fn set_tid(&self, tid: Tid) {
+        self.tid.store(tid.0, Ordering::Relaxed);
     }
 
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> Tid {
-        self.group.pid
+        self.group.pid()
     }
 
     /// The process.
@@ -80,6 +140,12 @@ impl Task {
     #[must_use]
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel
+    }
+
+    /// When the thread started.
+    #[must_use]
+    pub fn start_time(&self) -> KTime {
+        self.start
     }
 
     /// The address space; `None` once the task has exited.
@@ -106,10 +172,42 @@ impl Task {
         self.shared.read().creds.clone()
     }
 
+    /// Host and domain name.
+    #[must_use]
+    pub fn uts(&self) -> Arc<UtsNamespace> {
+        self.shared.read().uts.clone()
+    }
+
+    /// Changes what `clone(2)` shares; only for the task itself.
+    pub(crate) fn update_shared<R>(&self, change: impl FnOnce(&mut Shared) -> R) -> R {
+        change(&mut self.shared.write())
+    }
+
     /// The limit of `resource`.
     #[must_use]
     pub fn rlimit(&self, resource: Resource) -> Limit {
         self.group.limits.read().get(resource)
+    }
+
+    /// The name of the thread, without trailing NULs (`PR_GET_NAME`).
+    #[must_use]
+    pub fn comm(&self) -> Vec<u8> {
+        let comm = self.comm.lock();
+        comm.iter().copied().take_while(|b| *b != 0).collect()
+    }
+
+    /// The name as `PR_GET_NAME` stores it.
+    #[must_use]
+    pub fn comm_field(&self) -> [u8; 16] {
+        *self.comm.lock()
+    }
+
+    /// Names the thread; at most 15 bytes count.
+    pub fn set_comm(&self, name: &[u8]) {
+        let mut field = [0; 16];
+        let len = name.len().min(15);
+        field[..len].copy_from_slice(&name[..len]);
+        *self.comm.lock() = field;
     }
 
     /// Where the task sleeps; register it with wait queues.
@@ -118,23 +216,120 @@ impl Task {
         &self.waiter
     }
 
+    /// User and system CPU time in nanoseconds.
+    #[must_use]
+    pub fn cpu_times(&self) -> (u64, u64) {
+        self.cpu.get()
+    }
+
+    /// Priority, policy and CPU mask.
+    #[must_use]
+    pub fn scheduling(&self) -> Scheduling {
+        self.scheduling.lock().clone()
+    }
+
+    /// What the thread is doing.
+    #[must_use]
+    pub fn run_state(&self) -> RunState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => RunState::Running,
+            1 => RunState::Sleeping,
+            2 => RunState::Stopped,
+            _ => RunState::Zombie,
+        }
+    }
+
+    pub(crate) fn set_run_state(&self, state: RunState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
     /// True where a blocked call has to end: a signal to handle, a stop, the end of the process.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.attention.load(Ordering::SeqCst)
     }
 
-    /// Makes the task look at its pending work: ends its sleep, or takes it out of guest code.
-    pub fn interrupt(&self) {
-        self.attention.store(true, Ordering::SeqCst);
-        self.waiter.wake();
+    /// Forgets the request; to be followed by a look at what may be pending.
+    pub(crate) fn clear_attention(&self) {
+        self.attention.store(false, Ordering::SeqCst);
     }
 
-    /// Sends `signo` as `kill(2)` by the kernel does (`SI_KERNEL`), to this thread.
-    ///
-    /// # Errors
-    /// `EINVAL` for a number that is not a signal.
-    pub fn send_signal(&self, signo: i32) -> Result<(), Errno> {
-        if (1..=64).contains(&signo) { Ok(()) } else { Err(Errno::EINVAL) }
+    /// Makes the next return to guest code look at pending work, without waking anybody: for the task itself.
+    pub(crate) fn request_attention(&self) {
+        self.attention.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes the task look at its pending work: ends its sleep, or takes it out of guest code.
+    pub fn interrupt(&self) {
+        // SeqCst pairs with `enter_guest`: either it sees the request or this sees the thread in guest code.
+        self.attention.store(true, Ordering::SeqCst);
+        self.waiter.wake();
+        if self.in_guest.load(Ordering::SeqCst)
+            && let Some(interrupter) = self.interrupter.read().as_ref()
+        {
+            interrupter.interrupt();
+        }
+    }
+
+    /// Says that the thread is about to run guest code. False when its attention is wanted first.
+    pub(crate) fn enter_guest(&self) -> bool {
+        self.in_guest.store(true, Ordering::SeqCst);
+        if self.attention.load(Ordering::SeqCst) {
+            self.in_guest.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Says that the thread is back from guest code.
+    pub(crate) fn leave_guest(&self) {
+        // Relaxed: a late interrupt only costs a spurious return from guest code.
+        self.in_guest.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the thread out of guest code if it is there, and waits until it is.
+    pub(crate) fn interrupt_and_wait(&self) {
+        if !self.in_guest.load(Ordering::SeqCst) {
+            return;
+        }
+        self.interrupt();
+        while self.in_guest.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// `PR_GET_PDEATHSIG`: 0 for none.
+    pub(crate) fn parent_death_signal(&self) -> i32 {
+        self.parent_death_signal.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_PDEATHSIG`.
+    pub(crate) fn set_parent_death_signal(&self, signal: i32) {
+        self.parent_death_signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// True while guest code runs, for the CPU clock's sampling.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Ordering::Relaxed)
+    }
+
+    /// Tells how to take the thread out of guest code: at its start and after `execve(2)`.
+    pub(crate) fn set_interrupter(&self, interrupter: Arc<dyn Interrupter>) {
+        *self.interrupter.write() = Some(interrupter);
+    }
+
+    /// True for a process that the sandbox's control made, and waits for.
+    pub(crate) fn is_root_process(&self) -> bool {
+        self.is_root_process.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_root_process(&self) {
+        self.is_root_process.store(true, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("tid", &self.tid()).field("pid", &self.pid()).finish_non_exhaustive()
     }
 }

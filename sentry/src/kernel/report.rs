@@ -1,0 +1,162 @@
+//! Telling parents what their children do (`wait(2)`, `SIGCHLD` in `signal(7)`).
+
+use std::sync::Arc;
+
+use sentry_abi::signal::{SIG_IGN, SigInfo, Signal, sa, si_code};
+
+use crate::kernel::{Kernel, Process, ProcessTree};
+use crate::task::{ExitStatus, ThreadGroup, Tid};
+use crate::wait::Readiness;
+
+/// A report to a parent, to be made without the tree's lock.
+struct Report {
+    parent: Arc<ThreadGroup>,
+    signal: Option<(Signal, SigInfo)>,
+}
+
+impl Report {
+    fn make(self) {
+        if let Some((signal, info)) = self.signal {
+            // SIGCHLD is no real-time signal, so its queue has no limit; another exit signal may be dropped.
+            let _ = self.parent.send_signal(signal, info);
+        }
+        self.parent.child_events.notify(Readiness::IN);
+    }
+}
+
+/// Nanoseconds in a clock tick of `si_utime`.
+const TICK_NS: u64 = 10_000_000;
+
+fn child_info(process: &Process, signal: Signal, code: i32, status: i32) -> SigInfo {
+    let (utime, stime) = process.group.cpu_times();
+    let uid = process.leader.creds().uid.0;
+    SigInfo::child(signal, code, process.group.pid().0, uid, status, utime / TICK_NS, stime / TICK_NS)
+}
+
+impl Kernel {
+    /// True where nobody could continue the process group of `pid` (`setpgid(2)`).
+    pub(crate) fn is_in_orphaned_group(&self, pid: Tid) -> bool {
+        let tree = self.tree();
+        tree.process(pid).is_none_or(|p| tree.is_orphaned(p.pgid, None))
+    }
+
+    /// Every thread of `pid` is stopped.
+    pub(crate) fn report_stop(&self, pid: Tid, signal: Signal) {
+        let report = {
+            let mut tree = self.tree();
+            let Some(process) = tree.process_mut(pid) else { return };
+            process.stop_report = Some(signal);
+            process.continue_report = false;
+            job_report(&tree, pid, si_code::CLD_STOPPED, signal.number())
+        };
+        if let Some(report) = report {
+            report.make();
+        }
+    }
+
+    /// The stopped process `pid` was continued.
+    pub(crate) fn report_continue(&self, pid: Tid) {
+        let report = {
+            let mut tree = self.tree();
+            let Some(process) = tree.process_mut(pid) else { return };
+            process.stop_report = None;
+            process.continue_report = true;
+            job_report(&tree, pid, si_code::CLD_CONTINUED, Signal::SIGCONT.number())
+        };
+        if let Some(report) = report {
+            report.make();
+        }
+    }
+
+    /// The last thread of `pid` is gone: orphans move to their heir, the parent is told, and process groups that lost
+    /// their last link to the session are hung up.
+    pub(crate) fn report_exit(&self, pid: Tid, status: ExitStatus) {
+        let mut reports = Vec::new();
+        let mut hung_up = Vec::new();
+        let mut terminal = None;
+        {
+            let mut tree = self.tree();
+            let Some(process) = tree.process_mut(pid) else { return };
+            process.exit = Some(status);
+            process.stop_report = None;
+            process.continue_report = false;
+            let (own_group, session) = (process.pgid, process.session.clone());
+            let children: Vec<Tid> = process.children.iter().copied().collect();
+            if session.id() == pid {
+                terminal = session.terminal();
+            }
+            // "If the exit of the process causes a process group to become orphaned, and if any member of the newly
+            // orphaned process group is stopped, then SIGHUP followed by SIGCONT" (_exit(2)).
+            let mut candidates: Vec<Tid> = children.iter().filter_map(|c| tree.process(*c)).map(|p| p.pgid).collect();
+            candidates.push(own_group);
+            candidates.sort_unstable();
+            candidates.dedup();
+            let heir = tree.heir_of(pid);
+            // The exiting process already counts as gone in `is_orphaned`, so "newly" is judged by its links.
+            let zombies = tree.reparent_children(pid, heir);
+            for pgid in candidates {
+                if tree.is_orphaned(pgid, Some(pid)) && tree.has_stopped_member(pgid) {
+                    hung_up.extend(tree.group_members(pgid).map(|p| p.group.clone()));
+                }
+            }
+            for zombie in zombies {
+                report_zombie(&mut tree, zombie, &mut reports);
+            }
+            report_zombie(&mut tree, pid, &mut reports);
+            if pid == Tid(1) {
+                // pid_namespaces(7): the kernel terminates all processes when init ends.
+                let others = tree.processes().filter(|p| p.exit.is_none()).map(|p| p.group.clone());
+                let others: Vec<_> = others.collect();
+                drop(tree);
+                for group in others {
+                    group.begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
+                }
+            }
+        }
+        for report in reports {
+            report.make();
+        }
+        for group in hung_up {
+            for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+                let _ = group.send_signal(signal, SigInfo::new(signal, si_code::SI_KERNEL));
+            }
+        }
+        if let Some(terminal) = terminal {
+            terminal.on_leader_exit();
+        }
+        self.notify_ended();
+    }
+}
+
+/// The report of a stop or continuation; the signal is left out with `SA_NOCLDSTOP`.
+fn job_report(tree: &ProcessTree, pid: Tid, code: i32, status: i32) -> Option<Report> {
+    let process = tree.process(pid)?;
+    let parent = tree.process(process.parent?)?.group.clone();
+    let wanted = parent.handlers().get(Signal::SIGCHLD).flags & sa::NOCLDSTOP == 0;
+    let info = child_info(process, Signal::SIGCHLD, code, status);
+    Some(Report { parent, signal: wanted.then_some((Signal::SIGCHLD, info)) })
+}
+
+/// Tells the parent of a zombie, or reaps it at once where the parent ignores `SIGCHLD` (`wait(2)` NOTES).
+fn report_zombie(tree: &mut ProcessTree, pid: Tid, reports: &mut Vec<Report>) {
+    let Some(process) = tree.process(pid) else { return };
+    let Some(status) = process.exit else { return };
+    let Some(parent) = process.parent.and_then(|p| tree.process(p)).map(|p| p.group.clone()) else {
+        // Without a parent: the sandbox's control waits for those that it made; adopted orphans without an heir go.
+        if !process.leader.is_root_process() {
+            tree.reap(pid);
+        }
+        return;
+    };
+    let action = parent.handlers().get(Signal::SIGCHLD);
+    let is_sigchld = process.exit_signal == Some(Signal::SIGCHLD);
+    let reaped = is_sigchld && (action.handler == SIG_IGN || action.flags & sa::NOCLDWAIT != 0);
+    let signal = process.exit_signal.filter(|_| action.handler != SIG_IGN || !is_sigchld).map(|signal| {
+        let (code, value) = status.child_info();
+        (signal, child_info(process, signal, code, value))
+    });
+    if reaped && let Some(process) = tree.reap(pid) {
+        parent.children_cpu.add(process.group.cpu_times());
+    }
+    reports.push(Report { parent, signal });
+}

@@ -1,0 +1,198 @@
+//! Processes by id, their parents, groups and sessions: what Linux's `tasklist_lock` protects.
+//!
+//! Lock order: the tree comes before `ThreadGroup::signals`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sentry_abi::signal::Signal;
+
+use crate::errno::Errno;
+use crate::kernel::Session;
+use crate::task::{ExitStatus, Task, ThreadGroup, Tid};
+
+/// The highest id plus one (`/proc/sys/kernel/pid_max`).
+const PID_MAX: i32 = 32768;
+/// Where ids start again after a wrap (`RESERVED_PIDS` in the kernel).
+const PID_WRAP: i32 = 300;
+
+/// One process that exists or is a zombie.
+#[derive(Debug)]
+pub struct Process {
+    /// Its threads and their shared state.
+    pub group: Arc<ThreadGroup>,
+    /// The thread whose id is the process id; it stays here as a zombie.
+    pub leader: Arc<Task>,
+    /// Who waits for it; `None` for processes that the sandbox's control started.
+    pub parent: Option<Tid>,
+    /// Its children, zombies included.
+    pub children: BTreeSet<Tid>,
+    /// Its process group.
+    pub pgid: Tid,
+    /// Its session.
+    pub session: Arc<Session>,
+    /// What the parent gets when it ends; `None` for `clone` with exit signal 0.
+    pub exit_signal: Option<Signal>,
+    /// How it ended, once it has.
+    pub exit: Option<ExitStatus>,
+    /// A stop that the parent has not waited for.
+    pub stop_report: Option<Signal>,
+    /// A continuation that the parent has not waited for.
+    pub continue_report: bool,
+    /// It has called `execve(2)` since its `fork(2)` (`setpgid(2)` EACCES).
+    pub has_execed: bool,
+    /// It adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`).
+    pub is_subreaper: bool,
+}
+
+/// All tasks of the sandbox.
+#[derive(Debug, Default)]
+pub struct ProcessTree {
+    processes: BTreeMap<Tid, Process>,
+    threads: HashMap<Tid, Arc<Task>>,
+    last: i32,
+}
+
+impl ProcessTree {
+    /// The lowest id above the last one given that nothing uses.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none.
+    pub(crate) fn allocate_id(&mut self) -> Result<Tid, Errno> {
+        for _ in 0..PID_MAX {
+            self.last = if self.last + 1 >= PID_MAX { PID_WRAP } else { self.last + 1 };
+            let id = Tid(self.last);
+            let in_use = self.threads.contains_key(&id)
+                || self.processes.values().any(|p| p.pgid == id || p.session.id() == id);
+            if !in_use {
+                return Ok(id);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Adds a process whose leader is `process.leader`.
+    pub(crate) fn insert(&mut self, process: Process) {
+        let pid = process.group.pid();
+        if let Some(parent) = process.parent.and_then(|p| self.processes.get_mut(&p)) {
+            parent.children.insert(pid);
+        }
+        self.threads.insert(pid, process.leader.clone());
+        self.processes.insert(pid, process);
+    }
+
+    /// Adds a thread that is not a leader.
+    pub(crate) fn insert_thread(&mut self, task: &Arc<Task>) {
+        self.threads.insert(task.tid(), task.clone());
+    }
+
+    /// Removes a thread that is not a leader.
+    pub(crate) fn remove_thread(&mut self, tid: Tid) {
+        self.threads.remove(&tid);
+    }
+
+    /// Makes `task` the leader of its process: `execve(2)` by another thread takes over the process id.
+    pub(crate) fn replace_leader(&mut self, task: &Arc<Task>) {
+        self.threads.remove(&task.tid());
+        task.set_tid(task.pid());
+        self.threads.insert(task.pid(), task.clone());
+        if let Some(process) = self.processes.get_mut(&task.pid()) {
+            process.leader = task.clone();
+        }
+    }
+
+    /// Forgets a zombie and returns it.
+    pub(crate) fn reap(&mut self, pid: Tid) -> Option<Process> {
+        let process = self.processes.remove(&pid)?;
+        self.threads.remove(&pid);
+        if let Some(parent) = process.parent.and_then(|p| self.processes.get_mut(&p)) {
+            parent.children.remove(&pid);
+        }
+        Some(process)
+    }
+
+    /// The process `pid`.
+    #[must_use]
+    pub fn process(&self, pid: Tid) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    pub(crate) fn process_mut(&mut self, pid: Tid) -> Option<&mut Process> {
+        self.processes.get_mut(&pid)
+    }
+
+    /// The thread `tid`; a zombie leader counts.
+    #[must_use]
+    pub fn thread(&self, tid: Tid) -> Option<&Arc<Task>> {
+        self.threads.get(&tid)
+    }
+
+    /// All processes in ascending order of their ids.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// How many threads exist.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The processes of a process group.
+    pub fn group_members(&self, pgid: Tid) -> impl Iterator<Item = &Process> {
+        self.processes.values().filter(move |p| p.pgid == pgid)
+    }
+
+    /// Moves the children of a process that ends to `heir` and returns the zombies among them.
+    pub(crate) fn reparent_children(&mut self, pid: Tid, heir: Option<Tid>) -> Vec<Tid> {
+        let children = self.processes.get_mut(&pid).map(|p| std::mem::take(&mut p.children)).unwrap_or_default();
+        let mut zombies = Vec::new();
+        for child in children {
+            let Some(process) = self.processes.get_mut(&child) else { continue };
+            process.parent = heir;
+            // As `reparent_leader`: a new parent always gets SIGCHLD.
+            process.exit_signal = Some(Signal::SIGCHLD);
+            if process.exit.is_some() {
+                zombies.push(child);
+            }
+            if let Some(heir) = heir.and_then(|h| self.processes.get_mut(&h)) {
+                heir.children.insert(child);
+            }
+        }
+        zombies
+    }
+
+    /// Who adopts the children of `pid`: the nearest living ancestor that is a subreaper, else init.
+    #[must_use]
+    pub fn heir_of(&self, pid: Tid) -> Option<Tid> {
+        let mut at = self.processes.get(&pid)?.parent;
+        while let Some(process) = at.and_then(|p| self.processes.get(&p)) {
+            if process.is_subreaper && process.exit.is_none() {
+                return at;
+            }
+            at = process.parent;
+        }
+        let init = Tid(1);
+        (pid != init && self.processes.get(&init).is_some_and(|p| p.exit.is_none())).then_some(init)
+    }
+
+    /// True where no member of the group has a parent in the same session and another group
+    /// (`setpgid(2)`, "orphaned process group"). `ignoring` counts as gone.
+    #[must_use]
+    pub fn is_orphaned(&self, pgid: Tid, ignoring: Option<Tid>) -> bool {
+        !self.group_members(pgid).any(|p| {
+            if p.exit.is_some() || Some(p.group.pid()) == ignoring {
+                return false;
+            }
+            p.parent
+                .and_then(|parent| self.processes.get(&parent))
+                .is_some_and(|parent| parent.pgid != pgid && parent.session.id() == p.session.id())
+        })
+    }
+
+    /// True where some member of the group is stopped.
+    #[must_use]
+    pub fn has_stopped_member(&self, pgid: Tid) -> bool {
+        self.group_members(pgid).any(|p| p.group.is_stopped())
+    }
+}

@@ -1,0 +1,12 @@
+//! Loading programs: ELF, scripts, the initial stack, the vDSO (`execve(2)`).
+
+mod elf;
+mod image;
+mod script;
+mod segment;
+mod stack;
+mod vdso;
+
+pub use elf::{Elf, ElfKind};
+pub use image::{Image, LoadRequest, load};
+pub use vdso::Vdso;

@@ -1,0 +1,118 @@
+//! `timer_create(2)` and its family.
+
+use std::sync::Arc;
+
+use sentry_abi::signal::Signal;
+use sentry_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec, clock};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::errno::{Errno, SysResult};
+use crate::kernel::KTime;
+use crate::syscall::Args;
+use crate::task::{CurrentTask, Notify, Tid};
+
+/// `struct sigevent`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct SigEvent {
+    value: u64,
+    signo: i32,
+    notify: i32,
+    tid: i32,
+    pad: [i32; 11],
+}
+
+const SIGEV_SIGNAL: i32 = 0;
+const SIGEV_NONE: i32 = 1;
+const SIGEV_THREAD: i32 = 2;
+const SIGEV_THREAD_ID: i32 = 4;
+
+/// `timer_create(2)`.
+pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let (id, event_at, out) = (args.i32(0), args.addr(1), args.addr(2));
+    match id {
+        clock::REALTIME | clock::MONOTONIC | clock::BOOTTIME | clock::TAI => {}
+        clock::REALTIME_ALARM | clock::BOOTTIME_ALARM => return Err(Errno::EPERM.into()),
+        // DEVIATION: no timers on CPU clocks.
+        clock::PROCESS_CPUTIME_ID | clock::THREAD_CPUTIME_ID => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    let event: Option<SigEvent> = if event_at.is_null() { None } else { Some(task.mm().read_obj(event_at)?) };
+    let group = task.thread_group().clone();
+    let thread = match &event {
+        Some(e) if e.notify & SIGEV_THREAD_ID != 0 => {
+            let thread = task.kernel().tree().thread(Tid(e.tid)).cloned();
+            Some(thread.filter(|t| Arc::ptr_eq(t.thread_group(), &group)).ok_or(Errno::EINVAL)?)
+        }
+        _ => None,
+    };
+    let (signal, value, is_silent) = match &event {
+        None => (Signal::SIGALRM, None, false),
+        Some(e) if e.notify == SIGEV_NONE => (Signal::SIGALRM, Some(e.value), true),
+        Some(e) if matches!(e.notify, SIGEV_SIGNAL | SIGEV_THREAD | SIGEV_THREAD_ID) => {
+            (Signal::new(e.signo).ok_or(Errno::EINVAL)?, Some(e.value), false)
+        }
+        Some(_) => return Err(Errno::EINVAL.into()),
+    };
+    let timer = group.timers.create(&group, id, |id| {
+        // Without a sigevent the value is the timer's id.
+        let value = value.unwrap_or(u64::from(id.unsigned_abs()));
+        match thread {
+            _ if is_silent => Notify::Nobody,
+            Some(thread) => Notify::Thread { id, signal, value, task: Arc::downgrade(&thread) },
+            None => Notify::Process { id, signal, value },
+        }
+    })?;
+    if let Err(errno) = task.mm().write_obj(out, &timer) {
+        group.timers.delete(task.kernel(), timer)?;
+        return Err(errno.into());
+    }
+    Ok(0)
+}
+
+fn itimerspec((value, interval): (u64, u64)) -> Itimerspec {
+    Itimerspec { interval: Timespec::from_ns(interval), value: Timespec::from_ns(value) }
+}
+
+/// `timer_settime(2)`.
+pub(crate) fn sys_timer_settime(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let (id, flags, new_at, old_at) = (args.i32(0), args.i32(1), args.addr(2), args.addr(3));
+    if new_at.is_null() {
+        return Err(Errno::EINVAL.into());
+    }
+    let new: Itimerspec = task.mm().read_obj(new_at)?;
+    let (value, interval) = (new.value.to_ns()?, new.interval.to_ns()?);
+    let (clock_id, timer) = task.thread_group().timers.get(id)?;
+    let clocks = task.kernel().clocks();
+    let now = clocks.monotonic();
+    let deadline = match value {
+        0 => None,
+        _ if flags & TIMER_ABSTIME != 0 => Some(clocks.deadline_on(clock_id, value)),
+        _ => Some(now.saturating_add(value)),
+    };
+    let old = timer.set(task.kernel(), now, deadline, interval);
+    if !old_at.is_null() {
+        task.mm().write_obj(old_at, &itimerspec(old))?;
+    }
+    Ok(0)
+}
+
+/// `timer_gettime(2)`.
+pub(crate) fn sys_timer_gettime(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let (_, timer) = task.thread_group().timers.get(args.i32(0))?;
+    let now: KTime = task.kernel().clocks().monotonic();
+    task.mm().write_obj(args.addr(1), &itimerspec(timer.get(now)))?;
+    Ok(0)
+}
+
+/// `timer_getoverrun(2)`.
+pub(crate) fn sys_timer_getoverrun(task: &mut CurrentTask, args: &Args) -> SysResult {
+    let (_, timer) = task.thread_group().timers.get(args.i32(0))?;
+    Ok(u64::from(timer.overrun().unsigned_abs()))
+}
+
+/// `timer_delete(2)`.
+pub(crate) fn sys_timer_delete(task: &mut CurrentTask, args: &Args) -> SysResult {
+    task.thread_group().timers.delete(task.kernel(), args.i32(0))?;
+    Ok(0)
+}

@@ -1,0 +1,267 @@
+//! Making tasks: `fork(2)`, `vfork(2)`, `clone(2)`, `clone3(2)`, and the first process.
+
+use std::sync::Arc;
+
+use sentry_abi::sched::CloneFlags;
+use sentry_abi::signal::Signal;
+
+use crate::errno::{Errno, SysResult};
+use crate::kernel::{Process, ProcessTree};
+use crate::mm::{MemoryManager, UserAddr};
+use crate::task::signal::SigHandlers;
+use crate::task::thread::{NewTask, Shared};
+use crate::task::vfork::VforkLatch;
+use crate::task::{Capabilities, CurrentTask, Resource, Task, ThreadGroup, Tid, pidfd};
+use crate::vfs::FdFlags;
+
+/// What to clone, after decoding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CloneRequest {
+    pub(crate) flags: CloneFlags,
+    /// Sent to the parent at the child's end; 0 for none.
+    pub(crate) exit_signal: i32,
+    /// The child's stack pointer, or 0 to keep the parent's.
+    pub(crate) stack: u64,
+    pub(crate) parent_tid: UserAddr,
+    pub(crate) child_tid: UserAddr,
+    pub(crate) pidfd: UserAddr,
+    pub(crate) tls: u64,
+}
+
+/// Namespaces that cannot be made.
+const UNSUPPORTED: CloneFlags = CloneFlags::NEWUSER
+    .union(CloneFlags::NEWPID)
+    .union(CloneFlags::NEWNET)
+    .union(CloneFlags::NEWTIME)
+    .union(CloneFlags::INTO_CGROUP);
+
+impl CloneRequest {
+    /// Checks the combination of flags (`clone(2)`, ERRORS).
+    fn check(&self) -> Result<(), Errno> {
+        let f = self.flags;
+        let needs = |flag: CloneFlags, other: CloneFlags| !f.contains(flag) || f.contains(other);
+        let excludes = |a: CloneFlags, b: CloneFlags| !f.contains(a.union(b));
+        let valid = needs(CloneFlags::SIGHAND, CloneFlags::VM)
+            && needs(CloneFlags::THREAD, CloneFlags::SIGHAND)
+            && excludes(CloneFlags::NEWNS, CloneFlags::FS)
+            && excludes(CloneFlags::CLEAR_SIGHAND, CloneFlags::SIGHAND)
+            && excludes(CloneFlags::PIDFD, CloneFlags::DETACHED)
+            && excludes(CloneFlags::NEWIPC, CloneFlags::SYSVSEM)
+            && (0..=64).contains(&self.exit_signal)
+            && !f.intersects(UNSUPPORTED);
+        if valid { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+}
+
+impl CurrentTask {
+    /// Makes a task as `request` says and returns its id.
+    ///
+    /// # Errors
+    /// As `clone(2)`.
+    pub(crate) fn clone_task(&mut self, request: &CloneRequest) -> SysResult {
+        request.check()?;
+        let flags = request.flags;
+        let namespaces = CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC | CloneFlags::NEWCGROUP;
+        if flags.intersects(namespaces) && !self.creds().has(Capabilities::SYS_ADMIN) {
+            return Err(Errno::EPERM.into());
+        }
+        self.check_task_limit()?;
+        let kernel = self.kernel().clone();
+        let mm = if flags.contains(CloneFlags::VM) {
+            self.mm.clone()
+        } else {
+            self.mm.fork(&**kernel.platform())?
+        };
+        let fpu = self.context.fpu();
+        let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
+        let (child, tid) = self.insert_child(request, &mm)?;
+        let latch = flags.contains(CloneFlags::VFORK).then(|| VforkLatch::new(self.waiter().clone()));
+
+        let mut regs = self.regs;
+        regs.rax = 0;
+        if request.stack != 0 {
+            regs.rsp = request.stack;
+        }
+        if flags.contains(CloneFlags::SETTLS) {
+            regs.fs_base = request.tls;
+        }
+        let mut current = Self::new(child.clone(), mm.clone(), regs, context);
+        current.vfork.clone_from(&latch);
+        if flags.contains(CloneFlags::CHILD_CLEARTID) {
+            current.clear_child_tid = request.child_tid;
+        }
+        if !flags.contains(CloneFlags::VM) {
+            // rseq(2): kept over fork, not for threads.
+            current.rseq = self.rseq;
+        }
+        // Stores that fail are ignored, as Linux does.
+        if flags.contains(CloneFlags::PARENT_SETTID) {
+            let _ = self.mm.write_obj(request.parent_tid, &tid.0);
+        }
+        if flags.contains(CloneFlags::CHILD_SETTID) {
+            let _ = mm.write_obj(request.child_tid, &tid.0);
+        }
+        if flags.contains(CloneFlags::PIDFD) {
+            self.install_pidfd(&child, request.pidfd)?;
+        }
+        if let Err(errno) = current.spawn() {
+            forget_child(&child);
+            return Err(errno.into());
+        }
+        if let Some(latch) = latch {
+            self.wait_for_vfork(&latch);
+        }
+        Ok(tid_value(tid))
+    }
+
+    fn install_pidfd(&self, child: &Arc<Task>, addr: UserAddr) -> Result<(), Errno> {
+        let file = pidfd::new_file(child.thread_group().clone());
+        let limit = self.rlimit(Resource::Nofile).soft;
+        let fd = self.files.install(file, FdFlags::CLOEXEC, 0, limit);
+        let stored = fd.and_then(|fd| self.mm.write_obj(addr, &fd.0).map(|()| fd));
+        if let Err(errno) = stored {
+            forget_child(child);
+            return Err(errno);
+        }
+        Ok(())
+    }
+
+    fn check_task_limit(&self) -> Result<(), Errno> {
+        let tree = self.kernel().tree();
+        let count = tree.thread_count();
+        if count >= self.kernel().max_tasks() {
+            return Err(Errno::EAGAIN);
+        }
+        let creds = self.creds();
+        let limit = self.rlimit(Resource::Nproc).soft;
+        // getrlimit(2): not enforced for the superuser and with CAP_SYS_RESOURCE or CAP_SYS_ADMIN.
+        let exempt = creds.uid.0 == 0
+            || creds.effective.intersects(Capabilities::SYS_RESOURCE | Capabilities::SYS_ADMIN);
+        if !exempt && count as u64 >= limit {
+            let own = tree.processes().filter(|p| p.leader.creds().uid == creds.uid);
+            let threads: usize = own.map(|p| p.group.signals.lock().threads.len()).sum();
+            if threads as u64 >= limit {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the shared part of the child and enters it everywhere, unless this process is ending.
+    fn insert_child(&self, request: &CloneRequest, mm: &Arc<MemoryManager>) -> Result<(Arc<Task>, Tid), Errno> {
+        let flags = request.flags;
+        let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
+        let fs = match self.fs() {
+            fs if flags.contains(CloneFlags::NEWNS) => fs.fork_namespace(),
+            fs if flags.contains(CloneFlags::FS) => fs,
+            fs => fs.fork(),
+        };
+        let uts = self.uts();
+        let uts = if flags.contains(CloneFlags::NEWUTS) { uts.fork() } else { uts };
+        let shared = Shared { mm: Some(mm.clone()), files, fs, creds: self.creds(), uts };
+        let mut tree = self.kernel().tree();
+        let tid = tree.allocate_id()?;
+        let group = if flags.contains(CloneFlags::THREAD) {
+            self.thread_group().clone()
+        } else {
+            self.new_group(flags, tid)
+        };
+        let child = Task::new(NewTask {
+            tid,
+            group: group.clone(),
+            shared,
+            comm: self.comm_field(),
+            mask: self.signal_mask(),
+            scheduling: self.scheduling().for_child(),
+        });
+        if !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK) {
+            // sigaltstack(2): inherited by fork and vfork, not by threads.
+            child.signals.lock().alt_stack = self.signals.lock().alt_stack;
+        }
+        if flags.contains(CloneFlags::THREAD) {
+            let mut signals = group.signals.lock();
+            if signals.exit.is_some() || signals.exec.is_some() {
+                return Err(Errno::EAGAIN);
+            }
+            signals.threads.push(child.clone());
+            if signals.job != crate::task::signal::JobState::Running {
+                child.request_attention();
+            }
+            drop(signals);
+            tree.insert_thread(&child);
+        } else {
+            if self.thread_group().signals.lock().exit.is_some() {
+                return Err(Errno::EAGAIN);
+            }
+            group.signals.lock().threads.push(child.clone());
+            self.insert_process(&mut tree, request, &group, &child)?;
+        }
+        Ok((child, tid))
+    }
+
+    fn new_group(&self, flags: CloneFlags, pid: Tid) -> Arc<ThreadGroup> {
+        let handlers = self.thread_group().handlers();
+        let handlers = match () {
+            () if flags.contains(CloneFlags::SIGHAND) => handlers,
+            () if flags.contains(CloneFlags::CLEAR_SIGHAND) => handlers.for_exec(),
+            () => handlers.fork(),
+        };
+        let group = ThreadGroup::new(self.kernel(), pid, handlers, self.thread_group().limits());
+        group.set_oom_score_adj(self.thread_group().oom_score_adj());
+        group
+    }
+
+    fn insert_process(
+        &self,
+        tree: &mut ProcessTree,
+        request: &CloneRequest,
+        group: &Arc<ThreadGroup>,
+        child: &Arc<Task>,
+    ) -> Result<(), Errno> {
+        let this = tree.process(self.pid()).ok_or(Errno::ESRCH)?;
+        let (pgid, session) = (this.pgid, this.session.clone());
+        let parent = if request.flags.contains(CloneFlags::PARENT) { this.parent } else { Some(self.pid()) };
+        let exit_signal = if request.flags.contains(CloneFlags::PARENT) {
+            this.exit_signal
+        } else {
+            Signal::new(request.exit_signal)
+        };
+        tree.insert(Process {
+            group: group.clone(),
+            leader: child.clone(),
+            parent,
+            children: std::collections::BTreeSet::new(),
+            pgid,
+            session,
+            exit_signal,
+            exit: None,
+            stop_report: None,
+            continue_report: false,
+            has_execed: false,
+            is_subreaper: false,
+        });
+        Ok(())
+    }
+}
+
+/// Removes a child that could not be started.
+fn forget_child(child: &Arc<Task>) {
+    let group = child.thread_group();
+    group.signals.lock().threads.retain(|t| !Arc::ptr_eq(t, child));
+    let mut tree = child.kernel().tree();
+    if child.tid() == group.pid() {
+        tree.reap(child.tid());
+    } else {
+        tree.remove_thread(child.tid());
+    }
+}
+
+/// A thread id as a return value; ids are positive.
+pub(crate) fn tid_value(tid: Tid) -> u64 {
+    u64::from(tid.0.unsigned_abs())
+}
+
+/// The handlers of a first process: everything at its default.
+pub(crate) fn initial_handlers() -> Arc<SigHandlers> {
+    SigHandlers::new()
+}

@@ -1,0 +1,269 @@
+//! Executing programs (`execve(2)`) and the first process of a container or `exec`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sentry_abi::signal::{SigSet, StackT};
+use sentry_platform::FpuState;
+
+use crate::errno::{Errno, SysResult};
+use crate::kernel::{Kernel, Process, Session, UtsNamespace};
+use crate::loader::{self, Image, LoadRequest};
+use crate::mm::UserAddr;
+use crate::task::clone::initial_handlers;
+use crate::task::scheduling::{Scheduling, cpu_count};
+use crate::task::thread::{NewTask, Shared};
+use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
+use crate::vfs::open::{open_exec, open_exec_place};
+use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, VfsPath, WalkRoot};
+
+/// A process to make from outside the sandbox.
+pub struct ProcessArgs {
+    /// The program, resolved in the process's root.
+    pub path: Vec<u8>,
+    /// Arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+    /// Identity and capabilities.
+    pub creds: Arc<Credentials>,
+    /// Limits.
+    pub limits: Limits,
+    /// Open descriptors.
+    pub files: Arc<FdTable>,
+    /// Root, working directory, umask.
+    pub fs: Arc<FsContext>,
+    /// Host name.
+    pub uts: Arc<UtsNamespace>,
+}
+
+/// The program to execute, as `execveat(2)` names it.
+pub(crate) enum Program {
+    /// A path and what it starts from.
+    Path { from: WalkRoot, path: Vec<u8>, last: Last },
+    /// An open file (`AT_EMPTY_PATH`).
+    Open(VfsPath),
+}
+
+impl Kernel {
+    /// Makes a process without a parent and starts it. Wait for it with [`Kernel::wait_for_exit`].
+    ///
+    /// # Errors
+    /// As `execve(2)` and `fork(2)`.
+    pub fn create_process(self: &Arc<Self>, args: ProcessArgs) -> Result<Arc<Task>, Errno> {
+        let ProcessArgs { path, argv, envp, creds, limits, files, fs, uts } = args;
+        let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
+        let open = |path: &[u8]| open_exec(&Caller::kernel(&creds), &from, path, Last::Follow);
+        let given = creds.clone();
+        let image = loader::load(
+            self,
+            LoadRequest {
+                file: open(&path)?,
+                path,
+                argv,
+                envp,
+                limits,
+                open: &open,
+                // The container's configuration names capabilities exactly; no file changes them.
+                credentials: &|_| Ok((given.clone(), false)),
+            },
+        )?;
+        let Image { mm, regs, exe, comm, creds } = image;
+        mm.set_exe(exe);
+        let fpu = FpuState::initial();
+        let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
+        let task = {
+            let mut tree = self.tree();
+            let pid = tree.allocate_id()?;
+            let group = ThreadGroup::new(self, pid, initial_handlers(), limits);
+            let task = Task::new(NewTask {
+                tid: pid,
+                group: group.clone(),
+                shared: Shared { mm: Some(mm.clone()), files, fs, creds, uts },
+                comm: [0; 16],
+                mask: SigSet::EMPTY,
+                scheduling: Scheduling::new(cpu_count()),
+            });
+            task.set_comm(&comm);
+            task.set_root_process();
+            group.signals.lock().threads.push(task.clone());
+            tree.insert(Process {
+                group,
+                leader: task.clone(),
+                parent: None,
+                children: BTreeSet::new(),
+                pgid: pid,
+                session: Session::new(pid),
+                exit_signal: None,
+                exit: None,
+                stop_report: None,
+                continue_report: false,
+                has_execed: true,
+                is_subreaper: false,
+            });
+            task
+        };
+        if let Err(errno) = CurrentTask::new(task.clone(), mm, regs, context).spawn() {
+            self.tree().reap(task.pid());
+            return Err(errno);
+        }
+        Ok(task)
+    }
+}
+
+impl CurrentTask {
+    /// Replaces the program of this process.
+    ///
+    /// # Errors
+    /// As `execve(2)`; the process is unchanged then.
+    pub(crate) fn execute(
+        &mut self,
+        program: &Program,
+        name: Vec<u8>,
+        argv: Vec<Vec<u8>>,
+        envp: Vec<Vec<u8>>,
+    ) -> SysResult {
+        let creds = self.creds();
+        let task = self.task.clone();
+        let caller = Caller::task(&task, &creds);
+        let fs = self.fs();
+        let root = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
+        let file = match program {
+            Program::Path { from, path, last } => open_exec(&caller, from, path, *last)?,
+            Program::Open(place) => open_exec_place(&caller, place.clone())?,
+        };
+        let open = |path: &[u8]| open_exec(&caller, &root, path, Last::Follow);
+        let credentials = |file: &File| credentials_after(&creds, file);
+        let image = loader::load(
+            self.kernel(),
+            LoadRequest {
+                file,
+                path: name,
+                argv,
+                envp,
+                limits: self.thread_group().limits(),
+                open: &open,
+                credentials: &credentials,
+            },
+        )?;
+        let fpu = FpuState::initial();
+        let context = image.mm.address_space().new_context(&fpu).map_err(|_| Errno::ENOMEM)?;
+        self.become_only_thread()?;
+        self.install_image(image, context);
+        Ok(0)
+    }
+
+    /// Ends the other threads and takes over the process id (`execve(2)`: "the thread that called execve ... becomes
+    /// the thread group leader").
+    fn become_only_thread(&mut self) -> Result<(), Errno> {
+        let group = self.thread_group().clone();
+        {
+            let mut signals = group.signals.lock();
+            if signals.must_leave(self) {
+                // The end of the process comes on the way back.
+                return Err(Errno::EAGAIN);
+            }
+            signals.exec = Some(self.task.clone());
+            for task in signals.threads.iter().filter(|t| !Arc::ptr_eq(t, &self.task)) {
+                task.interrupt();
+            }
+        }
+        loop {
+            self.waiter().clear();
+            {
+                let mut signals = group.signals.lock();
+                if signals.threads.len() == 1 || signals.exit.is_some() {
+                    signals.exec = None;
+                    break;
+                }
+            }
+            self.waiter().sleep(None);
+        }
+        if self.tid() != self.pid() {
+            self.kernel().tree().replace_leader(&self.task);
+        }
+        Ok(())
+    }
+
+    /// The point of no return.
+    fn install_image(&mut self, image: Image, context: Box<dyn sentry_platform::Context>) {
+        let Image { mm, regs, exe, comm, creds } = image;
+        let group = self.thread_group().clone();
+        self.timers_on_exec();
+        self.release_memory();
+        mm.set_exe(exe);
+        let files = self.files.fork();
+        let closed = files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
+        let old = self.update_shared(|shared| {
+            shared.creds = creds;
+            shared.files = files.clone();
+            shared.mm.replace(mm.clone())
+        });
+        let old_files = std::mem::replace(&mut self.files, files);
+        drop((closed, old_files, old));
+        self.set_interrupter(context.interrupter());
+        // The old context and address space go together: no guest code runs in them any more.
+        drop(std::mem::replace(&mut self.context, context));
+        drop(std::mem::replace(&mut self.mm, mm));
+        self.regs = regs;
+        self.context.publish_ids(self.pid().0, self.tid().0);
+        group.set_handlers(group.handlers().for_exec());
+        self.signals.lock().alt_stack = StackT::DISABLED;
+        self.set_comm(&comm);
+        self.robust_list.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.clear_child_tid = UserAddr::NULL;
+        self.rseq = None;
+        self.restart_block = None;
+        self.last_fault = None;
+        if let Some(process) = self.kernel().tree().process_mut(self.pid()) {
+            process.has_execed = true;
+            // A program that may have other rights reports its end as SIGCHLD, whatever clone(2) said.
+            process.exit_signal = Some(sentry_abi::signal::Signal::SIGCHLD);
+        }
+    }
+}
+
+/// Bits of the file mode.
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
+/// `SECBIT_NOROOT` and `SECBIT_KEEP_CAPS`.
+const NOROOT: u32 = 1;
+const KEEP_CAPS: u32 = 1 << 4;
+
+/// The credentials after executing `file`, and whether they are more than before (`AT_SECURE`). Files have no
+/// capabilities here (`capabilities(7)`, "Transformation of capabilities during execve()").
+fn credentials_after(old: &Arc<Credentials>, file: &File) -> Result<(Arc<Credentials>, bool), Errno> {
+    let mut new = Credentials::clone(old);
+    let stat = file.stat()?;
+    let honours = !old.no_new_privs && !file.path().mount.flags().contains(MountFlags::NOSUID);
+    if honours && stat.mode & S_ISUID != 0 {
+        new.euid = Uid(stat.uid);
+    }
+    if honours && stat.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
+        new.egid = Gid(stat.gid);
+    }
+    let is_set_id = new.euid != old.uid || new.egid != old.gid;
+    new.suid = new.euid;
+    new.fsuid = new.euid;
+    new.sgid = new.egid;
+    new.fsgid = new.egid;
+    let is_root = old.securebits & NOROOT == 0 && (new.euid == Uid::ROOT || new.uid == Uid::ROOT);
+    let file_effective = old.securebits & NOROOT == 0 && new.euid == Uid::ROOT;
+    if is_set_id {
+        new.ambient = Capabilities::empty();
+    }
+    new.permitted = if is_root { new.inheritable | new.bounding } else { new.ambient };
+    new.effective = if file_effective { new.permitted } else { new.ambient };
+    new.securebits &= !KEEP_CAPS;
+    let gained = old.uid != Uid::ROOT && !new.permitted.difference(new.ambient).is_empty();
+    Ok((Arc::new(new), is_set_id || gained))
+}
+
+impl Task {
+    /// The process whose id this thread's exec may take; for tests and `/proc`.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.tid() == Tid(self.pid().0)
+    }
+}

@@ -1,0 +1,171 @@
+//! A process: the threads that share a process id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::kernel::{KTime, Kernel};
+use crate::task::signal::{GroupSignals, SigHandlers};
+use crate::task::{Limits, Task, Tid};
+use crate::wait::WaitQueue;
+
+/// The threads of one process and what they share whatever `clone(2)` said.
+#[derive(Debug)]
+pub struct ThreadGroup {
+    pid: Tid,
+    kernel: Arc<Kernel>,
+    start: KTime,
+    pub(crate) signals: Mutex<GroupSignals>,
+    handlers: RwLock<Arc<SigHandlers>>,
+    pub(crate) limits: RwLock<Limits>,
+    /// Told when a child changed state (`wait(2)`).
+    pub(crate) child_events: WaitQueue,
+    /// Told when a signal was queued (`signalfd(2)`).
+    pub(crate) signal_events: WaitQueue,
+    /// Told when the process ended (`pidfd_open(2)`).
+    pub(crate) exit_events: WaitQueue,
+    pub(crate) cpu: CpuTimes,
+    /// CPU time of children that were waited for.
+    pub(crate) children_cpu: CpuTimes,
+    pub(crate) oom_score_adj: AtomicI32,
+    pub(crate) timers: crate::task::ProcessTimers,
+}
+
+/// CPU time in nanoseconds.
+#[derive(Debug, Default)]
+pub struct CpuTimes {
+    /// In guest code.
+    pub user_ns: AtomicU64,
+    /// In system calls.
+    pub system_ns: AtomicU64,
+}
+
+impl CpuTimes {
+    /// Both readings.
+    #[must_use]
+    pub fn get(&self) -> (u64, u64) {
+        // Two independent statistics; nothing is derived from their relation.
+        (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed))
+    }
+
+    /// Adds to both.
+    pub fn add(&self, (user_ns, system_ns): (u64, u64)) {
+        self.user_ns.fetch_add(user_ns, Ordering::Relaxed);
+        self.system_ns.fetch_add(system_ns, Ordering::Relaxed);
+    }
+}
+
+impl ThreadGroup {
+    pub(crate) fn new(
+        kernel: &Arc<Kernel>,
+        pid: Tid,
+        handlers: Arc<SigHandlers>,
+        limits: Limits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            kernel: kernel.clone(),
+            start: kernel.clocks().monotonic(),
+            signals: Mutex::new(GroupSignals::new()),
+            handlers: RwLock::new(handlers),
+            limits: RwLock::new(limits),
+            child_events: WaitQueue::default(),
+            signal_events: WaitQueue::default(),
+            exit_events: WaitQueue::default(),
+            cpu: CpuTimes::default(),
+            children_cpu: CpuTimes::default(),
+            oom_score_adj: AtomicI32::new(0),
+            timers: crate::task::ProcessTimers::default(),
+        })
+    }
+
+    /// The process id: the thread id of its leader.
+    #[must_use]
+    pub fn pid(&self) -> Tid {
+        self.pid
+    }
+
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    /// When the process started.
+    #[must_use]
+    pub fn start_time(&self) -> KTime {
+        self.start
+    }
+
+    /// The live threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.signals.lock().threads.clone()
+    }
+
+    /// The dispositions of signals.
+    #[must_use]
+    pub fn handlers(&self) -> Arc<SigHandlers> {
+        self.handlers.read().clone()
+    }
+
+    /// Installs other dispositions (`execve(2)`).
+    pub(crate) fn set_handlers(&self, handlers: Arc<SigHandlers>) {
+        *self.handlers.write() = handlers;
+    }
+
+    /// True once the last thread is gone.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let signals = self.signals.lock();
+        signals.threads.is_empty() && signals.exit.is_some()
+    }
+
+    /// A copy of the limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
+
+    /// Told when a signal was queued for the process or one of its threads (`signalfd(2)`).
+    #[must_use]
+    pub fn signal_events(&self) -> &WaitQueue {
+        &self.signal_events
+    }
+
+    /// Told when the process ended (`pidfd_open(2)`).
+    #[must_use]
+    pub fn exit_events(&self) -> &WaitQueue {
+        &self.exit_events
+    }
+
+    /// User and system CPU time of the process in nanoseconds, dead threads included.
+    #[must_use]
+    pub fn cpu_times(&self) -> (u64, u64) {
+        let (mut user, mut system) = self.cpu.get();
+        for task in self.threads() {
+            let (u, s) = task.cpu_times();
+            user += u;
+            system += s;
+        }
+        (user, system)
+    }
+
+    /// CPU time of children that were waited for.
+    #[must_use]
+    pub fn children_cpu_times(&self) -> (u64, u64) {
+        self.children_cpu.get()
+    }
+
+    /// `/proc/PID/oom_score_adj`.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    /// Sets `/proc/PID/oom_score_adj`; the caller checked the permission and the range.
+    pub fn set_oom_score_adj(&self, adj: i32) {
+        self.oom_score_adj.store(adj, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,48 @@
+//! Descriptors of processes (`pidfd_open(2)`).
+
+use std::sync::Arc;
+
+use crate::task::ThreadGroup;
+use crate::vfs::anon::AnonKind;
+use crate::vfs::{File, FileOps, OpenFlags};
+use crate::wait::{Observer, Readiness, WaitId};
+
+/// Refers to a process; readable once it ended.
+#[derive(Debug)]
+pub struct PidFd {
+    group: Arc<ThreadGroup>,
+}
+
+impl PidFd {
+    /// The process.
+    #[must_use]
+    pub fn group(&self) -> &Arc<ThreadGroup> {
+        &self.group
+    }
+}
+
+/// A new file that refers to `group`.
+#[must_use]
+pub fn new_file(group: Arc<ThreadGroup>) -> Arc<File> {
+    File::anonymous(Box::new(PidFd { group }), OpenFlags::RDWR, AnonKind::Other("[pidfd]"))
+}
+
+impl FileOps for PidFd {
+    fn readiness(&self, _: &File) -> Readiness {
+        let ended = self.group.has_ended();
+        if ended { Readiness::IN } else { Readiness::empty() }
+    }
+
+    fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {
+        Some(self.group.exit_events.register(interest, observer))
+    }
+
+    fn unregister(&self, id: WaitId) {
+        self.group.exit_events.unregister(id);
+    }
+
+    fn fdinfo(&self, _: &File) -> String {
+        let pid = if self.group.has_ended() { -1 } else { self.group.pid().0 };
+        format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
+    }
+}

@@ -1,0 +1,183 @@
+//! The life of a task: run guest code, handle what it stopped for, look at signals, again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sentry_abi::signal::{SigInfo, Signal, si_code};
+use sentry_abi::syscall::nr;
+use sentry_platform::{Access, Event, Fault, Regs};
+
+use crate::errno::{Errno, SysError};
+use crate::mm::FaultError;
+use crate::strace;
+use crate::syscall::{self, Args};
+use crate::task::restart::Interrupted;
+use crate::task::signal::Delivery;
+use crate::task::{CurrentTask, ExitStatus, vsyscall};
+
+/// The stack of a sentry thread. Handlers recurse nowhere; the deepest chains are path walks and their file systems.
+const STACK_SIZE: usize = 512 << 10;
+
+/// What registers need to restart a system call.
+pub(crate) trait SyscallRegs {
+    /// Stores what the guest finds in `rax`.
+    fn set_syscall_result(&mut self, value: u64);
+    /// Moves back to the system call instruction, with `number` to call.
+    fn rewind_syscall(&mut self, number: u64);
+}
+
+impl SyscallRegs for Regs {
+    fn set_syscall_result(&mut self, value: u64) {
+        self.rax = value;
+    }
+
+    fn rewind_syscall(&mut self, number: u64) {
+        // `syscall` and `int 0x80` both have two bytes.
+        self.rip = self.rip.wrapping_sub(2);
+        self.rax = number;
+    }
+}
+
+impl CurrentTask {
+    /// Starts the thread of this task.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the host refuses another thread.
+    pub(crate) fn spawn(self) -> Result<(), Errno> {
+        let name = format!("task {}", self.tid().0);
+        let builder = std::thread::Builder::new().name(name).stack_size(STACK_SIZE);
+        builder.spawn(move || self.live()).map(drop).map_err(|error| {
+            tracing::warn!("thread for a task: {error}");
+            Errno::EAGAIN
+        })
+    }
+
+    fn live(mut self) {
+        self.waiter().attach();
+        self.set_interrupter(self.context.interrupter());
+        self.context.publish_ids(self.pid().0, self.tid().0);
+        let task = self.task.clone();
+        let status = catch_unwind(AssertUnwindSafe(|| self.run()));
+        let status = status.unwrap_or_else(|_| {
+            tracing::error!("task {}: the sentry panicked on its behalf; its process is killed", task.tid().0);
+            task.thread_group().begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
+            ExitStatus::Signaled(Signal::SIGKILL)
+        });
+        // Cleaning up writes to guest memory and tells others; a panic there must not leave a process half alive.
+        if catch_unwind(AssertUnwindSafe(|| self.leave(status))).is_err() {
+            tracing::error!("task {}: panic while exiting", task.tid().0);
+        }
+    }
+
+    /// Runs until the thread has to end, and returns how.
+    fn run(&mut self) -> ExitStatus {
+        loop {
+            if self.is_interrupted() && self.deliver_signals() == Delivery::Leave {
+                let group = self.thread_group().signals.lock().exit;
+                return group.unwrap_or(ExitStatus::Exited(0));
+            }
+            if !self.enter_guest() {
+                continue;
+            }
+            let event = self.context.switch(&mut self.regs);
+            self.leave_guest();
+            match event {
+                Event::Syscall => self.system_call(),
+                Event::Fault(fault) => self.fault(&fault),
+                Event::Interrupted => {}
+                Event::Died => {
+                    self.thread_group().begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
+                    self.request_attention();
+                }
+            }
+            if let Some(status) = self.exiting.take() {
+                return status;
+            }
+        }
+    }
+
+    fn system_call(&mut self) {
+        let number = self.regs.orig_rax;
+        let args = Args(self.regs.syscall_args());
+        let result = if self.kernel().is_tracing() {
+            strace::traced(self, number, &args)
+        } else {
+            syscall::dispatch(self, number, &args)
+        };
+        match result {
+            Ok(value) => self.regs.rax = value,
+            Err(SysError::Errno(errno)) => self.regs.rax = errno.to_return_value(),
+            Err(SysError::Restart(restart)) => {
+                self.regs.rax = Errno::EINTR.to_return_value();
+                self.interrupted_call = Some(Interrupted { restart, number });
+                // Settled on the way back, whether or not the signal is still there.
+                self.request_attention();
+            }
+        }
+        if number != nr::RESTART_SYSCALL && self.interrupted_call.is_none() {
+            self.restart_block = None;
+        }
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        if fault.signo == Signal::SIGSEGV.number() || fault.signo == Signal::SIGBUS.number() {
+            if vsyscall::is_call(&self.regs, fault) {
+                self.emulate_vsyscall();
+                return;
+            }
+            let access = fault.access.unwrap_or(Access::Read);
+            let mut result = self.mm.handle_fault(fault.addr, access);
+            // The page was there for reading, so an access of unknown kind must have been a write.
+            if fault.access.is_none() && result.is_ok() {
+                let write = self.mm.handle_fault(fault.addr, Access::Write);
+                if matches!(write, Ok(()) | Err(FaultError::OutOfMemory)) {
+                    result = write;
+                }
+            }
+            match result {
+                // A host file that shrank under its mapping faults again although the page "is there".
+                Ok(()) if fault.signo == Signal::SIGBUS.number() => {}
+                Ok(()) => return,
+                Err(error) => {
+                    self.raise_memory_fault(fault, error);
+                    return;
+                }
+            }
+        }
+        let signal = Signal::new(fault.signo).unwrap_or(Signal::SIGSEGV);
+        self.last_fault = Some(*fault);
+        self.force_signal(signal, SigInfo::fault(signal, fault.code, fault.addr));
+    }
+
+    fn raise_memory_fault(&mut self, fault: &Fault, error: FaultError) {
+        const SEGV_MAPERR: i32 = si_code::SEGV_MAPERR;
+        let (signal, code) = match error {
+            FaultError::NotMapped => (Signal::SIGSEGV, SEGV_MAPERR),
+            FaultError::Denied => (Signal::SIGSEGV, si_code::SEGV_ACCERR),
+            FaultError::NoPage => (Signal::SIGBUS, si_code::BUS_ADRERR),
+            FaultError::OutOfMemory | FaultError::Host => {
+                // As Linux's out-of-memory killer, which takes the process that could not get its page.
+                tracing::warn!("process {}: {error}; killed", self.pid().0);
+                self.thread_group().begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
+                self.request_attention();
+                return;
+            }
+        };
+        self.last_fault = Some(*fault);
+        self.force_signal(signal, SigInfo::fault(signal, code, fault.addr));
+    }
+
+    /// Runs a legacy vsyscall (`vdso(7)`): the guest jumped to its fixed address, so the result goes to `rax` and the
+    /// return address is on the stack.
+    fn emulate_vsyscall(&mut self) {
+        let Some(number) = vsyscall::number(self.regs.rip) else { return };
+        let Ok(return_to) = self.mm.read_obj::<u64>(crate::mm::UserAddr(self.regs.rsp)) else {
+            let info = SigInfo::fault(Signal::SIGSEGV, si_code::SEGV_MAPERR, self.regs.rsp);
+            self.force_signal(Signal::SIGSEGV, info);
+            return;
+        };
+        self.regs.rip = return_to;
+        self.regs.rsp = self.regs.rsp.wrapping_add(8);
+        self.regs.orig_rax = number;
+        self.system_call();
+    }
+}
