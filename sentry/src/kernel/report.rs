@@ -87,7 +87,8 @@ impl Kernel {
             }
             // "If the exit of the process causes a process group to become orphaned, and if any member of the newly
             // orphaned process group is stopped, then SIGHUP followed by SIGCONT" (_exit(2)).
-            let mut candidates: Vec<Tid> = children.iter().filter_map(|c| tree.process(*c)).map(|p| p.pgid).collect();
+            let mut candidates: Vec<Tid> =
+                children.iter().filter_map(|c| tree.process(*c)).map(|p| p.pgid).collect();
             candidates.push(own_group);
             candidates.sort_unstable();
             candidates.dedup();

@@ -55,10 +55,8 @@ impl Timers {
     /// Starts the thread; it ends once the kernel is gone.
     pub(crate) fn start(&self, kernel: &Arc<Kernel>) {
         let weak = Arc::downgrade(kernel);
-        let spawned = std::thread::Builder::new()
-            .name("timers".into())
-            .stack_size(256 << 10)
-            .spawn(move || run(&weak));
+        let spawned =
+            std::thread::Builder::new().name("timers".into()).stack_size(256 << 10).spawn(move || run(&weak));
         if let Err(error) = spawned {
             tracing::error!("timer thread: {error}");
         }

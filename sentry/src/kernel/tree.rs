@@ -145,7 +145,8 @@ impl ProcessTree {
 
     /// Moves the children of a process that ends to `heir` and returns the zombies among them.
     pub(crate) fn reparent_children(&mut self, pid: Tid, heir: Option<Tid>) -> Vec<Tid> {
-        let children = self.processes.get_mut(&pid).map(|p| std::mem::take(&mut p.children)).unwrap_or_default();
+        let children =
+            self.processes.get_mut(&pid).map(|p| std::mem::take(&mut p.children)).unwrap_or_default();
         let mut zombies = Vec::new();
         for child in children {
             let Some(process) = self.processes.get_mut(&child) else { continue };

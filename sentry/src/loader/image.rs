@@ -138,11 +138,7 @@ fn load_elf(
     let mm = MemoryManager::new(&**kernel.platform(), kernel.frames())?;
     let random = Randomness::new()?;
     let stack_soft = request.limits.get(Resource::Stack).soft;
-    mm.set_limits(
-        stack_soft,
-        request.limits.get(Resource::As).soft,
-        request.limits.get(Resource::Data).soft,
-    );
+    mm.set_limits(stack_soft, request.limits.get(Resource::As).soft, request.limits.get(Resource::Data).soft);
     let top = mm.range.end - PAGE_SIZE - random.stack * PAGE_SIZE;
     // As mmap_base(): room for the stack between 128 MiB and five sixths of the address space.
     let span = mm.range.end - mm.range.start;
@@ -210,11 +206,7 @@ fn load_elf(
 /// What a signal frame needs on this class of processors, AVX-512 included (`AT_MINSIGSTKSZ`).
 const MIN_SIGNAL_STACK: u64 = 3632;
 
-fn load_interpreter(
-    mm: &MemoryManager,
-    request: &LoadRequest<'_>,
-    path: &[u8],
-) -> Result<(u64, u64), Errno> {
+fn load_interpreter(mm: &MemoryManager, request: &LoadRequest<'_>, path: &[u8]) -> Result<(u64, u64), Errno> {
     let file = (request.open)(path)?;
     let head = read_head(&file)?;
     // execve(2): ELIBBAD, "an ELF interpreter was not in a recognized format".

@@ -70,10 +70,8 @@ mod tests {
         ];
         for (head, expected) in rows {
             let got = Shebang::parse(head);
-            let expected = expected.map(|(i, a)| Shebang {
-                interpreter: i.into(),
-                argument: a.map(Into::into),
-            });
+            let expected =
+                expected.map(|(i, a)| Shebang { interpreter: i.into(), argument: a.map(Into::into) });
             assert_eq!(got, expected, "{:?}", String::from_utf8_lossy(head));
         }
     }

@@ -33,7 +33,8 @@ pub(crate) fn map(mm: &MemoryManager, file: &Arc<File>, elf: &Elf, hint: u64) ->
         ElfKind::Relocatable => mm.map(&MapRequest::anonymous(Placement::Hint(hint), len, Prot::empty()))?,
     };
     let bias = start.wrapping_sub(span.start);
-    let mappable = file.ops().mappable(file).map_err(|e| if e == Errno::ENODEV { Errno::ENOEXEC } else { e })?;
+    let mappable =
+        file.ops().mappable(file).map_err(|e| if e == Errno::ENODEV { Errno::ENOEXEC } else { e })?;
     for segment in &elf.segments {
         map_segment(mm, file, &mappable, segment, bias)?;
     }

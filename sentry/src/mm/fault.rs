@@ -45,7 +45,12 @@ enum Step {
     /// The page is there and may be accessed.
     Ready,
     /// A mapped file has to be asked, without the lock.
-    Translate { mappable: std::sync::Arc<dyn crate::vfs::Mappable>, gap: Range<u64>, offset: u64, write: bool },
+    Translate {
+        mappable: std::sync::Arc<dyn crate::vfs::Mappable>,
+        gap: Range<u64>,
+        offset: u64,
+        write: bool,
+    },
 }
 
 impl MemoryManager {

@@ -242,7 +242,12 @@ impl MemoryManager {
     ///
     /// # Errors
     /// As [`MemoryManager::load_u32`].
-    pub fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> Result<Result<u32, u32>, Errno> {
+    pub fn compare_exchange_u32(
+        &self,
+        addr: UserAddr,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, Errno> {
         self.with_word(addr, Access::Write, |file, at| {
             file.compare_exchange_u32(at, old, new).map_err(|_| Errno::EFAULT)
         })

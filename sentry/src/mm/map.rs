@@ -93,12 +93,9 @@ impl MemoryManager {
         }
         let source = match &request.source {
             None => VmaSource::Anonymous,
-            Some(MapFile { mappable, offset, file, name }) => VmaSource::Mapped {
-                mappable: mappable.clone(),
-                offset: *offset,
-                file: file.clone(),
-                name,
-            },
+            Some(MapFile { mappable, offset, file, name }) => {
+                VmaSource::Mapped { mappable: mappable.clone(), offset: *offset, file: file.clone(), name }
+            }
         };
         let mut flags = request.flags;
         flags.set(VmaFlags::LOCKED, layout.lock_future || flags.contains(VmaFlags::LOCKED));
@@ -119,7 +116,11 @@ impl MemoryManager {
             }
             Placement::Fixed(at) if is_inside(at) => Ok(at),
             Placement::FixedNoReplace(at) if is_inside(at) => {
-                if layout.vmas.is_vacant(at..at + len) { Ok(at) } else { Err(Errno::EEXIST) }
+                if layout.vmas.is_vacant(at..at + len) {
+                    Ok(at)
+                } else {
+                    Err(Errno::EEXIST)
+                }
             }
             Placement::Fixed(_) | Placement::FixedNoReplace(_) => Err(Errno::ENOMEM),
             Placement::Hint(at) => {

@@ -121,7 +121,8 @@ impl<V: RangeValue> RangeMap<V> {
                 return;
             }
             let end = entry.end;
-            let merges = self.entries.get(&end).is_some_and(|next| entry.value.can_merge(end - start, &next.value));
+            let merges =
+                self.entries.get(&end).is_some_and(|next| entry.value.can_merge(end - start, &next.value));
             if merges && let Some(next) = self.entries.remove(&end) {
                 if let Some(entry) = self.entries.get_mut(&start) {
                     entry.end = next.end;

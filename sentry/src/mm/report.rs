@@ -74,7 +74,17 @@ impl MemoryManager {
             }
             let locked = if vma.flags.contains(VmaFlags::LOCKED) { range.end - range.start } else { 0 };
             let (prot, is_shared) = (vma.prot, vma.is_shared());
-            areas.push(AreaReport { range, prot, is_shared, offset, file, name, resident, anonymous, locked });
+            areas.push(AreaReport {
+                range,
+                prot,
+                is_shared,
+                offset,
+                file,
+                name,
+                resident,
+                anonymous,
+                locked,
+            });
         }
         areas
     }

@@ -148,7 +148,11 @@ impl CurrentTask {
     }
 
     /// Makes the shared part of the child and enters it everywhere, unless this process is ending.
-    fn insert_child(&self, request: &CloneRequest, mm: &Arc<MemoryManager>) -> Result<(Arc<Task>, Tid), Errno> {
+    fn insert_child(
+        &self,
+        request: &CloneRequest,
+        mm: &Arc<MemoryManager>,
+    ) -> Result<(Arc<Task>, Tid), Errno> {
         let flags = request.flags;
         let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
         let fs = match self.fs() {

@@ -45,9 +45,8 @@ impl CurrentTask {
         let group = task.thread_group().clone();
         let kernel = task.kernel().clone();
         // Closing files may take long and must not hold locks; sockets and pipes learn of it before the parent does.
-        let (files, mm) = task.update_shared(|s| {
-            (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take())
-        });
+        let (files, mm) =
+            task.update_shared(|s| (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take()));
         drop(files);
         drop(std::mem::take(&mut self.files));
         drop(mm);

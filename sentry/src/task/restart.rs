@@ -42,9 +42,7 @@ impl Interrupted {
     /// No handler runs.
     pub(crate) fn without_handler(self) -> Settlement {
         match self.restart {
-            Restart::Always | Restart::IfSaRestart | Restart::IfNoHandler => {
-                Settlement::Repeat(self.number)
-            }
+            Restart::Always | Restart::IfSaRestart | Restart::IfNoHandler => Settlement::Repeat(self.number),
             Restart::ViaRestartBlock => Settlement::Repeat(nr::RESTART_SYSCALL),
         }
     }

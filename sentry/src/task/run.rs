@@ -58,7 +58,10 @@ impl CurrentTask {
         let task = self.task.clone();
         let status = catch_unwind(AssertUnwindSafe(|| self.run()));
         let status = status.unwrap_or_else(|_| {
-            tracing::error!("task {}: the sentry panicked on its behalf; its process is killed", task.tid().0);
+            tracing::error!(
+                "task {}: the sentry panicked on its behalf; its process is killed",
+                task.tid().0
+            );
             task.thread_group().begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
             ExitStatus::Signaled(Signal::SIGKILL)
         });

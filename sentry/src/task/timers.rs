@@ -99,7 +99,8 @@ impl IntervalTimer {
             _ => None,
         };
         // A signal of this timer that is still pending only counts (timer_getoverrun(2)).
-        let is_mine = |i: &SigInfo| i.code == si_code::SI_TIMER && i.pid() == id && i.signo == signal.number();
+        let is_mine =
+            |i: &SigInfo| i.code == si_code::SI_TIMER && i.pid() == id && i.signo == signal.number();
         let was_pending = {
             let mut signals = group.signals.lock();
             match &thread {

@@ -17,5 +17,7 @@ pub(crate) fn number(rip: u64) -> Option<u64> {
 
 /// True where the fault is a call of an entry.
 pub(crate) fn is_call(regs: &Regs, fault: &Fault) -> bool {
-    fault.addr == regs.rip && matches!(fault.access, None | Some(Access::Execute)) && number(regs.rip).is_some()
+    fault.addr == regs.rip
+        && matches!(fault.access, None | Some(Access::Execute))
+        && number(regs.rip).is_some()
 }

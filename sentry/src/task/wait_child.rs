@@ -1,8 +1,6 @@
 //! Waiting for children (`wait4(2)`, `waitid(2)`).
 
-use sentry_abi::sched::wait::{
-    WALL, WCLONE, WCONTINUED, WEXITED, WNOHANG, WNOTHREAD, WNOWAIT, WSTOPPED,
-};
+use sentry_abi::sched::wait::{WALL, WCLONE, WCONTINUED, WEXITED, WNOHANG, WNOTHREAD, WNOWAIT, WSTOPPED};
 use sentry_abi::signal::{Signal, si_code};
 
 use crate::errno::{Errno, SysError};

@@ -127,6 +127,7 @@ pub(crate) fn real_file(task: &CurrentTask, fd: Fd) -> Result<Arc<File>, Errno> 
 
 /// Sends the calling thread a signal of the kernel's (`SIGPIPE`, `SIGXFSZ`).
 pub(crate) fn raise(task: &CurrentTask, signal: i32) {
-    // The numbers given here are signals.
-    let _ = task.send_signal(signal);
+    if let Some(signal) = sentry_abi::signal::Signal::new(signal) {
+        task.raise(signal);
+    }
 }

@@ -183,11 +183,7 @@ impl CurrentTask {
                 return Err(Errno::EAGAIN.into());
             }
             let woken = first.take(source, limit(max_wake), ANY);
-            let moved = if source == target {
-                Vec::new()
-            } else {
-                first.take(source, limit(max_move), ANY)
-            };
+            let moved = if source == target { Vec::new() } else { first.take(source, limit(max_move), ANY) };
             let bucket = second.as_mut().unwrap_or(&mut first);
             for waiter in &moved {
                 *waiter.key.lock() = target;
@@ -304,7 +300,8 @@ mod tests {
     #[test]
     fn wake_op_table() {
         // (op, operand, old) -> new, as futex(2) lists the operations.
-        let rows = [(0, 5, 9, 5), (1, 5, 9, 14), (2, 6, 9, 15), (3, 1, 9, 8), (4, 3, 9, 10), (8 | 2, 4, 1, 17)];
+        let rows =
+            [(0, 5, 9, 5), (1, 5, 9, 14), (2, 6, 9, 15), (3, 1, 9, 8), (4, 3, 9, 10), (8 | 2, 4, 1, 17)];
         for (op, arg, old, new) in rows {
             let decoded = WakeOp::decode(encode(op, 0, arg, 0)).unwrap();
             assert_eq!(decoded.apply(old), new, "op {op}");

@@ -20,7 +20,8 @@ fn check_limit(task: &CurrentTask, more: u64) -> Result<(), Errno> {
 /// The pages that contain a range.
 fn pages(addr: u64, len: u64) -> Result<(u64, u64), Errno> {
     let start = addr & !(PAGE_SIZE - 1);
-    let end = addr.checked_add(len).and_then(|e| e.checked_next_multiple_of(PAGE_SIZE)).ok_or(Errno::EINVAL)?;
+    let end =
+        addr.checked_add(len).and_then(|e| e.checked_next_multiple_of(PAGE_SIZE)).ok_or(Errno::EINVAL)?;
     Ok((start, end - start))
 }
 

@@ -74,7 +74,8 @@ pub(crate) fn sys_capset(task: &mut CurrentTask, args: &Args) -> SysResult {
     } else {
         old.inheritable | old.permitted
     };
-    let limit = (old.inheritable | old.bounding) & may_inherit | old.inheritable | old.permitted & old.bounding;
+    let limit =
+        (old.inheritable | old.bounding) & may_inherit | old.inheritable | old.permitted & old.bounding;
     if !limit.contains(inheritable) || !old.permitted.contains(permitted) || !permitted.contains(effective) {
         return Err(Errno::EPERM.into());
     }

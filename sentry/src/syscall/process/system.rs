@@ -12,8 +12,7 @@ use crate::task::{Capabilities, CurrentTask};
 pub(crate) fn sys_uname(task: &mut CurrentTask, args: &Args) -> SysResult {
     let uts = task.uts();
     let (host, domain) = (uts.hostname(), uts.domainname());
-    let fields: [&[u8]; 6] =
-        [b"Linux", &host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domain];
+    let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domain];
     let mut bytes = [0; 6 * UTS_LEN];
     for (slot, field) in bytes.chunks_exact_mut(UTS_LEN).zip(fields) {
         let len = field.len().min(UTS_LEN - 1);

@@ -63,7 +63,13 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SCHED_GET_PRIORITY_MAX, "sched_get_priority_max", [Int], p::sys_sched_get_priority_max, Full),
     row!(SCHED_GET_PRIORITY_MIN, "sched_get_priority_min", [Int], p::sys_sched_get_priority_min, Full),
     row!(SCHED_RR_GET_INTERVAL, "sched_rr_get_interval", [Int, Ptr], p::sys_sched_rr_get_interval, Full),
-    row!(PRCTL, "prctl", [Int, Hex, Hex, Hex, Hex], p::sys_prctl, Partial("no speculation, seccomp, MTE, ...")),
+    row!(
+        PRCTL,
+        "prctl",
+        [Int, Hex, Hex, Hex, Hex],
+        p::sys_prctl,
+        Partial("no speculation, seccomp, MTE, ...")
+    ),
     row!(ARCH_PRCTL, "arch_prctl", [Hex, Ptr], p::sys_arch_prctl, Partial("no CPUID faulting")),
     row!(SETRLIMIT, "setrlimit", [Uint, Ptr], p::sys_setrlimit, Partial("CPU, RSS, LOCKS are only kept")),
     row!(SETHOSTNAME, "sethostname", [Ptr, Int], p::sys_sethostname, Full),
@@ -85,10 +91,28 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(UNSHARE, "unshare", [Hex], p::sys_unshare, Partial("no user, pid, network, time namespaces")),
     row!(PRLIMIT64, "prlimit64", [Int, Uint, Ptr, Ptr], p::sys_prlimit64, Partial("as setrlimit")),
     row!(GETCPU, "getcpu", [Ptr, Ptr], p::sys_getcpu, Partial("a CPU of the mask, node 0")),
-    row!(SCHED_SETATTR, "sched_setattr", [Int, Ptr, Hex], p::sys_sched_setattr, Partial("no deadline policy")),
-    row!(SCHED_GETATTR, "sched_getattr", [Int, Ptr, Uint, Hex], p::sys_sched_getattr, Partial("no deadline policy")),
+    row!(
+        SCHED_SETATTR,
+        "sched_setattr",
+        [Int, Ptr, Hex],
+        p::sys_sched_setattr,
+        Partial("no deadline policy")
+    ),
+    row!(
+        SCHED_GETATTR,
+        "sched_getattr",
+        [Int, Ptr, Uint, Hex],
+        p::sys_sched_getattr,
+        Partial("no deadline policy")
+    ),
     row!(GETRANDOM, "getrandom", [Ptr, Uint, Hex], p::sys_getrandom, Full),
-    row!(EXECVEAT, "execveat", [DirFd, Path, Ptr, Ptr, Hex], p::sys_execveat, Partial("no file capabilities")),
+    row!(
+        EXECVEAT,
+        "execveat",
+        [DirFd, Path, Ptr, Ptr, Hex],
+        p::sys_execveat,
+        Partial("no file capabilities")
+    ),
     row!(MEMBARRIER, "membarrier", [Int, Hex, Int], p::sys_membarrier, Partial("no SYNC_CORE, no RSEQ")),
     row!(RSEQ, "rseq", [Ptr, Uint, Hex, Hex], p::sys_rseq, Stub("ENOSYS")),
     row!(PIDFD_OPEN, "pidfd_open", [Int, Hex], p::sys_pidfd_open, Full),

@@ -25,7 +25,11 @@ pub(crate) fn read_clock(task: &CurrentTask, id: i32) -> Result<u64, Errno> {
         _ if id < 0 && id & 3 == 2 => {
             let tid = Tid(!(id >> 3));
             if id & 4 != 0 {
-                let target = if tid.0 == 0 { Some(task.task().clone()) } else { task.kernel().tree().thread(tid).cloned() };
+                let target = if tid.0 == 0 {
+                    Some(task.task().clone())
+                } else {
+                    task.kernel().tree().thread(tid).cloned()
+                };
                 sum(target.ok_or(Errno::EINVAL)?.cpu_times())
             } else {
                 let pid = if tid.0 == 0 { task.pid() } else { tid };

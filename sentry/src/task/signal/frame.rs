@@ -194,7 +194,8 @@ impl CurrentTask {
     fn read_fpu_area(&self, at: u64) -> Result<FpuState, Errno> {
         let mut legacy = [0; FpuState::MIN_LEN];
         self.mm.read_bytes(UserAddr(at), &mut legacy[..512])?;
-        let word = |at: usize| u32::from_le_bytes([legacy[at], legacy[at + 1], legacy[at + 2], legacy[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([legacy[at], legacy[at + 1], legacy[at + 2], legacy[at + 3]]);
         let size = word(SW_RESERVED + 16) as usize;
         let is_extended = word(SW_RESERVED) == MAGIC1
             && (FpuState::MIN_LEN..=MAX_XSAVE).contains(&size)
@@ -214,7 +215,7 @@ impl CurrentTask {
 
     /// The state components that the processor has enabled.
     fn context_features(&self) -> u64 {
-        crate::task::signal::frame::ENABLED_FEATURES
+        ENABLED_FEATURES
     }
 }
 
