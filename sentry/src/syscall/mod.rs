@@ -6,9 +6,9 @@
 mod args;
 mod dispatch;
 pub(crate) mod file;
-pub(crate) mod net;
 mod ipc;
 mod memory;
+pub(crate) mod net;
 mod process;
 pub(crate) mod signal;
 pub mod table;

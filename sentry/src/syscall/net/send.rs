@@ -17,7 +17,6 @@ use crate::vfs::File;
 use crate::wait::Readiness;
 
 /// The signal that a broken stream raises.
-const SIGPIPE: i32 = 13;
 
 /// `sendto(fd, buffer, length, flags, address, length)`.
 pub(crate) fn sys_sendto(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -104,7 +103,7 @@ fn send(
             Err(_) if done > 0 => break,
             Err(SysError::Errno(Errno::EPIPE)) => {
                 if is_stream && !flags.contains(MsgFlags::NOSIGNAL) {
-                    task.send_signal(SIGPIPE)?;
+                    task.raise(sentry_abi::signal::Signal::SIGPIPE);
                 }
                 return Err(Errno::EPIPE.into());
             }
