@@ -430,3 +430,7 @@ impl std::fmt::Debug for UnixSocket {
 }
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
