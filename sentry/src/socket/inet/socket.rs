@@ -237,6 +237,26 @@ impl InetSocket {
         Ok(())
     }
 
+    fn bind_local(&self, local: SocketAddr) -> Result<(), Errno> {
+        each!(self, s => s.bind(local)).map_err(|e| e.to_errno())
+    }
+
+    fn connect_to(&self, address: &[u8]) -> Result<(), Errno> {
+        if let Protocol::Tcp(tcp) = &self.protocol {
+            return self.connect_tcp(tcp, address);
+        }
+        let Some(remote) = address::decode(self.family, address)? else {
+            match &self.protocol {
+                Protocol::Udp(s) => s.disconnect(),
+                Protocol::Ping(s) => s.disconnect(),
+                Protocol::Raw(s) => s.disconnect(),
+                Protocol::Tcp(s) => s.abort(),
+            }
+            return Ok(());
+        };
+        each!(self, s => s.connect(remote)).map_err(|e| e.to_errno())
+    }
+
     fn connect_tcp(&self, tcp: &TcpSocket, address: &[u8]) -> Result<(), Errno> {
         let Some(remote) = address::decode(self.family, address)? else {
             tcp.abort();
@@ -422,7 +442,7 @@ impl Socket for InetSocket {
             _ => address::decode(self.family, address)?.ok_or(Errno::EAFNOSUPPORT)?,
         };
         Self::check_port(task, local)?;
-        each!(self, s => s.bind(local)).map_err(|e| e.to_errno())
+        self.bind_local(local)
     }
 
     fn listen(&self, _: &mut CurrentTask, backlog: u32) -> Result<(), Errno> {
@@ -441,19 +461,7 @@ impl Socket for InetSocket {
     }
 
     fn connect(&self, _: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
-        if let Protocol::Tcp(tcp) = &self.protocol {
-            return self.connect_tcp(tcp, address);
-        }
-        let Some(remote) = address::decode(self.family, address)? else {
-            match &self.protocol {
-                Protocol::Udp(s) => s.disconnect(),
-                Protocol::Ping(s) => s.disconnect(),
-                Protocol::Raw(s) => s.disconnect(),
-                Protocol::Tcp(s) => s.abort(),
-            }
-            return Ok(());
-        };
-        each!(self, s => s.connect(remote)).map_err(|e| e.to_errno())
+        self.connect_to(address)
     }
 
     fn connect_result(&self) -> Result<(), Errno> {
@@ -549,3 +557,7 @@ impl Socket for InetSocket {
 
 /// `net.ipv4.ip_unprivileged_port_start`.
 const UNPRIVILEGED_PORT_START: u16 = 1024;
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
