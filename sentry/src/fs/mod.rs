@@ -3,6 +3,7 @@
 pub mod dev;
 pub mod gofer;
 pub mod host;
+pub mod overlay;
 pub mod pipe;
 pub mod registry;
 mod ring;

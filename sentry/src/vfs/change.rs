@@ -59,7 +59,7 @@ pub fn create(
         return Err(Errno::EPERM);
     }
     let new = owned_by(caller, inode, kind, mode & !umask)?;
-    let made = inode.ops().create(name, &new)?;
+    let made = inode.create(name, &new)?;
     dir.dentry.forget(name);
     let dentry = dir.dentry.adopt(name, made);
     drop(_locked);
@@ -247,7 +247,7 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
     }
     let check = RenameCheck { caller, from, to, old: &old, new: new.as_ref(), mode };
     check.shape()?;
-    if new.as_ref().is_some_and(|n| Arc::ptr_eq(n.inode(), old.inode())) && mode != RenameMode::Exchange {
+    if new.as_ref().is_some_and(|new| is_same_file(&old, new)) {
         // Two names of one file: nothing to do (rename(2)).
         return Ok(());
     }
@@ -278,6 +278,15 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
         notify::notify_deleted(replaced.inode());
     }
     Ok(())
+}
+
+/// True for two names of one file; remote file systems have an inode for each name.
+fn is_same_file(a: &Dentry, b: &Dentry) -> bool {
+    if Arc::ptr_eq(a.inode(), b.inode()) {
+        return true;
+    }
+    let (Ok(a), Ok(b)) = (a.stat(), b.stat()) else { return false };
+    !a.is_dir() && a.nlink > 1 && (a.dev, a.ino) == (b.dev, b.ino)
 }
 
 /// The checks of a rename, with both directories locked.

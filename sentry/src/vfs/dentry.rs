@@ -186,7 +186,7 @@ impl Dentry {
             Cached::Absent => return Err(Errno::ENOENT),
             Cached::Unknown => {}
         }
-        match self.inode.ops().lookup(caller, name) {
+        match self.inode.lookup(caller, name) {
             Ok(inode) => Ok(self.adopt(name, inode)),
             Err(e) => {
                 if e == Errno::ENOENT
@@ -257,6 +257,22 @@ impl Dentry {
     /// Forgets whatever is known of `name`: the file system changed behind the cache.
     pub(crate) fn forget(&self, name: &[u8]) {
         self.children.write().remove(name);
+    }
+
+    /// Lets go of all cached dentries of the file system, from its root on, which are a cycle of references.
+    pub(crate) fn forget_tree(self: &Arc<Self>) {
+        let mut top = self.clone();
+        while let Some(parent) = top.parent() {
+            top = parent;
+        }
+        let mut pending = vec![top];
+        while let Some(dentry) = pending.pop() {
+            let children = std::mem::take(&mut *dentry.children.write());
+            pending.extend(children.into_values().filter_map(|child| match child {
+                Child::Present(dentry) => Some(dentry),
+                Child::Absent => None,
+            }));
+        }
     }
 
     /// Drops `self` from its parent's cache if nobody uses it. True when it was dropped or is not in the cache.

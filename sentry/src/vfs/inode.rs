@@ -64,6 +64,30 @@ impl Inode {
         any.downcast_ref()
     }
 
+    /// Finds a name in this directory.
+    ///
+    /// # Errors
+    /// As [`InodeOps::lookup`].
+    pub fn lookup(self: &Arc<Self>, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<Self>, Errno> {
+        self.ops.lookup(self, caller, name)
+    }
+
+    /// Makes a file in this directory.
+    ///
+    /// # Errors
+    /// As [`InodeOps::create`].
+    pub fn create(self: &Arc<Self>, name: &[u8], new: &NewInode) -> Result<Arc<Self>, Errno> {
+        self.ops.create(self, name, new)
+    }
+
+    /// Makes a file without a name in this directory's file system.
+    ///
+    /// # Errors
+    /// As [`InodeOps::create_unnamed`].
+    pub fn create_unnamed(self: &Arc<Self>, new: &NewInode) -> Result<Arc<Self>, Errno> {
+        self.ops.create_unnamed(self, new)
+    }
+
     /// What is attached to the inode, made by `make` when there is nothing yet. Used for the pipe behind a FIFO.
     pub fn attachment_or<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
         let mut slot = self.shared().attachment.lock();
@@ -169,7 +193,7 @@ pub enum LinkTarget {
 
 /// What a file system does for one of its inodes.
 ///
-/// Names are single components (no `/`, not `.` or `..`, at most 255 bytes). The VFS checked permissions, the mount's
+/// `this` is the inode over the operations. Names are single components (no `/`, not `.` or `..`, at most 255 bytes). The VFS checked permissions, the mount's
 /// flags, and for changes that the names exist or not, and holds `dir_lock` of the directories concerned.
 #[allow(unused_variables, reason = "defaults ignore their arguments")]
 pub trait InodeOps: Any + Send + Sync {
@@ -191,7 +215,7 @@ pub trait InodeOps: Any + Send + Sync {
     ///
     /// # Errors
     /// `ENOENT`.
-    fn lookup(&self, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+    fn lookup(&self, this: &Arc<Inode>, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         Err(Errno::ENOTDIR)
     }
 
@@ -209,7 +233,7 @@ pub trait InodeOps: Any + Send + Sync {
     ///
     /// # Errors
     /// As `open(2)`, `mkdir(2)`, `mknod(2)`, `symlink(2)`.
-    fn create(&self, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
+    fn create(&self, this: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
         Err(Errno::EPERM)
     }
 
@@ -217,7 +241,7 @@ pub trait InodeOps: Any + Send + Sync {
     ///
     /// # Errors
     /// `EOPNOTSUPP` where the file system has none.
-    fn create_unnamed(&self, new: &NewInode) -> Result<Arc<Inode>, Errno> {
+    fn create_unnamed(&self, this: &Arc<Inode>, new: &NewInode) -> Result<Arc<Inode>, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -46,6 +46,7 @@ impl Mount {
     /// A mount that is attached nowhere yet.
     #[must_use]
     pub fn new(root: Arc<Dentry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
+        root.superblock().mounts.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             id: MountId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             root,
@@ -116,6 +117,15 @@ impl Mount {
     #[must_use]
     pub fn namespace(&self) -> Option<Arc<MountNamespace>> {
         self.namespace.read().upgrade()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // AcqRel: whoever drops the last one sees all that was cached through the others.
+        if self.superblock().mounts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.root.forget_tree();
+        }
     }
 }
 

@@ -127,7 +127,7 @@ fn open_unnamed(
     check_access(caller, dir.inode(), Access::WRITE | Access::EXEC)?;
     let mode = how.mode & MODE_MASK & !how.umask;
     let new = change::owned_by(caller, dir.inode(), NewKind::Regular, mode)?;
-    let inode = dir.inode().ops().create_unnamed(&new)?;
+    let inode = dir.inode().create_unnamed(&new)?;
     let ino = inode.ops().stat()?.ino;
     let name = format!("#{ino}");
     let dentry = Dentry::new_detached(dir.dentry.superblock().clone(), inode, name.as_bytes());

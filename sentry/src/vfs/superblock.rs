@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -57,6 +57,8 @@ pub struct SuperBlock {
     caches_absence: bool,
     revalidates: bool,
     dentries: DentryCache,
+    /// How many mounts show it. With the last one the cached dentries, which refer to each other, are let go.
+    pub(crate) mounts: AtomicUsize,
     /// Serialises renames between directories (Linux's `s_vfs_rename_mutex`); taken before any `dir_lock`.
     pub(crate) rename_lock: Mutex<()>,
 }
@@ -79,6 +81,7 @@ impl SuperBlock {
             revalidates: fs.revalidates(),
             dentries: DentryCache::new(fs.dentry_limit()),
             fs,
+            mounts: AtomicUsize::new(0),
             rename_lock: Mutex::new(()),
         })
     }

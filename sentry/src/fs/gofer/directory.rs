@@ -28,7 +28,7 @@ impl InodeOps for GoferInode {
         self.0.set_attr(attr)
     }
 
-    fn lookup(&self, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         if self.0.kind() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
@@ -57,7 +57,7 @@ impl InodeOps for GoferInode {
         }
     }
 
-    fn create(&self, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
+    fn create(&self, _: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
         let kind = match &new.kind {
             NewKind::Regular => MakeKind::Regular,
             NewKind::Directory => MakeKind::Directory,

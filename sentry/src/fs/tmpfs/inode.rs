@@ -160,17 +160,17 @@ impl InodeOps for TmpfsInode {
         Ok(())
     }
 
-    fn lookup(&self, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         self.entries()?.lock().get(name).cloned().ok_or(Errno::ENOENT)
     }
 
-    fn create(&self, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
+    fn create(&self, _: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
         let inode = Self::create(&self.shared, new)?;
         self.insert(name, inode.clone())?;
         Ok(inode)
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<Arc<Inode>, Errno> {
+    fn create_unnamed(&self, _: &Arc<Inode>, new: &NewInode) -> Result<Arc<Inode>, Errno> {
         let inode = Self::create(&self.shared, new)?;
         Self::adjust_links(&inode, -1);
         Ok(inode)
