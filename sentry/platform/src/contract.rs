@@ -42,6 +42,24 @@ pub trait AddressSpace: Send + Sync {
     /// When the host refuses another thread.
     fn new_context(&self, fpu: &FpuState) -> Result<Box<dyn Context>, PlatformError>;
 
+    /// An empty space for a copy of this process (fork(2)): code that [`AddressSpace::rewrite_call`] changed works in it.
+    ///
+    /// # Errors
+    /// When the host refuses another process.
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+
+    /// Rewrites a call site that [`Context::hot_call`] found, so that it gets to the sentry faster; false if it is left
+    /// as it is. `page` is the offset in the memory file of the page that holds the site, which must be this space's
+    /// own (as for a write through ptrace(2)) and mapped. The guest will see other bytes there. Processes that are
+    /// forked afterwards must be made with [`AddressSpace::fork`].
+    ///
+    /// # Errors
+    /// When the host process is gone.
+    fn rewrite_call(&self, site: CallSite, page: u64) -> Result<bool, PlatformError> {
+        let _ = (site, page);
+        Ok(false)
+    }
+
     /// False once the host process behind the space has died.
     fn is_alive(&self) -> bool;
 
@@ -90,6 +108,15 @@ pub enum MapOp {
     Unmap { addr: u64, len: u64 },
     /// `mprotect(2)`, ignoring holes.
     Protect { addr: u64, len: u64, prot: Prot },
+}
+
+/// A place in guest code that makes one system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallSite {
+    /// The address behind the instruction.
+    pub return_address: u64,
+    /// The number of the call.
+    pub number: u32,
 }
 
 /// What is mapped.
@@ -167,10 +194,16 @@ pub trait Context: Send {
     /// Replaces the vector state. Reserved bits were made valid by the caller or are ignored.
     fn set_fpu(&mut self, state: &FpuState);
 
-    /// Publishes the ids that the backend may answer by itself (`getpid`, `gettid`); a backend that answers nothing
-    /// ignores it.
+    /// Publishes the ids that the backend may then answer by itself (`getpid`, `gettid`), without an event. Either all
+    /// contexts of a space and of those forked from it publish theirs before their first `switch`, or none does. Not for
+    /// guests whose calls are watched (seccomp(2), ptrace(2), strace). A backend that answers nothing ignores it.
     fn publish_ids(&mut self, pid: i32, tid: i32) {
         let _ = (pid, tid);
+    }
+
+    /// After `Event::Syscall`: the site of the call, if it has just become worth rewriting.
+    fn hot_call(&mut self) -> Option<CallSite> {
+        None
     }
 }
 

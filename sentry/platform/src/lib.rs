@@ -11,6 +11,7 @@ mod event;
 mod fpu;
 mod free_range;
 mod host;
+mod host_syscall;
 mod kind;
 mod memory_file;
 mod ptrace;
@@ -19,10 +20,11 @@ mod stub;
 mod systrap;
 
 pub use contract::{
-    AddressSpace, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
+    AddressSpace, CallSite, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
 };
 pub use event::{Access, Event, Fault};
 pub use fpu::FpuState;
+pub use host_syscall::host_syscalls;
 pub use kind::{PlatformKind, Prepared, UnknownPlatform};
 pub use memory_file::{MemoryFile, MemoryFileError};
 pub use regs::Regs;

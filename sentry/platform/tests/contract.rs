@@ -5,7 +5,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::{CODE, DATA, Guest, at, each};
-use sentry_platform::{Access, Event, FpuState, MapSource, PAGE_SIZE, Populate, Prot, Regs};
+use sentry_platform::{Access, Context, Event, FpuState, MapSource, PAGE_SIZE, Populate, Prot, Regs};
 
 #[test]
 fn system_call_hands_over_all_registers() {
@@ -345,5 +345,159 @@ fn contexts_come_and_go() {
             unused.publish_ids(1, 1);
         }
         assert!(guest.space.is_alive());
+    });
+}
+
+/// Runs `context` until it makes call 999, answering call n with n + 1 and rewriting what becomes hot.
+fn run_and_rewrite(guest: &Guest, context: &mut Box<dyn Context>, regs: &mut Regs) -> (u64, u64) {
+    let (mut calls, mut rewritten) = (0, 0);
+    loop {
+        match context.switch(regs) {
+            Event::Syscall if regs.orig_rax == 999 => return (calls, rewritten),
+            Event::Syscall => calls += 1,
+            Event::Interrupted => continue,
+            other => panic!("{other:?} at {:#x}", regs.rip),
+        }
+        regs.rax = regs.orig_rax + 1;
+        if let Some(site) = context.hot_call() {
+            rewritten += u64::from(guest.space.rewrite_call(site, guest.code).unwrap());
+        }
+    }
+}
+
+/// 1: mov eax, 500; syscall; add rbx, rax; dec r12; jnz 1b; mov eax, 999; syscall
+const LOOP: [u8; 24] = [
+    0xb8, 0xf4, 1, 0, 0, 0x0f, 0x05, 0x48, 0x01, 0xc3, 0x49, 0xff, 0xcc, 0x75, 0xf1, 0xb8, 0xe7, 3, 0, 0,
+    0x0f, 0x05, 0x0f, 0x0b,
+];
+
+fn guest_with_loop(platform: &harness::Backend) -> Guest {
+    let guest = Guest::new(platform, &[]);
+    guest.memory.write(guest.code + 64, &LOOP).unwrap();
+    guest
+}
+
+#[test]
+fn rewritten_calls_behave_like_calls() {
+    each(|platform| {
+        let guest = guest_with_loop(platform);
+        let mut context = guest.context();
+        let start = Regs {
+            r12: 100,
+            rdi: 1,
+            rsi: 2,
+            rdx: 3,
+            r10: 4,
+            r8: 5,
+            r9: 6,
+            rbp: 7,
+            r13: 13,
+            r14: 14,
+            r15: 15,
+            fs_base: 0x1234_0000,
+            ..at(CODE + 64)
+        };
+        for round in 0..3 {
+            let mut regs = start;
+            let (calls, rewritten) = run_and_rewrite(&guest, &mut context, &mut regs);
+            assert_eq!((calls, regs.rbx), (100, 100 * 501), "round {round}");
+            if platform.0.name() == "systrap" {
+                assert_eq!(rewritten, u64::from(round == 0));
+            }
+            let (rcx, r11, rflags) = (regs.rcx, regs.r11, regs.rflags);
+            let rest = Regs { r12: 0, rbx: regs.rbx, rip: CODE + 64 + 22, rax: 999, orig_rax: 999, ..start };
+            assert_eq!(regs, Regs { rcx, r11, rflags, ..rest });
+        }
+    });
+}
+
+#[test]
+fn state_can_be_replaced_at_a_rewritten_call() {
+    each(|platform| {
+        let guest = guest_with_loop(platform);
+        let mut context = guest.context();
+        run_and_rewrite(&guest, &mut context, &mut Regs { r12: 50, ..at(CODE + 64) });
+        // As for a signal handler and its return: other registers, other vector state.
+        let mut regs = Regs { r12: 3, ..at(CODE + 64) };
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        let state = context.fpu();
+        context.set_fpu(&state);
+        regs = Regs { rip: CODE + 64, r12: 1, rbx: 5, ..regs };
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!((regs.orig_rax, regs.rip, regs.rbx), (500, CODE + 64 + 7, 5));
+        // A restarted call: back to the instruction, which is no longer there.
+        regs.rip -= 2;
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!((regs.orig_rax, regs.rip), (500, CODE + 64 + 7));
+        // A child has the same code.
+        let child = Guest { space: guest.space.fork().unwrap(), ..guest_with_loop(platform) };
+        let source = MapSource::MemoryFile(guest.code);
+        child.space.map(CODE, PAGE_SIZE, source, Prot::READ_EXECUTE, Populate::Eagerly).unwrap();
+        let mut child_context = child.space.new_context(&state).unwrap();
+        let mut child_regs = Regs { r12: 10, ..at(CODE + 64) };
+        assert_eq!(run_and_rewrite(&child, &mut child_context, &mut child_regs).0, 10);
+    });
+}
+
+#[test]
+fn rewriting_races_with_threads_and_interrupts() {
+    each(|platform| {
+        for _ in 0..20 {
+            let guest = guest_with_loop(platform);
+            let done = std::sync::atomic::AtomicBool::new(false);
+            let contexts: Vec<_> = (0..4).map(|_| guest.context()).collect();
+            let interrupters: Vec<_> = contexts.iter().map(|context| context.interrupter()).collect();
+            std::thread::scope(|scope| {
+                let guest = &guest;
+                let run = |mut context| {
+                    scope.spawn(move || {
+                        let mut regs = Regs { r12: 300, ..at(CODE + 64) };
+                        let (calls, _) = run_and_rewrite(guest, &mut context, &mut regs);
+                        assert_eq!((calls, regs.rbx), (300, 300 * 501));
+                    })
+                };
+                let threads: Vec<_> = contexts.into_iter().map(run).collect();
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                        interrupters.iter().for_each(|i| i.interrupt());
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                });
+                let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+                assert!(results.iter().all(Result::is_ok));
+            });
+        }
+    });
+}
+
+#[test]
+fn guest_that_uses_gs_keeps_it_with_rewritten_calls() {
+    each(|platform| {
+        let guest = guest_with_loop(platform);
+        let mut context = guest.context();
+        run_and_rewrite(&guest, &mut context, &mut Regs { r12: 50, ..at(CODE + 64) });
+        let mut regs = Regs { r12: 50, gs_base: DATA, ..at(CODE + 64) };
+        assert_eq!(run_and_rewrite(&guest, &mut context, &mut regs).0, 50);
+        assert_eq!(regs.gs_base, DATA);
+    });
+}
+
+#[test]
+fn published_ids_are_what_the_guest_gets() {
+    // 1: mov eax, 39; syscall; dec r12; jnz 1b; mov ebx, eax; mov eax, 999; syscall
+    let code = [
+        0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf4, 0x89, 0xc3, 0xb8, 0xe7, 3, 0, 0, 0x0f,
+        0x05,
+    ];
+    each(|platform| {
+        let guest = Guest::new(platform, &[]);
+        guest.memory.write(guest.code + 64, &code).unwrap();
+        let mut context = guest.context();
+        context.publish_ids(40, 41);
+        let mut regs = Regs { r12: 1000, ..at(CODE + 64) };
+        let (calls, rewritten) = run_and_rewrite(&guest, &mut context, &mut regs);
+        assert_eq!(regs.rbx, 40);
+        assert!(if rewritten == 0 { calls == 1000 } else { calls < 100 }, "{calls} calls arrived");
     });
 }

@@ -18,13 +18,13 @@ use crate::stub::{GUEST_END, GUEST_START, StubProcess, Template, mapping};
 
 /// The platform.
 pub(crate) struct Ptrace {
-    template: Template,
+    template: Arc<Template>,
     memory: Arc<MemoryFile>,
 }
 
 impl Ptrace {
     pub(crate) fn new(template: Template, memory: Arc<MemoryFile>) -> Self {
-        Self { template, memory }
+        Self { template: Arc::new(template), memory }
     }
 }
 
@@ -38,14 +38,21 @@ impl Platform for Ptrace {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let stub = Arc::new(self.template.fork()?);
-        Ok(Arc::new(Space { stub, memory: self.memory.clone() }))
+        Ok(Arc::new(Space::new(self.template.clone(), self.memory.clone())?))
     }
 }
 
 struct Space {
+    template: Arc<Template>,
     stub: Arc<StubProcess>,
     memory: Arc<MemoryFile>,
+}
+
+impl Space {
+    fn new(template: Arc<Template>, memory: Arc<MemoryFile>) -> Result<Self, PlatformError> {
+        let stub = Arc::new(template.fork()?);
+        Ok(Self { template, stub, memory })
+    }
 }
 
 impl AddressSpace for Space {
@@ -58,6 +65,10 @@ impl AddressSpace for Space {
         // It needs no signal stack: signals stop it before they are delivered.
         let tid = self.stub.start_thread(entry, 0..0, Ok)?;
         Ok(Box::new(context::PtraceContext::new(self.stub.clone(), tid, fpu.clone())))
+    }
+
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        Ok(Arc::new(Self::new(self.template.clone(), self.memory.clone())?))
     }
 
     fn is_alive(&self) -> bool {

@@ -6,7 +6,7 @@
 
 /// `u32`; both sides sleep on it.
 pub(crate) const STATE: u64 = 0;
-/// `u32`: the signal that stopped the guest.
+/// `u32`: the signal that stopped the guest, or [`KIND_CALL`].
 pub(crate) const KIND: u64 = 4;
 /// `u64`: address of the `ucontext` that the kernel saved on the signal stack.
 pub(crate) const FRAME: u64 = 8;
@@ -41,3 +41,43 @@ pub(crate) const STATE_RESPONSE: u32 = 2;
 pub(crate) const COMMAND_RESUME: u32 = 0;
 /// End the host thread.
 pub(crate) const COMMAND_EXIT: u32 = 1;
+/// Only for a rewritten call: make a signal frame, so that everything can be read and set.
+pub(crate) const COMMAND_TRAP: u32 = 2;
+
+/// The guest stopped at a rewritten call site; its registers are below.
+pub(crate) const KIND_CALL: u32 = 0x100;
+
+/// `u32`: set by the handler when an interrupt came during a rewritten call.
+pub(crate) const INTERRUPTED: u64 = 0x88;
+
+// Read by rewritten call sites through `gs`.
+
+/// `u64`: address of the entry for rewritten calls.
+pub(crate) const CALL_ENTRY: u64 = 0xa0;
+/// `i32`: what `getpid(2)` returns.
+pub(crate) const PID: u64 = 0xa8;
+/// `i32`: what `gettid(2)` returns.
+pub(crate) const TID: u64 = 0xac;
+
+// The registers of a rewritten call.
+
+pub(crate) const RAX: u64 = 0xc0;
+pub(crate) const RBX: u64 = 0xc8;
+pub(crate) const RDI: u64 = 0xd0;
+pub(crate) const RSI: u64 = 0xd8;
+pub(crate) const RDX: u64 = 0xe0;
+pub(crate) const RBP: u64 = 0xe8;
+pub(crate) const RSP: u64 = 0xf0;
+pub(crate) const R8: u64 = 0xf8;
+pub(crate) const R9: u64 = 0x100;
+pub(crate) const R10: u64 = 0x108;
+pub(crate) const R12: u64 = 0x110;
+pub(crate) const R13: u64 = 0x118;
+pub(crate) const R14: u64 = 0x120;
+pub(crate) const R15: u64 = 0x128;
+pub(crate) const RIP: u64 = 0x130;
+/// `u32`: the overflow flag in bit 0, the other status flags in bits 8 to 15 as in `lahf`.
+pub(crate) const FLAGS: u64 = 0x138;
+
+/// Offset of `rip` in the kernel's `struct ucontext`.
+pub(crate) const UCONTEXT_RIP: u64 = 168;

@@ -22,6 +22,8 @@ std::arch::global_asm!(
     .pushsection .rodata.sentry_stub, "a", @progbits
     .balign 16
     .globl sentry_stub_start, sentry_stub_template, sentry_stub_process, sentry_stub_thread
+    .globl sentry_stub_call, sentry_stub_call_exit, sentry_stub_trapped
+    .hidden sentry_stub_call, sentry_stub_call_exit, sentry_stub_trapped
     .globl sentry_stub_traced_thread, sentry_stub_parked, sentry_stub_exit, sentry_stub_handler, sentry_stub_end
     .hidden sentry_stub_start, sentry_stub_template, sentry_stub_process, sentry_stub_thread
     .hidden sentry_stub_traced_thread, sentry_stub_parked, sentry_stub_exit, sentry_stub_handler, sentry_stub_end
@@ -201,25 +203,40 @@ sentry_stub_thread:
 sentry_stub_handler:
     mov rbx, rsp
     and rbx, -{THREAD_LEN}
-    mov dword ptr [rbx + {W_KIND}], edi
+    cmp edi, {INTERRUPT_SIGNAL}
+    jne 21f
+    mov rax, qword ptr [rdx + {UCONTEXT_RIP}]
+    lea rcx, [rip + .Lsentry_hand_over]
+    cmp rax, rcx
+    jb 21f
+    lea rcx, [rip + sentry_stub_call_exit]
+    cmp rax, rcx
+    jae 21f
+    mov dword ptr [rbx + {W_INTERRUPTED}], 1
+    mov rsp, rdx
+    jmp .Lsentry_sigreturn
+21: mov dword ptr [rbx + {W_KIND}], edi
     mov qword ptr [rbx + {W_FRAME}], rdx
     rdfsbase rax
     mov qword ptr [rbx + {W_FS_BASE}], rax
     rdgsbase rax
     mov qword ptr [rbx + {W_GS_BASE}], rax
-    call .Lsentry_hand_over
-    cmp dword ptr [rbx + {W_COMMAND}], {COMMAND_EXIT}
+    lea r15, [rip + 22f]
+    jmp .Lsentry_hand_over
+22: cmp dword ptr [rbx + {W_COMMAND}], {COMMAND_EXIT}
     je sentry_stub_exit
     mov rax, qword ptr [rbx + {W_FS_BASE}]
     wrfsbase rax
     mov rax, qword ptr [rbx + {W_GS_BASE}]
     wrgsbase rax
     mov rsp, qword ptr [rbx + {W_FRAME}]
+.Lsentry_sigreturn:
     mov eax, {RT_SIGRETURN}
     syscall
     hlt
 
-    /* Gives the thread area to the sentry and waits for it to come back. rbx: thread area; clobbers all others. */
+    /* Gives the thread area to the sentry and waits for it to come back. rbx: thread area, r15: return address;
+       clobbers all others but r8 to r11 and rsp. */
     .balign 16
 .Lsentry_hand_over:
     rdtscp
@@ -276,7 +293,67 @@ sentry_stub_handler:
     jmp 28b
 29:  mov dword ptr [rbx + {W_STUB_WAITS}], 0
 27:  mov dword ptr [rbx + {W_STATE}], {STATE_RUN}
-    ret
+    jmp r15
+
+    /* A rewritten call. eax: number, rcx: where it returns to, gs: thread area. Up to the exit, an interrupt is only
+       noted: the sentry is about to see the thread stop, or has, or the check before the exit finds it. */
+    .balign 16
+sentry_stub_call:
+    rdgsbase r11
+    mov qword ptr [r11 + {W_RAX}], rax
+    mov qword ptr [r11 + {W_RBX}], rbx
+    mov qword ptr [r11 + {W_RDI}], rdi
+    mov qword ptr [r11 + {W_RSI}], rsi
+    mov qword ptr [r11 + {W_RDX}], rdx
+    mov qword ptr [r11 + {W_RBP}], rbp
+    mov qword ptr [r11 + {W_RSP}], rsp
+    mov qword ptr [r11 + {W_R8}], r8
+    mov qword ptr [r11 + {W_R9}], r9
+    mov qword ptr [r11 + {W_R10}], r10
+    mov qword ptr [r11 + {W_R12}], r12
+    mov qword ptr [r11 + {W_R13}], r13
+    mov qword ptr [r11 + {W_R14}], r14
+    mov qword ptr [r11 + {W_R15}], r15
+    mov qword ptr [r11 + {W_RIP}], rcx
+    seto al                         /* the status flags without a stack; the others do not change */
+    lahf
+    mov dword ptr [r11 + {W_FLAGS}], eax
+    mov rbx, r11
+    rdfsbase rax
+    mov qword ptr [rbx + {W_FS_BASE}], rax
+    mov dword ptr [rbx + {W_KIND}], {KIND_CALL}
+    lea r15, [rip + 21f]
+    jmp .Lsentry_hand_over
+21: mov r11, rbx
+    mov rbx, qword ptr [r11 + {W_RBX}]
+    mov rdi, qword ptr [r11 + {W_RDI}]
+    mov rsi, qword ptr [r11 + {W_RSI}]
+    mov rdx, qword ptr [r11 + {W_RDX}]
+    mov rbp, qword ptr [r11 + {W_RBP}]
+    mov r8, qword ptr [r11 + {W_R8}]
+    mov r9, qword ptr [r11 + {W_R9}]
+    mov r10, qword ptr [r11 + {W_R10}]
+    mov r12, qword ptr [r11 + {W_R12}]
+    mov r13, qword ptr [r11 + {W_R13}]
+    mov r14, qword ptr [r11 + {W_R14}]
+    mov r15, qword ptr [r11 + {W_R15}]
+    mov rcx, qword ptr [r11 + {W_RIP}]
+    cmp dword ptr [r11 + {W_COMMAND}], {COMMAND_RESUME}
+    jne .Lsentry_trap
+    cmp dword ptr [r11 + {W_INTERRUPTED}], 0
+    jne .Lsentry_trap
+sentry_stub_call_exit:              /* the sentry knows the registers that the guest is to have from here on */
+    mov eax, dword ptr [r11 + {W_FLAGS}]
+    add al, 127
+    sahf
+    mov rax, qword ptr [r11 + {W_RAX}]
+    jmp rcx
+.Lsentry_trap:
+    mov eax, -1                     /* gives the sentry a frame, with the vector state */
+    syscall
+sentry_stub_trapped:
+    hlt
+
 sentry_stub_end:
     .popsection
 "#,
@@ -315,6 +392,23 @@ sentry_stub_end:
     W_FRAME = const word::FRAME,
     W_FS_BASE = const word::FS_BASE,
     W_GS_BASE = const word::GS_BASE,
+    W_RAX = const word::RAX,
+    W_RBX = const word::RBX,
+    W_RDI = const word::RDI,
+    W_RSI = const word::RSI,
+    W_RDX = const word::RDX,
+    W_RBP = const word::RBP,
+    W_RSP = const word::RSP,
+    W_R8 = const word::R8,
+    W_R9 = const word::R9,
+    W_R10 = const word::R10,
+    W_R12 = const word::R12,
+    W_R13 = const word::R13,
+    W_R14 = const word::R14,
+    W_R15 = const word::R15,
+    W_RIP = const word::RIP,
+    W_FLAGS = const word::FLAGS,
+    W_INTERRUPTED = const word::INTERRUPTED,
     W_SENTRY_WAITS = const word::SENTRY_WAITS,
     W_SENTRY_CPU = const word::SENTRY_CPU,
     W_SPIN_BUDGET = const word::SPIN_BUDGET,
@@ -324,6 +418,10 @@ sentry_stub_end:
     STATE_RUN = const word::STATE_RUN,
     STATE_REQUEST = const word::STATE_REQUEST,
     STATE_RESPONSE = const word::STATE_RESPONSE,
+    KIND_CALL = const word::KIND_CALL,
+    COMMAND_RESUME = const word::COMMAND_RESUME,
+    INTERRUPT_SIGNAL = const crate::stub::INTERRUPT_SIGNAL,
+    UCONTEXT_RIP = const word::UCONTEXT_RIP,
     COMMAND_EXIT = const word::COMMAND_EXIT,
 );
 
@@ -336,6 +434,9 @@ unsafe extern "C" {
     static sentry_stub_parked: u8;
     static sentry_stub_exit: u8;
     static sentry_stub_handler: u8;
+    static sentry_stub_call: u8;
+    static sentry_stub_call_exit: u8;
+    static sentry_stub_trapped: u8;
     static sentry_stub_end: u8;
 }
 
@@ -356,6 +457,12 @@ pub(crate) enum Entry {
     Exit,
     /// The signal handler.
     Handler,
+    /// Where rewritten call sites go.
+    Call,
+    /// From here to [`Entry::Trapped`], a rewritten call is on its way back into the guest.
+    CallExit,
+    /// Behind the call that turns a rewritten one into a signal.
+    Trapped,
 }
 
 /// The address of an entry point in stubs.
@@ -368,6 +475,9 @@ pub(crate) fn address(layout: Layout, entry: Entry) -> u64 {
         Entry::Parked => &raw const sentry_stub_parked,
         Entry::Exit => &raw const sentry_stub_exit,
         Entry::Handler => &raw const sentry_stub_handler,
+        Entry::Call => &raw const sentry_stub_call,
+        Entry::CallExit => &raw const sentry_stub_call_exit,
+        Entry::Trapped => &raw const sentry_stub_trapped,
     };
     layout.text() + offset_of(symbol)
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::contract::{Context, Interrupter};
+use crate::contract::{CallSite, Context, Interrupter};
 use crate::event::{Access, Event, Fault};
 use crate::fpu::FpuState;
 use crate::host::{self, Woken};
 use crate::regs::Regs;
 use crate::stub::INTERRUPT_SIGNAL;
 use crate::stub::hand_over as word;
+use crate::stub::text::{self, Entry};
+use crate::systrap::call;
+use crate::systrap::call_site::{HotCalls, SITE_LEN};
 use crate::systrap::frame::{Cause, Frame};
 use crate::systrap::guest_thread::GuestThread;
 use crate::systrap::kick::Kick;
@@ -38,10 +41,23 @@ pub(super) struct SystrapContext {
     stub: Arc<Stub>,
     thread: Arc<GuestThread>,
     kick: Arc<Kick>,
-    /// Where the guest's state is; `None` once the guest has died or lied.
-    frame: Option<Frame>,
+    stopped: Stopped,
+    /// What the guest was last resumed with.
+    resumed: Box<Regs>,
+    hot_calls: HotCalls,
     /// Whether the guest thread is held on the processor of the sentry's thread.
     is_pinned: bool,
+}
+
+/// Where the guest's state is.
+#[derive(Debug, Clone, Copy)]
+enum Stopped {
+    /// In a signal frame.
+    InFrame(Frame),
+    /// At a rewritten call: the registers in the thread area, vector state in the processor.
+    AtCall,
+    /// Nowhere: the guest runs, has died, or has lied.
+    Nowhere,
 }
 
 /// The guest did not answer, or its answer makes no sense.
@@ -50,43 +66,112 @@ struct Lost;
 impl SystrapContext {
     /// Takes over a thread that is stopped in its handler.
     pub(super) fn new(stub: Arc<Stub>, thread: Arc<GuestThread>, fpu: &FpuState) -> Self {
-        let frame = Frame::locate(&thread.area, thread.address);
-        if let Some(frame) = frame {
-            frame.set_fpu(&thread.area, fpu);
-        }
+        let stopped = match Frame::locate(&thread.area, thread.address) {
+            Some(frame) => {
+                frame.set_fpu(&thread.area, fpu);
+                Stopped::InFrame(frame)
+            }
+            None => Stopped::Nowhere,
+        };
+        let entry = text::address(stub.process.layout(), Entry::Call);
+        thread.area.u64(word::CALL_ENTRY).store(entry, Ordering::Relaxed);
         let kick = Arc::new(Kick::new(stub.process.pid(), thread.tid));
-        Self { stub, thread, kick, frame, is_pinned: false }
+        let (resumed, hot_calls) = (Box::default(), HotCalls::new());
+        Self { stub, thread, kick, stopped, resumed, hot_calls, is_pinned: false }
     }
 
     fn run(&mut self, regs: &mut Regs) -> Result<Event, Lost> {
         loop {
-            let frame = self.frame.ok_or(Lost)?;
             if !self.kick.enter() {
                 regs.orig_rax = u64::MAX;
                 return Ok(Event::Interrupted);
             }
-            frame.store(&self.thread.area, self.thread.address, regs);
-            self.frame = None;
-            self.resume();
-            let stopped = self.wait();
+            let ran = self.run_once(regs);
             self.kick.leave();
-            stopped?;
-            let frame = Frame::locate(&self.thread.area, self.thread.address).ok_or(Lost)?;
-            self.frame = Some(frame);
-            let signal = self.thread.area.u32(word::KIND).load(Ordering::Relaxed).cast_signed();
-            frame.load(&self.thread.area, regs);
-            if let Some(event) = self.event(signal, frame.cause(&self.thread.area), regs) {
+            if let Some(event) = ran? {
                 return Ok(event);
             }
         }
     }
 
+    /// Lets the guest run until it stops; `None` if that was for nothing it need know of.
+    fn run_once(&mut self, regs: &mut Regs) -> Result<Option<Event>, Lost> {
+        if regs.gs_base != 0 {
+            self.stub.sites.slow_down();
+        }
+        if matches!(self.stopped, Stopped::AtCall) && !call::is_plain_return(&self.resumed, regs) {
+            self.leave_call()?;
+        }
+        match self.stopped {
+            Stopped::InFrame(frame) => {
+                frame.store(&self.thread.area, self.thread.address, regs);
+                if regs.gs_base == 0 {
+                    // Rewritten calls find the thread area through gs.
+                    self.thread.area.u64(word::GS_BASE).store(self.thread.address, Ordering::Relaxed);
+                }
+            }
+            Stopped::AtCall => call::store_result(&self.thread.area, regs),
+            Stopped::Nowhere => return Err(Lost),
+        }
+        *self.resumed = *regs;
+        self.resume(word::COMMAND_RESUME);
+        self.wait()?;
+        let signal = self.thread.area.u32(word::KIND).load(Ordering::Relaxed);
+        if signal == word::KIND_CALL {
+            call::load(&self.thread.area, regs);
+            *self.resumed = *regs;
+            self.stopped = Stopped::AtCall;
+            return Ok(Some(Event::Syscall));
+        }
+        let frame = self.locate_frame()?;
+        frame.load(&self.thread.area, regs);
+        if regs.gs_base == self.thread.address {
+            regs.gs_base = 0;
+        }
+        Ok(self.event(signal.cast_signed(), frame.cause(&self.thread.area), regs))
+    }
+
+    fn locate_frame(&mut self) -> Result<Frame, Lost> {
+        let frame = Frame::locate(&self.thread.area, self.thread.address).ok_or(Lost)?;
+        self.stopped = Stopped::InFrame(frame);
+        Ok(frame)
+    }
+
+    /// Makes a guest at a rewritten call have a signal frame, in which everything can be seen and changed.
+    fn leave_call(&mut self) -> Result<(), Lost> {
+        if matches!(self.stopped, Stopped::AtCall) {
+            self.resume(word::COMMAND_TRAP);
+            self.wait()?;
+            self.locate_frame()?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self) -> Option<Frame> {
+        if self.leave_call().is_err() {
+            self.give_up();
+        }
+        match self.stopped {
+            Stopped::InFrame(frame) => Some(frame),
+            Stopped::AtCall | Stopped::Nowhere => None,
+        }
+    }
+
+    /// A guest that lied about its state, or does not answer, cannot go on.
+    fn give_up(&mut self) {
+        self.stopped = Stopped::Nowhere;
+        self.stub.process.kill();
+        self.stub.threads.wake_all();
+    }
+
     /// Gives the area back to the stub.
-    fn resume(&mut self) {
+    fn resume(&mut self, command: u32) {
+        self.stopped = Stopped::Nowhere;
         let here = host::current_cpu();
         self.hold_on(here);
         let area = &self.thread.area;
-        area.u32(word::COMMAND).store(word::COMMAND_RESUME, Ordering::Relaxed);
+        area.u32(word::COMMAND).store(command, Ordering::Relaxed);
+        area.u32(word::INTERRUPTED).store(0, Ordering::Relaxed);
         area.u32(word::SENTRY_CPU).store(here, Ordering::Relaxed);
         area.u32(word::SPIN_BUDGET).store(0, Ordering::Relaxed);
         // SeqCst: ordered before the load below as the stub orders its store of STUB_WAITS before loading the state.
@@ -155,10 +240,16 @@ impl SystrapContext {
     }
 
     /// What a signal in the stub means; `None` for what the guest need not know.
-    fn event(&self, signal: i32, cause: Cause, regs: &mut Regs) -> Option<Event> {
+    fn event(&mut self, signal: i32, cause: Cause, regs: &mut Regs) -> Option<Event> {
+        if self.was_rewritten_call(signal, regs) {
+            return Some(Event::Syscall);
+        }
         match signal {
+            // The stub turned a rewritten call that was over into a frame because of an interrupt.
+            libc::SIGSYS if self.was_leaving_call(regs) => self.kick.take().then_some(Event::Interrupted),
             libc::SIGSYS if cause.code == SYS_SECCOMP && cause.arch == AUDIT_ARCH_X86_64 => {
                 regs.orig_rax = regs.rax;
+                self.hot_calls.count(regs.rip, regs.rax);
                 Some(Event::Syscall)
             }
             libc::SIGILL if cause.code == SI_KERNEL => {
@@ -178,20 +269,56 @@ impl SystrapContext {
                 let addr = if code == SI_KERNEL { 0 } else { addr };
                 Some(Event::Fault(Fault { signo: signal, code, addr, access, trapno, error_code }))
             }
-            INTERRUPT_SIGNAL => self.kick.take().then_some(Event::Interrupted),
+            INTERRUPT_SIGNAL => {
+                let _ = self.was_leaving_call(regs);
+                self.kick.take().then_some(Event::Interrupted)
+            }
             // Not a signal that the handler is installed for: the guest wrote it.
             _ => None,
         }
+    }
+
+    /// Whether the guest was on its way back from a rewritten call, in stub text; gives it the registers it was to have.
+    fn was_leaving_call(&self, regs: &mut Regs) -> bool {
+        let layout = self.stub.process.layout();
+        let exit = text::address(layout, Entry::CallExit)..=text::address(layout, Entry::Trapped);
+        let was = exit.contains(&regs.rip);
+        if was {
+            *regs = *self.resumed;
+            regs.orig_rax = u64::MAX;
+        }
+        was
+    }
+
+    /// Whether the signal stands for a call: at a rewritten site, or at one that traps by way of the table. What stops
+    /// in the code of the table otherwise has not got to the call yet and is put back to the site.
+    fn was_rewritten_call(&self, signal: i32, regs: &mut Regs) -> bool {
+        let sites = &self.stub.sites;
+        let (site, number) = if let Some(site) = sites.of_code(regs.rip) {
+            if signal != libc::SIGSYS {
+                regs.rip = site.return_address.wrapping_sub(SITE_LEN);
+                return false;
+            }
+            (site, u64::from(site.number))
+        } else if signal != libc::SIGILL {
+            return false;
+        } else if let Some(site) = sites.of_return_address(regs.rip.wrapping_add(2)) {
+            (site, regs.rax)
+        } else if let Some(site) = sites.of_return_address(regs.rip.wrapping_add(SITE_LEN)) {
+            (site, u64::from(site.number))
+        } else {
+            return false;
+        };
+        (regs.rip, regs.rcx, regs.r11) = (site.return_address, site.return_address, regs.rflags);
+        (regs.rax, regs.orig_rax) = (number, number);
+        true
     }
 }
 
 impl Context for SystrapContext {
     fn switch(&mut self, regs: &mut Regs) -> Event {
         self.run(regs).unwrap_or_else(|Lost| {
-            // A guest that lied about its state cannot go on.
-            self.frame = None;
-            self.stub.process.kill();
-            self.stub.threads.wake_all();
+            self.give_up();
             Event::Died
         })
     }
@@ -201,19 +328,29 @@ impl Context for SystrapContext {
     }
 
     fn fpu(&mut self) -> FpuState {
-        self.frame.map_or_else(FpuState::initial, |frame| frame.fpu(&self.thread.area))
+        self.frame().map_or_else(FpuState::initial, |frame| frame.fpu(&self.thread.area))
     }
 
     fn set_fpu(&mut self, state: &FpuState) {
-        if let Some(frame) = self.frame {
+        if let Some(frame) = self.frame() {
             frame.set_fpu(&self.thread.area, state);
         }
+    }
+
+    fn publish_ids(&mut self, pid: i32, tid: i32) {
+        self.thread.area.u32(word::PID).store(pid.cast_unsigned(), Ordering::Relaxed);
+        self.thread.area.u32(word::TID).store(tid.cast_unsigned(), Ordering::Relaxed);
+        self.stub.publishes_ids.store(true, Ordering::SeqCst);
+    }
+
+    fn hot_call(&mut self) -> Option<CallSite> {
+        self.hot_calls.take()
     }
 }
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
-        if self.frame.is_some() {
+        if self.frame().is_some() {
             self.stub.threads.put(self.thread.clone());
         }
     }

@@ -5,6 +5,8 @@
 //! `switch`; vector state and TLS stay in the host thread. What is shared with the guest is hostile: the sentry copies
 //! words once, checks them, and never waits without a timeout; an interrupt that stays unanswered kills the stub.
 
+mod call;
+mod call_site;
 mod context;
 mod frame;
 mod guest_thread;
@@ -20,13 +22,13 @@ use crate::stub::{GUEST_END, GUEST_START, Template};
 
 /// The platform.
 pub(crate) struct Systrap {
-    template: Template,
+    template: Arc<Template>,
     memory: Arc<MemoryFile>,
 }
 
 impl Systrap {
     pub(crate) fn new(template: Template, memory: Arc<MemoryFile>) -> Self {
-        Self { template, memory }
+        Self { template: Arc::new(template), memory }
     }
 }
 
@@ -40,8 +42,6 @@ impl Platform for Systrap {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let process = self.template.fork()?;
-        let control = self.template.control().clone();
-        Ok(Arc::new(space::Space::new(process, control, self.memory.clone())))
+        Ok(Arc::new(space::Space::new(self.template.clone(), self.memory.clone(), None)?))
     }
 }

@@ -1,32 +1,91 @@
 //! A guest address space: a stub and its guest threads.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::contract::{AddressSpace, Context, MapOp, PlatformError};
+use parking_lot::Mutex;
+
+use crate::contract::{AddressSpace, CallSite, Context, MapOp, PlatformError};
 use crate::fpu::FpuState;
+use crate::host;
 use crate::memory_file::MemoryFile;
-use crate::stub::control::Control;
-use crate::stub::{StubProcess, mapping};
+use crate::stub::command_page::Command;
+use crate::stub::{StubProcess, Template, mapping};
+use crate::systrap::call_site::{self, CONTEXT_LEN, Ids, SITE_LEN, SiteTable, TABLE, TABLE_LEN};
 use crate::systrap::context::SystrapContext;
 use crate::systrap::guest_thread::ThreadPool;
 
 /// The address space of one guest process.
-pub(crate) struct Space {
+pub(super) struct Space {
+    template: Arc<Template>,
     stub: Arc<Stub>,
     memory: Arc<MemoryFile>,
+    /// Held while a call site is rewritten. True once the stub has the table mapped and may synchronise processors.
+    is_ready_to_rewrite: Mutex<bool>,
 }
 
 /// What contexts and their space share. The process comes first: it must be gone before the pages that it has mapped
 /// are given back.
-pub(crate) struct Stub {
+pub(super) struct Stub {
     pub(super) process: StubProcess,
     pub(super) threads: ThreadPool,
+    pub(super) sites: Arc<SiteTable>,
+    /// Whether contexts publish the ids of their guest threads.
+    pub(super) publishes_ids: AtomicBool,
 }
 
 impl Space {
-    pub(super) fn new(process: StubProcess, control: Arc<Control>, memory: Arc<MemoryFile>) -> Self {
-        Self { stub: Arc::new(Stub { process, threads: ThreadPool::new(control) }), memory }
+    /// An empty space, with the rewritten call sites of the process that it is to be a copy of.
+    pub(super) fn new(
+        template: Arc<Template>,
+        memory: Arc<MemoryFile>,
+        sites: Option<Arc<SiteTable>>,
+    ) -> Result<Self, PlatformError> {
+        let full =
+            || PlatformError::Host { call: "fork", source: io::Error::from_raw_os_error(libc::ENOMEM) };
+        let sites = match sites {
+            Some(sites) => sites,
+            None => Arc::new(SiteTable::new(template.control().window(TABLE_LEN).ok_or_else(full)?)),
+        };
+        let process = template.fork()?;
+        let threads = ThreadPool::new(template.control().clone());
+        let stub = Stub { process, threads, sites, publishes_ids: AtomicBool::new(false) };
+        let space = Self { template, stub: Arc::new(stub), memory, is_ready_to_rewrite: Mutex::new(false) };
+        if !space.stub.sites.is_empty() {
+            space.get_ready_to_rewrite(&mut space.is_ready_to_rewrite.lock())?;
+        }
+        Ok(space)
     }
+
+    fn get_ready_to_rewrite(&self, is_ready: &mut bool) -> Result<(), PlatformError> {
+        if *is_ready {
+            return Ok(());
+        }
+        let prot = host::flags(libc::PROT_READ | libc::PROT_EXEC);
+        let flags = host::flags(libc::MAP_SHARED | libc::MAP_FIXED);
+        let fd = host::flags(self.template.control().raw_fd());
+        let map = [TABLE, TABLE_LEN, prot, flags, fd, self.stub.sites.file_offset()];
+        let commands = [
+            Command::exact(libc::SYS_mmap, &map, TABLE),
+            membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE),
+        ];
+        self.stub.process.run(&commands).map_err(|e| e.into_platform("membarrier"))?;
+        *is_ready = true;
+        Ok(())
+    }
+
+    /// Changes one byte of a site, or some that nothing executes, and makes all threads see it.
+    fn change(&self, at: u64, bytes: &[u8]) -> Result<(), PlatformError> {
+        // The range was read before, so it is in the file.
+        let _ = self.memory.write(at, bytes);
+        let sync = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+        self.stub.process.run(&[sync]).map_err(|e| e.into_platform("membarrier"))
+    }
+}
+
+fn membarrier(command: libc::c_int) -> Command {
+    Command::exact(libc::SYS_membarrier, &[host::flags(command), 0, 0], 0)
 }
 
 impl AddressSpace for Space {
@@ -37,6 +96,40 @@ impl AddressSpace for Space {
     fn new_context(&self, fpu: &FpuState) -> Result<Box<dyn Context>, PlatformError> {
         let thread = self.stub.threads.take(&self.stub.process)?;
         Ok(Box::new(SystrapContext::new(self.stub.clone(), thread, fpu)))
+    }
+
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        let sites = Some(self.stub.sites.clone());
+        Ok(Arc::new(Self::new(self.template.clone(), self.memory.clone(), sites)?))
+    }
+
+    fn rewrite_call(&self, site: CallSite, page: u64) -> Result<bool, PlatformError> {
+        let end = site.return_address & 0xfff;
+        let Some(start) = end.checked_sub(SITE_LEN).filter(|start| *start >= CONTEXT_LEN) else {
+            // It crosses a page, or its surroundings do.
+            return Ok(false);
+        };
+        let mut is_ready = self.is_ready_to_rewrite.lock();
+        let (mut before, mut bytes) = ([0; CONTEXT_LEN as usize], [0; SITE_LEN as usize]);
+        let at = page + start;
+        let read =
+            self.memory.read(at - CONTEXT_LEN, &mut before).and_then(|()| self.memory.read(at, &mut bytes));
+        if read.is_err() || call_site::number_of(&before, &bytes) != Some(site.number) {
+            return Ok(false);
+        }
+        if self.get_ready_to_rewrite(&mut is_ready).is_err() {
+            return if self.is_alive() { Ok(false) } else { Err(PlatformError::Dead) };
+        }
+        let ids = if self.stub.publishes_ids.load(Ordering::SeqCst) { Ids::Published } else { Ids::Unknown };
+        let Some(target) = self.stub.sites.add(site, ids) else { return Ok(false) };
+        let jump = call_site::jump(target);
+        // Whoever is between the two instructions gets SIGILL instead of a call, which is taken for one.
+        self.change(at + 5, &[call_site::INVALID])?;
+        // So does now whoever comes to the first, so that the bytes behind can change.
+        self.change(at, &[call_site::INVALID])?;
+        self.change(at + 1, &jump[1..])?;
+        self.change(at, &jump[..1])?;
+        Ok(true)
     }
 
     fn is_alive(&self) -> bool {
