@@ -86,8 +86,8 @@ impl TapLink {
         let fd = OwnedFd::from(file.map_err(OpenError::host(interface, "open /dev/net/tun"))?);
         attach(fd.as_fd(), interface, &options)?;
         sys::set_nonblocking(fd.as_fd()).map_err(OpenError::host(interface, "fcntl"))?;
-        let udp_segmentation = options.vnet_headers == VnetHeaders::Present
-            && set_offloads(fd.as_fd()).map_err(OpenError::host(interface, "TUNSETOFFLOAD"))?;
+        let udp_segmentation = set_offloads(fd.as_fd(), options.vnet_headers)
+            .map_err(OpenError::host(interface, "TUNSETOFFLOAD"))?;
         let device = Device::query(interface)?;
         lengthen_queue(interface);
         Ok(Self::from_fd(
@@ -186,7 +186,12 @@ fn attach(fd: BorrowedFd<'_>, interface: &str, options: &TapOptions) -> Result<(
 }
 
 /// Tells the kernel what we take off it. True if UDP super-segments are among it (Linux 6.2).
-fn set_offloads(fd: BorrowedFd<'_>) -> std::io::Result<bool> {
+fn set_offloads(fd: BorrowedFd<'_>, vnet_headers: VnetHeaders) -> std::io::Result<bool> {
+    if vnet_headers == VnetHeaders::Absent {
+        // The device may remember what its last user took.
+        sys::ioctl_number(fd, libc::TUNSETOFFLOAD, 0)?;
+        return Ok(false);
+    }
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
     if sys::ioctl_number(fd, libc::TUNSETOFFLOAD, tcp | udp).is_ok() {
