@@ -16,6 +16,7 @@ pub mod nic;
 pub mod options;
 mod outbox;
 pub mod packet;
+pub mod pool;
 mod port_table;
 pub mod route;
 mod secret;

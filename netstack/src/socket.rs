@@ -4,6 +4,7 @@
 //! try again and the socket's [`WaitQueue`](crate::wait::WaitQueue) tells about changes. Dropping a handle means "the
 //! application is done": a TCP connection goes on in the background until its data is delivered.
 
+mod copy_in;
 mod datagram;
 mod membership;
 mod packet;
@@ -12,6 +13,7 @@ pub(crate) mod raw;
 mod tcp;
 pub(crate) mod udp;
 
+pub(crate) use copy_in::send_pool;
 pub(crate) use datagram::DatagramEndpoint;
 pub(crate) use packet::PacketSockets;
 pub use packet::{LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame};

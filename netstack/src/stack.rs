@@ -14,6 +14,7 @@ use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
 use crate::nic::{AddressState, NicId};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
+use crate::pool::Pool;
 use crate::port_table::PortTable;
 use crate::secret::Secrets;
 use crate::socket::{DatagramEndpoint, PacketSockets, RawSockets};
@@ -67,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) ping: PortTable<DatagramEndpoint>,
     pub(crate) raw: RawSockets,
     pub(crate) packet_sockets: PacketSockets,
+    /// Blocks that socket data is copied into.
+    pub(crate) send_pool: Arc<Pool>,
     /// Duplicate detections under way.
     detections: Mutex<Vec<Arc<ip::Detection>>>,
     next_ident: AtomicU32,

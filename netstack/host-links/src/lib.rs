@@ -15,7 +15,6 @@
 //! # Host system calls
 //! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
 
-mod buffer;
 mod device;
 mod error;
 mod host_link;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use netstack::packet::{Body, Checksum, Packet};
+use netstack::pool::Pool;
 use smallvec::SmallVec;
 
-use crate::buffer::Pool;
 use crate::error::ReceiveError;
 use crate::sys::{self, Auxiliary, Received, ReceivedBatch};
 use crate::vnet_header;

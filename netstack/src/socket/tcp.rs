@@ -17,6 +17,7 @@ use crate::nic::NicId;
 use crate::options::{Family, QueuedError, RecvFlags, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
 use crate::port_table::{Binding, PortUse};
+use crate::socket::copy_in::{copy_in, send_parts};
 use crate::socket::datagram::socket_addr;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
@@ -301,20 +302,13 @@ impl TcpSocket {
         let room = endpoint.inspect(|inner| inner.machine.send_room());
         // Without room the machine still has to say why.
         let len = data.remaining().min(room).min(MAX_SEND);
-        let bytes = match len {
-            0 => Bytes::new(),
-            len => {
-                let mut chunk = vec![0; len];
-                data.read_into(&mut chunk)?;
-                Bytes::from(chunk)
-            }
-        };
+        let parts = copy_in(&core.send_pool, data, len)?;
         let mut outbox = Outbox::default();
         let result = endpoint.with(core, &mut outbox, |inner| {
             let now = core.clock.now();
-            match (len, inner.machine.send_bytes(now, &bytes)) {
-                (0, Ok(_)) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
-                (_, result) => result,
+            match send_parts(&mut inner.machine, now, &parts) {
+                Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
+                result => result,
             }
         });
         outbox.flush(core);

@@ -11,7 +11,7 @@ use crate::flow_table::FlowTable;
 use crate::ip::{PmtuCache, RateLimiter};
 use crate::port_table::{PortTable, Sharing};
 use crate::secret::Secrets;
-use crate::socket::{PacketSockets, RawSockets};
+use crate::socket::{PacketSockets, RawSockets, send_pool};
 use crate::stack::{Core, Stack};
 use crate::stats::StackCounters;
 use crate::tcp::{self, SeedGenerator};
@@ -96,6 +96,7 @@ impl StackBuilder {
             ping: PortTable::new(Sharing::Datagram),
             raw: RawSockets::default(),
             packet_sockets: PacketSockets::default(),
+            send_pool: send_pool(),
             detections: Mutex::default(),
             next_ident: AtomicU32::new(0),
             secrets,

@@ -1,7 +1,8 @@
-//! Receive buffers: given away as [`Bytes`] and taken back when the last reader dropped them.
+//! Blocks for payload: filled, given away as [`Bytes`], and taken back when the last reader dropped them.
 //!
-//! An allocator would return 64 KiB blocks to the host and fault them in again for each frame. The pool hands out the
-//! block that came back last, so that a stream whose reader keeps up stays within the cache.
+//! An allocator returns large blocks to the operating system and has each of their pages faulted in and zeroed anew,
+//! which costs several times what copying a super-segment does. The pool hands out the block that came back last, so
+//! that a stream whose reader keeps up stays within the cache.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 
 /// Blocks of one size.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub struct Pool {
     block_len: usize,
     /// Blocks kept for later; more go back to the allocator.
     max_free: usize,
@@ -18,18 +19,20 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(block_len: usize, max_free: usize) -> Arc<Self> {
+    /// Makes a pool without blocks, which will keep at most `max_free` for later.
+    pub fn new(block_len: usize, max_free: usize) -> Arc<Self> {
         Arc::new(Self { block_len, max_free, free: Mutex::default() })
     }
 
-    /// A block with arbitrary content.
-    pub(crate) fn take(&self) -> Box<[u8]> {
+    /// A block with arbitrary content: bytes of earlier uses may be in it.
+    pub fn take(&self) -> Box<[u8]> {
         let reused = self.free.lock().pop();
         reused.unwrap_or_else(|| vec![0; self.block_len].into_boxed_slice())
     }
 
-    /// Makes the first `len` bytes of a block of this pool a shared buffer; the block comes back when it is dropped.
-    pub(crate) fn share(self: &Arc<Self>, block: Box<[u8]>, len: usize) -> Bytes {
+    /// Makes the first `len` bytes of a block of this pool a shared buffer (all, if it has fewer); the block comes back
+    /// when the last view of it is dropped.
+    pub fn share(self: &Arc<Self>, block: Box<[u8]>, len: usize) -> Bytes {
         let mut shared = Bytes::from_owner(Lease { block, pool: Arc::clone(self) });
         shared.truncate(len);
         shared

@@ -1,0 +1,106 @@
+//! From the application's memory into packet memory, once, with no lock held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::buffer::{Fault, Source};
+use crate::pool::Pool;
+use crate::tcp::{self, Connection};
+use crate::time::Instant;
+
+/// What one call to send has copied, in order.
+pub(super) type Copied = SmallVec<[Bytes; 4]>;
+
+/// Copies the next `len` bytes of `data`: large parts into blocks of the pool, the rest into memory of their size. If
+/// the application's memory fails on the way, what was copied before counts.
+pub(super) fn copy_in(pool: &Arc<Pool>, data: &mut dyn Source, len: usize) -> Result<Copied, Fault> {
+    let (mut copied, mut left) = (Copied::new(), len);
+    while left > 0 {
+        let count = left.min(BLOCK_LEN);
+        match copy_part(pool, data, count) {
+            Ok(part) => copied.push(part),
+            Err(fault) if copied.is_empty() => return Err(fault),
+            Err(_) => break,
+        }
+        left -= count;
+    }
+    Ok(copied)
+}
+
+fn copy_part(pool: &Arc<Pool>, data: &mut dyn Source, count: usize) -> Result<Bytes, Fault> {
+    if count < POOL_FROM {
+        let mut part = vec![0; count];
+        data.read_into(&mut part)?;
+        return Ok(part.into());
+    }
+    let mut block = pool.take();
+    data.read_into(&mut block[..count])?;
+    Ok(pool.share(block, count))
+}
+
+/// Queues the parts, as far as the connection takes them. Of no parts, the connection says what it thinks of sending.
+pub(super) fn send_parts(
+    machine: &mut Connection,
+    now: Instant,
+    parts: &[Bytes],
+) -> Result<usize, tcp::SendError> {
+    let Some((first, rest)) = parts.split_first() else { return machine.send_bytes(now, &Bytes::new()) };
+    let mut sent = machine.send_bytes(now, first)?;
+    for part in rest {
+        match machine.send_bytes(now, part) {
+            Ok(count) => sent += count,
+            Err(_) => break,
+        }
+    }
+    Ok(sent)
+}
+
+/// The pool that [`copy_in`] wants.
+pub(crate) fn send_pool() -> Arc<Pool> {
+    Pool::new(BLOCK_LEN, MAX_FREE)
+}
+
+/// About one super-segment.
+const BLOCK_LEN: usize = 64 << 10;
+
+/// A block is used for no less than half of it, so that no queue holds more than twice what it is charged for.
+const POOL_FROM: usize = BLOCK_LEN / 2;
+
+/// Blocks kept free, 4 MiB: what a full window of a fast stream gives back.
+const MAX_FREE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_arrives_in_order() {
+        let data: Vec<u8> = (0..200_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let copied = copy_in(&send_pool(), &mut &data[..], 150_000).unwrap();
+        assert_eq!(copied.concat(), &data[..150_000]);
+        assert_eq!(copied.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 65_536, 18_928]);
+    }
+
+    /// Memory whose second block cannot be read.
+    struct HalfMapped(usize);
+
+    impl Source for HalfMapped {
+        fn remaining(&self) -> usize {
+            1 << 20
+        }
+
+        fn read_into(&mut self, _out: &mut [u8]) -> Result<(), Fault> {
+            self.0 += 1;
+            if self.0 == 1 { Ok(()) } else { Err(Fault) }
+        }
+    }
+
+    #[test]
+    fn fault_after_the_first_part_shortens_the_call() {
+        let copied = copy_in(&send_pool(), &mut HalfMapped(0), 150_000).unwrap();
+        assert_eq!(copied.len(), 1);
+        assert!(copy_in(&send_pool(), &mut HalfMapped(1), 150_000).is_err());
+    }
+}
