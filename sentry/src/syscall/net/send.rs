@@ -16,8 +16,6 @@ use crate::task::CurrentTask;
 use crate::vfs::File;
 use crate::wait::Readiness;
 
-/// The signal that a broken stream raises.
-
 /// `sendto(fd, buffer, length, flags, address, length)`.
 pub(crate) fn sys_sendto(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().get(args.fd(0))?;
