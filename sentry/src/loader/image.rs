@@ -15,6 +15,12 @@ use crate::mm::{MemoryManager, PAGE_SIZE};
 use crate::task::{Credentials, Limits, Resource};
 use crate::vfs::File;
 
+/// Opens an interpreter by its path.
+pub type OpenProgram<'a> = dyn Fn(&[u8]) -> Result<Arc<File>, Errno> + 'a;
+
+/// Finds the credentials that a program file gives, and `AT_SECURE`.
+pub type FindCredentials<'a> = dyn Fn(&File) -> Result<(Arc<Credentials>, bool), Errno> + 'a;
+
 /// What to load.
 pub struct LoadRequest<'a> {
     /// The program, opened for execution.
@@ -28,10 +34,10 @@ pub struct LoadRequest<'a> {
     /// Limits of the process.
     pub limits: Limits,
     /// Opens interpreters.
-    pub open: &'a dyn Fn(&[u8]) -> Result<Arc<File>, Errno>,
+    pub open: &'a OpenProgram<'a>,
     /// The credentials that the program gets, once the file that counts is known: the program itself or a script's
     /// interpreter. The second value is `AT_SECURE`.
-    pub credentials: &'a dyn Fn(&File) -> Result<(Arc<Credentials>, bool), Errno>,
+    pub credentials: &'a FindCredentials<'a>,
 }
 
 /// A loaded program.

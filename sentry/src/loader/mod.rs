@@ -8,5 +8,5 @@ mod stack;
 mod vdso;
 
 pub use elf::{Elf, ElfKind};
-pub use image::{Image, LoadRequest, load};
+pub use image::{FindCredentials, Image, LoadRequest, OpenProgram, load};
 pub use vdso::Vdso;

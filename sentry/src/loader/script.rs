@@ -56,8 +56,9 @@ mod tests {
 
     #[test]
     fn lines() {
+        type Expected = Option<(&'static str, Option<&'static str>)>;
         let long = [b"#!/".to_vec(), vec![b'a'; 300]].concat();
-        let rows: [(&[u8], Option<(&str, Option<&str>)>); 9] = [
+        let rows: [(&[u8], Expected); 9] = [
             (b"#!/bin/sh\necho", Some(("/bin/sh", None))),
             (b"#! /bin/sh -e -x \n", Some(("/bin/sh", Some("-e -x")))),
             (b"#!/usr/bin/env\tpython3\n", Some(("/usr/bin/env", Some("python3")))),

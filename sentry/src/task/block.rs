@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::{Errno, Restart, SysError};
 use crate::kernel::KTime;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, RunState};
 use crate::vfs::File;
 use crate::wait::{Readiness, WaitQueue};
 
@@ -104,7 +104,9 @@ impl CurrentTask {
             if deadline.is_some_and(|at| at <= self.kernel().clocks().monotonic()) {
                 return Err(BlockError::TimedOut);
             }
-            self.waiter().sleep(wake_at);
+            self.set_run_state(RunState::Sleeping);
+            self.sleep(wake_at);
+            self.set_run_state(RunState::Running);
         }
     }
 }

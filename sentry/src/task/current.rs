@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sentry_abi::signal::SigSet;
 use sentry_platform::{Context, Fault, Regs};
 
+use crate::kernel::KTime;
 use crate::mm::{MemoryManager, UserAddr, UserIo};
 use crate::task::restart::{Continuation, Interrupted};
 use crate::task::vfork::VforkLatch;
@@ -33,6 +34,8 @@ pub struct CurrentTask {
     pub(crate) vfork: Option<Arc<VforkLatch>>,
     /// The last fault that became a signal, for its frame.
     pub(crate) last_fault: Option<Fault>,
+    /// CPU time is charged up to here; sleeps move it on.
+    pub(crate) charged_until: KTime,
     /// `rseq(2)` registration: address, length and signature.
     pub(crate) rseq: Option<(UserAddr, u32, u32)>,
 }
@@ -66,6 +69,7 @@ impl CurrentTask {
             exiting: None,
             vfork: None,
             last_fault: None,
+            charged_until: KTime::default(),
             rseq: None,
         }
     }
@@ -97,6 +101,14 @@ impl CurrentTask {
     /// The registers that the guest goes on with.
     pub fn regs_mut(&mut self) -> &mut Regs {
         &mut self.regs
+    }
+
+    /// Sleeps on the task's waiter; the time is not CPU time.
+    pub(crate) fn sleep(&mut self, deadline: Option<std::time::Instant>) {
+        let before = self.kernel().clocks().monotonic();
+        self.waiter().sleep(deadline);
+        let slept = self.kernel().clocks().monotonic().since(before);
+        self.charged_until = self.charged_until.saturating_add(slept);
     }
 
     /// The guest buffer `[base, base + len)` for file I/O.

@@ -177,7 +177,7 @@ impl CurrentTask {
                     break;
                 }
             }
-            self.waiter().sleep(None);
+            self.sleep(None);
         }
         if self.tid() != self.pid() {
             self.kernel().tree().replace_leader(&self.task);

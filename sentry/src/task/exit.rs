@@ -82,7 +82,7 @@ impl CurrentTask {
             kernel.tree().remove_thread(task.tid());
         }
         if is_last {
-            group.timers.disarm_all(&kernel);
+            group.timers.disarm_all();
             kernel.report_exit(group.pid(), status);
             group.exit_events.notify(Readiness::IN | Readiness::HUP);
         }

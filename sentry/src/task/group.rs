@@ -49,6 +49,16 @@ impl CpuTimes {
         (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed))
     }
 
+    /// Adds user time; only for the one thread that writes.
+    pub(crate) fn charge_user(&self, ns: u64) {
+        self.user_ns.store(self.user_ns.load(Ordering::Relaxed).wrapping_add(ns), Ordering::Relaxed);
+    }
+
+    /// Adds system time; only for the one thread that writes.
+    pub(crate) fn charge_system(&self, ns: u64) {
+        self.system_ns.store(self.system_ns.load(Ordering::Relaxed).wrapping_add(ns), Ordering::Relaxed);
+    }
+
     /// Adds to both.
     pub fn add(&self, (user_ns, system_ns): (u64, u64)) {
         self.user_ns.fetch_add(user_ns, Ordering::Relaxed);

@@ -34,7 +34,7 @@ pub use restart::Continuation;
 pub use scheduling::{CpuMask, Scheduling, cpu_count};
 pub use signal::SigHandlers;
 pub use thread::{RunState, Task, Tid};
-pub(crate) use timers::Notify;
 pub use timers::ProcessTimers;
+pub(crate) use timers::{Expiry, Notify, TimerClock};
 pub(crate) use wait_child::{KNOWN as WAIT_OPTIONS, Waited, Which};
 pub use waiter::TaskWaiter;

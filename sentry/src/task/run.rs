@@ -53,6 +53,7 @@ impl CurrentTask {
 
     fn live(mut self) {
         self.waiter().attach();
+        self.charged_until = self.kernel().clocks().monotonic();
         self.set_interrupter(self.context.interrupter());
         self.context.publish_ids(self.pid().0, self.tid().0);
         let task = self.task.clone();
@@ -78,11 +79,17 @@ impl CurrentTask {
                 let group = self.thread_group().signals.lock().exit;
                 return group.unwrap_or(ExitStatus::Exited(0));
             }
-            if !self.enter_guest() {
+            let now = self.kernel().clocks().monotonic();
+            if !self.enter_guest(now) {
                 continue;
             }
+            // DEVIATION: CPU time is wall time in and out of guest code less sleeps; the host's own scheduling is not
+            // taken off.
+            self.cpu.charge_system(now.since(self.charged_until));
             let event = self.context.switch(&mut self.regs);
             self.leave_guest();
+            self.charged_until = self.kernel().clocks().monotonic();
+            self.cpu.charge_user(self.charged_until.since(now));
             match event {
                 Event::Syscall => self.system_call(),
                 Event::Fault(fault) => self.fault(&fault),

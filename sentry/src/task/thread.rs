@@ -54,6 +54,8 @@ pub struct Task {
     attention: AtomicBool,
     /// The thread runs guest code, so that only the platform can interrupt it.
     in_guest: AtomicBool,
+    /// When guest code was entered, 0 outside: CPU time that is not yet charged.
+    guest_since: AtomicU64,
     interrupter: RwLock<Option<Arc<dyn Interrupter>>>,
     state: AtomicU8,
     pub(crate) signals: Mutex<TaskSignals>,
@@ -100,6 +102,7 @@ impl Task {
             waiter: Arc::default(),
             attention: AtomicBool::new(false),
             in_guest: AtomicBool::new(false),
+            guest_since: AtomicU64::new(0),
             interrupter: RwLock::new(None),
             state: AtomicU8::new(RunState::Running as u8),
             signals: Mutex::new(TaskSignals::new(mask)),
@@ -216,10 +219,14 @@ impl Task {
         &self.waiter
     }
 
-    /// User and system CPU time in nanoseconds.
+    /// User and system CPU time in nanoseconds, up to now also where guest code runs.
     #[must_use]
     pub fn cpu_times(&self) -> (u64, u64) {
-        self.cpu.get()
+        let (user, system) = self.cpu.get();
+        match self.guest_since.load(Ordering::Relaxed) {
+            0 => (user, system),
+            since => (user + self.kernel.clocks().monotonic().since(KTime(since)), system),
+        }
     }
 
     /// Priority, policy and CPU mask.
@@ -272,12 +279,13 @@ impl Task {
     }
 
     /// Says that the thread is about to run guest code. False when its attention is wanted first.
-    pub(crate) fn enter_guest(&self) -> bool {
+    pub(crate) fn enter_guest(&self, now: KTime) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);
         if self.attention.load(Ordering::SeqCst) {
             self.in_guest.store(false, Ordering::Relaxed);
             return false;
         }
+        self.guest_since.store(now.0, Ordering::Relaxed);
         true
     }
 
@@ -285,6 +293,7 @@ impl Task {
     pub(crate) fn leave_guest(&self) {
         // Relaxed: a late interrupt only costs a spurious return from guest code.
         self.in_guest.store(false, Ordering::Relaxed);
+        self.guest_since.store(0, Ordering::Relaxed);
     }
 
     /// Takes the thread out of guest code if it is there, and waits until it is.
@@ -306,11 +315,6 @@ impl Task {
     /// `PR_SET_PDEATHSIG`.
     pub(crate) fn set_parent_death_signal(&self, signal: i32) {
         self.parent_death_signal.store(signal, Ordering::Relaxed);
-    }
-
-    /// True while guest code runs, for the CPU clock's sampling.
-    pub(crate) fn is_in_guest(&self) -> bool {
-        self.in_guest.load(Ordering::Relaxed)
     }
 
     /// Tells how to take the thread out of guest code: at its start and after `execve(2)`.

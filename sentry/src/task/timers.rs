@@ -13,8 +13,8 @@ use crate::task::{CurrentTask, Task, ThreadGroup};
 /// Whom an expiry tells.
 #[derive(Debug, Clone)]
 pub(crate) enum Notify {
-    /// `ITIMER_REAL`: `SIGALRM` to the process.
-    Alarm,
+    /// Interval timers: this signal to the process.
+    Interval(Signal),
     /// `SIGEV_SIGNAL`: to the process.
     Process { id: i32, signal: Signal, value: u64 },
     /// `SIGEV_THREAD_ID`: to one thread.
@@ -23,10 +23,46 @@ pub(crate) enum Notify {
     Nobody,
 }
 
-/// A one-shot or periodic timer on the monotonic clock.
+/// What a timer measures.
+#[derive(Debug, Clone)]
+pub(crate) enum TimerClock {
+    /// The monotonic clock; deadlines on others are converted when they are set.
+    Monotonic,
+    /// User CPU time of the process (`ITIMER_VIRTUAL`).
+    ProcessUser,
+    /// CPU time of the process.
+    Process,
+    /// CPU time of one thread.
+    Thread(Weak<Task>),
+}
+
+impl TimerClock {
+    /// The reading, and how many threads can advance it.
+    fn read(&self, group: &ThreadGroup) -> (KTime, u64) {
+        let threads = || group.threads().len().max(1) as u64;
+        match self {
+            Self::Monotonic => (group.kernel().clocks().monotonic(), 1),
+            Self::ProcessUser => (KTime(group.cpu_times().0), threads()),
+            Self::Process => {
+                let (user, system) = group.cpu_times();
+                (KTime(user + system), threads())
+            }
+            Self::Thread(task) => {
+                let (user, system) = task.upgrade().map_or((0, 0), |t| t.cpu_times());
+                (KTime(user + system), 1)
+            }
+        }
+    }
+}
+
+/// How soon a timer on a CPU clock looks again at least: CPU time cannot be waited for, only polled.
+const MIN_POLL_NS: u64 = 1_000_000;
+
+/// A one-shot or periodic timer.
 #[derive(Debug)]
 pub(crate) struct IntervalTimer {
     group: Weak<ThreadGroup>,
+    clock: TimerClock,
     notify: Notify,
     state: Mutex<State>,
 }
@@ -39,29 +75,45 @@ struct State {
     overrun: i32,
 }
 
+/// When a timer shall expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// It is disarmed.
+    Never,
+    /// After this many nanoseconds.
+    In(u64),
+    /// At this point of its clock.
+    At(KTime),
+}
+
 /// What is left: time to the next expiry (0 when disarmed) and the period.
 pub(crate) type Setting = (u64, u64);
 
 impl IntervalTimer {
-    fn new(group: &Arc<ThreadGroup>, notify: Notify) -> Arc<Self> {
-        Arc::new(Self { group: Arc::downgrade(group), notify, state: Mutex::default() })
+    fn new(group: &Arc<ThreadGroup>, clock: TimerClock, notify: Notify) -> Arc<Self> {
+        Arc::new(Self { group: Arc::downgrade(group), clock, notify, state: Mutex::default() })
     }
 
     /// The time left and the period in nanoseconds.
-    pub(crate) fn get(&self, now: KTime) -> Setting {
+    pub(crate) fn get(&self) -> Setting {
+        let Some(group) = self.group.upgrade() else { return (0, 0) };
+        let (now, _) = self.clock.read(&group);
         let state = self.state.lock();
         // An armed timer never reads as 0, which means disarmed.
         (state.deadline.map_or(0, |at| at.since(now).max(1)), state.interval_ns)
     }
 
-    /// Arms (or with `None` disarms) the timer and returns the old setting.
-    pub(crate) fn set(
-        self: &Arc<Self>,
-        kernel: &Kernel,
-        now: KTime,
-        deadline: Option<KTime>,
-        interval_ns: u64,
-    ) -> Setting {
+    /// Arms the timer to expire `value_ns` from now (or at a point of its clock), or disarms it, and returns the old
+    /// setting.
+    pub(crate) fn set(self: &Arc<Self>, expiry: Expiry, interval_ns: u64) -> Setting {
+        let Some(group) = self.group.upgrade() else { return (0, 0) };
+        let kernel = group.kernel();
+        let (now, threads) = self.clock.read(&group);
+        let deadline = match expiry {
+            Expiry::Never => None,
+            Expiry::In(ns) => Some(now.saturating_add(ns)),
+            Expiry::At(at) => Some(at),
+        };
         let mut state = self.state.lock();
         let old = (state.deadline.map_or(0, |at| at.since(now).max(1)), state.interval_ns);
         if let Some(id) = state.armed.take() {
@@ -70,8 +122,20 @@ impl IntervalTimer {
         state.deadline = deadline;
         state.interval_ns = if deadline.is_some() { interval_ns } else { 0 };
         state.overrun = 0;
-        state.armed = deadline.map(|at| kernel.timers().arm(at, self.clone()));
+        state.armed = deadline.map(|at| self.arm(kernel, at, now, threads));
         old
+    }
+
+    /// Has the timer looked at when `deadline` can be reached at the earliest.
+    fn arm(self: &Arc<Self>, kernel: &Kernel, deadline: KTime, now: KTime, threads: u64) -> TimerId {
+        let at = match self.clock {
+            TimerClock::Monotonic => deadline,
+            _ => {
+                let wait = (deadline.since(now) / threads).max(MIN_POLL_NS);
+                kernel.clocks().monotonic().saturating_add(wait)
+            }
+        };
+        kernel.timers().arm(at, self.clone())
     }
 
     /// Expiries that no signal told of, as of the last signal.
@@ -82,9 +146,8 @@ impl IntervalTimer {
     fn tell(&self, group: &ThreadGroup, missed: i32) {
         let (id, signal, value) = match &self.notify {
             Notify::Nobody => return,
-            Notify::Alarm => {
-                let info = SigInfo::new(Signal::SIGALRM, si_code::SI_KERNEL);
-                let _ = group.send_signal(Signal::SIGALRM, info);
+            Notify::Interval(signal) => {
+                let _ = group.send_signal(*signal, SigInfo::new(*signal, si_code::SI_KERNEL));
                 return;
             }
             Notify::Process { id, signal, value } | Notify::Thread { id, signal, value, .. } => {
@@ -123,21 +186,26 @@ impl IntervalTimer {
 }
 
 impl TimerTarget for IntervalTimer {
-    fn expired(self: Arc<Self>, now: KTime) {
+    fn expired(self: Arc<Self>, _: KTime) {
         let Some(group) = self.group.upgrade() else { return };
+        let (now, threads) = self.clock.read(&group);
         let missed = {
             let mut state = self.state.lock();
-            let Some(deadline) = state.deadline.filter(|at| *at <= now) else { return };
             state.armed = None;
-            if state.interval_ns == 0 {
-                state.deadline = None;
-                0
-            } else {
-                let missed = now.since(deadline) / state.interval_ns;
+            let Some(deadline) = state.deadline else { return };
+            if deadline > now {
+                state.armed = Some(self.arm(group.kernel(), deadline, now, threads));
+                return;
+            }
+            if let Some(missed) = now.since(deadline).checked_div(state.interval_ns) {
                 let next = deadline.saturating_add(state.interval_ns.saturating_mul(missed + 1));
                 state.deadline = Some(next);
-                state.armed = Some(group.kernel().timers().arm(next, self.clone()));
+                state.armed = Some(self.arm(group.kernel(), next, now, threads));
                 i32::try_from(missed).unwrap_or(i32::MAX)
+            } else {
+                // No period: it expires once.
+                state.deadline = None;
+                0
             }
         };
         self.tell(&group, missed);
@@ -147,7 +215,8 @@ impl TimerTarget for IntervalTimer {
 /// The timers of one process.
 #[derive(Debug, Default)]
 pub struct ProcessTimers {
-    real: Mutex<Option<Arc<IntervalTimer>>>,
+    /// `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`.
+    interval: Mutex<[Option<Arc<IntervalTimer>>; 3]>,
     posix: Mutex<BTreeMap<i32, (i32, Arc<IntervalTimer>)>>,
 }
 
@@ -155,9 +224,20 @@ pub struct ProcessTimers {
 const MAX_TIMERS: usize = 4096;
 
 impl ProcessTimers {
-    /// `ITIMER_REAL`.
-    pub(crate) fn real(&self, group: &Arc<ThreadGroup>) -> Arc<IntervalTimer> {
-        self.real.lock().get_or_insert_with(|| IntervalTimer::new(group, Notify::Alarm)).clone()
+    /// The interval timer `which` of `setitimer(2)`.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown one.
+    pub(crate) fn interval(&self, group: &Arc<ThreadGroup>, which: i32) -> Result<Arc<IntervalTimer>, Errno> {
+        let (at, clock, signal) = match which {
+            0 => (0, TimerClock::Monotonic, Signal::SIGALRM),
+            1 => (1, TimerClock::ProcessUser, Signal::SIGVTALRM),
+            2 => (2, TimerClock::Process, Signal::SIGPROF),
+            _ => return Err(Errno::EINVAL),
+        };
+        let mut timers = self.interval.lock();
+        let make = || IntervalTimer::new(group, clock, Notify::Interval(signal));
+        Ok(timers[at].get_or_insert_with(make).clone())
     }
 
     /// Makes a POSIX timer on `clock`; `notify` gets its id.
@@ -167,7 +247,8 @@ impl ProcessTimers {
     pub(crate) fn create(
         &self,
         group: &Arc<ThreadGroup>,
-        clock: i32,
+        clock_id: i32,
+        clock: TimerClock,
         notify: impl FnOnce(i32) -> Notify,
     ) -> Result<i32, Errno> {
         let mut posix = self.posix.lock();
@@ -175,7 +256,7 @@ impl ProcessTimers {
             return Err(Errno::EAGAIN);
         }
         let id = (0..i32::MAX).find(|id| !posix.contains_key(id)).ok_or(Errno::EAGAIN)?;
-        posix.insert(id, (clock, IntervalTimer::new(group, notify(id))));
+        posix.insert(id, (clock_id, IntervalTimer::new(group, clock, notify(id))));
         Ok(id)
     }
 
@@ -191,23 +272,23 @@ impl ProcessTimers {
     ///
     /// # Errors
     /// `EINVAL`.
-    pub(crate) fn delete(&self, kernel: &Kernel, id: i32) -> Result<(), Errno> {
+    pub(crate) fn delete(&self, id: i32) -> Result<(), Errno> {
         let (_, timer) = self.posix.lock().remove(&id).ok_or(Errno::EINVAL)?;
-        timer.set(kernel, KTime(0), None, 0);
+        timer.set(Expiry::Never, 0);
         Ok(())
     }
 
-    fn delete_all(&self, kernel: &Kernel) {
+    fn delete_all(&self) {
         for (_, timer) in std::mem::take(&mut *self.posix.lock()).into_values() {
-            timer.set(kernel, KTime(0), None, 0);
+            timer.set(Expiry::Never, 0);
         }
     }
 
     /// The end of the process.
-    pub(crate) fn disarm_all(&self, kernel: &Kernel) {
-        self.delete_all(kernel);
-        if let Some(timer) = self.real.lock().take() {
-            timer.set(kernel, KTime(0), None, 0);
+    pub(crate) fn disarm_all(&self) {
+        self.delete_all();
+        for timer in std::mem::take(&mut *self.interval.lock()).into_iter().flatten() {
+            timer.set(Expiry::Never, 0);
         }
     }
 }
@@ -215,6 +296,6 @@ impl ProcessTimers {
 impl CurrentTask {
     /// `execve(2)`: POSIX timers go, interval timers stay.
     pub(crate) fn timers_on_exec(&self) {
-        self.thread_group().timers.delete_all(self.kernel());
+        self.thread_group().timers.delete_all();
     }
 }

@@ -27,13 +27,13 @@ impl VforkLatch {
 impl CurrentTask {
     /// Sleeps until the child is done with this memory. Only the end of this process cuts it short: other signals
     /// wait (`vfork(2)`).
-    pub(crate) fn wait_for_vfork(&self, latch: &VforkLatch) {
+    pub(crate) fn wait_for_vfork(&mut self, latch: &VforkLatch) {
         loop {
             self.waiter().clear();
             if latch.released.load(Ordering::SeqCst) || self.thread_group().signals.lock().must_leave(self) {
                 return;
             }
-            self.waiter().sleep(None);
+            self.sleep(None);
         }
     }
 }

@@ -15,9 +15,9 @@ fn target(task: &CurrentTask, pid: i32) -> Result<Arc<MemoryManager>, Errno> {
     let target = task.kernel().tree().thread(Tid(pid)).cloned().ok_or(Errno::ESRCH)?;
     let (mine, theirs) = (task.creds(), target.creds());
     // PTRACE_MODE_ATTACH_REALCREDS (ptrace(2)).
-    let uids = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid);
-    let gids = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.gid);
-    if !(uids && gids) && !mine.has(Capabilities::SYS_PTRACE) {
+    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid)
+        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.gid);
+    if !same && !mine.has(Capabilities::SYS_PTRACE) {
         return Err(Errno::EPERM);
     }
     target.mm().ok_or(Errno::ESRCH)

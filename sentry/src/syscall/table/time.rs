@@ -6,14 +6,20 @@ use crate::syscall::time as t;
 /// The rows of this family, ascending.
 pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(NANOSLEEP, "nanosleep", [Ptr, Ptr], t::sys_nanosleep, Full),
-    row!(GETITIMER, "getitimer", [Int, Ptr], t::sys_getitimer, Partial("ITIMER_REAL only")),
+    row!(GETITIMER, "getitimer", [Int, Ptr], t::sys_getitimer, Full),
     row!(ALARM, "alarm", [Uint], t::sys_alarm, Full),
-    row!(SETITIMER, "setitimer", [Int, Ptr, Ptr], t::sys_setitimer, Partial("ITIMER_REAL only")),
+    row!(SETITIMER, "setitimer", [Int, Ptr, Ptr], t::sys_setitimer, Full),
     row!(GETTIMEOFDAY, "gettimeofday", [Ptr, Ptr], t::sys_gettimeofday, Full),
     row!(TIMES, "times", [Ptr], t::sys_times, Full),
     row!(SETTIMEOFDAY, "settimeofday", [Ptr, Ptr], t::sys_settimeofday, Stub("EPERM")),
     row!(TIME, "time", [Ptr], t::sys_time, Full),
-    row!(TIMER_CREATE, "timer_create", [Int, Ptr, Ptr], t::sys_timer_create, Partial("no CPU clocks")),
+    row!(
+        TIMER_CREATE,
+        "timer_create",
+        [Int, Ptr, Ptr],
+        t::sys_timer_create,
+        Partial("no CPU clocks of others")
+    ),
     row!(TIMER_SETTIME, "timer_settime", [Int, Hex, Ptr, Ptr], t::sys_timer_settime, Full),
     row!(TIMER_GETTIME, "timer_gettime", [Int, Ptr], t::sys_timer_gettime, Full),
     row!(TIMER_GETOVERRUN, "timer_getoverrun", [Int], t::sys_timer_getoverrun, Full),

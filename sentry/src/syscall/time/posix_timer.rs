@@ -7,9 +7,8 @@ use sentry_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec, clock};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, SysResult};
-use crate::kernel::KTime;
 use crate::syscall::Args;
-use crate::task::{CurrentTask, Notify, Tid};
+use crate::task::{CurrentTask, Expiry, Notify, Tid, TimerClock};
 
 /// `struct sigevent`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -30,13 +29,14 @@ const SIGEV_THREAD_ID: i32 = 4;
 /// `timer_create(2)`.
 pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult {
     let (id, event_at, out) = (args.i32(0), args.addr(1), args.addr(2));
-    match id {
-        clock::REALTIME | clock::MONOTONIC | clock::BOOTTIME | clock::TAI => {}
+    let measured = match id {
+        clock::REALTIME | clock::MONOTONIC | clock::BOOTTIME | clock::TAI => TimerClock::Monotonic,
         clock::REALTIME_ALARM | clock::BOOTTIME_ALARM => return Err(Errno::EPERM.into()),
-        // DEVIATION: no timers on CPU clocks.
-        clock::PROCESS_CPUTIME_ID | clock::THREAD_CPUTIME_ID => return Err(Errno::EOPNOTSUPP.into()),
+        clock::PROCESS_CPUTIME_ID => TimerClock::Process,
+        clock::THREAD_CPUTIME_ID => TimerClock::Thread(Arc::downgrade(task.task())),
+        // DEVIATION: no timers on the CPU clocks of others.
         _ => return Err(Errno::EINVAL.into()),
-    }
+    };
     let event: Option<SigEvent> = if event_at.is_null() { None } else { Some(task.mm().read_obj(event_at)?) };
     let group = task.thread_group().clone();
     let thread = match &event {
@@ -54,7 +54,7 @@ pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult
         }
         Some(_) => return Err(Errno::EINVAL.into()),
     };
-    let timer = group.timers.create(&group, id, |id| {
+    let timer = group.timers.create(&group, id, measured, |id| {
         // Without a sigevent the value is the timer's id.
         let value = value.unwrap_or(u64::from(id.unsigned_abs()));
         match thread {
@@ -64,7 +64,7 @@ pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult
         }
     })?;
     if let Err(errno) = task.mm().write_obj(out, &timer) {
-        group.timers.delete(task.kernel(), timer)?;
+        group.timers.delete(timer)?;
         return Err(errno.into());
     }
     Ok(0)
@@ -84,13 +84,12 @@ pub(crate) fn sys_timer_settime(task: &mut CurrentTask, args: &Args) -> SysResul
     let (value, interval) = (new.value.to_ns()?, new.interval.to_ns()?);
     let (clock_id, timer) = task.thread_group().timers.get(id)?;
     let clocks = task.kernel().clocks();
-    let now = clocks.monotonic();
-    let deadline = match value {
-        0 => None,
-        _ if flags & TIMER_ABSTIME != 0 => Some(clocks.deadline_on(clock_id, value)),
-        _ => Some(now.saturating_add(value)),
+    let expiry = match value {
+        0 => Expiry::Never,
+        _ if flags & TIMER_ABSTIME != 0 => Expiry::At(clocks.deadline_on(clock_id, value)),
+        _ => Expiry::In(value),
     };
-    let old = timer.set(task.kernel(), now, deadline, interval);
+    let old = timer.set(expiry, interval);
     if !old_at.is_null() {
         task.mm().write_obj(old_at, &itimerspec(old))?;
     }
@@ -100,8 +99,7 @@ pub(crate) fn sys_timer_settime(task: &mut CurrentTask, args: &Args) -> SysResul
 /// `timer_gettime(2)`.
 pub(crate) fn sys_timer_gettime(task: &mut CurrentTask, args: &Args) -> SysResult {
     let (_, timer) = task.thread_group().timers.get(args.i32(0))?;
-    let now: KTime = task.kernel().clocks().monotonic();
-    task.mm().write_obj(args.addr(1), &itimerspec(timer.get(now)))?;
+    task.mm().write_obj(args.addr(1), &itimerspec(timer.get()))?;
     Ok(0)
 }
 
@@ -113,6 +111,6 @@ pub(crate) fn sys_timer_getoverrun(task: &mut CurrentTask, args: &Args) -> SysRe
 
 /// `timer_delete(2)`.
 pub(crate) fn sys_timer_delete(task: &mut CurrentTask, args: &Args) -> SysResult {
-    task.thread_group().timers.delete(task.kernel(), args.i32(0))?;
+    task.thread_group().timers.delete(args.i32(0))?;
     Ok(0)
 }

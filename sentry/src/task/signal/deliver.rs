@@ -153,7 +153,7 @@ impl CurrentTask {
                     break std::mem::take(&mut group.report_continued);
                 }
             }
-            self.waiter().sleep(None);
+            self.sleep(None);
         };
         self.set_run_state(RunState::Running);
         if report {
