@@ -10,15 +10,14 @@ use crate::task::CurrentTask;
 use crate::vfs::Dentry;
 
 /// The types in `/proc/filesystems`, all without a device.
-pub const TYPES: &[&str] = &["tmpfs"];
+pub const TYPES: &[&str] = &["sysfs", "tmpfs", "proc", "devpts", "overlay"];
 
 /// The memory behind tmpfs files.
 ///
 /// # Errors
 /// `ENODEV` where the sandbox has none.
 pub(crate) fn memory_file(task: &CurrentTask) -> Result<Arc<MemoryFile>, Errno> {
-    let _ = task;
-    Err(Errno::ENODEV)
+    Ok(task.kernel().memory_file().clone())
 }
 
 /// A new file system of type `kind` with the data of `mount(2)`.
@@ -28,6 +27,8 @@ pub(crate) fn memory_file(task: &CurrentTask) -> Result<Arc<MemoryFile>, Errno> 
 pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
     match kind {
         "tmpfs" | "ramfs" => Ok(Tmpfs::create(memory_file(task)?, &TmpfsOptions::parse(data)?)),
+        "proc" => Ok(crate::fs::proc::create(task.kernel())),
+        "sysfs" => Ok(crate::fs::sysfs::create()),
         _ => Err(Errno::ENODEV),
     }
 }

@@ -189,10 +189,7 @@ impl Dentry {
         match self.inode.lookup(caller, name) {
             Ok(inode) => Ok(self.adopt(name, inode)),
             Err(e) => {
-                if e == Errno::ENOENT
-                    && self.superblock.caches_absence()
-                    && self.inode.ops().caches_children()
-                {
+                if e == Errno::ENOENT && self.superblock.caches_absence() && self.inode.ops().caches(name) {
                     self.remember_absent(name);
                 }
                 Err(e)
@@ -203,7 +200,7 @@ impl Dentry {
     /// Makes the dentry for `inode` under `name`; the directory's lock is held.
     pub(crate) fn adopt(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Arc<Self> {
         let dentry = Self::new(self.superblock.clone(), inode, Some(self.clone()), name);
-        if self.inode.ops().caches_children() {
+        if self.inode.ops().caches(name) {
             self.children.write().insert(name.into(), Child::Present(dentry.clone()));
             self.superblock.dentries().inserted(&dentry);
         }
@@ -241,7 +238,7 @@ impl Dentry {
     ) {
         self.children.write().remove(old_name);
         *child.place.write() = Place { parent: Some(new_dir.clone()), name: new_name.into() };
-        if new_dir.inode.ops().caches_children() {
+        if new_dir.inode.ops().caches(new_name) {
             new_dir.children.write().insert(new_name.into(), Child::Present(child.clone()));
         }
     }
@@ -249,7 +246,7 @@ impl Dentry {
     /// Moves `child`, which another dentry already replaced here, to `name` in `dir` (`RENAME_EXCHANGE`).
     pub(crate) fn exchange_child(&self, child: &Arc<Self>, dir: &Arc<Self>, name: &[u8]) {
         *child.place.write() = Place { parent: Some(dir.clone()), name: name.into() };
-        if self.inode.ops().caches_children() {
+        if self.inode.ops().caches(name) {
             dir.children.write().insert(name.into(), Child::Present(child.clone()));
         }
     }

@@ -1,8 +1,8 @@
 //! Open file descriptions: what a descriptor refers to.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -242,6 +242,8 @@ pub struct File {
     flags: AtomicU32,
     pos: Mutex<u64>,
     path: VfsPath,
+    /// Told when the description is closed.
+    watchers: Mutex<Vec<Weak<dyn FileWatcher>>>,
     /// `fcntl(F_SETOWN)`: whom `SIGIO` goes to, as the argument of the call.
     owner: AtomicI32,
 }
@@ -264,7 +266,14 @@ impl File {
     #[must_use]
     pub fn at(ops: Box<dyn FileOps>, flags: OpenFlags, path: VfsPath) -> Arc<Self> {
         let flags = AtomicU32::new(flags.bits());
-        Arc::new(Self { ops, flags, pos: Mutex::new(0), path, owner: AtomicI32::new(0) })
+        Arc::new(Self {
+            ops,
+            flags,
+            pos: Mutex::new(0),
+            path,
+            watchers: Mutex::default(),
+            owner: AtomicI32::new(0),
+        })
     }
 
     /// The operations, for dispatch.
@@ -403,6 +412,17 @@ impl File {
         Ok(n)
     }
 
+    /// Tells `watcher` when the description is closed.
+    pub fn watch_close(&self, watcher: Weak<dyn FileWatcher>) {
+        self.watchers.lock().push(watcher);
+    }
+
+    /// Ends [`File::watch_close`].
+    pub fn unwatch_close<T: FileWatcher>(&self, watcher: &Arc<T>) {
+        let at = Arc::as_ptr(watcher).addr();
+        self.watchers.lock().retain(|w| w.strong_count() > 0 && w.as_ptr().addr() != at);
+    }
+
     /// Who holds the `flock(2)` and open file description locks taken through this description.
     #[must_use]
     pub fn lock_owner(&self) -> LockOwner {
@@ -416,8 +436,19 @@ impl File {
     }
 }
 
+/// Wants to know when a description is closed (an epoll instance that watches it).
+pub trait FileWatcher: Any + Send + Sync {
+    /// The last reference to `file` is gone.
+    fn closed(&self, file: &File);
+}
+
 impl Drop for File {
     fn drop(&mut self) {
+        for watcher in std::mem::take(self.watchers.get_mut()) {
+            if let Some(watcher) = watcher.upgrade() {
+                watcher.closed(self);
+            }
+        }
         let inode = self.inode();
         if let Some(shared) = inode.shared_if_used() {
             shared.locks.release(self.lock_owner());

@@ -316,8 +316,8 @@ pub trait InodeOps: Any + Send + Sync {
         caller: &Caller<'_>,
     ) -> Result<Box<dyn FileOps>, Errno>;
 
-    /// True where a name found in this directory stays valid until the VFS itself changes it.
-    fn caches_children(&self) -> bool {
+    /// True where `name`, found in this directory or not, stays as it is until the VFS itself changes it.
+    fn caches(&self, name: &[u8]) -> bool {
         true
     }
 

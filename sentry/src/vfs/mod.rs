@@ -30,7 +30,7 @@ pub use change::{Remove, RenameMode};
 pub use dentry::{Dentry, NAME_MAX};
 pub use dir_file::DirFile;
 pub use fd_table::{Fd, FdFlags, FdTable};
-pub use file::{Allocate, File, FileOps, OpenFlags, Seek};
+pub use file::{Allocate, File, FileOps, FileWatcher, OpenFlags, Seek};
 pub use fs_context::FsContext;
 pub use inode::{DirEntry, Inode, InodeOps, LinkTarget, NewInode, NewKind, RenameEnd};
 pub use mappable::{Backing, Mappable, MappedRange};

@@ -237,11 +237,7 @@ impl Network {
         let now = self.now;
         let end = &mut self.ends[to];
         if let Some(connection) = &mut end.connection {
-            let seen = (segment.repr.flags, segment.repr.seq, segment.payload.len());
-            let outcome = connection.on_segment(now, segment);
-            if std::env::var_os("TCP_TRACE").is_some() {
-                eprintln!("{now:?} {to} got {seen:?}: {outcome:?}");
-            }
+            let _ = connection.on_segment(now, segment);
             return;
         }
         let Some(listener) = &mut end.listener else { return };

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::errno::Errno;
+use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
-use crate::task::{Credentials, CurrentTask, Task};
+use crate::task::{Credentials, CurrentTask, Resource, Task};
 use crate::vfs::walk::{PATH_MAX, walk};
-use crate::vfs::{Caller, Fd, File, FsContext, Last, OpenFlags, Resolve, VfsPath, WalkRoot, Walked};
+use crate::vfs::{Caller, Fd, FdFlags, File, FsContext, Last, OpenFlags, Resolve, VfsPath, WalkRoot, Walked};
 
 /// The working directory in place of a directory descriptor.
 pub(crate) const AT_FDCWD: i32 = -100;
@@ -130,4 +130,15 @@ pub(crate) fn raise(task: &CurrentTask, signal: i32) {
     if let Some(signal) = sentry_abi::signal::Signal::new(signal) {
         task.raise(signal);
     }
+}
+
+/// Installs a new file at the lowest free descriptor, close-on-exec where `flags` say so.
+///
+/// # Errors
+/// `EMFILE`.
+pub(crate) fn install(task: &CurrentTask, file: Arc<File>, flags: OpenFlags) -> SysResult {
+    let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
+    let limit = task.rlimit(Resource::Nofile).soft;
+    let fd = task.files().install(file, fd_flags, 0, limit)?;
+    Ok(u64::from(fd.0.unsigned_abs()))
 }

@@ -5,7 +5,10 @@ mod attribute;
 pub(crate) mod context;
 mod descriptor;
 mod directory;
+mod epoll;
+mod eventfd;
 mod fcntl;
+mod inotify;
 mod ioctl;
 mod link;
 mod lock;
@@ -21,6 +24,7 @@ mod stat;
 mod statfs;
 mod sync;
 mod time;
+mod timerfd;
 mod transfer;
 mod write;
 mod xattr;
@@ -32,7 +36,12 @@ pub(crate) use attribute::{
 };
 pub(crate) use descriptor::{sys_close, sys_close_range, sys_dup, sys_dup2, sys_dup3, sys_pipe, sys_pipe2};
 pub(crate) use directory::{sys_chdir, sys_chroot, sys_fchdir, sys_getcwd, sys_getdents, sys_getdents64};
+pub(crate) use epoll::{
+    sys_epoll_create, sys_epoll_create1, sys_epoll_ctl, sys_epoll_pwait, sys_epoll_pwait2, sys_epoll_wait,
+};
+pub(crate) use eventfd::{sys_eventfd, sys_eventfd2, sys_signalfd, sys_signalfd4};
 pub(crate) use fcntl::sys_fcntl;
+pub(crate) use inotify::{sys_inotify_add_watch, sys_inotify_init, sys_inotify_init1, sys_inotify_rm_watch};
 pub(crate) use ioctl::sys_ioctl;
 pub(crate) use link::{
     sys_link, sys_linkat, sys_readlink, sys_readlinkat, sys_symlink, sys_symlinkat, sys_unlink, sys_unlinkat,
@@ -55,6 +64,7 @@ pub(crate) use sync::{
     sys_syncfs,
 };
 pub(crate) use time::{sys_futimesat, sys_utime, sys_utimensat, sys_utimes};
+pub(crate) use timerfd::{sys_timerfd_create, sys_timerfd_gettime, sys_timerfd_settime};
 pub(crate) use transfer::{sys_copy_file_range, sys_sendfile, sys_splice, sys_tee};
 pub(crate) use write::{sys_pwrite64, sys_pwritev, sys_pwritev2, sys_write, sys_writev};
 pub(crate) use xattr::{

@@ -77,8 +77,11 @@ pub(super) fn with_mask(
     call: impl FnOnce(&mut CurrentTask) -> SysResult,
 ) -> SysResult {
     let Some(mask) = mask else { return call(task) };
-    let _ = mask;
-    call(task)
+    task.set_temporary_mask(mask);
+    let result = call(task);
+    let interrupted = matches!(&result, Err(SysError::Restart(_) | SysError::Errno(Errno::EINTR)));
+    task.restore_mask(interrupted);
+    result
 }
 
 fn poll(task: &mut CurrentTask, addr: UserAddr, count: u64, deadline: Option<KTime>) -> SysResult {

@@ -1,0 +1,29 @@
+//! `proc(5)`.
+
+mod fd;
+mod mounts;
+mod net;
+mod root;
+mod status;
+mod sys;
+mod system;
+mod task;
+
+use std::sync::Arc;
+
+use crate::fs::pseudo::PseudoFs;
+use crate::kernel::Kernel;
+use crate::vfs::{Dentry, SuperBlock};
+
+pub use net::{NetText, register_net};
+pub(crate) use system::cpu_count;
+
+/// `statfs(2)`.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// A view of `kernel`; returns the dentry of its root.
+#[must_use]
+pub fn create(kernel: &Arc<Kernel>) -> Arc<Dentry> {
+    let fs = PseudoFs { name: "proc", magic: PROC_SUPER_MAGIC, is_dynamic: true };
+    SuperBlock::new(Box::new(fs), root::ProcRoot::inode(kernel)).1
+}

@@ -1,0 +1,206 @@
+//! `/proc/sys`.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::errno::Errno;
+use crate::fs::pipe;
+use crate::fs::pseudo::{PseudoDir, Text, TextInode};
+use crate::kernel::{Kernel, RELEASE, VERSION};
+use crate::vfs::Inode;
+
+/// A value that the guest can change, without an effect beyond being read again. Names whose value matters are
+/// not of this kind.
+struct Knob(Mutex<String>);
+
+impl Text for Knob {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(format!("{}\n", self.0.lock()).into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let text = text.trim_matches(['\n', '\0', ' ']);
+        if !text.split_whitespace().all(|word| word.parse::<i64>().is_ok()) {
+            return Err(Errno::EINVAL);
+        }
+        text.clone_into(&mut self.0.lock());
+        Ok(())
+    }
+}
+
+fn knob(value: &str) -> Arc<Inode> {
+    TextInode::inode(0o644, Knob(Mutex::new(value.to_owned())))
+}
+
+fn fixed(value: impl Into<String>) -> Arc<Inode> {
+    let value = value.into();
+    TextInode::inode(0o444, move || format!("{value}\n").into_bytes())
+}
+
+/// The directory.
+pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
+    PseudoDir::inode(vec![("fs", fs()), ("kernel", kernel_directory(kernel)), ("net", net()), ("vm", vm())])
+}
+
+fn fs() -> Arc<Inode> {
+    let inotify = PseudoDir::inode(vec![
+        ("max_queued_events", fixed("16384")),
+        ("max_user_instances", fixed("128")),
+        ("max_user_watches", fixed("65536")),
+    ]);
+    let mqueue = PseudoDir::inode(vec![
+        ("msg_default", knob("10")),
+        ("msg_max", knob("10")),
+        ("msgsize_default", knob("8192")),
+        ("msgsize_max", knob("8192")),
+        ("queues_max", knob("256")),
+    ]);
+    PseudoDir::inode(vec![
+        ("aio-max-nr", knob("65536")),
+        ("aio-nr", fixed("0")),
+        ("epoll", PseudoDir::inode(vec![("max_user_watches", fixed("1048576"))])),
+        ("file-max", fixed("9223372036854775807")),
+        ("file-nr", fixed("0\t0\t9223372036854775807")),
+        ("inotify", inotify),
+        ("lease-break-time", fixed("45")),
+        ("mqueue", mqueue),
+        ("nr_open", fixed("1048576")),
+        ("pipe-max-size", fixed(pipe::MAX_CAPACITY.to_string())),
+        ("pipe-user-pages-hard", fixed("0")),
+        ("pipe-user-pages-soft", fixed("16384")),
+        ("protected_hardlinks", fixed("1")),
+        ("protected_symlinks", fixed("1")),
+        ("suid_dumpable", fixed("0")),
+    ])
+}
+
+/// A random UUID, a new one for each read.
+fn uuid() -> String {
+    let mut bytes = [0; 16];
+    if sentry_hostio::random::fill(&mut bytes).is_err() {
+        return String::new();
+    }
+    // RFC 9562 section 5.4: version 4, variant 10.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    [&hex[..4], &hex[4..6], &hex[6..8], &hex[8..10], &hex[10..]].map(|part| part.concat()).join("-")
+}
+
+fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
+    let boot_id = uuid();
+    let random = PseudoDir::inode(vec![
+        ("boot_id", fixed(boot_id)),
+        ("entropy_avail", fixed("256")),
+        ("poolsize", fixed("256")),
+        ("uuid", TextInode::inode(0o444, || format!("{}\n", uuid()).into_bytes())),
+    ]);
+    let weak = Arc::downgrade(kernel);
+    let name = move |domain: bool| {
+        let kernel = weak.clone();
+        move || {
+            let first = kernel.upgrade().and_then(|k| k.tree().processes().next().map(|p| p.leader.uts()));
+            let mut text =
+                first.map_or_else(Vec::new, |u| if domain { u.domainname() } else { u.hostname() });
+            text.push(b'\n');
+            text
+        }
+    };
+    PseudoDir::inode(vec![
+        ("cap_last_cap", fixed("40")),
+        ("core_pattern", fixed("core")),
+        ("core_uses_pid", knob("0")),
+        ("dmesg_restrict", fixed("1")),
+        ("domainname", TextInode::inode(0o444, name(true))),
+        ("hostname", TextInode::inode(0o444, name(false))),
+        ("kptr_restrict", fixed("1")),
+        ("msgmax", knob("8192")),
+        ("msgmnb", knob("16384")),
+        ("msgmni", knob("32000")),
+        ("ngroups_max", fixed("65536")),
+        ("osrelease", fixed(RELEASE)),
+        ("ostype", fixed("Linux")),
+        ("overflowgid", fixed("65534")),
+        ("overflowuid", fixed("65534")),
+        ("panic", fixed("0")),
+        ("perf_event_paranoid", fixed("3")),
+        ("pid_max", fixed("32768")),
+        ("printk", fixed("4\t4\t1\t7")),
+        ("random", random),
+        ("randomize_va_space", fixed("2")),
+        ("sched_child_runs_first", fixed("0")),
+        ("sem", knob("32000\t1024000000\t500\t32000")),
+        ("shmall", knob("18446744073692774399")),
+        ("shmmax", knob("18446744073692774399")),
+        ("shmmni", knob("4096")),
+        ("tainted", fixed("0")),
+        ("threads-max", fixed("63000")),
+        ("unprivileged_bpf_disabled", fixed("2")),
+        ("version", fixed(VERSION)),
+        ("yama", PseudoDir::inode(vec![("ptrace_scope", fixed("1"))])),
+    ])
+}
+
+fn net() -> Arc<Inode> {
+    let core = PseudoDir::inode(vec![
+        ("default_qdisc", fixed("pfifo_fast")),
+        ("netdev_max_backlog", knob("1000")),
+        ("optmem_max", knob("131072")),
+        ("rmem_default", knob("212992")),
+        ("rmem_max", knob("4194304")),
+        ("somaxconn", knob("4096")),
+        ("wmem_default", knob("212992")),
+        ("wmem_max", knob("4194304")),
+    ]);
+    let ipv4 = PseudoDir::inode(vec![
+        ("ip_default_ttl", knob("64")),
+        ("ip_forward", knob("0")),
+        ("ip_local_port_range", fixed("32768\t60999")),
+        ("ip_local_reserved_ports", fixed("")),
+        ("ip_nonlocal_bind", knob("0")),
+        ("ip_unprivileged_port_start", knob("1024")),
+        ("ping_group_range", fixed("0\t2147483647")),
+        ("tcp_allowed_congestion_control", fixed("cubic reno")),
+        ("tcp_available_congestion_control", fixed("cubic reno")),
+        ("tcp_congestion_control", fixed("cubic")),
+        ("tcp_fin_timeout", knob("60")),
+        ("tcp_keepalive_intvl", knob("75")),
+        ("tcp_keepalive_probes", knob("9")),
+        ("tcp_keepalive_time", knob("7200")),
+        ("tcp_max_syn_backlog", knob("4096")),
+        ("tcp_mem", fixed("188319\t251094\t376638")),
+        ("tcp_rmem", fixed("4096\t131072\t6291456")),
+        ("tcp_sack", fixed("1")),
+        ("tcp_syncookies", knob("1")),
+        ("tcp_timestamps", fixed("1")),
+        ("tcp_window_scaling", fixed("1")),
+        ("tcp_wmem", fixed("4096\t16384\t4194304")),
+    ]);
+    let ipv6 = PseudoDir::inode(vec![(
+        "conf",
+        PseudoDir::inode(vec![
+            ("all", PseudoDir::inode(vec![("disable_ipv6", fixed("0")), ("forwarding", fixed("0"))])),
+            ("default", PseudoDir::inode(vec![("disable_ipv6", fixed("0"))])),
+        ]),
+    )]);
+    PseudoDir::inode(vec![("core", core), ("ipv4", ipv4), ("ipv6", ipv6), ("unix", unix())])
+}
+
+fn unix() -> Arc<Inode> {
+    PseudoDir::inode(vec![("max_dgram_qlen", knob("512"))])
+}
+
+fn vm() -> Arc<Inode> {
+    PseudoDir::inode(vec![
+        ("drop_caches", knob("0")),
+        ("max_map_count", fixed("65530")),
+        ("min_free_kbytes", fixed("67584")),
+        ("mmap_min_addr", fixed("65536")),
+        ("nr_hugepages", fixed("0")),
+        ("overcommit_memory", knob("0")),
+        ("overcommit_ratio", knob("50")),
+        ("swappiness", knob("60")),
+    ])
+}

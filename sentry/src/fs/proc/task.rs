@@ -1,0 +1,315 @@
+//! `/proc/PID` and `/proc/PID/task/TID`.
+
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::fs::proc::fd::{FdDir, FdDirKind};
+use crate::fs::proc::{mounts, root, status};
+use crate::fs::pseudo::{Text, TextInode};
+use crate::task::{Capabilities, Task};
+use crate::vfs::open::open_directory;
+use crate::vfs::{
+    Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, OpenFlags, Stat, VfsPath,
+};
+
+/// The number of `/proc/PID`: stable over lookups.
+pub(super) fn ino_of(id: i32) -> u64 {
+    u64::from(id.unsigned_abs()) << 32
+}
+
+/// A process or thread directory.
+pub(super) struct TaskDir {
+    task: Arc<Task>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `/proc/PID`, with `task`.
+    Process,
+    /// `/proc/PID/task/TID`.
+    Thread,
+}
+
+/// Makes the contents of a file about a task.
+pub(super) type Render = fn(&Arc<Task>) -> Result<Vec<u8>, Errno>;
+
+/// Files that are generated, with their permission bits.
+const FILES: &[(&str, u32, Render)] = &[
+    ("auxv", 0o400, status::auxv),
+    ("cgroup", 0o444, status::cgroup),
+    ("children", 0o444, status::children),
+    ("cmdline", 0o444, status::cmdline),
+    ("comm", 0o644, status::comm),
+    ("environ", 0o400, status::environ),
+    ("gid_map", 0o644, status::id_map),
+    ("io", 0o400, status::io),
+    ("limits", 0o444, status::limits),
+    ("loginuid", 0o644, status::loginuid),
+    ("maps", 0o444, status::maps),
+    ("mountinfo", 0o444, mounts::mountinfo),
+    ("mounts", 0o444, mounts::mounts),
+    ("mountstats", 0o400, mounts::mountstats),
+    ("oom_adj", 0o644, status::oom_adj),
+    ("oom_score", 0o444, status::oom_score),
+    ("oom_score_adj", 0o644, status::oom_score_adj),
+    ("personality", 0o400, status::personality),
+    ("schedstat", 0o444, status::schedstat),
+    ("sessionid", 0o444, status::loginuid),
+    ("setgroups", 0o644, status::setgroups),
+    ("smaps", 0o444, status::smaps),
+    ("smaps_rollup", 0o444, status::smaps_rollup),
+    ("stat", 0o444, status::stat),
+    ("statm", 0o444, status::statm),
+    ("status", 0o444, status::status),
+    ("timerslack_ns", 0o666, status::timerslack),
+    ("uid_map", 0o644, status::id_map),
+    ("wchan", 0o444, status::wchan),
+];
+
+const LINKS: &[&str] = &["cwd", "exe", "root"];
+const NAMESPACES: &[&str] =
+    &["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"];
+
+impl TaskDir {
+    /// `/proc/PID`.
+    pub(super) fn process(task: &Arc<Task>) -> Arc<Inode> {
+        Inode::new(FileType::Directory, Box::new(Self { task: task.clone(), kind: Kind::Process }))
+    }
+
+    fn thread(task: &Arc<Task>) -> Arc<Inode> {
+        Inode::new(FileType::Directory, Box::new(Self { task: task.clone(), kind: Kind::Thread }))
+    }
+
+    fn ino(&self, name: &[u8]) -> u64 {
+        // The entry's position keeps numbers of one task apart; threads differ from their process.
+        let names = FILES
+            .iter()
+            .map(|f| f.0)
+            .chain(LINKS.iter().copied())
+            .chain(["fd", "fdinfo", "net", "ns", "task"]);
+        let at = names.into_iter().position(|n| n.as_bytes() == name).unwrap_or(0) as u64 + 1;
+        let bit = if self.kind == Kind::Thread { 1 << 31 } else { 0 };
+        ino_of(self.task.tid().0) + at + bit
+    }
+}
+
+/// The owner of a task's files: its effective ids.
+pub(super) fn owned(task: &Task, kind: FileType, permissions: u32, ino: u64) -> Stat {
+    let creds = task.creds();
+    Stat { uid: creds.euid.0, gid: creds.egid.0, ..Stat::new(kind, permissions, ino) }
+}
+
+/// `PTRACE_MODE_READ` in short: the same user, or `CAP_SYS_PTRACE` (`ptrace(2)`).
+///
+/// # Errors
+/// `EACCES`.
+pub(super) fn check_may_inspect(caller: &Caller<'_>, task: &Task) -> Result<(), Errno> {
+    let target = task.creds();
+    let same = caller.task.is_some_and(|t| t.pid() == task.pid())
+        || [target.uid, target.euid, target.suid].iter().all(|id| *id == caller.creds.fsuid);
+    if same || caller.has(Capabilities::SYS_PTRACE) { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+impl InodeOps for TaskDir {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(owned(&self.task, FileType::Directory, 0o555, ino_of(self.task.tid().0)))
+    }
+
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let task = &self.task;
+        let ino = self.ino(name);
+        if let Some((name, permissions, render)) = FILES.iter().find(|f| f.0.as_bytes() == name) {
+            let stat = owned(task, FileType::Regular, *permissions, ino);
+            let text = TaskText { task: task.clone(), name, render: *render };
+            return Ok(TextInode::with_stat(stat, text));
+        }
+        let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        match text {
+            "cwd" | "exe" | "root" => {
+                let which = LINKS.iter().copied().find(|l| *l == text).unwrap_or("exe");
+                Ok(Inode::new(FileType::Symlink, Box::new(PlaceLink { task: task.clone(), which, ino })))
+            }
+            "fd" => Ok(FdDir::inode(task, FdDirKind::Links, ino)),
+            "fdinfo" => Ok(FdDir::inode(task, FdDirKind::Info, ino)),
+            "net" => Ok(root::net_directory()),
+            "ns" => Ok(Inode::new(FileType::Directory, Box::new(NsDir { task: task.clone(), ino }))),
+            "task" if self.kind == Kind::Process => {
+                Ok(Inode::new(FileType::Directory, Box::new(ThreadsDir { task: task.clone(), ino })))
+            }
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    fn caches(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        let entry = |name: &str, kind| DirEntry { name: name.into(), ino: self.ino(name.as_bytes()), kind };
+        let mut list: Vec<DirEntry> = FILES.iter().map(|f| entry(f.0, FileType::Regular)).collect();
+        list.extend(LINKS.iter().map(|name| entry(name, FileType::Symlink)));
+        list.extend(["fd", "fdinfo", "net", "ns"].map(|name| entry(name, FileType::Directory)));
+        if self.kind == Kind::Process {
+            list.push(entry("task", FileType::Directory));
+        }
+        Ok(list)
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(open_directory())
+    }
+}
+
+/// A generated file about a task.
+struct TaskText {
+    task: Arc<Task>,
+    name: &'static str,
+    render: Render,
+}
+
+impl Text for TaskText {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        (self.render)(&self.task)
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        status::store(&self.task, self.name, data)
+    }
+}
+
+/// `cwd`, `exe`, `root`.
+struct PlaceLink {
+    task: Arc<Task>,
+    which: &'static str,
+    ino: u64,
+}
+
+impl PlaceLink {
+    fn place(&self) -> Result<VfsPath, Errno> {
+        match self.which {
+            "cwd" => Ok(self.task.fs().cwd()),
+            "root" => Ok(self.task.fs().root()),
+            _ => {
+                let mm = self.task.mm().ok_or(Errno::ENOENT)?;
+                mm.exe().map(|file| file.path().clone()).ok_or(Errno::ENOENT)
+            }
+        }
+    }
+}
+
+impl InodeOps for PlaceLink {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(owned(&self.task, FileType::Symlink, 0o777, self.ino))
+    }
+
+    fn read_link(&self, caller: &Caller<'_>) -> Result<LinkTarget, Errno> {
+        check_may_inspect(caller, &self.task)?;
+        Ok(LinkTarget::Object(self.place()?))
+    }
+
+    fn link_text(&self, caller: &Caller<'_>) -> Result<Vec<u8>, Errno> {
+        check_may_inspect(caller, &self.task)?;
+        let root = caller.task.unwrap_or(&self.task).fs().root();
+        Ok(self.place()?.text(&root).for_proc())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Err(Errno::ELOOP)
+    }
+}
+
+/// `/proc/PID/task`.
+struct ThreadsDir {
+    task: Arc<Task>,
+    ino: u64,
+}
+
+impl InodeOps for ThreadsDir {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let mut stat = owned(&self.task, FileType::Directory, 0o555, self.ino);
+        stat.nlink += u32::try_from(self.task.thread_group().threads().len()).unwrap_or(0);
+        Ok(stat)
+    }
+
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let tid = root::parse_id(name).ok_or(Errno::ENOENT)?;
+        let threads = self.task.thread_group().threads();
+        let found = threads.iter().find(|t| t.tid() == tid).map(TaskDir::thread);
+        // A zombie has no threads left, but is still its own leader.
+        found.or_else(|| (self.task.tid() == tid).then(|| TaskDir::thread(&self.task))).ok_or(Errno::ENOENT)
+    }
+
+    fn caches(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        let mut ids: Vec<i32> = self.task.thread_group().threads().iter().map(|t| t.tid().0).collect();
+        if ids.is_empty() {
+            ids.push(self.task.tid().0);
+        }
+        ids.sort_unstable();
+        let list = ids.into_iter().map(|id| DirEntry {
+            name: id.to_string().into_bytes(),
+            ino: ino_of(id) + (1 << 31),
+            kind: FileType::Directory,
+        });
+        Ok(list.collect())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(open_directory())
+    }
+}
+
+/// `/proc/PID/ns`.
+struct NsDir {
+    task: Arc<Task>,
+    ino: u64,
+}
+
+impl NsDir {
+    /// The text of a namespace link. All but the mount and host name namespaces exist once in a sandbox; the numbers
+    /// are those of Linux's initial ones.
+    fn text(task: &Task, name: &str) -> Option<String> {
+        let (kind, number) = match name {
+            "cgroup" => ("cgroup", 4_026_531_835),
+            "ipc" => ("ipc", 4_026_531_839),
+            "mnt" => ("mnt", 4_026_531_841 + task.fs().namespace().id()),
+            "net" => ("net", 4_026_531_840),
+            "pid" | "pid_for_children" => ("pid", 4_026_531_836),
+            "time" => ("time", 4_026_531_834),
+            "user" => ("user", 4_026_531_837),
+            "uts" => ("uts", 4_026_531_838),
+            _ => return None,
+        };
+        Some(format!("{kind}:[{number}]"))
+    }
+}
+
+impl InodeOps for NsDir {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(owned(&self.task, FileType::Directory, 0o511, self.ino))
+    }
+
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        let text = Self::text(&self.task, name).ok_or(Errno::ENOENT)?;
+        Ok(crate::fs::pseudo::PseudoLink::inode(&text))
+    }
+
+    fn caches(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        let entry =
+            |name: &&str| DirEntry { name: name.as_bytes().to_vec(), ino: self.ino, kind: FileType::Symlink };
+        Ok(NAMESPACES.iter().map(entry).collect())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(open_directory())
+    }
+}

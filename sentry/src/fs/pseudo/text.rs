@@ -1,0 +1,113 @@
+//! Files whose contents are made when they are read.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::errno::Errno;
+use crate::io::{IoDst, IoSrc};
+use crate::vfs::{Caller, File, FileOps, FileType, Inode, InodeOps, OpenFlags, Seek, SetAttr, Stat};
+
+/// What a generated file shows.
+pub(crate) trait Text: Send + Sync + 'static {
+    /// The whole contents now.
+    ///
+    /// # Errors
+    /// `ESRCH` where what it is about is gone.
+    fn render(&self) -> Result<Vec<u8>, Errno>;
+
+    /// Takes what was written, one call of `write(2)` at a time.
+    ///
+    /// # Errors
+    /// `EINVAL` for a bad value, `EACCES` where it cannot be written.
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let _ = data;
+        Err(Errno::EACCES)
+    }
+}
+
+impl<F: Fn() -> Vec<u8> + Send + Sync + 'static> Text for F {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(self())
+    }
+}
+
+/// The inode of a generated file.
+pub(crate) struct TextInode {
+    stat: Stat,
+    text: Arc<dyn Text>,
+}
+
+impl TextInode {
+    /// A file of root's with these permission bits.
+    pub(crate) fn inode(permissions: u32, text: impl Text) -> Arc<Inode> {
+        Self::with_stat(super::pseudo_stat(FileType::Regular, permissions), text)
+    }
+
+    /// A file with these attributes.
+    pub(crate) fn with_stat(stat: Stat, text: impl Text) -> Arc<Inode> {
+        Inode::new(FileType::Regular, Box::new(Self { stat, text: Arc::new(text) }))
+    }
+}
+
+impl InodeOps for TextInode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.stat)
+    }
+
+    fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
+        // O_TRUNC is harmless; nothing else changes.
+        let SetAttr { mode, uid, gid, size: _, atime, mtime } = *attr;
+        let rest = (mode, uid, gid, atime, mtime);
+        if rest == (None, None, None, None, None) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(Box::new(TextFile { text: self.text.clone(), shown: Mutex::default() }))
+    }
+}
+
+/// An open generated file: the contents are those of the moment when reading began.
+struct TextFile {
+    text: Arc<dyn Text>,
+    shown: Mutex<Option<Vec<u8>>>,
+}
+
+/// The most bytes that one write can store.
+const MAX_STORE: usize = 4096;
+
+impl FileOps for TextFile {
+    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        let mut shown = self.shown.lock();
+        if *pos == 0 || shown.is_none() {
+            *shown = Some(self.text.render()?);
+        }
+        let all = shown.as_deref().unwrap_or_default();
+        let from = usize::try_from(*pos).unwrap_or(usize::MAX).min(all.len());
+        let n = dst.put(&all[from..])?;
+        *pos += n as u64;
+        Ok(n)
+    }
+
+    fn write(&self, _: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
+        let mut data = vec![0; src.remaining().min(MAX_STORE)];
+        let n = src.take(&mut data)?;
+        self.text.store(&data[..n])?;
+        *pos += n as u64;
+        Ok(n)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn seek(&self, _: &File, pos: u64, to: Seek) -> Result<u64, Errno> {
+        let target = match to {
+            Seek::Set(at) => Some(at),
+            Seek::Current(by) => i64::try_from(pos).ok().and_then(|p| p.checked_add(by)),
+            // A generated file has no length to count from.
+            Seek::End(_) | Seek::Data(_) | Seek::Hole(_) => None,
+        };
+        target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::EINVAL)
+    }
+}
