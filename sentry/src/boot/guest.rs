@@ -1,98 +1,303 @@
 //! The running kernel as requests see it.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, RwLock};
-use sentry_platform::Prepared;
+use netstack::Stack;
+use netstack_host_links::Reader;
+use parking_lot::{Condvar, Mutex};
+use sentry_abi::signal::{SigInfo, Signal, si_code};
+use sentry_hostio::inherited;
+use sentry_hostio::seqpacket::SeqPacket;
+use sentry_platform::{MemoryFile, Prepared};
 
+use crate::boot::mounts::Mounter;
+use crate::boot::process::{self, Surroundings};
+use crate::boot::run::failed;
 use crate::boot::{
-    BootConfig, ControlError, ExitStatus, NetworkConfig, ProcessConfig, ProcessInfo, SignalTarget, Stats,
+    BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, ProcessConfig, ProcessInfo, SignalTarget,
+    Stats, filter, network,
 };
+use crate::fs::host;
+use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
+use crate::socket::NetNamespace;
+use crate::task::{self, ThreadGroup, Tid};
+use crate::vfs::{File, FsContext};
 
-/// A sandbox: its kernel, its first process, and how that one ended.
+/// Most threads of a sandbox (`kernel.threads-max` of a small machine).
+const MAX_TASKS: usize = 16_384;
+
+/// A sandbox: its kernel, its first process, and how processes ended.
 pub(super) struct Guest {
-    _config: BootConfig,
-    _platform: Mutex<Option<Prepared>>,
-    end: Mutex<Option<ExitStatus>>,
-    ended: Condvar,
-    /// Held for reading by whoever still has to tell a command about an end, for writing by the end itself.
-    farewell: RwLock<()>,
+    surroundings: Surroundings,
+    init: ProcessConfig,
+    stack: Stack,
+    /// What the first process is started with; gone once it was.
+    prepared: Mutex<Option<Vec<Arc<File>>>>,
+    /// Keeps the network alive.
+    reader: Mutex<Option<Reader>>,
+    ends: Mutex<Ends>,
+    changed: Condvar,
+    platform: crate::boot::PlatformChoice,
+}
+
+/// Processes that requests started, and how they ended.
+#[derive(Default)]
+struct Ends {
+    init: Option<i32>,
+    /// Present once started; `Some` once ended.
+    statuses: HashMap<i32, Option<ExitStatus>>,
+    /// Requests that know of an end and have not told their command yet.
+    farewells: usize,
+}
+
+/// Keeps the sandbox from ending while a command is told about the end of a process.
+pub(super) struct Farewell<'a>(&'a Guest);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        self.0.ends.lock().farewells -= 1;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Guest {
     /// A kernel with mounts and without processes.
     pub(super) fn new(config: BootConfig, platform: Prepared) -> Result<Arc<Self>, ControlError> {
+        let memory = MemoryFile::new(config.host.memory_bytes)
+            .map_err(|error| failed("create the memory file", &error))?;
+        let memory = Arc::new(memory);
+        let kernel = Kernel::new(KernelConfig {
+            platform: platform.create(memory.clone()),
+            memory_file: memory.clone(),
+            max_tasks: MAX_TASKS,
+            strace: config.strace.is_some(),
+        });
+        let kernel = kernel.map_err(|error| failed("create the kernel", &error))?;
+        let stack = Stack::builder().build();
+        kernel.set_net_namespace(NetNamespace::new(stack.clone()));
+        let sockets = take(&config.gofer)?.into_iter().map(SeqPacket::from).collect();
+        let mounter = Mounter::new(sockets, memory);
+        let namespace = mounter.root(&config.root).map_err(|error| failed("root file system", &error))?;
+        mounter
+            .mount_all(&kernel, &namespace, &config.mounts)
+            .and_then(|()| {
+                mounter.protect(&namespace, &config.root, &config.readonly_paths, &config.masked_paths)
+            })
+            .map_err(|error| failed("file systems", &error))?;
+        let files = host::import(take(&config.stdio)?).map_err(|error| failed("standard streams", &error))?;
+        let uts = UtsNamespace::new(config.hostname.as_bytes());
+        if !config.domainname.is_empty() {
+            uts.set_domainname(config.domainname.into_bytes());
+        }
         Ok(Arc::new(Self {
-            _config: config,
-            _platform: Mutex::new(Some(platform)),
-            end: Mutex::new(None),
-            ended: Condvar::new(),
-            farewell: RwLock::new(()),
+            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts },
+            init: config.init,
+            stack,
+            prepared: Mutex::new(Some(files)),
+            reader: Mutex::new(None),
+            ends: Mutex::default(),
+            changed: Condvar::new(),
+            platform: config.platform,
         }))
     }
 
+    fn kernel(&self) -> &Arc<Kernel> {
+        &self.surroundings.kernel
+    }
+
     /// Sets the network up and starts the first process.
-    pub(super) fn start(&self, network: NetworkConfig, sockets: Vec<OwnedFd>) -> Result<i32, ControlError> {
-        drop((network, sockets));
-        Err(not_now("start"))
+    pub(super) fn start(&self, config: NetworkConfig, sockets: Vec<OwnedFd>) -> Result<i32, ControlError> {
+        let files = self.prepared.lock().take().ok_or_else(|| not_now("start"))?;
+        let reader =
+            network::connect(&self.stack, config, sockets).map_err(|error| failed("network", &error))?;
+        *self.reader.lock() = Some(reader);
+        filter::confine(self.platform).map_err(|error| failed("system-call filter", &error))?;
+        let task = process::start(&self.surroundings, &self.init, files)?;
+        let pid = task.pid().0;
+        let mut ends = self.ends.lock();
+        ends.init = Some(pid);
+        ends.statuses.insert(pid, None);
+        drop(ends);
+        self.changed.notify_all();
+        Ok(pid)
     }
 
     /// Starts another process, with `fds` as its descriptors 0, 1, 2, ...
-    pub(super) fn exec(&self, process: ProcessConfig, fds: Vec<OwnedFd>) -> Result<i32, ControlError> {
-        drop((process, fds));
-        Err(not_now("exec"))
+    pub(super) fn exec(
+        self: &Arc<Self>,
+        config: &ProcessConfig,
+        fds: Vec<OwnedFd>,
+    ) -> Result<i32, ControlError> {
+        if self.ends.lock().init.is_none() {
+            return Err(not_now("exec"));
+        }
+        let files = host::import(fds).map_err(|error| failed("standard streams", &error))?;
+        let task = process::start(&self.surroundings, config, files)?;
+        let pid = task.pid().0;
+        self.ends.lock().statuses.insert(pid, None);
+        let guest = self.clone();
+        let watcher = std::thread::Builder::new().name("exec-wait".to_owned()).stack_size(128 << 10);
+        watcher
+            .spawn(move || guest.record_end(Tid(pid)))
+            .map_err(|error| failed("thread to wait for the process", &error))?;
+        Ok(pid)
     }
 
-    /// Waits for a process to end.
-    pub(super) fn wait(&self, pid: i32) -> Result<ExitStatus, ControlError> {
-        Err(ControlError::NoProcess { pid })
+    /// Waits until a process of ours ended, and writes down how.
+    fn record_end(&self, pid: Tid) -> ExitStatus {
+        let status = match self.kernel().wait_for_exit(pid) {
+            Some(task::ExitStatus::Exited(code)) => ExitStatus::Code(code.into()),
+            Some(task::ExitStatus::Signaled(signal)) => ExitStatus::Signal(signal.number()),
+            // Nobody else reaps what has no parent.
+            None => ExitStatus::Signal(Signal::SIGKILL.number()),
+        };
+        self.ends.lock().statuses.insert(pid.0, Some(status));
+        self.changed.notify_all();
+        status
+    }
+
+    /// Waits for a process that a request started to end.
+    pub(super) fn wait(&self, pid: i32) -> Result<(ExitStatus, Farewell<'_>), ControlError> {
+        let mut ends = self.ends.lock();
+        if !ends.statuses.contains_key(&pid) {
+            return Err(ControlError::NoProcess { pid });
+        }
+        ends.farewells += 1;
+        let farewell = Farewell(self);
+        loop {
+            if let Some(Some(status)) = ends.statuses.get(&pid) {
+                return Ok((*status, farewell));
+            }
+            self.changed.wait(&mut ends);
+        }
     }
 
     /// Sends a signal and tells whether it went to the first process.
-    pub(super) fn signal(&self, target: SignalTarget, signal: i32) -> Result<bool, ControlError> {
-        let _ = (target, signal);
-        Err(not_now("signal"))
+    pub(super) fn signal(&self, target: SignalTarget, number: i32) -> Result<bool, ControlError> {
+        let signal = Signal::new(number).ok_or_else(|| not_now(&format!("send signal {number}")))?;
+        let groups = self.targets(target);
+        if groups.is_empty() {
+            let (SignalTarget::Process(pid)
+            | SignalTarget::ProcessGroup(pid)
+            | SignalTarget::Foreground(pid)) = target
+            else {
+                return Ok(false);
+            };
+            return Err(ControlError::NoProcess { pid });
+        }
+        let init = self.ends.lock().init;
+        for group in &groups {
+            let info = SigInfo::from_process(signal, si_code::SI_USER, 0, 0);
+            // A full queue of real-time signals is the guest's affair.
+            let _ = group.send_signal(signal, info);
+        }
+        Ok(groups.iter().any(|group| Some(group.pid().0) == init))
+    }
+
+    fn targets(&self, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {
+        let tree = self.kernel().tree();
+        match target {
+            SignalTarget::All => tree.processes().map(|process| process.group.clone()).collect(),
+            SignalTarget::Process(pid) => {
+                tree.process(Tid(pid)).map(|process| process.group.clone()).into_iter().collect()
+            }
+            SignalTarget::ProcessGroup(pgid) => {
+                tree.group_members(Tid(pgid)).map(|process| process.group.clone()).collect()
+            }
+            SignalTarget::Foreground(pid) => {
+                let Some(process) = tree.process(Tid(pid)) else {
+                    return Vec::new();
+                };
+                let foreground = process.session.terminal().and_then(|terminal| host::foreground(&*terminal));
+                let pgid = foreground.unwrap_or(process.pgid);
+                tree.group_members(pgid).map(|process| process.group.clone()).collect()
+            }
+        }
     }
 
     /// The processes.
     pub(super) fn processes(&self) -> Vec<ProcessInfo> {
-        Vec::new()
+        let clocks = self.kernel().clocks();
+        let (now, real_ns) = (clocks.monotonic(), clocks.realtime_ns());
+        let tree = self.kernel().tree();
+        let living = tree.processes().filter(|process| process.exit.is_none());
+        living
+            .map(|process| {
+                let age_ns = now.since(process.group.start_time());
+                let (user_ns, system_ns) = process.group.cpu_times();
+                ProcessInfo {
+                    uid: process.leader.creds().uid.0,
+                    pid: process.group.pid().0,
+                    ppid: process.parent.map_or(0, |parent| parent.0),
+                    threads: u32::try_from(process.group.threads().len()).unwrap_or(u32::MAX),
+                    start_secs: real_ns.saturating_sub(age_ns) / 1_000_000_000,
+                    cpu_ms: (user_ns + system_ns) / 1_000_000,
+                    command: String::from_utf8_lossy(&process.leader.comm()).into_owned(),
+                }
+            })
+            .collect()
     }
 
     /// What the guest uses.
     pub(super) fn stats(&self) -> Stats {
-        Stats::default()
+        let memory_bytes = self.kernel().memory_file().in_use();
+        let tree = self.kernel().tree();
+        let cpu_ns = tree.processes().map(|process| {
+            let (user_ns, system_ns) = process.group.cpu_times();
+            user_ns + system_ns
+        });
+        Stats {
+            cpu_ns: cpu_ns.sum(),
+            memory_bytes,
+            processes: tree.processes().filter(|process| process.exit.is_none()).count() as u64,
+        }
     }
 
     /// Stops guest code.
     pub(super) fn pause(&self) -> Result<(), ControlError> {
-        Err(not_now("pause"))
+        self.signal(SignalTarget::All, Signal::SIGSTOP.number()).map(|_| ())
     }
 
     /// Lets guest code go on.
     pub(super) fn resume(&self) -> Result<(), ControlError> {
-        Err(not_now("resume"))
+        self.signal(SignalTarget::All, Signal::SIGCONT.number()).map(|_| ())
     }
 
-    /// Waits for the first process to end, and for everyone who has to be told.
+    /// Waits for the first process to end, and for every command that has to be told.
     pub(super) fn wait_for_end(&self) -> ExitStatus {
-        let mut end = self.end.lock();
-        loop {
-            if let Some(status) = *end {
-                drop(end);
-                drop(self.farewell.write());
-                return status;
+        let init = {
+            let mut ends = self.ends.lock();
+            loop {
+                if let Some(init) = ends.init {
+                    break init;
+                }
+                self.changed.wait(&mut ends);
             }
-            self.ended.wait(&mut end);
+        };
+        let status = self.record_end(Tid(init));
+        self.kernel().kill_all();
+        let mut ends = self.ends.lock();
+        while ends.farewells > 0 {
+            // A command that does not read its answer must not keep a dead sandbox.
+            if self.changed.wait_for(&mut ends, FAREWELL_LIMIT).timed_out() {
+                break;
+            }
         }
+        status
     }
+}
 
-    /// Keeps the sandbox from ending while `work` runs.
-    pub(super) fn hold_end<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _guard = self.farewell.read();
-        work()
+/// How long the end of a sandbox waits for commands to be told of it.
+const FAREWELL_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn take(fds: &[DonatedFd]) -> Result<Vec<OwnedFd>, ControlError> {
+    let mut taken = Vec::new();
+    for fd in fds {
+        taken.push(inherited::take(fd.0).map_err(|error| failed("take an inherited descriptor", &error))?);
     }
+    Ok(taken)
 }
 
 fn not_now(request: &str) -> ControlError {

@@ -1,8 +1,12 @@
 //! The sandbox process: from a [`BootConfig`] to a running kernel, and the protocol that controls it.
 
 mod config;
+mod filter;
 mod guest;
 mod isolate;
+mod mounts;
+mod network;
+mod process;
 mod protocol;
 mod run;
 mod server;

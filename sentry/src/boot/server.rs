@@ -39,29 +39,28 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn converse(guest: &Guest, channel: &Channel) {
+fn converse(guest: &Arc<Guest>, channel: &Channel) {
     while let Ok((request, fds)) = receive_request(channel) {
-        let reply = answer(guest, request, fds).unwrap_or_else(Reply::Failed);
-        if let Reply::Exited(_) = &reply {
-            // The process may end as soon as its first process has; the answer has to be out before.
-            let sent = guest.hold_end(|| send_reply(channel, &reply));
-            if sent.is_err() {
-                return;
-            }
-            continue;
-        }
-        if send_reply(channel, &reply).is_err() {
+        // The sandbox ends with its first process; who waits for that has to be told before.
+        let sent = match request {
+            Request::Wait { pid } => match guest.wait(pid) {
+                Ok((status, _farewell)) => send_reply(channel, &Reply::Exited(status)),
+                Err(error) => send_reply(channel, &Reply::Failed(error)),
+            },
+            request => send_reply(channel, &answer(guest, request, fds).unwrap_or_else(Reply::Failed)),
+        };
+        if sent.is_err() {
             return;
         }
     }
 }
 
-fn answer(guest: &Guest, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, ControlError> {
+fn answer(guest: &Arc<Guest>, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, ControlError> {
     match request {
         Request::Ready => Ok(Reply::Done),
         Request::Start(network) => guest.start(network, fds).map(|pid| Reply::Started { pid }),
-        Request::Exec(process) => guest.exec(*process, fds).map(|pid| Reply::Started { pid }),
-        Request::Wait { pid } => guest.wait(pid).map(Reply::Exited),
+        Request::Exec(process) => guest.exec(&process, fds).map(|pid| Reply::Started { pid }),
+        Request::Wait { pid } => guest.wait(pid).map(|(status, _)| Reply::Exited(status)),
         Request::Signal { target, signal } => {
             guest.signal(target, signal).map(|reached_init| Reply::Signalled { reached_init })
         }

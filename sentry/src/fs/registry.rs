@@ -6,6 +6,7 @@ use sentry_platform::MemoryFile;
 
 use crate::errno::Errno;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::kernel::Kernel;
 use crate::task::CurrentTask;
 use crate::vfs::Dentry;
 
@@ -29,6 +30,17 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
         "tmpfs" | "ramfs" => Ok(Tmpfs::create(memory_file(task)?, &TmpfsOptions::parse(data)?)),
         "proc" => Ok(crate::fs::proc::create(task.kernel())),
         "sysfs" => Ok(crate::fs::sysfs::create()),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// As [`create`], for the first mounts, which no task makes.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn create_at_boot(kernel: &Arc<Kernel>, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
+    match kind {
+        "tmpfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
         _ => Err(Errno::ENODEV),
     }
 }

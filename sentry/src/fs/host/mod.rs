@@ -3,6 +3,7 @@
 //! The open file stays shared with whoever else has it outside, with its position and, for a terminal, its
 //! attributes. Its flags are never changed: a guest that asks for `O_NONBLOCK` gets it for its own description only.
 
+mod control;
 mod description;
 mod file;
 mod inode;
@@ -47,6 +48,12 @@ pub fn import(fds: Vec<OwnedFd>) -> io::Result<Vec<Arc<File>>> {
 pub(crate) fn reopen(inode: &Inode) -> Option<Result<Box<dyn FileOps>, Errno>> {
     let inode = inode.downcast::<inode::HostInode>()?;
     Some(Ok(Box::new(file::HostFile::new(inode.description().clone()))))
+}
+
+/// The foreground process group of a terminal, where it is an imported one.
+pub(crate) fn foreground(terminal: &dyn crate::kernel::Terminal) -> Option<crate::task::Tid> {
+    let any: &dyn std::any::Any = terminal;
+    any.downcast_ref::<control::HostTerminal>()?.foreground()
 }
 
 #[cfg(test)]

@@ -1,0 +1,278 @@
+//! The guest's mounts, as the configuration lists them.
+
+use std::sync::Arc;
+
+use sentry_hostio::seqpacket::SeqPacket;
+use sentry_platform::MemoryFile;
+use thiserror::Error;
+
+use crate::boot::{MountConfig, MountFlags as ConfigFlags, MountKind, RootConfig};
+use crate::errno::Errno;
+use crate::fs::gofer::{Caching, Connection, GoferFs, GoferOptions};
+use crate::fs::overlay::Overlay;
+use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::kernel::Kernel;
+use crate::task::Credentials;
+use crate::vfs::change::create;
+use crate::vfs::walk::{Last, LastName, Resolve, WalkRoot, walk};
+use crate::vfs::{Caller, Dentry, Mount, MountFlags, MountNamespace, NewKind, VfsPath};
+
+/// Why a mount could not be made.
+#[derive(Debug, Error)]
+#[error("mount {destination}: {errno}")]
+pub(super) struct MountError {
+    destination: String,
+    errno: Errno,
+}
+
+/// Makes mounts for one sandbox.
+pub(super) struct Mounter {
+    gofer: Arc<Connection>,
+    memory: Arc<MemoryFile>,
+    creds: Arc<Credentials>,
+}
+
+impl Mounter {
+    pub(super) fn new(sockets: Vec<SeqPacket>, memory: Arc<MemoryFile>) -> Self {
+        Self { gofer: Connection::remote(sockets), memory, creds: Credentials::root() }
+    }
+
+    /// The mount namespace of the first process. A root that cannot be written gets a layer in memory below that
+    /// flag, so that the mount points exist whatever the image has.
+    pub(super) fn root(&self, root: &RootConfig) -> Result<Arc<MountNamespace>, MountError> {
+        let failed = |errno| MountError { destination: "/".to_owned(), errno };
+        let lower = self.served(root.tree, Caching::Exclusive).map_err(failed)?;
+        let dentry = if root.memory_overlay || root.readonly {
+            let upper = Tmpfs::create(self.memory.clone(), &TmpfsOptions::default());
+            Overlay::create(&upper, &lower).map_err(failed)?
+        } else {
+            lower
+        };
+        Ok(MountNamespace::new(Mount::new(dentry, b"none", MountFlags::empty())))
+    }
+
+    /// Makes the mounts of the configuration, in order. A kind that the kernel does not have is left out: engines
+    /// always ask for some.
+    pub(super) fn mount_all(
+        &self,
+        kernel: &Arc<Kernel>,
+        namespace: &Arc<MountNamespace>,
+        mounts: &[MountConfig],
+    ) -> Result<(), MountError> {
+        for mount in mounts {
+            let failed = |errno| MountError { destination: mount.destination.clone(), errno };
+            let root = match self.file_system(kernel, &mount.kind) {
+                Err(Errno::ENODEV) => {
+                    tracing::warn!("mount {}: no such file system", mount.destination);
+                    continue;
+                }
+                root => root.map_err(failed)?,
+            };
+            let is_directory = root.inode().is_dir();
+            let place = self.mount_point(namespace, &mount.destination, is_directory).map_err(failed)?;
+            let (source, flags) = (source_name(&mount.kind), mount_flags(mount.flags));
+            namespace.mount(root, source, place, flags).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the root read-only, and what the configuration lists; hides what it lists.
+    pub(super) fn protect(
+        &self,
+        namespace: &Arc<MountNamespace>,
+        root: &RootConfig,
+        readonly: &[String],
+        masked: &[String],
+    ) -> Result<(), MountError> {
+        for path in readonly {
+            self.cover(namespace, path, Cover::ReadOnly)?;
+        }
+        for path in masked {
+            self.cover(namespace, path, Cover::Empty)?;
+        }
+        if root.readonly {
+            let mount = namespace.root_mount();
+            mount.set_flags(mount.flags() | MountFlags::RDONLY);
+        }
+        Ok(())
+    }
+
+    /// config-linux.md: paths that do not exist are not an error.
+    fn cover(&self, namespace: &Arc<MountNamespace>, path: &str, cover: Cover) -> Result<(), MountError> {
+        let failed = |errno| MountError { destination: path.to_owned(), errno };
+        let place = match self.walk(namespace, path.as_bytes(), Last::Follow) {
+            Ok(walked) => match walked.found {
+                Some(place) => place,
+                None => return Ok(()),
+            },
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            Err(errno) => return Err(failed(errno)),
+        };
+        let (root, flags) = match cover {
+            Cover::ReadOnly => (place.dentry.clone(), place.mount.flags() | MountFlags::RDONLY),
+            Cover::Empty if place.inode().is_dir() => {
+                (Tmpfs::create(self.memory.clone(), &TmpfsOptions::default()), MountFlags::RDONLY)
+            }
+            // An empty file: what reads as /dev/null does, without depending on /dev.
+            Cover::Empty => (self.empty_file().map_err(failed)?, MountFlags::RDONLY),
+        };
+        namespace.mount(root, b"none", place, flags).map_err(failed)?;
+        Ok(())
+    }
+
+    fn empty_file(&self) -> Result<Arc<Dentry>, Errno> {
+        let tmpfs = Tmpfs::create(self.memory.clone(), &TmpfsOptions::default());
+        let namespace = MountNamespace::new(Mount::new(tmpfs, b"none", MountFlags::empty()));
+        let walked = self.walk(&namespace, b"/empty", Last::FollowOrMissing)?;
+        Ok(create(&Caller::kernel(&self.creds), &walked, NewKind::Regular, 0o444, 0)?.dentry)
+    }
+
+    fn file_system(&self, kernel: &Arc<Kernel>, kind: &MountKind) -> Result<Arc<Dentry>, Errno> {
+        match kind {
+            MountKind::Bind { tree } => self.served(*tree, Caching::Shared),
+            MountKind::Tmpfs { options } => {
+                // Of the options that engines pass, tmpfs takes its own and refuses others, such as `mode=` of other
+                // file systems and SELinux contexts.
+                let own = |option: &&String| {
+                    ["size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="]
+                        .iter()
+                        .any(|name| option.starts_with(name))
+                };
+                let options: Vec<&str> = options.iter().filter(own).map(String::as_str).collect();
+                Ok(Tmpfs::create(self.memory.clone(), &TmpfsOptions::parse(&options.join(","))?))
+            }
+            MountKind::Dev => self.device_directory(),
+            MountKind::Proc => crate::fs::registry::create_at_boot(kernel, "proc", ""),
+            MountKind::Sysfs => crate::fs::registry::create_at_boot(kernel, "sysfs", ""),
+            MountKind::Devpts { options } => {
+                crate::fs::registry::create_at_boot(kernel, "devpts", &options.join(","))
+            }
+            MountKind::Mqueue => crate::fs::registry::create_at_boot(kernel, "mqueue", ""),
+            MountKind::Cgroup => crate::fs::registry::create_at_boot(kernel, "cgroup2", ""),
+        }
+    }
+
+    fn served(&self, tree: u32, caching: Caching) -> Result<Arc<Dentry>, Errno> {
+        GoferFs::create(self.gofer.clone(), GoferOptions { tree, caching })
+    }
+
+    /// A tmpfs with the nodes and links that config-linux.md lists ("Default Devices", "Dev symbolic links").
+    fn device_directory(&self) -> Result<Arc<Dentry>, Errno> {
+        let root = Tmpfs::create(self.memory.clone(), &TmpfsOptions::parse("mode=755")?);
+        let namespace = MountNamespace::new(Mount::new(root.clone(), b"none", MountFlags::empty()));
+        let caller = Caller::kernel(&self.creds);
+        for (name, major, minor) in [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("tty", 5, 0),
+        ] {
+            let walked = self.walk(&namespace, name.as_bytes(), Last::FollowOrMissing)?;
+            let kind = NewKind::CharDevice(crate::vfs::DeviceId::new(major, minor));
+            create(&caller, &walked, kind, 0o666, 0)?;
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            let walked = self.walk(&namespace, name.as_bytes(), Last::FollowOrMissing)?;
+            create(&caller, &walked, NewKind::Symlink(target.into()), 0o777, 0)?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            let walked = self.walk(&namespace, name.as_bytes(), Last::FollowOrMissing)?;
+            create(&caller, &walked, NewKind::Directory, 0o755, 0)?;
+        }
+        Ok(root)
+    }
+
+    /// The place to mount on, made with its parents where it is missing.
+    fn mount_point(
+        &self,
+        namespace: &Arc<MountNamespace>,
+        destination: &str,
+        is_directory: bool,
+    ) -> Result<VfsPath, Errno> {
+        let mut names: Vec<&str> = destination.split('/').filter(|name| !name.is_empty()).collect();
+        let last = names.pop();
+        let mut path = Vec::new();
+        for name in names {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+            self.ensure(namespace, &path, NewKind::Directory, 0o755)?;
+        }
+        path.push(b'/');
+        let Some(last) = last else {
+            return Ok(namespace.root());
+        };
+        path.extend_from_slice(last.as_bytes());
+        if is_directory {
+            self.ensure(namespace, &path, NewKind::Directory, 0o755)
+        } else {
+            self.ensure(namespace, &path, NewKind::Regular, 0o644)
+        }
+    }
+
+    fn ensure(
+        &self,
+        namespace: &Arc<MountNamespace>,
+        path: &[u8],
+        kind: NewKind,
+        mode: u32,
+    ) -> Result<VfsPath, Errno> {
+        let walked = self.walk(namespace, path, Last::FollowOrMissing)?;
+        match (&walked.found, &walked.name) {
+            (Some(found), _) => Ok(found.clone()),
+            (None, LastName::Name(_)) => create(&Caller::kernel(&self.creds), &walked, kind, mode, 0),
+            (None, _) => Err(Errno::ENOENT),
+        }
+    }
+
+    fn walk(
+        &self,
+        namespace: &Arc<MountNamespace>,
+        path: &[u8],
+        last: Last,
+    ) -> Result<crate::vfs::Walked, Errno> {
+        let root = namespace.root();
+        let from = WalkRoot { namespace: namespace.clone(), start: root.clone(), root };
+        walk(&Caller::kernel(&self.creds), &from, path, last, Resolve::empty())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    ReadOnly,
+    Empty,
+}
+
+/// What `/proc/mounts` shows as the device.
+fn source_name(kind: &MountKind) -> &'static [u8] {
+    match kind {
+        MountKind::Proc => b"proc",
+        MountKind::Sysfs => b"sysfs",
+        MountKind::Tmpfs { .. } | MountKind::Dev => b"tmpfs",
+        MountKind::Devpts { .. } => b"devpts",
+        MountKind::Mqueue => b"mqueue",
+        MountKind::Cgroup => b"cgroup",
+        MountKind::Bind { .. } => b"none",
+    }
+}
+
+fn mount_flags(flags: ConfigFlags) -> MountFlags {
+    let mut result = MountFlags::empty();
+    for (config, flag) in [
+        (ConfigFlags::READ_ONLY, MountFlags::RDONLY),
+        (ConfigFlags::NO_SUID, MountFlags::NOSUID),
+        (ConfigFlags::NO_DEV, MountFlags::NODEV),
+        (ConfigFlags::NO_EXEC, MountFlags::NOEXEC),
+        (ConfigFlags::NO_ATIME, MountFlags::NOATIME),
+    ] {
+        result.set(flag, flags.contains(config));
+    }
+    result
+}

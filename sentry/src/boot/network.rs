@@ -1,0 +1,110 @@
+//! The sandbox's network stack over the interfaces that came with the request to start.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use netstack::error::ConfigError;
+use netstack::route::{Route, RouteOrigin};
+use netstack::wire::ethernet::MacAddr;
+use netstack::{IpCidr, NicId, Stack};
+use netstack_host_links::{HostLink, PacketLink, PacketLinkParams, Pump, Reader, VnetHeaders};
+use thiserror::Error;
+
+use crate::boot::{IpAddress, LinkConfig, NetworkConfig, RouteConfig};
+
+/// Why the network could not be set up.
+#[derive(Debug, Error)]
+pub(super) enum NetworkError {
+    /// Fewer sockets came along than there are interfaces.
+    #[error("interface {0}: its packet socket is missing")]
+    NoSocket(String),
+    /// An address or a gateway is none.
+    #[error("interface {interface}: {address:?} is no address")]
+    Address {
+        /// The interface.
+        interface: String,
+        /// What came.
+        address: IpAddress,
+    },
+    /// The stack refused an interface or one of its addresses.
+    #[error("interface {interface}: {source}")]
+    Interface {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: ConfigError,
+    },
+    /// The threads or descriptors of the stack's rim could not be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Gives `stack` the interfaces and routes of `config` and starts the thread that reads them and runs its timers.
+pub(super) fn connect(
+    stack: &Stack,
+    config: NetworkConfig,
+    sockets: Vec<OwnedFd>,
+) -> Result<Reader, NetworkError> {
+    let mut pump = Pump::new(stack.clone())?;
+    let mut sockets = sockets.into_iter();
+    let mut nics = Vec::new();
+    for link in &config.links {
+        let socket = sockets.next().ok_or_else(|| NetworkError::NoSocket(link.name.clone()))?;
+        nics.push((link.index, add_link(stack, &mut pump, link, socket)?));
+    }
+    for route in &config.routes {
+        let Some((_, nic)) = nics.iter().find(|(index, _)| *index == route.link) else {
+            continue;
+        };
+        if let Err(error) = add_route(stack, route, *nic) {
+            // A route that follows from an address is there already; one that the stack cannot have is no reason
+            // not to start, as the host had it in a table of its own.
+            tracing::debug!("route to {:?}: {error}", route.destination);
+        }
+    }
+    Ok(Reader::spawn(pump)?)
+}
+
+fn add_link(
+    stack: &Stack,
+    pump: &mut Pump,
+    config: &LinkConfig,
+    socket: OwnedFd,
+) -> Result<NicId, NetworkError> {
+    let failed = |source| NetworkError::Interface { interface: config.name.clone(), source };
+    let params = PacketLinkParams {
+        mac: MacAddr(config.mac),
+        mtu: usize::try_from(config.mtu).unwrap_or(usize::MAX),
+        vnet_headers: if config.has_vnet_header { VnetHeaders::Present } else { VnetHeaders::Absent },
+        udp_segmentation: config.has_vnet_header,
+    };
+    let link: Arc<dyn HostLink> = PacketLink::from_fd(socket, params);
+    let nic = stack.add_nic(&config.name, Arc::<dyn HostLink>::clone(&link)).map_err(failed)?;
+    pump.add(nic, link);
+    for address in &config.addresses {
+        let cidr = cidr(*address)
+            .ok_or_else(|| NetworkError::Address { interface: config.name.clone(), address: *address })?;
+        stack.add_address(nic, cidr).map_err(failed)?;
+    }
+    Ok(nic)
+}
+
+fn add_route(stack: &Stack, config: &RouteConfig, nic: NicId) -> Result<(), ConfigError> {
+    let Some(destination) = cidr(config.destination) else {
+        return Ok(());
+    };
+    stack.add_route(Route {
+        destination,
+        gateway: config.gateway,
+        nic,
+        metric: 0,
+        source: None,
+        mtu: None,
+        origin: RouteOrigin::Static,
+    })
+}
+
+fn cidr(address: IpAddress) -> Option<IpCidr> {
+    IpCidr::new(address.address, address.prefix_len)
+}
