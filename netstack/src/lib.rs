@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-//! A from-scratch userspace TCP/IP stack: Ethernet to TCP, IPv4 and IPv6.
+#![doc = include_str!("../README.md")]
 
 pub mod buffer;
 pub mod cidr;
 mod clock;
+mod driver;
 pub mod error;
 mod flow_table;
 mod interface;
@@ -30,7 +31,9 @@ mod topology;
 pub mod wait;
 
 pub use cidr::IpCidr;
+pub use driver::Driver;
 pub use netstack_wire as wire;
+pub use netstack_wire::ethernet::MacAddr;
 pub use nic::NicId;
 pub use socket::{PacketSocket, PingSocket, RawSocket, TcpSocket, UdpSocket};
 pub use stack::{Stack, StackBuilder};

@@ -9,6 +9,9 @@ use netstack_wire::ethernet::MacAddr;
 use crate::packet::Packet;
 
 pub mod channel;
+pub mod fault;
+pub mod sniffer;
+pub mod veth;
 
 /// Carries packets out of the stack.
 ///

@@ -223,7 +223,7 @@ impl<E> PortTable<E> {
         let group = equals.clone().filter(|claim| claim.binding.reuse_port).count();
         if group > 1 {
             // Below the number of members of the group.
-            let index = (u128::from(hash) * group as u128 >> 64) as usize;
+            let index = ((u128::from(hash) * group as u128) >> 64) as usize;
             return equals.filter(|claim| claim.binding.reuse_port).nth(index).map(Claim::share);
         }
         // Linux: among sharers the newest.

@@ -37,7 +37,7 @@ impl Secrets {
     /// A random number below `bound`, which must not be zero.
     pub(crate) fn random_below(&self, bound: u32) -> u32 {
         // Lemire's multiplication: the high half of a 32x32-bit product is below the factor.
-        ((self.random() & 0xffff_ffff) * u64::from(bound) >> 32) as u32
+        (((self.random() & 0xffff_ffff) * u64::from(bound)) >> 32) as u32
     }
 
     /// A random secret for somebody else.

@@ -264,7 +264,7 @@ fn data_survives_a_lossy_wire() {
         wire.advance_to(next);
         wire.settle_with(|_, _| {
             count += 1;
-            count % 29 != 0
+            !count.is_multiple_of(29)
         });
         received.extend(read_available(&server));
         if received.len() == data.len() {

@@ -111,10 +111,10 @@ fn specified(destination: IpAddr) -> IpAddr {
 
 fn find(topology: &Topology, query: RouteQuery, generation: u64) -> Result<Egress, RouteError> {
     let RouteQuery { destination, source, nic } = query;
-    if let Some(local) = topology.local_address(destination) {
-        if nic.is_none_or(|nic| is_own_way(topology, nic, local)) {
-            return local_egress(topology, destination, source, local, generation);
-        }
+    if let Some(local) = topology.local_address(destination)
+        && nic.is_none_or(|nic| is_own_way(topology, nic, local))
+    {
+        return local_egress(topology, destination, source, local, generation);
     }
     let (delivery, hop) = match destination {
         IpAddr::V4(address) if address.is_multicast() => (Delivery::Multicast, None),

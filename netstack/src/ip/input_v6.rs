@@ -108,7 +108,7 @@ fn walk(rx: &mut Rx<'_>, ip: &IpMeta, repr: &Ipv6Repr, packet: &Packet) -> Walk 
     let start = usize::from(packet.meta.l3_offset);
     let chain = packet.contiguous(start + ipv6::HEADER_LEN);
     let mut extensions = Extensions::new(repr.next_header, chain);
-    while let Some(extension) = extensions.next() {
+    for extension in extensions.by_ref() {
         let Ok(extension) = extension else {
             rx.core.counters.ip_in_truncated.increment();
             return Walk::Dropped;

@@ -77,7 +77,7 @@ impl Reassembler {
     /// Adds a fragment.
     pub(crate) fn add(&mut self, now: Instant, key: FragmentKey, fragment: Fragment) -> Progress {
         let end = fragment.offset + fragment.data.len();
-        let is_ragged = fragment.more && fragment.data.len() % 8 != 0;
+        let is_ragged = fragment.more && !fragment.data.len().is_multiple_of(8);
         if end > MAX_TOTAL || is_ragged || fragment.data.is_empty() {
             return Progress::Invalid;
         }

@@ -130,10 +130,10 @@ impl PacketSocket {
 
     /// Restricts the socket to a NIC and sets the protocol.
     pub fn bind(&self, nic: Option<NicId>, protocol: EtherType) -> Result<(), BindError> {
-        if let Some(nic) = nic {
-            if self.core.topology.load().interface(nic).is_none() {
-                return Err(BindError::NoSuchNic);
-            }
+        if let Some(nic) = nic
+            && self.core.topology.load().interface(nic).is_none()
+        {
+            return Err(BindError::NoSuchNic);
         }
         let mut state = self.endpoint.state.lock();
         state.nic = nic;

@@ -177,10 +177,10 @@ impl Stack {
             if !topology.nics.contains_key(&route.nic) {
                 return Err(ConfigError::NoSuchNic);
             }
-            if let Some(gateway) = route.gateway {
-                if !is_on_link(topology, route.nic, gateway) {
-                    return Err(ConfigError::GatewayUnreachable);
-                }
+            if let Some(gateway) = route.gateway
+                && !is_on_link(topology, route.nic, gateway)
+            {
+                return Err(ConfigError::GatewayUnreachable);
             }
             if topology.routes.add(route) { Ok(()) } else { Err(ConfigError::Exists) }
         })
@@ -262,10 +262,10 @@ fn describe(entry: &NicEntry) -> NicInfo {
 
 /// A gateway must be reachable without another gateway; link-local ones always are.
 fn is_on_link(topology: &Topology, nic: NicId, gateway: IpAddr) -> bool {
-    if let IpAddr::V6(gateway) = gateway {
-        if gateway.is_unicast_link_local() {
-            return true;
-        }
+    if let IpAddr::V6(gateway) = gateway
+        && gateway.is_unicast_link_local()
+    {
+        return true;
     }
     topology.routes.lookup(gateway).any(|route| {
         route.nic == nic && route.gateway.is_none() && route.origin != RouteOrigin::RouterAdvertisement

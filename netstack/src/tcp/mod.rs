@@ -2,6 +2,8 @@
 //!
 //! Nothing in here locks, reads a clock, draws random numbers or logs. Time comes in as an argument, randomness as
 //! [`Seed`] and [`Secret`], results go out as return values; the shell around it does the rest.
+//!
+#![doc = include_str!("README.md")]
 
 mod ack_policy;
 mod closed;

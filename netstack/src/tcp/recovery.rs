@@ -10,6 +10,9 @@ pub(super) struct Recovery {
     pub(super) phase: Phase,
     /// What to restore should the reduction turn out to be spurious.
     pub(super) undo: Option<Undo>,
+    /// TSval of the first retransmission among those outstanding (RFC 3522). It outlives a recovery: a retransmission of
+    /// new data that was lost during it is answered later.
+    first_retransmit: Option<u32>,
     /// Duplicate ACKs in a row (connections without SACK).
     pub(super) dup_acks: u32,
     /// Consecutive retransmission timeouts.
@@ -59,13 +62,11 @@ pub(super) struct Undo {
     pub(super) unreported: u32,
     /// Whether anything was retransmitted at all.
     pub(super) has_retransmitted: bool,
-    /// TSval of the first retransmission (RFC 3522).
-    pub(super) first_retransmit: Option<u32>,
 }
 
 impl Recovery {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Open, undo: None, dup_acks: 0, timeouts: 0 }
+        Self { phase: Phase::Open, undo: None, first_retransmit: None, dup_acks: 0, timeouts: 0 }
     }
 
     /// Fast recovery or loss: retransmissions go first and RACK is certain.
@@ -89,8 +90,17 @@ impl Recovery {
         if let Some(undo) = &mut self.undo {
             undo.unreported = undo.unreported.saturating_add(bytes);
             undo.has_retransmitted = true;
-            undo.first_retransmit = undo.first_retransmit.or(tsval);
         }
+        self.first_retransmit = self.first_retransmit.or(tsval);
+    }
+
+    /// Remembers the window before a reduction; `outstanding` bytes are in flight as retransmissions already.
+    pub(super) fn remember(&mut self, marker: SeqNum, cwnd: u32, ssthresh: u32, outstanding: u32) {
+        if outstanding == 0 {
+            self.first_retransmit = None;
+        }
+        let has_retransmitted = outstanding > 0;
+        self.undo = Some(Undo { marker, cwnd, ssthresh, unreported: outstanding, has_retransmitted });
     }
 
     /// A DSACK reported `bytes` from `start` on as duplicates.
@@ -104,7 +114,7 @@ impl Recovery {
 
     /// RFC 3522 (Eifel): an ACK that echoes a timestamp from before the first retransmission answers the original.
     pub(super) fn is_eifel(&self, echo: Option<u32>) -> bool {
-        match (self.undo.and_then(|undo| undo.first_retransmit), echo) {
+        match (self.undo.and(self.first_retransmit), echo) {
             (Some(first), Some(echo)) => echo.wrapping_sub(first).cast_signed() < 0,
             _ => false,
         }

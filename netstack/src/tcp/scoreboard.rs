@@ -153,34 +153,54 @@ impl Scoreboard {
         self.records.push_back(record);
     }
 
-    /// Returns the first lost range, at most `max` bytes of it.
+    /// Returns the first lost range, at most `max` bytes of it. Neighbouring lost records count as one, so that what was sent
+    /// in pieces can be sent again in one.
     pub(super) fn next_lost(&mut self, max: u32) -> Option<(SeqNum, SeqNum)> {
         if self.lost == 0 {
             return None;
         }
         let from = self.index_of(self.lost_hint);
-        let found = self.records.range(from..).find(|record| record.fate == Fate::Lost)?;
-        self.lost_hint = found.start;
-        Some((found.start, found.start + max.min(found.len())))
+        let mut lost = self.records.range(from..).skip_while(|record| record.fate != Fate::Lost);
+        let Record { start, mut end, .. } = *lost.next()?;
+        self.lost_hint = start;
+        let limit = start + max;
+        for record in lost.take_while(|record| record.fate == Fate::Lost) {
+            if end.ge(limit) {
+                break;
+            }
+            end = record.end;
+        }
+        Some((start, end.min(limit)))
     }
 
-    /// Notes that `[start, end)`, inside one record, was sent again.
+    /// Notes that `[start, end)`, of which nothing was selectively acknowledged, was sent again.
     pub(super) fn on_retransmitted(&mut self, start: SeqNum, end: SeqNum, now: Instant) {
         self.split_at(start);
         self.split_at(end);
-        let index = self.index_of(start);
-        let Some(record) = self.records.get_mut(index) else { return };
-        let len = record.len();
-        match record.fate {
-            Fate::Lost => self.lost -= len,
-            Fate::Outstanding if record.is_retransmission => self.retransmitted -= len,
-            Fate::Outstanding => {}
-            Fate::Sacked => return,
+        let first = self.index_of(start);
+        let mut past = first;
+        let mut was_lost = false;
+        while let Some(record) = self.records.get(past)
+            && record.start.lt(end)
+        {
+            let len = record.len();
+            match record.fate {
+                Fate::Lost => {
+                    self.lost -= len;
+                    was_lost = true;
+                }
+                Fate::Outstanding if record.is_retransmission => self.retransmitted -= len,
+                Fate::Outstanding => {}
+                Fate::Sacked => self.sacked -= len,
+            }
+            self.retransmitted += len;
+            past += 1;
         }
-        self.retransmitted += len;
-        let was_lost = record.fate == Fate::Lost;
-        *record = Record { sent_at: now, fate: Fate::Outstanding, is_retransmission: true, ..*record };
-        let end = record.end;
+        let Some(record) = self.records.get_mut(first) else { return };
+        *record = Record { start, end, sent_at: now, fate: Fate::Outstanding, is_retransmission: true };
+        if past > first + 1 {
+            self.records.drain(first + 1..past);
+        }
         if was_lost && self.lost_hint.lt(end) && self.lost_hint.ge(start) {
             self.lost_hint = end;
         }

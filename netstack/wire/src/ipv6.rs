@@ -25,7 +25,7 @@ pub const PAYLOAD_LEN_OFFSET: usize = 4;
 pub const NEXT_HEADER_OFFSET: usize = 6;
 /// The offset of the hop limit.
 pub const HOP_LIMIT_OFFSET: usize = 7;
-/// RFC 8200 section 5: "every link in the Internet [must] have an MTU of 1280 octets or greater".
+/// RFC 8200 section 5: every link must "have an MTU of 1280 octets or greater".
 pub const MIN_MTU: u32 = 1280;
 
 const SOURCE_OFFSET: usize = 8;
@@ -272,9 +272,9 @@ pub fn options(header: &[u8]) -> impl Iterator<Item = Result<(usize, u8, &[u8]),
 
 /// The solicited-node multicast group of an address (RFC 4291 section 2.7.1).
 #[must_use]
-pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let o = address.octets();
-    Ipv6Addr::from_octets([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, o[13], o[14], o[15]])
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, o[13], o[14], o[15]])
 }
 
 /// All nodes on the link (RFC 4291 section 2.7.1).

@@ -301,14 +301,8 @@ impl Sender {
 
     /// Keeps what an undo restores; nested reductions keep the first.
     pub(super) fn remember_for_undo(&mut self, marker: SeqNum) {
-        self.recovery.undo = Some(Undo {
-            marker,
-            cwnd: self.congestion.cwnd(),
-            ssthresh: self.congestion.ssthresh(),
-            unreported: 0,
-            has_retransmitted: false,
-            first_retransmit: None,
-        });
+        let (cwnd, ssthresh) = (self.congestion.cwnd(), self.congestion.ssthresh());
+        self.recovery.remember(marker, cwnd, ssthresh, self.board.retransmitted());
     }
 
     fn advance_recovery(&mut self, context: &Context, high: SeqNum) {

@@ -237,7 +237,11 @@ impl Network {
         let now = self.now;
         let end = &mut self.ends[to];
         if let Some(connection) = &mut end.connection {
-            let _ = connection.on_segment(now, segment);
+            let seen = (segment.repr.flags, segment.repr.seq, segment.payload.len());
+            let outcome = connection.on_segment(now, segment);
+            if std::env::var_os("TCP_TRACE").is_some() {
+                eprintln!("{now:?} {to} got {seen:?}: {outcome:?}");
+            }
             return;
         }
         let Some(listener) = &mut end.listener else { return };

@@ -80,7 +80,8 @@ fn run(network: &mut Network, mut streams: [Stream; 2], lazy: u32) {
         }
         if !network.step() {
             // Both applications were lazy at once; nothing else may stop the transfer.
-            assert!(lazy > 0, "the transfer is stuck: {streams:?}");
+            let is_done = streams.iter().all(Stream::is_done);
+            assert!(lazy > 0 || is_done, "the transfer is stuck: {streams:?}");
         }
         steps += 1;
         assert!(steps < 2_000_000, "too many steps: {streams:?}, {:?}", network.now);
@@ -112,6 +113,8 @@ fn random_setup(seed: u64) -> (Network, [Stream; 2], u32) {
             frto: !rng.chance(300),
             tail_loss_probe: !rng.chance(300),
             dsack: !rng.chance(300),
+            // A tenth of the segments lost each way may take more than eight attempts.
+            orphan_retries: 12,
             congestion: if rng.chance(500) { Algorithm::NewReno } else { Algorithm::Cubic },
             ecn: if rng.chance(500) { EcnMode::On } else { EcnMode::Off },
             ..Config::default()
@@ -127,7 +130,7 @@ fn random_setup(seed: u64) -> (Network, [Stream; 2], u32) {
     let link = Link {
         delay: Duration::from_micros(u64::from(1 + rng.below(40_000))),
         jitter: Duration::from_micros(u64::from(rng.below(10_000))),
-        loss: [0, 5, 50, 150][usize::try_from(rng.below(4)).unwrap()],
+        loss: [0, 5, 50, 100][usize::try_from(rng.below(4)).unwrap()],
         duplicate: [0, 0, 50][usize::try_from(rng.below(3)).unwrap()],
         late: [0, 0, 50][usize::try_from(rng.below(3)).unwrap()],
         rate: [0, 0, 1_000_000][usize::try_from(rng.below(3)).unwrap()],
@@ -151,7 +154,7 @@ fn random_setup(seed: u64) -> (Network, [Stream; 2], u32) {
 
 #[test]
 fn every_byte_arrives_once_in_order_on_bad_networks() {
-    let count = std::env::var("TCP_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(1500);
+    let count = std::env::var("TCP_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3000);
     let first = std::env::var("TCP_FIRST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + count {
         let result = std::panic::catch_unwind(|| {

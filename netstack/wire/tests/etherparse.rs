@@ -1,0 +1,212 @@
+//! Every wire format against etherparse, an independent implementation: what we emit it reads, what it writes we read;
+//! and round trips of arbitrary values and arbitrary bytes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use etherparse::{
+    ArpHardwareId, ArpOperation, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv6Header, Ipv6HeaderSlice, PacketBuilder,
+    SlicedPacket, UdpHeader, UdpHeaderSlice,
+};
+use netstack_wire::arp::{ArpRepr, Operation};
+use netstack_wire::checksum;
+use netstack_wire::ethernet::{EtherType, EthernetRepr, MacAddr};
+use netstack_wire::icmpv4::Icmpv4Message;
+use netstack_wire::icmpv6::Icmpv6Message;
+use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::Ipv4Repr;
+use netstack_wire::ipv6::{Extensions, FragmentRepr, Ipv6Repr, options};
+use netstack_wire::ndp::NdpRepr;
+use netstack_wire::udp::UdpRepr;
+use proptest::prelude::*;
+
+fn ipv4_repr() -> impl Strategy<Value = Ipv4Repr> {
+    let addresses = (any::<u32>(), any::<u32>());
+    let fields = (any::<u8>(), any::<u8>(), any::<u8>(), any::<u16>(), any::<bool>(), any::<bool>());
+    (addresses, fields, 0_u16..8192, 0_u16..1480).prop_map(|((source, destination), fields, offset, len)| {
+        let (protocol, ttl, tos, ident, dont_fragment, more_fragments) = fields;
+        Ipv4Repr {
+            source: Ipv4Addr::from_bits(source),
+            destination: Ipv4Addr::from_bits(destination),
+            protocol: Protocol(protocol),
+            ttl,
+            tos,
+            ident,
+            dont_fragment,
+            more_fragments,
+            fragment_offset: offset * 8,
+            options_len: 0,
+            payload_len: len,
+        }
+    })
+}
+
+fn ipv6_repr() -> impl Strategy<Value = Ipv6Repr> {
+    (any::<u128>(), any::<u128>(), any::<(u8, u8, u8)>(), 0_u32..(1 << 20), 0_u16..1480).prop_map(
+        |(source, destination, (next, hop_limit, traffic_class), flow_label, payload_len)| Ipv6Repr {
+            source: Ipv6Addr::from_bits(source),
+            destination: Ipv6Addr::from_bits(destination),
+            next_header: Protocol(next),
+            hop_limit,
+            traffic_class,
+            flow_label,
+            payload_len,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn ipv4_agrees(repr in ipv4_repr()) {
+        let mut bytes = vec![0; 20 + usize::from(repr.payload_len)];
+        repr.emit(&mut bytes);
+        prop_assert_eq!(Ipv4Repr::parse(&bytes), Ok(repr));
+        let theirs = Ipv4HeaderSlice::from_slice(&bytes).unwrap().to_header();
+        prop_assert_eq!(theirs.calc_header_checksum(), theirs.header_checksum);
+        prop_assert_eq!(theirs.source, repr.source.octets());
+        prop_assert_eq!(theirs.destination, repr.destination.octets());
+        prop_assert_eq!(theirs.fragment_offset, IpFragOffset::try_new(repr.fragment_offset / 8).unwrap());
+        prop_assert_eq!(
+            (theirs.total_len, theirs.time_to_live, theirs.protocol.0, theirs.identification),
+            (20 + repr.payload_len, repr.ttl, repr.protocol.0, repr.ident)
+        );
+        prop_assert_eq!(
+            (theirs.dont_fragment, theirs.more_fragments, theirs.dscp.value() << 2 | theirs.ecn.value()),
+            (repr.dont_fragment, repr.more_fragments, repr.tos)
+        );
+        prop_assert_eq!(&theirs.to_bytes()[..], &bytes[..20]);
+    }
+
+    #[test]
+    fn ipv6_agrees(repr in ipv6_repr()) {
+        let mut bytes = vec![0; 40 + usize::from(repr.payload_len)];
+        repr.emit(&mut bytes);
+        prop_assert_eq!(Ipv6Repr::parse(&bytes), Ok(repr));
+        let theirs = Ipv6HeaderSlice::from_slice(&bytes).unwrap().to_header();
+        let expected = Ipv6Header {
+            traffic_class: repr.traffic_class,
+            flow_label: repr.flow_label.try_into().unwrap(),
+            payload_length: repr.payload_len,
+            next_header: IpNumber(repr.next_header.0),
+            hop_limit: repr.hop_limit,
+            source: repr.source.octets(),
+            destination: repr.destination.octets(),
+        };
+        prop_assert_eq!(theirs, expected);
+    }
+
+    #[test]
+    fn udp_and_its_checksum_agree(
+        ports in any::<(u16, u16)>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..200),
+        addresses in any::<(u32, u32)>(),
+        addresses6 in any::<(u128, u128)>(),
+    ) {
+        let (source, destination) = (Ipv4Addr::from_bits(addresses.0), Ipv4Addr::from_bits(addresses.1));
+        let theirs = UdpHeader::with_ipv4_checksum(
+            ports.0, ports.1, &Ipv4Header::new(0, 64, IpNumber::UDP, source.octets(), destination.octets()).unwrap(), &payload,
+        ).unwrap();
+        let ours = UdpRepr::parse(&theirs.to_bytes()).unwrap();
+        prop_assert_eq!((ours.source_port, ours.destination_port), ports);
+        prop_assert_eq!(our_checksum(IpAddr::V4(source), IpAddr::V4(destination), &ours, &payload), ours.checksum);
+        let (source, destination) = (Ipv6Addr::from_bits(addresses6.0), Ipv6Addr::from_bits(addresses6.1));
+        let header = Ipv6Header { source: source.octets(), destination: destination.octets(), ..Ipv6Header::default() };
+        let theirs = UdpHeader::with_ipv6_checksum(ports.0, ports.1, &header, &payload).unwrap();
+        let ours = UdpRepr::parse(&theirs.to_bytes()).unwrap();
+        prop_assert_eq!(our_checksum(IpAddr::V6(source), IpAddr::V6(destination), &ours, &payload), ours.checksum);
+        let mut bytes = [0; 8];
+        ours.emit(&mut bytes);
+        prop_assert_eq!(UdpHeaderSlice::from_slice(&bytes).unwrap().to_header(), theirs);
+    }
+
+    #[test]
+    fn ethernet_agrees(source in any::<[u8; 6]>(), destination in any::<[u8; 6]>(), kind in any::<u16>()) {
+        let repr = EthernetRepr { destination: MacAddr(destination), source: MacAddr(source), ether_type: EtherType(kind) };
+        let mut bytes = [0; 14];
+        repr.emit(&mut bytes);
+        prop_assert_eq!(EthernetRepr::parse(&bytes), Some(repr));
+        let theirs = Ethernet2Header { source, destination, ether_type: etherparse::EtherType(kind) };
+        prop_assert_eq!(theirs.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn icmp_echo_agrees(ident in any::<u16>(), sequence in any::<u16>(), is_request in any::<bool>()) {
+        let echo = etherparse::IcmpEchoHeader { id: ident, seq: sequence };
+        let (theirs, ours) = match is_request {
+            true => (Icmpv4Type::EchoRequest(echo), Icmpv4Message::EchoRequest { ident, sequence }),
+            false => (Icmpv4Type::EchoReply(echo), Icmpv4Message::EchoReply { ident, sequence }),
+        };
+        let bytes = Icmpv4Header::with_checksum(theirs, &[]).to_bytes();
+        prop_assert_eq!(Icmpv4Message::parse(&bytes), Some(ours));
+        prop_assert_eq!(checksum::sum(&bytes), 0xffff);
+        let (theirs, ours) = match is_request {
+            true => (Icmpv6Type::EchoRequest(echo), Icmpv6Message::EchoRequest { ident, sequence }),
+            false => (Icmpv6Type::EchoReply(echo), Icmpv6Message::EchoReply { ident, sequence }),
+        };
+        let header = Icmpv6Header::with_checksum(theirs, [1; 16], [2; 16], &[]).unwrap().to_bytes();
+        prop_assert_eq!(Icmpv6Message::parse(&header), Some(ours));
+    }
+
+    /// Whatever the bytes are, reading them gives a value or a refusal.
+    #[test]
+    fn no_parser_panics(bytes in proptest::collection::vec(any::<u8>(), 0..128), next in any::<u8>()) {
+        let _ = EthernetRepr::parse(&bytes);
+        let _ = ArpRepr::parse(&bytes);
+        let _ = Ipv4Repr::parse(&bytes);
+        let _ = Ipv4Repr::parse_unchecked(&bytes);
+        let _ = Ipv6Repr::parse(&bytes);
+        let _ = FragmentRepr::parse(&bytes);
+        let _ = UdpRepr::parse(&bytes);
+        let _ = Icmpv4Message::parse(&bytes);
+        let _ = Icmpv6Message::parse(&bytes);
+        let _ = NdpRepr::parse(&bytes);
+        prop_assert!(Extensions::new(Protocol(next), &bytes).count() <= bytes.len() / 8 + 1);
+        prop_assert!(options(&bytes).count() <= bytes.len());
+    }
+}
+
+fn our_checksum(source: IpAddr, destination: IpAddr, header: &UdpRepr, payload: &[u8]) -> u16 {
+    let mut bytes = [0; 8];
+    UdpRepr { checksum: 0, ..*header }.emit(&mut bytes);
+    let pseudo = checksum::pseudo_header(source, destination, 17, u32::from(header.len));
+    let mut total = checksum::Accumulator::new(pseudo);
+    total.add(&bytes);
+    total.add(payload);
+    netstack_wire::udp::checksum_on_wire(total.checksum())
+}
+
+#[test]
+fn arp_agrees() {
+    let repr = ArpRepr {
+        operation: Operation::Reply,
+        sender_mac: MacAddr([1, 2, 3, 4, 5, 6]),
+        sender_ip: Ipv4Addr::new(10, 0, 0, 1),
+        target_mac: MacAddr([6, 5, 4, 3, 2, 1]),
+        target_ip: Ipv4Addr::new(10, 0, 0, 2),
+    };
+    let mut bytes = [0; 28];
+    repr.emit(&mut bytes);
+    let theirs = etherparse::ArpPacketSlice::from_slice(&bytes).unwrap().to_packet();
+    assert_eq!(theirs.hw_addr_type, ArpHardwareId::ETHERNET);
+    assert_eq!(theirs.operation, ArpOperation::REPLY);
+    assert_eq!(theirs.sender_hw_addr(), repr.sender_mac.0);
+    assert_eq!(theirs.sender_protocol_addr(), repr.sender_ip.octets());
+    assert_eq!(theirs.target_hw_addr(), repr.target_mac.0);
+    assert_eq!(theirs.target_protocol_addr(), repr.target_ip.octets());
+}
+
+/// A whole frame of theirs, taken apart by us.
+#[test]
+fn a_built_packet_is_read() {
+    let payload = b"cross-check";
+    let builder =
+        PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 33).udp(1000, 2000);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    assert!(SlicedPacket::from_ethernet(&frame).is_ok());
+    assert_eq!(EthernetRepr::parse(&frame).unwrap().ether_type, EtherType::IPV4);
+    let ip = Ipv4Repr::parse(&frame[14..]).unwrap();
+    assert_eq!((ip.ttl, ip.protocol, usize::from(ip.payload_len)), (33, Protocol::UDP, 8 + payload.len()));
+    let udp = UdpRepr::parse(&frame[34..]).unwrap();
+    assert_eq!((udp.source_port, udp.destination_port), (1000, 2000));
+}
