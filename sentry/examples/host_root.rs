@@ -1,4 +1,4 @@
-//! Runs one program of the host under the sentry, with the host's root file system, without network or isolation.
+//! Runs one program of the host under the sentry, with the host's root file system, with a loopback and without isolation.
 //!
 //! For work on the sentry itself: `cargo run -p sentry --example host_root -- [ptrace|systrap] /bin/ls -l`.
 //! `RUST_LOG=strace=info` prints system calls. Programs are better run with `runsc do`.
@@ -6,9 +6,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use netstack::Stack;
 use sentry::fs::gofer::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree};
 use sentry::io::{IoDst, IoSrc};
 use sentry::kernel::{Kernel, KernelConfig, UtsNamespace};
+use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
 use sentry::vfs::{
     Fd, FdFlags, FdTable, File, FileOps, FsContext, Mount, MountFlags, MountNamespace, OpenFlags,
@@ -51,6 +53,8 @@ fn main() {
         strace: std::env::var_os("RUST_LOG").is_some(),
     };
     let kernel = Kernel::new(config).expect("a kernel");
+    let network = NetNamespace::standalone(Stack::builder().build()).expect("the network");
+    kernel.set_net_namespace(network);
 
     let root: OwnedFd = std::fs::File::open("/").expect("the root directory").into();
     let connection = Connection::direct(vec![ServedTree::new(root, Access::ReadWrite)]);

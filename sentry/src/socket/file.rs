@@ -1,6 +1,7 @@
 //! A socket as an open file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sentry_abi::socket::MsgFlags;
 
@@ -85,6 +86,13 @@ impl FileOps for SocketFile {
 
     fn readiness(&self, _: &File) -> Readiness {
         self.socket.readiness()
+    }
+
+    fn patience(&self, interest: Readiness) -> Option<Duration> {
+        let base = self.socket.base();
+        let timeout =
+            if interest.contains(Readiness::IN) { base.recv_timeout() } else { base.send_timeout() };
+        (!timeout.is_zero()).then_some(timeout)
     }
 
     fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {

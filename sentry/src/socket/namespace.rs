@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use netstack::Stack;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::kernel::Kernel;
 use crate::socket::netlink::Subscribers;
 use crate::socket::ops::Socket;
+use crate::socket::timer_thread::TimerThread;
 use crate::socket::unix::AbstractNames;
 use crate::task::CurrentTask;
 
@@ -22,6 +23,7 @@ pub struct NetNamespace {
     subscribers: Subscribers,
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
+    timers: OnceLock<TimerThread>,
 }
 
 impl NetNamespace {
@@ -35,7 +37,20 @@ impl NetNamespace {
             subscribers: Subscribers::default(),
             hints: AtomicUsize::new(0),
             next_netlink_port: AtomicU64::new(0),
+            timers: OnceLock::new(),
         })
+    }
+
+    /// A namespace over a stack without links, whose timers a thread of its own runs.
+    ///
+    /// # Errors
+    /// What the host says when it has no thread to give.
+    pub fn standalone(stack: Stack) -> std::io::Result<Arc<Self>> {
+        let namespace = Self::new(stack);
+        let timers = TimerThread::start(&namespace)?;
+        // Set once: nobody else has seen the namespace yet.
+        let _ = namespace.timers.set(timers);
+        Ok(namespace)
     }
 
     /// The network stack.

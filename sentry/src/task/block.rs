@@ -34,8 +34,8 @@ impl CurrentTask {
     /// only once.
     ///
     /// # Errors
-    /// What `attempt` returns; `EAGAIN` for non-blocking files and when `deadline` passed (`SO_RCVTIMEO`);
-    /// `ERESTARTSYS` on signals.
+    /// What `attempt` returns; `EAGAIN` for non-blocking files and when `deadline`, or else the file's
+    /// patience (`SO_RCVTIMEO`), is over; on signals `ERESTARTSYS`, or `EINTR` where there was a time limit.
     pub fn block_on_file<T>(
         &mut self,
         file: &Arc<File>,
@@ -47,6 +47,10 @@ impl CurrentTask {
             Err(Errno::EAGAIN) if !file.is_nonblocking() => {}
             done => return Ok(done?),
         }
+        let deadline = deadline.or_else(|| {
+            let span = u64::try_from(file.ops().patience(interest)?.as_nanos()).unwrap_or(u64::MAX);
+            Some(self.kernel().clocks().monotonic().saturating_add(span))
+        });
         let id = file.ops().register(interest, self.waiter().clone());
         let result = self.block_until(deadline, |task| match attempt(task) {
             Err(Errno::EAGAIN) => None,
@@ -57,6 +61,8 @@ impl CurrentTask {
         }
         match result {
             Ok(done) => Ok(done?),
+            // signal(7): a socket call with a timeout is not restarted.
+            Err(BlockError::Interrupted) if deadline.is_some() => Err(Errno::EINTR.into()),
             Err(BlockError::Interrupted) => Err(Restart::IfSaRestart.into()),
             Err(BlockError::TimedOut) => Err(Errno::EAGAIN.into()),
         }

@@ -143,6 +143,12 @@ pub trait FileOps: Any + Send + Sync {
         let _ = id;
     }
 
+    /// How long a call that waits for `interest` may do so (`SO_RCVTIMEO`, `SO_SNDTIMEO`); `None` is for ever.
+    fn patience(&self, interest: Readiness) -> Option<std::time::Duration> {
+        let _ = interest;
+        None
+    }
+
     /// Called when `fcntl(F_SETFL)` changed the status flags.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ fn describe_attributes(nic: &NicInfo, flags: IfFlags, builder: &mut Builder) {
     builder.attr_str(IFLA_QDISC, "noqueue");
     if let Some(address) = station(nic) {
         builder.attr(IFLA_ADDRESS, &address);
-        let broadcast = if is_loopback { [0; 6] } else { [0xff; 6] };
+        let broadcast: [u8; 6] = if is_loopback { [0; 6] } else { [0xff; 6] };
         builder.attr(IFLA_BROADCAST, &broadcast);
     }
     builder.attr(IFLA_STATS64, &stats64(nic));

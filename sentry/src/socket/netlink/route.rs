@@ -23,9 +23,16 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
     if !wants_main || filter.flags & RTM_F_CLONED != 0 {
         return Ok(());
     }
-    for route in namespace.stack().routes() {
+    let nics = namespace.stack().nics();
+    let is_local = |route: &Route| {
+        // Linux keeps the networks of the loopback in the local table.
+        let nic = nics.iter().find(|nic| nic.id == route.nic);
+        let is_loopback = nic.is_some_and(|nic| nic.medium == netstack::link::Medium::Loopback);
+        is_loopback && route.origin == RouteOrigin::Connected
+    };
+    for route in namespace.stack().routes().iter().filter(|route| !is_local(route)) {
         if matches_family(filter.family, route.destination.address()) {
-            describe(&route, RTM_NEWROUTE, reply);
+            describe(route, RTM_NEWROUTE, reply);
         }
     }
     Ok(())

@@ -112,3 +112,7 @@ fn acknowledge(
     ack.flush();
     reply.datagrams.append(&mut ack.datagrams);
 }
+
+#[cfg(test)]
+#[path = "rtnetlink_tests.rs"]
+mod tests;

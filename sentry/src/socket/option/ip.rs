@@ -24,6 +24,8 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IP_TTL, get_ttl, set_ttl),
     option!(SOL_IP, IP_HDRINCL, get_header_included, set_header_included),
     option!(SOL_IP, IP_OPTIONS, get_options, set_options),
+    option!(SOL_IP, IP_RECVOPTS, get_zero, set_any, Effect::Hint("options of received packets are not kept")),
+    option!(SOL_IP, IP_RETOPTS, get_zero, set_any, Effect::Hint("as IP_RECVOPTS")),
     option!(SOL_IP, IP_PKTINFO, get_pktinfo, set_pktinfo),
     option!(SOL_IP, IP_MTU_DISCOVER, get_mtu_discover, set_mtu_discover),
     option!(SOL_IP, IP_RECVERR, get_recverr, set_recverr),

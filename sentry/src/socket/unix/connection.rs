@@ -37,11 +37,11 @@ impl UnixSocket {
         Ok(())
     }
 
-    /// What `connect(2)` checks before it looks for the listener.
+    /// Whether the socket is free to connect.
     ///
     /// # Errors
     /// `EISCONN`, `EINVAL` while listening.
-    pub(super) fn check_can_connect(&self) -> Result<(), Errno> {
+    fn check_can_connect(&self) -> Result<(), Errno> {
         match self.state.lock().role {
             Role::Idle => Ok(()),
             Role::Connected(_) => Err(Errno::EISCONN),

@@ -16,8 +16,8 @@ use crate::socket::unix::message::{Message, Parcel, true_size};
 use crate::socket::unix::socket::Role;
 use crate::wait::Readiness;
 
-/// The most bytes of one piece (Linux: half of the send buffer, at most 32 KiB + a page of linear data).
-const MAX_PIECE: usize = 64 << 10;
+/// The most bytes of one piece (`UNIX_SKB_FRAGS_SZ`).
+const MAX_PIECE: usize = 32 << 10;
 
 /// The parts of a request that local sockets care about.
 pub(super) fn split_control(request: &SendRequest<'_>) -> (Arc<Parcel>, Ucred) {

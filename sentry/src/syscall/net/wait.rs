@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::errno::{Errno, Restart, SysError};
+use crate::errno::{Errno, SysError};
 use crate::kernel::KTime;
 use crate::socket::deadline;
 use crate::task::CurrentTask;
@@ -44,11 +44,6 @@ impl Patience {
         if !self.waits {
             return Ok(attempt(task)?);
         }
-        match task.block_on_file(file, interest, self.deadline, attempt) {
-            Err(SysError::Restart(Restart::IfSaRestart)) if self.deadline.is_some() => {
-                Err(Errno::EINTR.into())
-            }
-            done => done,
-        }
+        task.block_on_file(file, interest, self.deadline, attempt)
     }
 }
