@@ -19,6 +19,8 @@ mod regs;
 mod stub;
 mod systrap;
 
+pub mod vdso;
+
 pub use contract::{
     AddressSpace, CallSite, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
 };

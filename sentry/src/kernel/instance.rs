@@ -65,6 +65,7 @@ impl Kernel {
             hwcap: read_hwcap(),
         });
         kernel.timers.start(&kernel);
+        crate::kernel::vdso_clock::VdsoClock::start(&kernel);
         Ok(kernel)
     }
 

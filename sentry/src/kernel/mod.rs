@@ -8,6 +8,7 @@ mod session;
 mod timer;
 mod tree;
 mod uts;
+mod vdso_clock;
 
 pub use clock::{Clocks, KTime};
 pub use instance::{Kernel, KernelConfig};

@@ -9,4 +9,5 @@ mod vdso;
 
 pub use elf::{Elf, ElfKind};
 pub use image::{FindCredentials, Image, LoadRequest, OpenProgram, load};
+pub(crate) use vdso::Parameters;
 pub use vdso::Vdso;
