@@ -181,7 +181,10 @@ impl Receiver {
             self.fin_at = self.fin_at.filter(|at| at.le(limit));
         }
         if payload.is_empty() {
-            return Taken { dropped: Some(DropReason::NoBuffer), ..Taken::default() };
+            // A bare FIN beyond a hole is remembered; anything else did not fit.
+            let is_kept = self.fin_at == Some(end);
+            self.policy.demand();
+            return Taken { dropped: (!is_kept).then_some(DropReason::NoBuffer), ..Taken::default() };
         }
         if seq.gt(self.rcv_nxt) {
             return self.place_out_of_order(config, seq, payload, facts.true_size);

@@ -7,6 +7,7 @@ use super::super::{
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
+use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MAX_HEADER_LEN, TcpFlags, TcpRepr, TcpView};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -187,6 +188,12 @@ impl Network {
             };
         }
         self.now = end;
+    }
+
+    /// The next segment to arrive: where, its sequence number and acknowledgment.
+    pub(super) fn peek(&self) -> Option<(usize, SeqNum, SeqNum)> {
+        let (to, segment) = self.on_the_way.values().next()?;
+        Some((*to, segment.repr.seq, segment.repr.ack))
     }
 
     /// Holds everything that is on its way back for `span`.
