@@ -4,58 +4,51 @@ use super::config::Config;
 use crate::time::Instant;
 use core::time::Duration;
 
-/// The estimator of one connection.
+/// The estimator of one connection. Times are nanoseconds: idle connections are counted by the hundred thousand, and a
+/// `Duration` is twice as large.
 #[derive(Clone, Debug)]
 pub(super) struct RttEstimator {
-    /// `None` before the first measurement.
-    estimate: Option<Estimate>,
+    /// Zero before the first measurement.
+    srtt_ns: u64,
+    rttvar_ns: u64,
     min: MinFilter,
     /// How often the timer has expired since the last progress.
     backoff: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Estimate {
-    srtt: Duration,
-    rttvar: Duration,
-}
-
 impl RttEstimator {
     pub(super) fn new() -> Self {
-        Self { estimate: None, min: MinFilter::default(), backoff: 0 }
+        Self { srtt_ns: 0, rttvar_ns: 0, min: MinFilter::default(), backoff: 0 }
     }
 
     /// Takes a measurement (RFC 6298 sections 2.2 and 2.3, with alpha 1/8 and beta 1/4).
     pub(super) fn on_sample(&mut self, now: Instant, rtt: Duration) {
         // A zero would make every timer zero; the clock's resolution is not that good.
-        let rtt = rtt.max(MIN_SAMPLE);
+        let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(MAX_SAMPLE_NS).clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
         self.min.on_sample(now, rtt);
-        self.estimate = Some(match self.estimate {
-            None => Estimate { srtt: rtt, rttvar: rtt / 2 },
-            Some(Estimate { srtt, rttvar }) => {
-                let error = srtt.abs_diff(rtt);
-                // Linux weighs a falling RTT less, lest the drop itself widen the timeout.
-                let rttvar = if rtt < srtt.saturating_sub(rttvar) {
-                    (rttvar * 31 + error) / 32
-                } else {
-                    (rttvar * 3 + error) / 4
-                };
-                Estimate { srtt: (srtt * 7 + rtt) / 8, rttvar }
-            }
-        });
+        if self.srtt_ns == 0 {
+            self.srtt_ns = rtt;
+            self.rttvar_ns = rtt / 2;
+            return;
+        }
+        let error = self.srtt_ns.abs_diff(rtt);
+        // Linux weighs a falling RTT less, lest the drop itself widen the timeout.
+        let weight = if rtt < self.srtt_ns.saturating_sub(self.rttvar_ns) { 32 } else { 4 };
+        self.rttvar_ns = (self.rttvar_ns * (weight - 1) + error) / weight;
+        self.srtt_ns = (self.srtt_ns * 7 + rtt) / 8;
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {
-        self.estimate.map(|estimate| estimate.srtt)
+        (self.srtt_ns > 0).then(|| Duration::from_nanos(self.srtt_ns))
     }
 
     pub(super) fn rttvar(&self) -> Duration {
-        self.estimate.map_or(Duration::ZERO, |estimate| estimate.rttvar)
+        Duration::from_nanos(self.rttvar_ns)
     }
 
     /// The least RTT of the last minutes.
     pub(super) fn min_rtt(&self) -> Option<Duration> {
-        self.min.get()
+        self.min.get().map(Duration::from_nanos)
     }
 
     pub(super) fn backoff(&self) -> u32 {
@@ -73,11 +66,10 @@ impl RttEstimator {
 
     /// The timeout without backoff.
     pub(super) fn base_rto(&self, config: &Config) -> Duration {
-        match self.estimate {
-            None => config.rto_initial,
-            // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
-            Some(Estimate { srtt, rttvar }) => (srtt + (rttvar * 4).max(config.rto_min)).min(config.rto_max),
-        }
+        // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
+        self.srtt().map_or(config.rto_initial, |srtt| {
+            (srtt + (self.rttvar() * 4).max(config.rto_min)).min(config.rto_max)
+        })
     }
 
     /// The timeout.
@@ -87,32 +79,38 @@ impl RttEstimator {
     }
 }
 
-/// The minimum over a sliding window, approximated by the minima of its current and previous halves.
-#[derive(Clone, Debug, Default)]
+/// The minimum over a sliding window in nanoseconds, approximated by the minima of its current and previous halves.
+#[derive(Clone, Debug)]
 struct MinFilter {
-    current: Option<Duration>,
-    previous: Option<Duration>,
+    /// `u64::MAX` while there is none.
+    current: u64,
+    previous: u64,
     since: Instant,
 }
 
-impl MinFilter {
-    fn on_sample(&mut self, now: Instant, rtt: Duration) {
-        if now - self.since > MIN_RTT_WINDOW / 2 {
-            self.previous = self.current.take();
-            self.since = now;
-        }
-        self.current = Some(self.current.map_or(rtt, |min| min.min(rtt)));
-    }
-
-    fn get(&self) -> Option<Duration> {
-        match (self.current, self.previous) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+impl Default for MinFilter {
+    fn default() -> Self {
+        Self { current: u64::MAX, previous: u64::MAX, since: Instant::ZERO }
     }
 }
 
-const MIN_SAMPLE: Duration = Duration::from_micros(1);
+impl MinFilter {
+    fn on_sample(&mut self, now: Instant, rtt: u64) {
+        if now - self.since > MIN_RTT_WINDOW / 2 {
+            self.previous = core::mem::replace(&mut self.current, u64::MAX);
+            self.since = now;
+        }
+        self.current = self.current.min(rtt);
+    }
+
+    fn get(&self) -> Option<u64> {
+        Some(self.current.min(self.previous)).filter(|&min| min != u64::MAX)
+    }
+}
+
+const MIN_SAMPLE_NS: u64 = 1_000;
+/// An hour: no path is slower, and the sums cannot overflow.
+const MAX_SAMPLE_NS: u64 = 3_600_000_000_000;
 /// Linux's `tcp_min_rtt_wlen`.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 

@@ -1,16 +1,15 @@
 //! HyStart++ (RFC 9406): leaves slow start when the round-trip time begins to rise, before losses do it.
 
 use super::{AckedData, Window};
-use core::time::Duration;
 
 /// The state of slow start in rounds (RFC 9406 section 4.2).
 #[derive(Clone, Debug, Default)]
 pub(super) struct HyStart {
     phase: Phase,
-    /// The least RTT of the round before.
-    last_round: Option<Duration>,
+    /// The least RTT of the round before, in microseconds; zero if unknown.
+    last_round_us: u32,
     /// The least RTT of this round.
-    current_round: Option<Duration>,
+    current_round_us: u32,
     samples: u32,
 }
 
@@ -19,7 +18,7 @@ enum Phase {
     #[default]
     SlowStart,
     /// Conservative slow start: growth is a quarter, to see whether the delay was a mistake.
-    Conservative { baseline: Duration, rounds: u32 },
+    Conservative { baseline_us: u32, rounds: u32 },
     /// Slow start has been left; there is nothing to watch.
     Done,
 }
@@ -32,8 +31,9 @@ impl HyStart {
             self.on_round();
         }
         if let Some(rtt) = acked.rtt {
-            self.current_round = Some(self.current_round.map_or(rtt, |min| min.min(rtt)));
-            self.samples += 1;
+            let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
+            self.current_round_us = if self.samples == 0 { rtt } else { self.current_round_us.min(rtt) };
+            self.samples = self.samples.saturating_add(1);
         }
         self.evaluate();
         match self.phase {
@@ -60,7 +60,9 @@ impl HyStart {
     }
 
     fn on_round(&mut self) {
-        self.last_round = self.current_round.take().or(self.last_round);
+        if self.samples > 0 {
+            self.last_round_us = self.current_round_us;
+        }
         self.samples = 0;
         if let Phase::Conservative { rounds, .. } = &mut self.phase {
             *rounds += 1;
@@ -68,27 +70,27 @@ impl HyStart {
     }
 
     fn evaluate(&mut self) {
-        let (Some(current), Some(last)) = (self.current_round, self.last_round) else { return };
-        if self.samples < N_RTT_SAMPLE {
+        let (current, last) = (self.current_round_us, self.last_round_us);
+        if self.samples < N_RTT_SAMPLE || last == 0 {
             return;
         }
         match self.phase {
             Phase::SlowStart => {
                 let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if current >= last + threshold {
-                    self.phase = Phase::Conservative { baseline: current, rounds: 0 };
+                if current >= last.saturating_add(threshold) {
+                    self.phase = Phase::Conservative { baseline_us: current, rounds: 0 };
                 }
             }
             // "If ... currentRoundMinRTT < cssBaselineMinRtt, then the slow start phase was exited prematurely".
-            Phase::Conservative { baseline, .. } if current < baseline => self.phase = Phase::SlowStart,
+            Phase::Conservative { baseline_us, .. } if current < baseline_us => self.phase = Phase::SlowStart,
             Phase::Conservative { .. } | Phase::Done => {}
         }
     }
 }
 
-/// RFC 9406 section 4.3, all of these.
-const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
-const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+/// RFC 9406 section 4.3, all of these; times in microseconds.
+const MIN_RTT_THRESH: u32 = 4_000;
+const MAX_RTT_THRESH: u32 = 16_000;
 const MIN_RTT_DIVISOR: u32 = 8;
 const N_RTT_SAMPLE: u32 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;

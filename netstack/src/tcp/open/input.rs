@@ -32,7 +32,6 @@ impl Open {
         }
         self.last_segment_at = now;
         self.keepalive_probes = 0;
-        self.arm_release(now);
         self.note_ecn(&segment);
         let mut events = Events::empty();
         if let Err(reason) = self.take_ack(common, now, &segment, &mut events) {
@@ -42,7 +41,9 @@ impl Open {
             Next::Stay => {}
             next => return Reaction { outcome: Outcome { verdict: Verdict::Accepted, events }, next },
         }
-        self.take_payload(common, now, segment, events)
+        let reaction = self.take_payload(common, now, segment, events);
+        self.arm_release(now);
+        reaction
     }
 
     /// The checks before the ACK field: PAWS, sequence, RST, SYN, in Linux's order (`tcp_validate_incoming`).
