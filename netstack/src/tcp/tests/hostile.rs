@@ -79,7 +79,7 @@ fn mutated_segments_do_no_harm() {
         let mut network = Network::new(seed, link, [&config, &config], [Options::default(); 2], 1460);
         let mut last = [(SeqNum(0), SeqNum(0)); 2];
         for round in 0..300_u32 {
-            for end in 0..2 {
+            for (end, template) in last.iter().enumerate() {
                 let now = network.now;
                 let Some(connection) = &mut network.ends[end].connection else { continue };
                 if rng.chance(400) {
@@ -99,7 +99,7 @@ fn mutated_segments_do_no_harm() {
                 assert!(connection.send_queued().0 < 8 << 20);
                 if rng.chance(600) {
                     let ports = if end == 0 { (40_000, 80) } else { (80, 40_000) };
-                    let forged = mutated(&mut rng, connection, last[end], ports);
+                    let forged = mutated(&mut rng, connection, *template, ports);
                     let _ = connection.on_segment(now, forged);
                 }
             }
