@@ -14,7 +14,7 @@ use crate::link::LinkError;
 use crate::nic::NicId;
 use crate::packet::Packet;
 use crate::stack::Core;
-use crate::tcp_endpoint::TcpEndpoint;
+use crate::tcp_endpoint::{Held, TcpEndpoint, release_held};
 
 /// Packets on their way out of a thread.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Outbox {
     looped: VecDeque<Looped>,
     /// Connections that got segments and still have to answer and to wake their users.
     pub(crate) touched: Vec<Arc<TcpEndpoint>>,
+    /// The last segment of the batch, which the next one may join.
+    pub(crate) held: Option<Held>,
 }
 
 /// Packets for one NIC.
@@ -60,6 +62,7 @@ impl Outbox {
     /// Does all that is pending. No lock may be held.
     pub(crate) fn flush(&mut self, core: &Arc<Core>) {
         loop {
+            release_held(core, self);
             self.finish_touched(core);
             if self.looped.is_empty() {
                 break;

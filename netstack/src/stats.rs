@@ -162,6 +162,8 @@ counters! {
         udp_out_datagrams,
         /// Segments received (`tcpInSegs`).
         tcp_in_segs,
+        /// Segments that joined the one before them (`TCPRcvCoalesce`).
+        tcp_in_merged,
         /// Segments whose header makes no sense (`tcpInErrs`).
         tcp_in_errs,
         /// Segments with a wrong checksum (`tcpInCsumErrors`).

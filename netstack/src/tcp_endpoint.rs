@@ -6,12 +6,14 @@
 //!
 //! Lock order: listener, endpoint, then the tables, neighbours and timers, none of which calls back.
 
+mod coalesce;
 mod connection;
 mod input;
 mod listener;
 mod transmit;
 
+pub(crate) use coalesce::Held;
 pub(crate) use connection::{IpSettings, TcpEndpoint};
-pub(crate) use input::{input, on_icmp};
+pub(crate) use input::{input, on_icmp, release_held};
 pub(crate) use listener::ListenEndpoint;
 pub(crate) use transmit::{path_of, send_bare};

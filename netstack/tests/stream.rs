@@ -77,6 +77,15 @@ fn connect_transfer_close() {
 }
 
 #[test]
+fn runs_of_segments_are_merged_on_arrival() {
+    let mut wire = Wire::new();
+    let (client, server) = pair(&mut wire, "10.0.0.2:80");
+    transfer(&mut wire, &client, &server, &pattern(1 << 20));
+    let stats = wire.b.stack.stats();
+    assert!(stats.tcp_in_merged > stats.tcp_in_segs / 2, "{} of {}", stats.tcp_in_merged, stats.tcp_in_segs);
+}
+
+#[test]
 fn super_segments_go_to_links_that_take_them() {
     let capabilities =
         Capabilities { tx_checksum: true, gso_max_v4: 65_535, gso_max_v6: 65_535, ..Capabilities::default() };

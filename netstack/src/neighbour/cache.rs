@@ -300,10 +300,13 @@ impl TimerTarget for Neighbour {
     }
 }
 
-/// Makes room for one entry: a failed or stale one if there is any, else whichever comes first.
+/// Makes room for one entry: a failed or stale one if there is any, else whichever comes first. What the user has set
+/// stays, and is not counted on to be little.
 fn evict(entries: &mut HashMap<IpAddr, Arc<Neighbour>>) {
     let idle = entries.iter().find(|(_, neighbour)| !neighbour.inner.lock().nud.is_quiet());
-    let victim = idle.or_else(|| entries.iter().next()).map(|(&address, _)| address);
+    let is_own = |neighbour: &Neighbour| neighbour.inner.lock().nud.state() != NeighbourState::Permanent;
+    let any = || entries.iter().find(|(_, neighbour)| is_own(neighbour));
+    let victim = idle.or_else(any).map(|(&address, _)| address);
     if let Some(neighbour) = victim.and_then(|address| entries.remove(&address)) {
         neighbour.retire();
     }

@@ -337,9 +337,13 @@ impl TcpSocket {
             };
             let got: usize = ranges.iter().map(Bytes::len).sum();
             for range in &ranges {
-                out.write_from(range)?;
+                match out.write_from(range) {
+                    Ok(()) => total += range.len(),
+                    // Linux reports what was copied before the fault.
+                    Err(_) if total > 0 => return Ok(total),
+                    Err(fault) => return Err(fault.into()),
+                }
             }
-            total += got;
             // Fewer ranges than one round takes: the queue is empty.
             if got == 0 || got == room || ranges.len() < RANGES_PER_ROUND {
                 return Ok(total);

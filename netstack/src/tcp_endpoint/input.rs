@@ -16,6 +16,7 @@ use crate::packet::{Checksum, Packet};
 use crate::port_table::Target;
 use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
+use crate::tcp_endpoint::coalesce::Held;
 use crate::tcp_endpoint::{IpSettings, send_bare};
 
 /// Takes a TCP segment for us.
@@ -54,11 +55,38 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     }
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
+    let unmerged = match &mut rx.outbox.held {
+        Some(held) => held.merge(&flow, segment),
+        None => Some(segment),
+    };
+    let Some(segment) = unmerged else {
+        return rx.core.counters.tcp_in_merged.increment();
+    };
+    release_held(rx.core, rx.outbox);
+    hold_or_dispatch(rx.core, Held { flow, nic: ip.nic, segment }, rx.outbox);
+}
+
+/// Gives the held segment to its connection.
+pub(crate) fn release_held(core: &Arc<Core>, outbox: &mut Outbox) {
+    if let Some(held) = outbox.held.take() {
+        dispatch(core, held, outbox);
+    }
+}
+
+fn hold_or_dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
+    match held.can_grow() {
+        true => outbox.held = Some(held),
+        false => dispatch(core, held, outbox),
+    }
+}
+
+fn dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
+    let Held { flow, nic, segment } = held;
     // Frames come in runs of one flow, so the last endpoint is the best guess.
-    let guess = rx.outbox.touched.last().filter(|endpoint| endpoint.flow == flow).cloned();
-    match guess.or_else(|| rx.core.tcp.get(&rx.core.secrets, &flow)) {
-        Some(endpoint) => endpoint.on_segment(rx.core, segment, rx.outbox),
-        None => to_listener_on(rx.core, &flow, ip.nic, segment, None, rx.outbox),
+    let guess = outbox.touched.last().filter(|endpoint| endpoint.flow == flow).cloned();
+    match guess.or_else(|| core.tcp.get(&core.secrets, &flow)) {
+        Some(endpoint) => endpoint.on_segment(core, segment, outbox),
+        None => to_listener_on(core, &flow, nic, segment, None, outbox),
     }
 }
 
