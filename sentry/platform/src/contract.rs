@@ -194,8 +194,7 @@ pub trait Context: Send {
     /// Replaces the vector state. Reserved bits were made valid by the caller or are ignored.
     fn set_fpu(&mut self, state: &FpuState);
 
-    /// Publishes the ids that the backend may then answer by itself (`getpid`, `gettid`), without an event. Either all
-    /// contexts of a space and of those forked from it publish theirs before their first `switch`, or none does. Not for
+    /// Publishes the ids that the backend may then answer by itself (`getpid`, `gettid`), without an event. Not for
     /// guests whose calls are watched (seccomp(2), ptrace(2), strace). A backend that answers nothing ignores it.
     fn publish_ids(&mut self, pid: i32, tid: i32) {
         let _ = (pid, tid);

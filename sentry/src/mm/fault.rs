@@ -204,7 +204,7 @@ impl MemoryManager {
     }
 
     /// Gives the pages around `page` to this address space alone. `limit` is the part of the area that may change.
-    fn break_copy_on_write(
+    pub(super) fn break_copy_on_write(
         &self,
         layout: &mut Layout,
         page: u64,
@@ -274,7 +274,7 @@ impl MemoryManager {
     }
 
     /// Maps the pages around `page` in the host as far as they are there.
-    fn install(&self, layout: &mut Layout, page: u64) -> Result<(), FaultError> {
+    pub(super) fn install(&self, layout: &mut Layout, page: u64) -> Result<(), FaultError> {
         let Some((area, vma)) = layout.vmas.get(page) else { return Err(FaultError::NotMapped) };
         let Some((range, pma)) = layout.pmas.get(page) else { return Err(FaultError::NoPage) };
         let start = area.start.max(range.start);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sentry_platform::{MapOp, Platform};
+use sentry_platform::MapOp;
 
 use crate::errno::Errno;
 use crate::mm::fault::host_prot;
@@ -16,8 +16,8 @@ impl MemoryManager {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn fork(&self, platform: &dyn Platform) -> Result<Arc<Self>, Errno> {
-        let child = Self::new(platform, &self.frames)?;
+    pub fn fork(&self) -> Result<Arc<Self>, Errno> {
+        let child = self.new_for_fork()?;
         child.set_limits(
             self.stack_limit(),
             self.size_limit.load(Ordering::Relaxed),

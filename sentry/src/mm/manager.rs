@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
-use sentry_platform::{Access, AddressSpace, MemoryFile, Platform};
+use sentry_platform::{Access, AddressSpace, MemoryFile, Platform, PlatformError};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::errno::Errno;
@@ -54,11 +54,23 @@ impl MemoryManager {
     /// # Errors
     /// `ENOMEM` when the host refuses another process.
     pub fn new(platform: &dyn Platform, frames: &Arc<Frames>) -> Result<Arc<Self>, Errno> {
-        let aspace = platform.new_address_space().map_err(|error| {
+        Self::with_space(platform.new_address_space(), platform.address_range(), frames)
+    }
+
+    /// An empty address space for a copy of this one.
+    pub(crate) fn new_for_fork(&self) -> Result<Arc<Self>, Errno> {
+        Self::with_space(self.aspace.fork(), self.range.clone(), &self.frames)
+    }
+
+    fn with_space(
+        aspace: Result<Arc<dyn AddressSpace>, PlatformError>,
+        range: Range<u64>,
+        frames: &Arc<Frames>,
+    ) -> Result<Arc<Self>, Errno> {
+        let aspace = aspace.map_err(|error| {
             tracing::warn!("new address space: {error}");
             Errno::ENOMEM
         })?;
-        let range = platform.address_range();
         let layout = Layout { mmap_top: range.end, ..Layout::default() };
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),

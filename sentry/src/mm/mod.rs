@@ -12,6 +12,7 @@ mod pma;
 mod range_map;
 mod remap;
 mod report;
+mod rewrite;
 mod shared;
 mod user_io;
 mod vma;

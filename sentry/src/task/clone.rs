@@ -66,12 +66,7 @@ impl CurrentTask {
             return Err(Errno::EPERM.into());
         }
         self.check_task_limit()?;
-        let kernel = self.kernel().clone();
-        let mm = if flags.contains(CloneFlags::VM) {
-            self.mm.clone()
-        } else {
-            self.mm.fork(&**kernel.platform())?
-        };
+        let mm = if flags.contains(CloneFlags::VM) { self.mm.clone() } else { self.mm.fork()? };
         let fpu = self.context.fpu();
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let (child, tid) = self.insert_child(request, &mm)?;

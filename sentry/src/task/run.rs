@@ -91,7 +91,12 @@ impl CurrentTask {
             self.charged_until = self.kernel().clocks().monotonic();
             self.cpu.charge_user(self.charged_until.since(now));
             match event {
-                Event::Syscall => self.system_call(),
+                Event::Syscall => {
+                    if let Some(site) = self.context.hot_call() {
+                        self.mm.rewrite_call(site);
+                    }
+                    self.system_call();
+                }
                 Event::Fault(fault) => self.fault(&fault),
                 Event::Interrupted => {}
                 Event::Died => {

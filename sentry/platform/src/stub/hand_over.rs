@@ -54,9 +54,9 @@ pub(crate) const INTERRUPTED: u64 = 0x88;
 
 /// `u64`: address of the entry for rewritten calls.
 pub(crate) const CALL_ENTRY: u64 = 0xa0;
-/// `i32`: what `getpid(2)` returns.
+/// `i32`: what `getpid(2)` returns; zero if the sentry is to be asked.
 pub(crate) const PID: u64 = 0xa8;
-/// `i32`: what `gettid(2)` returns.
+/// `i32`: what `gettid(2)` returns; likewise.
 pub(crate) const TID: u64 = 0xac;
 
 // The registers of a rewritten call.

@@ -30,7 +30,7 @@ const ENTRY_LEN: u64 = 64;
 const TARGET: u64 = 0;
 const RETURN_ADDRESS: u64 = 8;
 const FAST_CODE: u64 = 16;
-const SLOW_CODE: u64 = 40;
+const SLOW_CODE: u64 = 56;
 
 /// The length of a site: `mov eax, imm32` and `syscall`.
 pub(super) const SITE_LEN: u64 = 7;
@@ -67,9 +67,8 @@ impl SiteTable {
         self.sites.lock().all.is_empty()
     }
 
-    /// The address through which the site is to jump; `None` when the table is full. `ids` says whether the thread
-    /// areas hold the answers of `getpid` and `gettid`.
-    pub(super) fn add(&self, site: CallSite, ids: Ids) -> Option<u32> {
+    /// The address through which the site is to jump; `None` when the table is full.
+    pub(super) fn add(&self, site: CallSite) -> Option<u32> {
         let mut sites = self.sites.lock();
         if let Some((address, known)) = sites.by_return_address.get(&site.return_address)
             && *known == site
@@ -88,7 +87,7 @@ impl SiteTable {
         let code = if self.is_slow.load(Ordering::SeqCst) { SLOW_CODE } else { FAST_CODE };
         put(TARGET, &(TABLE + at + code).to_le_bytes());
         put(RETURN_ADDRESS, &site.return_address.to_le_bytes());
-        put(FAST_CODE, &fast_code(site.number, ids));
+        put(FAST_CODE, &fast_code(site.number));
         put(SLOW_CODE, &[&[0xb8], &site.number.to_le_bytes()[..], &[0x0f, 0x05]].concat());
         self.entries.write(at, &entry);
         sites.all.push(site);
@@ -120,39 +119,35 @@ impl SiteTable {
     }
 }
 
-/// Whether thread areas hold the ids of their guest threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ids {
-    Published,
-    Unknown,
-}
-
 /// The code of an entry. It changes no register that a call does not, and no flags.
-fn fast_code(number: u32, ids: Ids) -> Vec<u8> {
+fn fast_code(number: u32) -> Vec<u8> {
+    // Offsets in a thread area are less than a page.
+    let area = |at: u64| u32::try_from(at).unwrap_or(0).to_le_bytes();
+    let to_return_address = |after: usize| {
+        let distance = i64::try_from(RETURN_ADDRESS).unwrap_or(0) - i64::try_from(FAST_CODE).unwrap_or(0);
+        i32::try_from(distance).unwrap_or(0).wrapping_sub(i32::try_from(after).unwrap_or(0)).to_le_bytes()
+    };
     let local = match libc::c_long::from(number) {
         libc::SYS_getpid => Some(word::PID),
         libc::SYS_gettid => Some(word::TID),
         _ => None,
     };
-    // Offsets in a thread area are less than a page.
-    let area = |at: u64| u32::try_from(at).unwrap_or(0).to_le_bytes();
-    let to_return_address = |after: u64| {
-        let distance =
-            i64::try_from(RETURN_ADDRESS).unwrap_or(0) - i64::try_from(FAST_CODE + after).unwrap_or(0);
-        i32::try_from(distance).unwrap_or(0).to_le_bytes()
-    };
-    match local {
-        Some(id) if ids == Ids::Published => {
-            // mov eax, gs:[id]; jmp [rip + return address]
-            [&[0x65, 0x8b, 0x04, 0x25], &area(id)[..], &[0xff, 0x25], &to_return_address(14)].concat()
-        }
-        _ => {
-            // mov rcx, [rip + return address]; mov eax, number; jmp gs:[entry]
-            let load = [&[0x48, 0x8b, 0x0d], &to_return_address(7)[..]].concat();
-            let number = [&[0xb8], &number.to_le_bytes()[..]].concat();
-            [load, number, [&[0x65, 0xff, 0x24, 0x25], &area(word::CALL_ENTRY)[..]].concat()].concat()
-        }
+    let mut code = Vec::new();
+    if let Some(id) = local {
+        // mov eax, gs:[id]; mov ecx, eax; jrcxz behind; jmp [rip + return address]
+        code.extend_from_slice(&[0x65, 0x8b, 0x04, 0x25]);
+        code.extend_from_slice(&area(id));
+        code.extend_from_slice(&[0x89, 0xc1, 0xe3, 6, 0xff, 0x25]);
+        code.extend_from_slice(&to_return_address(code.len() + 4));
     }
+    // mov rcx, [rip + return address]; mov eax, number; jmp gs:[entry]
+    code.extend_from_slice(&[0x48, 0x8b, 0x0d]);
+    code.extend_from_slice(&to_return_address(code.len() + 4));
+    code.push(0xb8);
+    code.extend_from_slice(&number.to_le_bytes());
+    code.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]);
+    code.extend_from_slice(&area(word::CALL_ENTRY));
+    code
 }
 
 /// The jump through `address`.

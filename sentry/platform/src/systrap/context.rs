@@ -75,6 +75,9 @@ impl SystrapContext {
         };
         let entry = text::address(stub.process.layout(), Entry::Call);
         thread.area.u64(word::CALL_ENTRY).store(entry, Ordering::Relaxed);
+        // Those of the guest thread that had the area before.
+        thread.area.u32(word::PID).store(0, Ordering::Relaxed);
+        thread.area.u32(word::TID).store(0, Ordering::Relaxed);
         let kick = Arc::new(Kick::new(stub.process.pid(), thread.tid));
         let (resumed, hot_calls) = (Box::default(), HotCalls::new());
         Self { stub, thread, kick, stopped, resumed, hot_calls, is_pinned: false }
@@ -340,7 +343,6 @@ impl Context for SystrapContext {
     fn publish_ids(&mut self, pid: i32, tid: i32) {
         self.thread.area.u32(word::PID).store(pid.cast_unsigned(), Ordering::Relaxed);
         self.thread.area.u32(word::TID).store(tid.cast_unsigned(), Ordering::Relaxed);
-        self.stub.publishes_ids.store(true, Ordering::SeqCst);
     }
 
     fn hot_call(&mut self) -> Option<CallSite> {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,7 +11,7 @@ use crate::host;
 use crate::memory_file::MemoryFile;
 use crate::stub::command_page::Command;
 use crate::stub::{StubProcess, Template, mapping};
-use crate::systrap::call_site::{self, CONTEXT_LEN, Ids, SITE_LEN, SiteTable, TABLE, TABLE_LEN};
+use crate::systrap::call_site::{self, CONTEXT_LEN, SITE_LEN, SiteTable, TABLE, TABLE_LEN};
 use crate::systrap::context::SystrapContext;
 use crate::systrap::guest_thread::ThreadPool;
 
@@ -31,8 +30,6 @@ pub(super) struct Stub {
     pub(super) process: StubProcess,
     pub(super) threads: ThreadPool,
     pub(super) sites: Arc<SiteTable>,
-    /// Whether contexts publish the ids of their guest threads.
-    pub(super) publishes_ids: AtomicBool,
 }
 
 impl Space {
@@ -50,7 +47,7 @@ impl Space {
         };
         let process = template.fork()?;
         let threads = ThreadPool::new(template.control().clone());
-        let stub = Stub { process, threads, sites, publishes_ids: AtomicBool::new(false) };
+        let stub = Stub { process, threads, sites };
         let space = Self { template, stub: Arc::new(stub), memory, is_ready_to_rewrite: Mutex::new(false) };
         if !space.stub.sites.is_empty() {
             space.get_ready_to_rewrite(&mut space.is_ready_to_rewrite.lock())?;
@@ -120,8 +117,7 @@ impl AddressSpace for Space {
         if self.get_ready_to_rewrite(&mut is_ready).is_err() {
             return if self.is_alive() { Ok(false) } else { Err(PlatformError::Dead) };
         }
-        let ids = if self.stub.publishes_ids.load(Ordering::SeqCst) { Ids::Published } else { Ids::Unknown };
-        let Some(target) = self.stub.sites.add(site, ids) else { return Ok(false) };
+        let Some(target) = self.stub.sites.add(site) else { return Ok(false) };
         let jump = call_site::jump(target);
         // Whoever is between the two instructions gets SIGILL instead of a call, which is taken for one.
         self.change(at + 5, &[call_site::INVALID])?;
