@@ -2,6 +2,8 @@
 
 use sentry::boot::ControlError;
 
+use crate::sandbox::ClientError;
+
 /// Exit status of everything that goes wrong in the runtime, as the reference runtime gives it.
 pub(crate) const RUNTIME_FAILURE: u8 = 128;
 
@@ -9,7 +11,10 @@ pub(crate) const RUNTIME_FAILURE: u8 = 128;
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<ControlError>())
+        .find_map(|cause| match cause.downcast_ref::<ClientError>() {
+            Some(ClientError::Refused(control)) => Some(control),
+            _ => cause.downcast_ref::<ControlError>(),
+        })
         .and_then(|control| u8::try_from(control.exit_code()).ok())
         .unwrap_or(RUNTIME_FAILURE)
 }
@@ -42,7 +47,7 @@ mod tests {
     #[test]
     fn exec_failures_have_the_status_of_a_shell() {
         let missing = ControlError::ProgramNotFound { program: "x".into(), reason: "no such file".into() };
-        let error = anyhow::Error::new(missing).context("start container a");
+        let error = anyhow::Error::new(ClientError::from(missing)).context("start container a");
         assert_eq!(exit_code(&error), 127);
         assert_eq!(message(&error), "start container a: exec x: no such file");
         assert_eq!(exit_code(&anyhow::anyhow!("other")), 128);

@@ -189,7 +189,8 @@ impl Guest {
         }
         let init = self.ends.lock().init;
         for group in &groups {
-            let info = SigInfo::from_process(signal, si_code::SI_USER, 0, 0);
+            // Not from a process of the guest: it ends the first process, too.
+            let info = SigInfo::new(signal, si_code::SI_KERNEL);
             // A full queue of real-time signals is the guest's affair.
             let _ = group.send_signal(signal, info);
         }

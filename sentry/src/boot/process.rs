@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::boot::{CapabilitySets, ControlError, ProcessConfig, UserConfig};
 use crate::errno::Errno;
+use crate::fs::host;
 use crate::kernel::{Kernel, UtsNamespace};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
-use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext};
+use crate::vfs::{Caller, Fd, FdFlags, FdTable, File, FsContext};
 
 /// Where execvp(3) looks when the environment has no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -48,6 +49,11 @@ pub(super) fn start(
         uts: uts.clone(),
     };
     let task = find_and_start(config, |path| kernel.create_process(args(path)))?;
+    if config.has_terminal
+        && let Ok(file) = table.get(Fd(0))
+    {
+        host::adopt_terminal(&file, &task);
+    }
     task.thread_group().set_oom_score_adj(config.oom_score_adj);
     Ok(task)
 }
@@ -81,17 +87,22 @@ fn find_and_start(
 }
 
 fn exec_error(program: &str, errno: Errno) -> ControlError {
-    let (program, reason) = (program.to_owned(), errno.to_string());
+    let (program, reason) = (program.to_owned(), describe(errno));
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => ControlError::ProgramNotFound { program, reason },
         _ => ControlError::ProgramNotRunnable { program, reason },
     }
 }
 
+/// The errno in the words of strerror(3).
+fn describe(errno: Errno) -> String {
+    nix::errno::Errno::from_raw(errno.code().into()).desc().to_owned()
+}
+
 fn enter_directory(fs: &FsContext, creds: &Credentials, cwd: &str) -> Result<(), ControlError> {
     let failed = |errno: Errno| ControlError::SetUp {
         step: format!("change to working directory {cwd:?}"),
-        reason: errno.to_string(),
+        reason: describe(errno),
     };
     let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.root() };
     let walked = walk(&Caller::kernel(creds), &from, cwd.as_bytes(), Last::Follow, Resolve::empty());

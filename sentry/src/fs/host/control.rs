@@ -1,26 +1,36 @@
-//! An imported terminal as the controlling terminal of a guest's session.
+//! An imported terminal as the controlling terminal of a guest's session (tty_ioctl(4), "Controlling terminal").
+//!
+//! The host's own job control knows only the process that started the sandbox; it passes key presses on to the group
+//! that is in the foreground here.
+
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::kernel::Terminal;
-use crate::task::Tid;
+use crate::errno::Errno;
+use crate::fs::host::Description;
+use crate::kernel::{Session, Terminal};
+use crate::task::{CurrentTask, Task, Tid};
 
-/// The guest's view of who controls a host terminal. The host's own view has only the process that started the
-/// sandbox, which passes key presses on to the group that is in the foreground here.
-#[derive(Debug, Default)]
+/// The guest's view of who controls a host terminal.
 pub(crate) struct HostTerminal {
+    description: Arc<Description>,
     foreground: Mutex<Option<Tid>>,
 }
 
 impl HostTerminal {
+    pub(super) fn new(description: Arc<Description>) -> Arc<Self> {
+        Arc::new(Self { description, foreground: Mutex::new(None) })
+    }
+
     /// The foreground process group.
     pub(super) fn foreground(&self) -> Option<Tid> {
         *self.foreground.lock()
     }
 
-    /// Sets the foreground process group.
-    pub(super) fn set_foreground(&self, group: Tid) {
-        *self.foreground.lock() = Some(group);
+    /// The terminal, for `/dev/tty`.
+    pub(super) fn description(&self) -> &Arc<Description> {
+        &self.description
     }
 }
 
@@ -28,4 +38,96 @@ impl Terminal for HostTerminal {
     fn on_leader_exit(&self) {
         *self.foreground.lock() = None;
     }
+}
+
+/// Makes `description` the controlling terminal of `task`, which leads a session, with the task in the foreground.
+pub(super) fn adopt(description: &Arc<Description>, task: &Task) {
+    let Some((session, pgid)) = place_of(task) else {
+        return;
+    };
+    let terminal = description.control();
+    *terminal.foreground.lock() = Some(pgid);
+    session.set_terminal(Some(terminal));
+}
+
+/// TIOCSCTTY.
+pub(super) fn acquire(description: &Arc<Description>, task: &CurrentTask) -> Result<(), Errno> {
+    let (session, pgid) = place_of(task).ok_or(Errno::EPERM)?;
+    if controls(description, &session) {
+        return Ok(());
+    }
+    // "The calling process must be a session leader and not have a controlling terminal already."
+    if session.id() != task.pid() || session.terminal().is_some() {
+        return Err(Errno::EPERM);
+    }
+    let terminal = description.control();
+    *terminal.foreground.lock() = Some(pgid);
+    session.set_terminal(Some(terminal));
+    Ok(())
+}
+
+/// TIOCNOTTY.
+pub(super) fn release(description: &Arc<Description>, task: &CurrentTask) -> Result<(), Errno> {
+    let (session, _) = place_of(task).ok_or(Errno::ENOTTY)?;
+    if !controls(description, &session) {
+        return Err(Errno::ENOTTY);
+    }
+    if session.id() == task.pid() {
+        session.set_terminal(None);
+    }
+    Ok(())
+}
+
+/// TIOCGPGRP.
+pub(super) fn foreground(description: &Arc<Description>, task: &CurrentTask) -> Result<Tid, Errno> {
+    let (session, pgid) = place_of(task).ok_or(Errno::ENOTTY)?;
+    if !controls(description, &session) {
+        return Err(Errno::ENOTTY);
+    }
+    Ok(description.control().foreground().unwrap_or(pgid))
+}
+
+/// TIOCSPGRP.
+pub(super) fn set_foreground(
+    description: &Arc<Description>,
+    task: &CurrentTask,
+    group: Tid,
+) -> Result<(), Errno> {
+    let (session, _) = place_of(task).ok_or(Errno::ENOTTY)?;
+    if !controls(description, &session) {
+        return Err(Errno::ENOTTY);
+    }
+    if group.0 <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    {
+        let tree = task.kernel().tree();
+        let mut members = tree.group_members(group);
+        let member = members.next().ok_or(Errno::ESRCH)?;
+        if !Arc::ptr_eq(&member.session, &session) {
+            return Err(Errno::EPERM);
+        }
+    }
+    *description.control().foreground.lock() = Some(group);
+    Ok(())
+}
+
+/// TIOCGSID.
+pub(super) fn session_id(description: &Arc<Description>, task: &CurrentTask) -> Result<Tid, Errno> {
+    let (session, _) = place_of(task).ok_or(Errno::ENOTTY)?;
+    if controls(description, &session) { Ok(session.id()) } else { Err(Errno::ENOTTY) }
+}
+
+fn place_of(task: &Task) -> Option<(Arc<Session>, Tid)> {
+    let tree = task.kernel().tree();
+    let process = tree.process(task.pid())?;
+    Some((process.session.clone(), process.pgid))
+}
+
+fn controls(description: &Arc<Description>, session: &Session) -> bool {
+    let Some(terminal) = session.terminal() else {
+        return false;
+    };
+    let any: &dyn std::any::Any = &*terminal;
+    any.downcast_ref::<HostTerminal>().is_some_and(|own| Arc::ptr_eq(own.description(), description))
 }

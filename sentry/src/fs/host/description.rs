@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
+use parking_lot::Mutex;
 use sentry_hostio::tty;
 
+use crate::fs::host::control::HostTerminal;
 use crate::fs::host::notifier;
 use crate::vfs::OpenFlags;
 use crate::wait::WaitQueue;
@@ -30,6 +32,8 @@ pub(crate) struct Description {
     queue: WaitQueue,
     /// Set once the host's events are watched.
     watched: OnceLock<()>,
+    /// Who controls it, where it is a terminal that controls a session. Weak: the session holds it.
+    control: Mutex<Weak<HostTerminal>>,
 }
 
 impl Description {
@@ -40,7 +44,24 @@ impl Description {
             _ if tty::is_terminal(&fd) => Kind::Terminal,
             _ => Kind::Stream,
         };
-        Ok(Arc::new(Self { fd, kind, queue: WaitQueue::default(), watched: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            fd,
+            kind,
+            queue: WaitQueue::default(),
+            watched: OnceLock::new(),
+            control: Mutex::default(),
+        }))
+    }
+
+    /// The terminal as sessions hold it.
+    pub(super) fn control(self: &Arc<Self>) -> Arc<HostTerminal> {
+        let mut control = self.control.lock();
+        if let Some(terminal) = control.upgrade() {
+            return terminal;
+        }
+        let terminal = HostTerminal::new(self.clone());
+        *control = Arc::downgrade(&terminal);
+        terminal
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -45,6 +45,11 @@ impl HostFile {
         Self { description }
     }
 
+    /// The description, where it is a terminal.
+    pub(super) fn terminal(&self) -> Option<&Arc<Description>> {
+        Some(&self.description).filter(|description| description.kind() == Kind::Terminal)
+    }
+
     /// Reads what fits into `dst`; a regular file at `pos`.
     fn read_chunk(&self, chunk: &mut [u8], pos: u64) -> io::Result<usize> {
         let fd = self.description.fd();

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use sentry_hostio::nowait;
 
 use crate::errno::Errno;
+use crate::kernel::Terminal;
+use crate::task::{Task, Tid};
 use crate::vfs::{File, FileOps, Inode};
 
 pub(crate) use description::Description;
@@ -50,8 +52,22 @@ pub(crate) fn reopen(inode: &Inode) -> Option<Result<Box<dyn FileOps>, Errno>> {
     Some(Ok(Box::new(file::HostFile::new(inode.description().clone()))))
 }
 
+/// Makes an imported terminal the controlling one of `task`, which leads a session; anything else stays what it is.
+pub(crate) fn adopt_terminal(file: &File, task: &Task) {
+    if let Some(description) = file.downcast::<file::HostFile>().and_then(file::HostFile::terminal) {
+        control::adopt(description, task);
+    }
+}
+
+/// Opens `/dev/tty` where the session's terminal is an imported one.
+pub(crate) fn open_controlling(terminal: &dyn Terminal) -> Option<Box<dyn FileOps>> {
+    let any: &dyn std::any::Any = terminal;
+    let terminal = any.downcast_ref::<control::HostTerminal>()?;
+    Some(Box::new(file::HostFile::new(terminal.description().clone())))
+}
+
 /// The foreground process group of a terminal, where it is an imported one.
-pub(crate) fn foreground(terminal: &dyn crate::kernel::Terminal) -> Option<crate::task::Tid> {
+pub(crate) fn foreground(terminal: &dyn Terminal) -> Option<Tid> {
     let any: &dyn std::any::Any = terminal;
     any.downcast_ref::<control::HostTerminal>()?.foreground()
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use sentry_hostio::tty::{self, Apply, KernelTermios, WindowSize};
 
 use crate::errno::{Errno, SysResult};
+use crate::fs::host::control;
 use crate::fs::host::description::{Description, Kind};
 use crate::fs::host::file::errno;
 use crate::mm::UserAddr;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Tid};
 
 // asm-generic/ioctls.h
 const TCGETS: u32 = 0x5401;
@@ -18,6 +19,11 @@ const TCSETSF: u32 = 0x5404;
 const TIOCGWINSZ: u32 = 0x5413;
 const TIOCSWINSZ: u32 = 0x5414;
 const FIONREAD: u32 = 0x541B;
+const TIOCSCTTY: u32 = 0x540E;
+const TIOCGPGRP: u32 = 0x540F;
+const TIOCSPGRP: u32 = 0x5410;
+const TIOCNOTTY: u32 = 0x5422;
+const TIOCGSID: u32 = 0x5429;
 
 pub(super) fn ioctl(
     description: &Arc<Description>,
@@ -39,6 +45,24 @@ pub(super) fn ioctl(
         TCSETSF => set_attributes(description, task, arg, Apply::AfterFlush),
         TIOCGWINSZ => get_window_size(description, task, arg),
         TIOCSWINSZ => set_window_size(description, task, arg),
+        TIOCSCTTY => control::acquire(description, task).map(|()| 0).map_err(Into::into),
+        TIOCNOTTY => control::release(description, task).map(|()| 0).map_err(Into::into),
+        TIOCGPGRP => {
+            let group = control::foreground(description, task)?;
+            task.mm().write_bytes(arg, &group.0.to_le_bytes())?;
+            Ok(0)
+        }
+        TIOCSPGRP => {
+            let mut group = [0; 4];
+            task.mm().read_bytes(arg, &mut group)?;
+            control::set_foreground(description, task, Tid(i32::from_le_bytes(group)))?;
+            Ok(0)
+        }
+        TIOCGSID => {
+            let session = control::session_id(description, task)?;
+            task.mm().write_bytes(arg, &session.0.to_le_bytes())?;
+            Ok(0)
+        }
         _ => Err(Errno::ENOTTY.into()),
     }
 }
