@@ -26,12 +26,7 @@ pub(crate) fn memory_file(task: &CurrentTask) -> Result<Arc<MemoryFile>, Errno> 
 /// # Errors
 /// `ENODEV` for a type that does not exist, `EINVAL` for bad options.
 pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
-    match kind {
-        "tmpfs" | "ramfs" => Ok(Tmpfs::create(memory_file(task)?, &TmpfsOptions::parse(data)?)),
-        "proc" => Ok(crate::fs::proc::create(task.kernel())),
-        "sysfs" => Ok(crate::fs::sysfs::create()),
-        _ => Err(Errno::ENODEV),
-    }
+    create_at_boot(task.kernel(), kind, data)
 }
 
 /// As [`create`], for the first mounts, which no task makes.
@@ -40,7 +35,9 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
 /// As [`create`].
 pub(crate) fn create_at_boot(kernel: &Arc<Kernel>, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
     match kind {
-        "tmpfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
+        "tmpfs" | "ramfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
+        "proc" => Ok(crate::fs::proc::create(kernel)),
+        "sysfs" => Ok(crate::fs::sysfs::create()),
         _ => Err(Errno::ENODEV),
     }
 }
