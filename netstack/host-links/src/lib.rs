@@ -10,11 +10,13 @@
 //!
 //! # Who reads
 //! A link is read by one thread at a time: whoever holds its [`Leader`]. [`Pump`] is the loop around it (wait, read,
-//! deliver, run timers), to be turned by a program that has a loop of its own; [`Reader`] is a pump on a thread.
+//! deliver, run timers), to be turned by a program that has a loop of its own; [`Reader`] is a pump on a thread; a
+//! [`Crew`] has the threads that wait for network data turn it in turns, which saves the hand-over.
 //!
 //! # Host system calls
 //! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
 
+mod crew;
 mod device;
 mod error;
 mod host_link;
@@ -28,6 +30,7 @@ mod transmit;
 mod vnet_header;
 mod wake;
 
+pub use crew::{Crew, Follow, Lead, Post};
 pub use device::Device;
 pub use error::{OpenError, ReceiveError};
 pub use host_link::{HostLink, Leader};

@@ -1,0 +1,5 @@
+//! The stack against the host's kernel.
+
+mod common;
+mod crew;
+mod peer;
