@@ -131,6 +131,24 @@ fn large_datagrams_are_fragmented_and_put_together() {
 }
 
 #[test]
+fn segmented_sends_keep_their_boundaries() {
+    for (bind, peer) in [("0.0.0.0:7", "10.0.0.2:7"), ("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[fd00::2]:7")]
+    {
+        let mut wire = Wire::new();
+        let server = if peer.starts_with("127") { wire.a.udp(bind) } else { wire.b.udp(bind) };
+        let client = wire.a.udp(if bind.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" });
+        let data = pattern(2500);
+        let meta = SendMeta { segment_size: Some(1000), ..to(peer) };
+        assert_eq!(client.try_send(&mut &data[..], &meta), Ok(2500));
+        wire.settle();
+        for part in data.chunks(1000) {
+            assert_eq!(recv(&server).0, part, "{peer}");
+        }
+        assert_eq!(wire.b.stack.stats().udp_in_checksum_errors, 0);
+    }
+}
+
+#[test]
 fn a_lost_fragment_ends_in_time_exceeded() {
     let mut wire = Wire::new();
     let server = wire.b.udp("10.0.0.2:7");

@@ -10,7 +10,7 @@ use netstack_wire::{checksum, udp};
 
 use crate::ip::{Delivery, Egress, edge, fragment, gso};
 use crate::outbox::Outbox;
-use crate::packet::{Checksum, Packet};
+use crate::packet::{Checksum, GsoKind, Packet};
 use crate::stack::Core;
 
 /// The fields of an IP header that transports decide on.
@@ -63,7 +63,10 @@ pub(crate) fn send(
     if !egress.interface.is_up() {
         return Err(OutputError::NetworkDown);
     }
-    if packet.meta.gso.is_some() && !egress.is_local() && !edge::can_segment(egress, output, &packet) {
+    // A stream does not mind how its bytes come back to us; datagrams keep their boundaries.
+    let is_stream = packet.meta.gso.is_some_and(|gso| gso.kind != GsoKind::Udp);
+    let passes_whole = (egress.is_local() && is_stream) || edge::can_segment(egress, output, &packet);
+    if packet.meta.gso.is_some() && !passes_whole {
         for segment in gso::segments(packet) {
             send_one(core, egress, output, segment, outbox)?;
         }
