@@ -12,3 +12,4 @@ pub mod registry;
 mod ring;
 pub mod sysfs;
 pub mod tmpfs;
+pub mod tty;

@@ -38,6 +38,7 @@ pub(crate) fn create_at_boot(kernel: &Arc<Kernel>, kind: &str, data: &str) -> Re
         "tmpfs" | "ramfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
         "proc" => Ok(crate::fs::proc::create(kernel)),
         "sysfs" => Ok(crate::fs::sysfs::create()),
+        "devpts" => crate::fs::tty::create(kernel, data),
         _ => Err(Errno::ENODEV),
     }
 }

@@ -2,11 +2,14 @@
 
 mod memory;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::errno::Errno;
+use crate::fs::tty::{self, Pty};
+use crate::kernel::Terminal;
 use crate::vfs::open::status_flags;
-use crate::vfs::{Caller, File, FileOps, OpenFlags, VfsPath};
+use crate::vfs::{Caller, DeviceId, File, FileOps, OpenFlags, VfsPath};
 
 /// Opens the character device at `place`; permissions were checked.
 ///
@@ -19,21 +22,32 @@ pub(crate) fn open(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Res
         (1, 5) => Box::new(memory::Zero),
         (1, 7) => Box::new(memory::Full),
         (1, 8 | 9) => Box::new(memory::Random),
-        (5, 0) => controlling_terminal(caller)?,
+        (5, 0) => return open_controlling(caller, place, flags),
+        (5, 2) => return tty::open_ptmx(caller, place, flags),
+        (136, index) => return tty::open_slave(caller, place, index, flags),
         _ => return Err(Errno::ENXIO),
     };
     Ok(File::at(ops, status_flags(flags), place))
 }
 
-/// `/dev/tty` (tty(4)): the terminal of the caller's session, `ENXIO` where there is none.
-fn controlling_terminal(caller: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+/// `/dev/tty` (`tty(4)`): the terminal of the caller's session, `ENXIO` where there is none.
+fn open_controlling(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Result<Arc<File>, Errno> {
     let task = caller.task.ok_or(Errno::ENXIO)?;
-    let terminal = task.kernel().tree().process(task.pid()).and_then(|process| process.session.terminal());
-    terminal.and_then(|terminal| crate::fs::host::open_controlling(&*terminal)).ok_or(Errno::ENXIO)
+    let session = task.kernel().tree().process(task.pid()).map(|p| p.session.clone());
+    let terminal = session.and_then(|s| s.terminal()).ok_or(Errno::ENXIO)?;
+    if let Some(ops) = crate::fs::host::open_controlling(&*terminal) {
+        return Ok(File::at(ops, status_flags(flags), place));
+    }
+    let any: Arc<dyn Any + Send + Sync> = terminal;
+    let pty: Arc<Pty> = any.downcast().map_err(|_| Errno::ENXIO)?;
+    tty::open_pty(caller, &pty, place, flags | OpenFlags::NOCTTY)
 }
 
 /// Device number and foreground process group of a session's terminal, for `/proc/PID/stat`.
-pub(crate) fn terminal_numbers(terminal: &Arc<dyn crate::kernel::Terminal>) -> (u64, i32) {
-    let _ = terminal;
-    (0, -1)
+pub(crate) fn terminal_numbers(terminal: &Arc<dyn Terminal>) -> (u64, i32) {
+    let any: &dyn Any = &**terminal;
+    match any.downcast_ref::<Pty>() {
+        Some(pty) => (DeviceId::new(136, pty.index()).encode(), pty.foreground().map_or(-1, |group| group.0)),
+        None => (0, crate::fs::host::foreground(&**terminal).map_or(-1, |group| group.0)),
+    }
 }

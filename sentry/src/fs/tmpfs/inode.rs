@@ -85,12 +85,6 @@ impl TmpfsInode {
         self.stat.lock().atime = FileTime::now();
     }
 
-    /// Drops set-user-ID and set-group-ID, as a write does.
-    pub(super) fn drop_set_id(&self) {
-        let mut stat = self.stat.lock();
-        stat.mode = crate::vfs::permission::without_set_id(stat.mode);
-    }
-
     fn entries(&self) -> Result<&Mutex<BTreeMap<Vec<u8>, Arc<Inode>>>, Errno> {
         match &self.body {
             Body::Directory(entries) => Ok(entries),
