@@ -82,6 +82,9 @@ guests! {
     mappings
     pipes
     signals
+    socket_inet
+    socket_interfaces
+    socket_unix
     threads
     timers
     vector_state

@@ -14,6 +14,7 @@ pub mod netlink;
 mod ops;
 pub mod option;
 pub mod packet;
+pub mod proc_net;
 mod timer_thread;
 
 pub mod unix;

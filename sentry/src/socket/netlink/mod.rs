@@ -12,6 +12,7 @@ mod rule;
 mod socket;
 mod subscribers;
 
+pub(in crate::socket) use diag::inet_state;
 pub(in crate::socket) use link::announce as announce_link;
 pub use socket::{NetlinkSocket, Privilege};
 pub(crate) use subscribers::Subscribers;

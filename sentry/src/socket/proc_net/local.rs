@@ -1,0 +1,50 @@
+//! `unix` and `packet`.
+
+use std::fmt::Write;
+
+use crate::socket::NetNamespace;
+use crate::socket::base::SocketType;
+use crate::socket::ops::{Family, Socket};
+
+/// `SO_ACCEPTCON` of listening sockets.
+const ACCEPTS: u32 = 0x10000;
+/// `SS_UNCONNECTED` and `SS_CONNECTED`.
+const UNCONNECTED: u8 = 1;
+const CONNECTED: u8 = 3;
+
+pub(super) fn unix(namespace: &NetNamespace) -> String {
+    let mut text = "Num       RefCount Protocol Flags    Type St Inode Path\n".to_owned();
+    for socket in namespace.sockets().all() {
+        let Family::Unix(unix) = socket.family() else { continue };
+        let flags = if unix.is_listening() { ACCEPTS } else { 0 };
+        let state = if unix.is_connected() { CONNECTED } else { UNCONNECTED };
+        let kind = unix.base().kind.number();
+        let name = unix.name().map_or_else(String::new, |name| format!(" {}", name.display()));
+        // The address of the socket is hidden, as from users without privilege. Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "0000000000000000: 00000002 00000000 {flags:08X} {kind:04X} {state:02X} {:>5}{name}",
+            unix.base().ino()
+        );
+    }
+    text
+}
+
+pub(super) fn packet(namespace: &NetNamespace) -> String {
+    let mut text = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n".to_owned();
+    for socket in namespace.sockets().all() {
+        let Family::Packet(packet) = socket.family() else { continue };
+        let local = packet.stack_socket().local();
+        let base = packet.base();
+        let kind = if base.kind == SocketType::Raw { 3 } else { 2 };
+        let _ = writeln!(
+            text,
+            "0000000000000000 2      {kind:<4} {:04x}   {:<5} 1 0      {:<6} {:<6}",
+            local.protocol.0,
+            local.nic.map_or(0, |nic| nic.index()),
+            base.owner.uid,
+            base.ino()
+        );
+    }
+    text
+}

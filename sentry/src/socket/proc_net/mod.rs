@@ -1,0 +1,45 @@
+//! The texts of `/proc/net` (`proc_pid_net(5)`), made from the stack's and the sockets' state when read.
+
+mod inet;
+mod interface;
+mod local;
+mod statistics;
+
+use std::sync::Arc;
+
+use crate::socket::NetNamespace;
+
+/// A file of `/proc/net`: its name, and what makes its contents.
+pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
+
+/// The files of a namespace.
+#[must_use]
+pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
+    type Render = fn(&NetNamespace) -> String;
+    let table: [(&'static str, Render); 14] = [
+        ("arp", interface::arp),
+        ("dev", interface::dev),
+        ("if_inet6", interface::if_inet6),
+        ("ipv6_route", interface::ipv6_route),
+        ("netstat", statistics::netstat),
+        ("packet", local::packet),
+        ("raw", inet::raw),
+        ("raw6", inet::raw6),
+        ("route", interface::route),
+        ("snmp", statistics::snmp),
+        ("tcp", inet::tcp),
+        ("tcp6", inet::tcp6),
+        ("udp", inet::udp),
+        ("udp6", inet::udp6),
+    ];
+    let unix: (&'static str, Render) = ("unix", local::unix);
+    let of = |(name, render): (&'static str, Render)| -> NetFile {
+        let namespace = namespace.clone();
+        (name, Box::new(move || render(&namespace)))
+    };
+    table.into_iter().chain([unix]).map(of).collect()
+}
+
+#[cfg(test)]
+#[path = "proc_net_tests.rs"]
+mod tests;
