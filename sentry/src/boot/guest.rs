@@ -20,8 +20,9 @@ use crate::boot::{
     Stats, filter, network,
 };
 use crate::fs::host;
+use crate::fs::proc::register_net;
 use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
-use crate::socket::NetNamespace;
+use crate::socket::{NetNamespace, proc_net};
 use crate::task::{self, ThreadGroup, Tid};
 use crate::vfs::{File, FsContext};
 
@@ -76,7 +77,9 @@ impl Guest {
         });
         let kernel = kernel.map_err(|error| failed("create the kernel", &error))?;
         let stack = Stack::builder().build();
-        kernel.set_net_namespace(NetNamespace::new(stack.clone()));
+        let network = NetNamespace::new(stack.clone());
+        register_net(proc_net::files(&network));
+        kernel.set_net_namespace(network);
         let sockets = take(&config.gofer)?.into_iter().map(SeqPacket::from).collect();
         let mounter = Mounter::new(sockets, memory);
         let namespace = mounter.root(&config.root).map_err(|error| failed("root file system", &error))?;
