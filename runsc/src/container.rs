@@ -123,6 +123,7 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         init,
         stdio,
         strace: strace(global),
+        debug: global.debug,
         lifetime,
     })
 }

@@ -34,6 +34,8 @@ pub(crate) struct SandboxPlan {
     /// Descriptors 0, 1, 2 of the first process.
     pub(crate) stdio: Vec<OwnedFd>,
     pub(crate) strace: Option<StraceConfig>,
+    /// Log the sandbox's steps.
+    pub(crate) debug: bool,
     pub(crate) lifetime: Lifetime,
 }
 
@@ -143,6 +145,7 @@ impl SandboxPlan {
             init: self.init,
             stdio: self.stdio.into_iter().map(|fd| donations.add(fd)).collect(),
             strace: self.strace,
+            debug: self.debug,
             host: host_settings(),
             dies_with_parent: self.lifetime == Lifetime::Bound,
         }

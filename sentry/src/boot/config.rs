@@ -40,6 +40,8 @@ pub struct BootConfig {
     pub stdio: Vec<DonatedFd>,
     /// Which system calls to log.
     pub strace: Option<StraceConfig>,
+    /// Whether to log steps.
+    pub debug: bool,
     /// Facts about the host that a process in an empty root cannot read itself.
     pub host: HostSettings,
     /// Whether the sandbox ends with the process that started it.

@@ -161,6 +161,12 @@ impl Guest {
         status
     }
 
+    /// Keeps the sandbox from ending, for a while, until the value is dropped.
+    pub(super) fn farewell(&self) -> Farewell<'_> {
+        self.ends.lock().farewells += 1;
+        Farewell(self)
+    }
+
     /// Waits for a process that a request started to end.
     pub(super) fn wait(&self, pid: i32) -> Result<(ExitStatus, Farewell<'_>), ControlError> {
         let mut ends = self.ends.lock();

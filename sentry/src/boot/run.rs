@@ -31,11 +31,23 @@ pub fn run(config: OwnedFd, channel: Channel, listener: UnixListener) -> ExitSta
 
 fn set_up(config: OwnedFd) -> Result<Arc<Guest>, ControlError> {
     let config = read_config(config).map_err(|error| failed("read the configuration", &error))?;
+    if config.strace.is_some() || config.debug {
+        log_to_stderr();
+    }
     isolate::before_template(config.dies_with_parent).map_err(|error| failed("isolate", &error))?;
     let platform = Prepared::new(platform_kind(config.platform))
         .map_err(|error| failed("start the platform", &error))?;
     isolate::after_template().map_err(|error| failed("isolate", &error))?;
     Guest::new(config, platform)
+}
+
+/// Standard error is the debug log where there is one, the caller's own otherwise.
+fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .init();
 }
 
 fn read_config(fd: OwnedFd) -> io::Result<BootConfig> {

@@ -40,11 +40,20 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) {
 }
 
 fn converse(guest: &Arc<Guest>, channel: &Channel) {
+    // Whoever starts the first process gets the time to ask for its end, however soon that comes.
+    let mut starter = None;
     while let Ok((request, fds)) = receive_request(channel) {
+        if let Request::Start(_) = &request {
+            drop(starter.replace(guest.farewell()));
+        }
         // The sandbox ends with its first process; who waits for that has to be told before.
         let sent = match request {
             Request::Wait { pid } => match guest.wait(pid) {
-                Ok((status, _farewell)) => send_reply(channel, &Reply::Exited(status)),
+                Ok((status, _farewell)) => {
+                    let sent = send_reply(channel, &Reply::Exited(status));
+                    drop(starter.take());
+                    sent
+                }
                 Err(error) => send_reply(channel, &Reply::Failed(error)),
             },
             request => send_reply(channel, &answer(guest, request, fds).unwrap_or_else(Reply::Failed)),
