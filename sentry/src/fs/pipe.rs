@@ -23,8 +23,18 @@ const DEFAULT_CAPACITY: usize = 65536;
 pub const MAX_CAPACITY: usize = 1 << 20;
 const FIONREAD: u32 = 0x541b;
 
+/// How the ends meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Made with both ends (`pipe(2)`).
+    Anonymous,
+    /// Opened by name: each side waits for the other.
+    Fifo,
+}
+
 /// The buffer between two ends.
 pub struct Pipe {
+    kind: Kind,
     state: Mutex<State>,
     /// Told about everything: data, room, ends that come and go.
     queue: WaitQueue,
@@ -56,7 +66,7 @@ pub struct PipeEnd {
 /// Makes a pipe (`pipe2(2)`): the read end and the write end.
 #[must_use]
 pub fn pair(flags: OpenFlags) -> (Arc<File>, Arc<File>) {
-    let pipe = Pipe::new();
+    let pipe = Pipe::new(Kind::Anonymous);
     let path = anon::path(AnonKind::Pipe);
     path.inode().attach(pipe.clone());
     let kept = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
@@ -70,20 +80,23 @@ pub fn pair(flags: OpenFlags) -> (Arc<File>, Arc<File>) {
 /// # Errors
 /// `ENXIO` for a non-blocking writer without a reader.
 pub fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
-    let pipe = inode.attachment_or(Pipe::new).ok_or(Errno::ENXIO)?;
+    let pipe = inode.attachment_or(|| Pipe::new(Kind::Fifo)).ok_or(Errno::ENXIO)?;
     let (reads, writes) = (flags.is_readable(), flags.is_writable());
     let nonblocking = flags.contains(OpenFlags::NONBLOCK);
-    if writes && !reads && nonblocking && pipe.state.lock().readers == 0 {
+    // A pipe that is opened again by /proc/PID/fd/N never waits for anybody.
+    let is_fifo = pipe.kind == Kind::Fifo;
+    if is_fifo && writes && !reads && nonblocking && pipe.state.lock().readers == 0 {
         return Err(Errno::ENXIO);
     }
     let end = PipeEnd::open(&pipe, reads, writes);
-    end.waits_for_peer.store(reads != writes && !nonblocking, Ordering::Relaxed);
+    end.waits_for_peer.store(is_fifo && reads != writes && !nonblocking, Ordering::Relaxed);
     Ok(Box::new(end))
 }
 
 impl Pipe {
-    fn new() -> Arc<Self> {
+    fn new(kind: Kind) -> Arc<Self> {
         Arc::new(Self {
+            kind,
             state: Mutex::new(State {
                 data: Ring::default(),
                 capacity: DEFAULT_CAPACITY,
@@ -306,3 +319,7 @@ impl Drop for PipeEnd {
         self.pipe.queue.notify(Readiness::IN | Readiness::OUT | Readiness::HUP | Readiness::ERR);
     }
 }
+
+#[cfg(test)]
+#[path = "pipe_tests.rs"]
+mod tests;

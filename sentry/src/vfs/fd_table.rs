@@ -32,7 +32,15 @@ struct Slot {
 /// Descriptors to open files. Shared by threads through `Arc`.
 #[derive(Debug, Default)]
 pub struct FdTable {
-    slots: RwLock<Vec<Option<Slot>>>,
+    slots: RwLock<Slots>,
+}
+
+/// The slots, and where to look for a free one.
+#[derive(Debug, Clone, Default)]
+struct Slots {
+    list: Vec<Option<Slot>>,
+    /// No slot below this one is free, so that the lowest free one is found without looking at all of them.
+    first_free: usize,
 }
 
 impl FdTable {
@@ -63,7 +71,7 @@ impl FdTable {
     pub fn get_with_flags(&self, fd: Fd) -> Result<(Arc<File>, FdFlags), Errno> {
         let at = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
         let slots = self.slots.read();
-        let slot = slots.get(at).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+        let slot = slots.list.get(at).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
         Ok((slot.file.clone(), slot.flags))
     }
 
@@ -75,14 +83,19 @@ impl FdTable {
         let mut slots = self.slots.write();
         let limit = usize::try_from(limit.min(NR_OPEN.unsigned_abs().into())).unwrap_or(usize::MAX);
         let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
-        let at = (min..slots.len()).find(|&i| slots[i].is_none()).unwrap_or(slots.len().max(min));
+        let from = min.max(slots.first_free);
+        let len = slots.list.len();
+        let at = (from..len).find(|&i| slots.list[i].is_none()).unwrap_or(len.max(from));
         if at >= limit {
             return Err(Errno::EMFILE);
         }
-        if at >= slots.len() {
-            slots.resize(at + 1, None);
+        if at >= len {
+            slots.list.resize(at + 1, None);
         }
-        slots[at] = Some(Slot { file, flags });
+        slots.list[at] = Some(Slot { file, flags });
+        if min <= slots.first_free {
+            slots.first_free = at + 1;
+        }
         i32::try_from(at).map(Fd).map_err(|_| Errno::EMFILE)
     }
 
@@ -102,10 +115,10 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         let mut slots = self.slots.write();
-        if at >= slots.len() {
-            slots.resize(at + 1, None);
+        if at >= slots.list.len() {
+            slots.list.resize(at + 1, None);
         }
-        Ok(slots[at].replace(Slot { file, flags }).map(|slot| slot.file))
+        Ok(slots.list[at].replace(Slot { file, flags }).map(|slot| slot.file))
     }
 
     /// Takes `fd` out of the table; the caller flushes and drops the file with no lock held.
@@ -115,7 +128,8 @@ impl FdTable {
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>, Errno> {
         let at = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
         let mut slots = self.slots.write();
-        let slot = slots.get_mut(at).and_then(Option::take).ok_or(Errno::EBADF)?;
+        let slot = slots.list.get_mut(at).and_then(Option::take).ok_or(Errno::EBADF)?;
+        slots.first_free = slots.first_free.min(at);
         Ok(slot.file)
     }
 
@@ -126,17 +140,20 @@ impl FdTable {
     pub fn set_flags(&self, fd: Fd, flags: FdFlags) -> Result<(), Errno> {
         let at = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
         let mut slots = self.slots.write();
-        slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?.flags = flags;
+        slots.list.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?.flags = flags;
         Ok(())
     }
 
     /// Removes every descriptor for which `which` holds and returns the files, to be dropped outside the lock.
     pub fn remove_if(&self, mut which: impl FnMut(Fd, FdFlags) -> bool) -> Vec<Arc<File>> {
         let mut removed = Vec::new();
-        for (at, slot) in self.slots.write().iter_mut().enumerate() {
+        let mut slots = self.slots.write();
+        let Slots { list, first_free } = &mut *slots;
+        for (at, slot) in list.iter_mut().enumerate() {
             let fd = Fd(i32::try_from(at).unwrap_or(i32::MAX));
             if slot.as_ref().is_some_and(|s| which(fd, s.flags)) {
                 removed.extend(slot.take().map(|s| s.file));
+                *first_free = (*first_free).min(at);
             }
         }
         removed
@@ -146,7 +163,33 @@ impl FdTable {
     #[must_use]
     pub fn open_fds(&self) -> Vec<Fd> {
         let slots = self.slots.read();
-        let open = slots.iter().enumerate().filter(|(_, s)| s.is_some());
+        let open = slots.list.iter().enumerate().filter(|(_, s)| s.is_some());
         open.filter_map(|(at, _)| i32::try_from(at).ok().map(Fd)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::pipe;
+    use crate::vfs::OpenFlags;
+
+    #[test]
+    fn the_lowest_free_descriptor_is_found_after_any_close() {
+        let (file, _other) = pipe::pair(OpenFlags::empty());
+        let table = FdTable::new();
+        let install = |min| table.install(file.clone(), FdFlags::empty(), min, 100).map(|fd| fd.0);
+        assert_eq!((0..4).map(|_| install(0)).collect::<Result<Vec<_>, _>>(), Ok(vec![0, 1, 2, 3]));
+        table.remove(Fd(1)).unwrap();
+        assert_eq!(install(2), Ok(4));
+        assert_eq!(install(10), Ok(10));
+        assert_eq!(install(0), Ok(1));
+        assert_eq!(install(0), Ok(5));
+        assert_eq!(table.remove_if(|fd, _| fd.0 == 2 || fd.0 == 4).len(), 2);
+        assert_eq!((install(0), install(0), install(0)), (Ok(2), Ok(4), Ok(6)));
+        table.replace(Fd(7), file.clone(), FdFlags::empty(), 100).unwrap();
+        assert_eq!(install(0), Ok(8));
+        assert_eq!(install(99), Ok(99));
+        assert_eq!(install(99), Err(Errno::EMFILE));
     }
 }
