@@ -413,3 +413,7 @@ impl Drop for MemoryManager {
         self.aspace.kill();
     }
 }
+
+#[cfg(test)]
+#[path = "manager_tests.rs"]
+mod tests;
