@@ -156,7 +156,7 @@ fn dump_unix(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply)
             match unix.name() {
                 Some(Name::Path(path)) => builder.attr(UNIX_DIAG_NAME, &*path),
                 Some(Name::Abstract(name)) => {
-                    builder.attr(UNIX_DIAG_NAME, [&[0], &*name].concat().as_slice())
+                    builder.attr(UNIX_DIAG_NAME, [&[0], &*name].concat().as_slice());
                 }
                 None => {}
             }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netstack::nic::InterfaceAddress;
 use netstack::route::{Route, RouteOrigin};
 use netstack::{IpCidr, NicId};
 use sentry_abi::netlink::*;
@@ -101,7 +102,7 @@ pub(super) fn lookup(
     let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
     let source = source.or_else(|| {
         let nic = nics.iter().find(|candidate| Some(candidate.id) == nic)?;
-        nic.addresses.iter().map(|own| own.address()).find(same_family)
+        nic.addresses.iter().map(InterfaceAddress::address).find(same_family)
     });
     let fixed = RtMsg {
         family: family_number(destination),

@@ -27,7 +27,7 @@ pub struct NetlinkSocket {
     privilege: Privilege,
     state: Mutex<State>,
     queue: WaitQueue,
-    me: Weak<NetlinkSocket>,
+    me: Weak<Self>,
 }
 
 /// Whether a socket's maker may change the network's configuration. A request is judged by who made the socket:

@@ -218,7 +218,7 @@ fn set_buffer(context: &Context<'_>, direction: Direction, bytes: u32) {
         Family::Inet(inet) => match (inet.protocol(), direction) {
             (Protocol::Tcp(tcp), Direction::Send) => tcp.set_tcp_options(|o| o.send_buffer = Some(bytes)),
             (Protocol::Tcp(tcp), Direction::Receive) => {
-                tcp.set_tcp_options(|o| o.receive_buffer = Some(bytes))
+                tcp.set_tcp_options(|o| o.receive_buffer = Some(bytes));
             }
             (_, Direction::Send) => inet.change_options(|o| o.send_buffer = size),
             (_, Direction::Receive) => inet.change_options(|o| o.recv_buffer = size),

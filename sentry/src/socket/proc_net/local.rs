@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use netstack::NicId;
+
 use crate::socket::NetNamespace;
 use crate::socket::base::SocketType;
 use crate::socket::ops::{Family, Socket};
@@ -41,7 +43,7 @@ pub(super) fn packet(namespace: &NetNamespace) -> String {
             text,
             "0000000000000000 2      {kind:<4} {:04x}   {:<5} 1 0      {:<6} {:<6}",
             local.protocol.0,
-            local.nic.map_or(0, |nic| nic.index()),
+            local.nic.map_or(0, NicId::index),
             base.owner.uid,
             base.ino()
         );

@@ -14,8 +14,11 @@ use crate::task::CurrentTask;
 /// The abstract names of a network namespace. Sockets of different types have separate names, as in Linux.
 #[derive(Debug, Default)]
 pub struct AbstractNames {
-    bound: Mutex<HashMap<(SocketType, Arc<[u8]>), Weak<UnixSocket>>>,
+    bound: Mutex<HashMap<Key, Weak<UnixSocket>>>,
 }
+
+/// A name with the type of the sockets that it is for.
+type Key = (SocketType, Arc<[u8]>);
 
 impl AbstractNames {
     /// Binds `socket` to `name`.

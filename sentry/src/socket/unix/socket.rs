@@ -39,7 +39,7 @@ pub struct UnixSocket {
     recv_buffer: AtomicUsize,
     queue: Arc<WaitQueue>,
     /// Ourselves, for the abstract namespace and for peers.
-    me: Weak<UnixSocket>,
+    me: Weak<Self>,
 }
 
 /// What `state` protects.
