@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ fn isolate(config: &GoferConfig) -> Result<(), GoferError> {
     privilege::raise_open_files().map_err(step("raise the limit of open files"))?;
     privilege::forbid_dumps().map_err(step("forbid core dumps"))?;
     privilege::set_no_new_privs().map_err(step("set no_new_privs"))?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    nix::sys::stat::umask(Mode::empty());
     let effective = caps::effective().map_err(step("read capabilities"))?;
     caps::restrict_to(effective.intersection(needed_capabilities())).map_err(step("drop capabilities"))?;
     if config.dies_with_parent {
