@@ -41,7 +41,7 @@ pub(crate) struct Parameters {
 }
 
 impl Vdso {
-    /// Makes the pages; the clocks are not usable before [`Vdso::publish`].
+    /// Makes the pages; the clocks are not usable before their parameters are published.
     ///
     /// # Errors
     /// `ENOMEM`.
