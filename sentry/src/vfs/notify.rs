@@ -48,8 +48,11 @@ pub struct WatchId(pub i32);
 #[derive(Default)]
 pub(crate) struct Watches {
     count: AtomicU32,
-    list: Mutex<Vec<(WatchId, Weak<dyn WatchSink>, Event)>>,
+    list: Mutex<Vec<Registration>>,
 }
+
+/// A watch: its name in its sink, the sink, the events asked for.
+type Registration = (WatchId, Weak<dyn WatchSink>, Event);
 
 impl Watches {
     /// Adds a watch or replaces the mask of the one that `sink` has.

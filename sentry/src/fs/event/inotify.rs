@@ -26,7 +26,7 @@ const FIONREAD: u32 = 0x541b;
 pub struct Inotify(Arc<Instance>);
 
 struct Instance {
-    me: Weak<Instance>,
+    me: Weak<Self>,
     state: Mutex<State>,
     queue: WaitQueue,
 }

@@ -122,16 +122,19 @@ impl TimerTarget for Shared {
                 return;
             }
             state.armed = None;
-            if state.interval == 0 {
-                state.expired += 1;
-                state.next = None;
-            } else {
-                let periods = now.since(at) / state.interval + 1;
-                state.expired = state.expired.saturating_add(periods);
-                let next = at.saturating_add(periods.saturating_mul(state.interval));
-                state.next = Some(next);
-                if let Some(kernel) = self.kernel.upgrade() {
-                    state.armed = Some(kernel.timers().arm(next, self.clone()));
+            match now.since(at).checked_div(state.interval) {
+                None => {
+                    state.expired += 1;
+                    state.next = None;
+                }
+                Some(missed) => {
+                    let periods = missed + 1;
+                    state.expired = state.expired.saturating_add(periods);
+                    let next = at.saturating_add(periods.saturating_mul(state.interval));
+                    state.next = Some(next);
+                    if let Some(kernel) = self.kernel.upgrade() {
+                        state.armed = Some(kernel.timers().arm(next, self.clone()));
+                    }
                 }
             }
         }

@@ -29,7 +29,7 @@ impl GoferFile {
     /// The length of the file now.
     fn size(&self) -> Result<u64, Errno> {
         if self.node.shared.is_shared() {
-            let stat = sentry_hostio::tree::stat(self.host()).map_err(|e| errno(e))?;
+            let stat = sentry_hostio::tree::stat(self.host()).map_err(errno)?;
             return u64::try_from(stat.st_size).map_err(|_| Errno::EIO);
         }
         Ok(self.node.stat()?.size)

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use crate::fs::registry;
 use crate::kernel::Kernel;
 
+/// Makes the contents of a file.
+pub(super) type Render = fn(&Arc<Kernel>) -> Vec<u8>;
+
 /// Name and contents of each.
-pub(super) const FILES: &[(&str, fn(&Arc<Kernel>) -> Vec<u8>)] = &[
+pub(super) const FILES: &[(&str, Render)] = &[
     ("cgroups", |_| b"#subsys_name\thierarchy\tnum_cgroups\tenabled\n".to_vec()),
     ("cmdline", |_| b"BOOT_IMAGE=/vmlinuz quiet\n".to_vec()),
     ("cpuinfo", |_| cpuinfo()),
@@ -42,11 +45,11 @@ fn cpuinfo() -> Vec<u8> {
         let _ = writeln!(
             out,
             "processor\t: {cpu}\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: {}\nstepping\t: {}\n\
-             cpu MHz\t\t: {}\ncache size\t: 8192 KB\nphysical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {cpu}\n\
+             cpu MHz\t\t: 2000.000\ncache size\t: 8192 KB\nphysical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {cpu}\n\
              cpu cores\t: {count}\napicid\t\t: {cpu}\nfpu\t\t: yes\nfpu_exception\t: yes\nwp\t\t: yes\nflags\t\t: {}\n\
              bogomips\t: 4000.00\nclflush size\t: 64\ncache_alignment\t: 64\n\
              address sizes\t: 46 bits physical, 48 bits virtual\n",
-            id.vendor, id.family, id.model, id.name, id.stepping, "2000.000", id.flags,
+            id.vendor, id.family, id.model, id.name, id.stepping, id.flags,
         );
     }
     out.into_bytes()

@@ -22,8 +22,11 @@ pub struct TmpfsInode {
     body: Body,
 }
 
+/// The names in a directory.
+type Entries = Mutex<BTreeMap<Vec<u8>, Arc<Inode>>>;
+
 enum Body {
-    Directory(Mutex<BTreeMap<Vec<u8>, Arc<Inode>>>),
+    Directory(Entries),
     Regular(Arc<RegularFile>),
     Symlink(Vec<u8>),
     Special,
@@ -85,7 +88,7 @@ impl TmpfsInode {
         self.stat.lock().atime = FileTime::now();
     }
 
-    fn entries(&self) -> Result<&Mutex<BTreeMap<Vec<u8>, Arc<Inode>>>, Errno> {
+    fn entries(&self) -> Result<&Entries, Errno> {
         match &self.body {
             Body::Directory(entries) => Ok(entries),
             _ => Err(Errno::ENOTDIR),

@@ -17,7 +17,8 @@ fn typed(change: impl FnOnce(&mut Termios), keys: &[u8]) -> (Vec<Vec<u8>>, Strin
 
 #[test]
 fn canonical_editing() {
-    let rows: [(&[u8], &[&[u8]], &str); 10] = [
+    type Row = (&'static [u8], &'static [&'static [u8]], &'static str);
+    let rows: [Row; 10] = [
         (b"hi\r", &[b"hi\n"], "hi\r\n"),
         (b"hi", &[], "hi"),
         (b"hj\x7fi\n", &[b"hi\n"], "hj\x08 \x08i\r\n"),

@@ -126,8 +126,14 @@ pub(super) fn terminal(pty: &Arc<Pty>, task: &mut CurrentTask, request: u32, arg
         }
         TCFLSH => {
             pty.with(|state| match arg {
-                0 => Ok(state.discipline.flush_input()),
-                1 => Ok(state.discipline.flush_output()),
+                0 => {
+                    state.discipline.flush_input();
+                    Ok(())
+                }
+                1 => {
+                    state.discipline.flush_output();
+                    Ok(())
+                }
                 2 => {
                     state.discipline.flush_input();
                     state.discipline.flush_output();
