@@ -69,6 +69,8 @@ impl MemoryManager {
         // Before either side can run: the parent's threads must not write to pages that the child shares.
         self.apply(&ops)?;
         drop(copy);
+        drop(layout);
+        child.watch_mapped_files();
         Ok(child)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 use sentry_platform::{Access, AddressSpace, MemoryFile, Platform, PlatformError};
@@ -14,13 +14,15 @@ use crate::mm::fault::permits;
 use crate::mm::layout::Layout;
 use crate::mm::pma::PmaSource;
 use crate::mm::{Frames, IoVec, UserAddr};
-use crate::vfs::File;
+use crate::vfs::{File, Mappable, MappingOwner};
 
 /// One guest address space: shared by the tasks that share memory.
 ///
 /// Lock order: `layout` comes before the backend's locks and after nothing of the file systems: a mapped file is
 /// asked for its pages with the lock dropped.
 pub struct MemoryManager {
+    /// Itself, for files that tell of shrinking.
+    me: Weak<Self>,
     pub(crate) id: u64,
     pub(crate) frames: Arc<Frames>,
     pub(crate) aspace: Arc<dyn AddressSpace>,
@@ -72,7 +74,8 @@ impl MemoryManager {
             Errno::ENOMEM
         })?;
         let layout = Layout { mmap_top: range.end, ..Layout::default() };
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             frames: frames.clone(),
             aspace,
@@ -83,6 +86,12 @@ impl MemoryManager {
             data_limit: AtomicU64::new(u64::MAX),
             exe: RwLock::new(None),
         }))
+    }
+
+    /// Asks a mapped file to tell this address space when it shrinks. Called with the layout unlocked.
+    pub(crate) fn watch(&self, mappable: &dyn Mappable) {
+        let owner: Weak<dyn MappingOwner> = self.me.clone();
+        mappable.watch_shrinking(owner);
     }
 
     /// The program file (`/proc/PID/exe`).

@@ -84,6 +84,9 @@ impl MemoryManager {
         if len > self.range.end - self.range.start {
             return Err(Errno::ENOMEM);
         }
+        if let Some(file) = &request.source {
+            self.watch(&*file.mappable);
+        }
         let mut layout = self.layout.write();
         let addr = self.place(&layout, request.placement, len)?;
         self.check_limits(&layout, len, request)?;

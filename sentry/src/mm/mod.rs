@@ -14,6 +14,7 @@ mod remap;
 mod report;
 mod rewrite;
 mod shared;
+mod shrink;
 mod user_io;
 mod vma;
 

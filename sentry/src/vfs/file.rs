@@ -389,11 +389,12 @@ impl File {
     /// # Errors
     /// `EBADF`, `ESPIPE` without a position; as [`FileOps::read`].
     pub fn read_at(&self, dst: &mut dyn IoDst, offset: u64) -> Result<usize, Errno> {
-        if !self.flags().is_readable() {
-            return Err(Errno::EBADF);
-        }
+        // Linux looks at FMODE_PREAD and FMODE_PWRITE first.
         if !self.ops.is_seekable() {
             return Err(Errno::ESPIPE);
+        }
+        if !self.flags().is_readable() {
+            return Err(Errno::EBADF);
         }
         let mut pos = offset;
         let n = self.ops.read(self, dst, &mut pos)?;
@@ -406,11 +407,12 @@ impl File {
     /// # Errors
     /// `EBADF`, `ESPIPE` without a position; as [`FileOps::write`].
     pub fn write_at(&self, src: &mut dyn IoSrc, offset: u64) -> Result<usize, Errno> {
-        if !self.flags().is_writable() {
-            return Err(Errno::EBADF);
-        }
+        // Linux looks at FMODE_PREAD and FMODE_PWRITE first.
         if !self.ops.is_seekable() {
             return Err(Errno::ESPIPE);
+        }
+        if !self.flags().is_writable() {
+            return Err(Errno::EBADF);
         }
         let mut pos = offset;
         let n = self.ops.write(self, src, &mut pos)?;

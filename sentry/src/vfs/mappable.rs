@@ -1,7 +1,7 @@
 //! What `mmap(2)` needs from a file: the pages behind its offsets.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::errno::Errno;
 
@@ -35,4 +35,22 @@ pub trait Mappable: Send + Sync {
 
     /// The current size of the file in bytes.
     fn size(&self) -> u64;
+
+    /// Asks to be told when the file shrinks; each owner is told once however often it asks. Files whose lost pages
+    /// the host takes away by itself ignore it.
+    fn watch_shrinking(&self, owner: Weak<dyn MappingOwner>) {
+        let _ = owner;
+    }
+
+    /// Names the file among those that tell of shrinking.
+    fn shrinking_id(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// What has mapped files: an address space.
+pub trait MappingOwner: Send + Sync {
+    /// The file with this [`Mappable::shrinking_id`] has no pages from offset `from` (page-aligned) on any more: the
+    /// guest must not see those it had. Called with no lock of the file held.
+    fn forget_pages(&self, id: usize, from: u64);
 }

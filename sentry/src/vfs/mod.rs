@@ -33,7 +33,7 @@ pub use fd_table::{Fd, FdFlags, FdTable};
 pub use file::{Allocate, File, FileOps, FileWatcher, OpenFlags, Seek};
 pub use fs_context::FsContext;
 pub use inode::{DirEntry, Inode, InodeOps, LinkTarget, NewInode, NewKind, RenameEnd};
-pub use mappable::{Backing, Mappable, MappedRange};
+pub use mappable::{Backing, Mappable, MappedRange, MappingOwner};
 pub use mount::{DetachChildren, Mount, MountFlags, MountId, MountNamespace};
 pub use open::OpenHow;
 pub use path::{PathText, VfsPath};

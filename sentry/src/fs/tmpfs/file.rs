@@ -1,9 +1,9 @@
 //! Regular files in memory: contents, and open ones.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::errno::Errno;
 use crate::fs::tmpfs::memfd::Seals;
@@ -11,13 +11,17 @@ use crate::fs::tmpfs::pages::{Pages, Piece};
 use crate::fs::tmpfs::{TmpfsInode, TmpfsShared};
 use crate::io::{IoDst, IoSrc};
 use crate::mm::PAGE_SIZE;
-use crate::vfs::{Allocate, Backing, File, FileOps, Inode, Mappable, MappedRange, OpenFlags, Seek};
+use crate::vfs::{
+    Allocate, Backing, File, FileOps, Inode, Mappable, MappedRange, MappingOwner, OpenFlags, Seek,
+};
 
 /// The contents of a regular file.
 pub(super) struct RegularFile {
     state: RwLock<State>,
     /// How many mappings may show the pages to guests. While there are any, pages stay where they are.
     mapped: AtomicUsize,
+    /// Address spaces to tell when the file shrinks.
+    owners: Mutex<Vec<Weak<dyn MappingOwner>>>,
 }
 
 struct State {
@@ -34,7 +38,7 @@ const BOUNCE: usize = 64 * 1024;
 impl RegularFile {
     pub(super) fn new(shared: Arc<TmpfsShared>) -> Arc<Self> {
         let state = State { pages: Pages::new(shared), size: 0, seals: Seals::SEAL };
-        Arc::new(Self { state: RwLock::new(state), mapped: AtomicUsize::new(0) })
+        Arc::new(Self { state: RwLock::new(state), mapped: AtomicUsize::new(0), owners: Mutex::default() })
     }
 
     /// Size in bytes and stored pages.
@@ -74,7 +78,24 @@ impl RegularFile {
             self.clear(&mut state, size, old);
         }
         state.size = size;
+        drop(state);
+        if size < old {
+            self.tell_owners(size.next_multiple_of(PAGE_SIZE));
+        }
         Ok(size != old)
+    }
+
+    /// Takes the pages from `from` on away from everyone who mapped them (`SIGBUS` from now on). Pages stay allocated
+    /// while there are mappings, so that a guest that is told late sees zeros and nobody else's data.
+    fn tell_owners(&self, from: u64) {
+        let owners = self.owners.lock().clone();
+        for owner in owners.iter().filter_map(Weak::upgrade) {
+            owner.forget_pages(self.id(), from);
+        }
+    }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Makes `[from, to)` read as zeros, freeing whole pages unless they may be mapped.
@@ -352,6 +373,18 @@ impl Mappable for TmpfsMapping {
 
     fn size(&self) -> u64 {
         self.file.state.read().size
+    }
+
+    fn watch_shrinking(&self, owner: Weak<dyn MappingOwner>) {
+        let mut owners = self.file.owners.lock();
+        owners.retain(|o| o.strong_count() > 0);
+        if !owners.iter().any(|o| Weak::ptr_eq(o, &owner)) {
+            owners.push(owner);
+        }
+    }
+
+    fn shrinking_id(&self) -> Option<usize> {
+        Some(self.file.id())
     }
 }
 
