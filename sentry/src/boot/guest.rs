@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use netstack::Stack;
 use netstack_host_links::Reader;
@@ -156,6 +157,15 @@ impl Guest {
             // Nobody else reaps what has no parent.
             None => ExitStatus::Signal(Signal::SIGKILL.number()),
         };
+        if self.ends.lock().init == Some(pid.0) {
+            // As when the first process of a PID namespace ends (pid_namespaces(7)).
+            self.kernel().kill_all();
+            let deadline = Instant::now() + KILL_LIMIT;
+            while !self.processes().is_empty() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            network::drain(&self.stack);
+        }
         self.ends.lock().statuses.insert(pid.0, Some(status));
         self.changed.notify_all();
         status
@@ -287,7 +297,6 @@ impl Guest {
             }
         };
         let status = self.record_end(Tid(init));
-        self.kernel().kill_all();
         let mut ends = self.ends.lock();
         while ends.farewells > 0 {
             // A command that does not read its answer must not keep a dead sandbox.
@@ -300,7 +309,10 @@ impl Guest {
 }
 
 /// How long the end of a sandbox waits for commands to be told of it.
-const FAREWELL_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long killed processes get to let go of what they hold.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 fn take(fds: &[DonatedFd]) -> Result<Vec<OwnedFd>, ControlError> {
     let mut taken = Vec::new();

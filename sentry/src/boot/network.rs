@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use netstack::error::ConfigError;
 use netstack::route::{Route, RouteOrigin};
+use netstack::tcp::State;
 use netstack::wire::ethernet::MacAddr;
 use netstack::{IpCidr, NicId, Stack};
 use netstack_host_links::{HostLink, PacketLink, PacketLinkParams, Pump, Reader, VnetHeaders};
@@ -108,3 +110,25 @@ fn add_route(stack: &Stack, config: &RouteConfig, nic: NicId) -> Result<(), Conf
 fn cidr(address: IpAddress) -> Option<IpCidr> {
     IpCidr::new(address.address, address.prefix_len)
 }
+
+/// Lets connections that the guest closed hand over what it wrote: bytes that `write(2)` took are not lost with the
+/// process (the host kernel goes on for orphans in the same way). Gives up when the peers have gone silent.
+pub(super) fn drain(stack: &Stack) {
+    let is_closing = |state: &State| matches!(state, State::FinWait1 | State::Closing | State::LastAck);
+    let (mut heard, mut silent_since) = (stack.stats().tcp_in_segs, Instant::now());
+    while stack.tcp_connections().iter().any(|(_, state)| is_closing(state)) {
+        std::thread::sleep(DRAIN_STEP);
+        let now_heard = stack.stats().tcp_in_segs;
+        if now_heard != heard {
+            (heard, silent_since) = (now_heard, Instant::now());
+        } else if silent_since.elapsed() > DRAIN_SILENCE {
+            tracing::warn!("the guest ended with data that a silent peer did not acknowledge");
+            return;
+        }
+    }
+}
+
+/// How often [`drain`] looks.
+const DRAIN_STEP: Duration = Duration::from_millis(2);
+/// Long enough for a few retransmissions (RFC 6298, 2).
+const DRAIN_SILENCE: Duration = Duration::from_secs(3);

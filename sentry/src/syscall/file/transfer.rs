@@ -49,6 +49,7 @@ pub(crate) fn sys_splice(task: &mut CurrentTask, args: &Args) -> SysResult {
         return Ok(0);
     }
     let (input, out) = (real_file(task, args.fd(0))?, real_file(task, args.fd(2))?);
+    check_directions(&input, &out)?;
     let (in_pipe, out_pipe) = (input.downcast::<PipeEnd>(), out.downcast::<PipeEnd>());
     if in_pipe.is_none() && out_pipe.is_none() {
         return Err(Errno::EINVAL.into());
@@ -58,7 +59,6 @@ pub(crate) fn sys_splice(task: &mut CurrentTask, args: &Args) -> SysResult {
             return Err(Errno::ESPIPE.into());
         }
     }
-    check_directions(&input, &out)?;
     if let (Some(a), Some(b)) = (in_pipe, out_pipe)
         && Arc::ptr_eq(a.pipe(), b.pipe())
     {
