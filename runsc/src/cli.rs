@@ -367,6 +367,20 @@ pub(crate) struct Help {
     /// What about
     #[arg(value_enum)]
     pub(crate) topic: Option<Topic>,
+    /// How to print system calls
+    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Columns for people
+    Table,
+    /// One JSON object a line
+    Json,
+    /// The page COMPAT.md
+    Markdown,
 }
 
 /// What there is help on.

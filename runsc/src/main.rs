@@ -5,6 +5,7 @@ mod bundle;
 mod cgroup;
 mod cli;
 mod command;
+mod compat;
 mod container;
 mod failure;
 mod foreground;

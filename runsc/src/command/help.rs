@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Help, Topic};
+use crate::compat;
 
 pub(super) fn run(args: &Help) -> Result<ExitCode> {
     match args.topic {
@@ -14,7 +15,7 @@ pub(super) fn run(args: &Help) -> Result<ExitCode> {
             println!("systrap  guest threads trap by seccomp; hot call sites are rewritten");
             println!("ptrace   guest threads trap by ptrace; slow, for comparison and debugging");
         }
-        Some(Topic::Syscalls) => {}
+        Some(Topic::Syscalls) => print!("{}", compat::page(args.format)),
     }
     Ok(ExitCode::SUCCESS)
 }
