@@ -21,10 +21,16 @@ const CALLS: &[u8] =
     &[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf4, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05];
 /// Where code starts in its page: what is at the very start of a page is not rewritten.
 const START: u64 = 64;
-/// The same, with the number loaded elsewhere, as in `syscall(2)`, which is not rewritten.
+/// The same, with the number loaded elsewhere, which is not rewritten.
 /// 1: mov rax, rbx; syscall; dec r12; jnz 1b; mov eax, 999; syscall
 const INDIRECT_CALLS: &[u8] =
     &[0x48, 0x89, 0xd8, 0x0f, 0x05, 0x49, 0xff, 0xcc, 0x75, 0xf6, 0xb8, 0xe7, 0x03, 0, 0, 0x0f, 0x05];
+/// Likewise, with a comparison behind the call, as in `syscall(2)` and `read(2)` of C libraries, which is rewritten.
+/// 1: mov rax, rbx; syscall; cmp rax, -4095; dec r12; jnz 1b; mov eax, 999; syscall
+const COMPARED_CALLS: &[u8] = &[
+    0x48, 0x89, 0xd8, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x49, 0xff, 0xcc, 0x75, 0xf0, 0xb8,
+    0xe7, 0x03, 0, 0, 0x0f, 0x05,
+];
 /// 1: mov [rdi], rdi; add rdi, 4096; dec r12; jnz 1b; mov eax, 999; syscall
 const TOUCHES: &[u8] = &[
     0x48, 0x89, 0x3f, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x49, 0xff, 0xcc, 0x75, 0xf1, 0xb8, 0xe7, 0x03, 0, 0,
@@ -128,9 +134,10 @@ fn main() {
         let platform = prepared.create(memory.clone());
         let mut calls = Guest::new(&platform, &memory, CALLS, Ids::Unknown);
         let mut indirect = Guest::new(&platform, &memory, INDIRECT_CALLS, Ids::Unknown);
+        let mut compared = Guest::new(&platform, &memory, COMPARED_CALLS, Ids::Unknown);
         let mut local = Guest::new(&platform, &memory, CALLS, Ids::Published);
         let mut touches = Guest::new(&platform, &memory, TOUCHES, Ids::Unknown);
-        let mut samples: [Vec<f64>; 6] = Default::default();
+        let mut samples: [Vec<f64>; 7] = Default::default();
         for _ in 0..rounds {
             samples[0].push(native());
             samples[1].push(calls.calls());
@@ -138,6 +145,7 @@ fn main() {
             samples[3].push(local.calls());
             samples[4].push(touches.touches(1));
             samples[5].push(touches.touches(16));
+            samples[6].push(compared.calls());
         }
         let host = median(&mut samples[0]);
         let names = [
@@ -147,6 +155,7 @@ fn main() {
             "getpid, ids published",
             "fault, 1 page",
             "fault, 16 pages, per page",
+            "indirect call, compared",
         ];
         for (name, samples) in names.iter().zip(&mut samples) {
             let ns = median(samples);

@@ -115,8 +115,8 @@ pub enum MapOp {
 pub struct CallSite {
     /// The address behind the instruction.
     pub return_address: u64,
-    /// The number of the call.
-    pub number: u32,
+    /// The number of the calls, if it was the same each time.
+    pub number: Option<u32>,
 }
 
 /// What is mapped.

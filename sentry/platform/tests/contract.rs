@@ -501,3 +501,235 @@ fn published_ids_are_what_the_guest_gets() {
         assert!(if rewritten == 0 { calls == 1000 } else { calls < 100 }, "{calls} calls arrived");
     });
 }
+
+/// 1: mov rax, rbp; syscall; cmp rax, -4095; jae 2f; add rbx, rax; jmp 3f; 2: inc r13; 3: dec r12; jnz 1b;
+/// mov eax, 999; syscall; ud2
+const COMPARE_LOOP: [u8; 35] = [
+    0x48, 0x89, 0xe8, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x73, 5, 0x48, 0x01, 0xc3, 0xeb, 3,
+    0x49, 0xff, 0xc5, 0x49, 0xff, 0xcc, 0x75, 0xe6, 0xb8, 0xe7, 3, 0, 0, 0x0f, 0x05, 0x0f, 0x0b,
+];
+/// The address of `syscall` in it.
+const COMPARE_CALL: u64 = CODE + 64 + 3;
+
+fn guest_with_compare_loop(platform: &harness::Backend) -> Guest {
+    let guest = Guest::new(platform, &[]);
+    guest.memory.write(guest.code + 64, &COMPARE_LOOP).unwrap();
+    guest
+}
+
+/// Runs the loop, fails every third call, and looks at the vector state of every `look_at`th.
+fn run_compare_loop(guest: &Guest, context: &mut Box<dyn Context>, regs: &mut Regs, look_at: u64) -> u64 {
+    let (mut calls, mut rewritten, mut sum, mut failed) = (0, 0, regs.rbx, regs.r13);
+    let (count, number) = (regs.r12, regs.rbp);
+    loop {
+        match context.switch(regs) {
+            Event::Syscall if regs.orig_rax == 999 => break,
+            Event::Syscall => {
+                calls += 1;
+                assert_eq!((regs.orig_rax, regs.rip, regs.rcx), (number, COMPARE_CALL + 2, COMPARE_CALL + 2));
+                if calls % 3 == 0 {
+                    (regs.rax, failed) = ((-4_i64).cast_unsigned(), failed + 1);
+                } else {
+                    (regs.rax, sum) = (calls, sum + calls);
+                }
+                if calls % look_at == 0 {
+                    let state = context.fpu();
+                    context.set_fpu(&state);
+                }
+                if let Some(site) = context.hot_call() {
+                    rewritten += u64::from(guest.space.rewrite_call(site, guest.code).unwrap());
+                }
+            }
+            Event::Interrupted => {
+                let known = CODE + 64..CODE + 64 + 35;
+                assert!(known.contains(&regs.rip), "interrupted at {:#x}", regs.rip);
+            }
+            other => panic!("{other:?} at {:#x}", regs.rip),
+        }
+    }
+    assert_eq!((calls, regs.rbx, regs.r13, regs.r12), (count, sum, failed, 0));
+    rewritten
+}
+
+#[test]
+fn rewritten_calls_with_a_comparison_behave_like_calls() {
+    each(|platform| {
+        let guest = guest_with_compare_loop(platform);
+        let mut context = guest.context();
+        let start = Regs {
+            r12: 100,
+            rdi: 1,
+            rsi: 2,
+            rdx: 3,
+            r10: 4,
+            r8: 5,
+            r9: 6,
+            rbp: 700,
+            r14: 14,
+            r15: 15,
+            fs_base: 0x1234_0000,
+            ..at(CODE + 64)
+        };
+        for round in 0..3 {
+            let mut regs = start;
+            let rewritten = run_compare_loop(&guest, &mut context, &mut regs, 1000);
+            if platform.0.name() == "systrap" {
+                assert_eq!(rewritten, u64::from(round == 0));
+                let mut bytes = [0; 8];
+                guest.memory.read(guest.code + 64 + 3, &mut bytes).unwrap();
+                assert_eq!((&bytes[..3], &bytes[5..]), (&[0xff, 0x24, 0xe5][..], &[6, 0, 0x90][..]));
+            }
+            let Regs { rcx, r11, rflags, rbx, r13, .. } = regs;
+            let rest = Regs { r12: 0, rip: CODE + 64 + 33, rax: 999, orig_rax: 999, ..start };
+            assert_eq!(regs, Regs { rcx, r11, rflags, rbx, r13, ..rest });
+        }
+    });
+}
+
+#[test]
+fn numbers_may_vary_at_a_rewritten_call_with_a_comparison() {
+    each(|platform| {
+        let guest = guest_with_compare_loop(platform);
+        // mov rax, r12
+        guest.memory.write(guest.code + 64, &[0x4c, 0x89, 0xe0]).unwrap();
+        let mut context = guest.context();
+        let (mut regs, mut rewritten) = (Regs { r12: 300, ..at(CODE + 64) }, 0);
+        for number in (1..=300_u64).rev() {
+            assert_eq!(context.switch(&mut regs), Event::Syscall);
+            assert_eq!((regs.orig_rax, regs.rip), (number, COMPARE_CALL + 2));
+            regs.rax = 1;
+            if let Some(site) = context.hot_call() {
+                rewritten += u64::from(guest.space.rewrite_call(site, guest.code).unwrap());
+            }
+        }
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!((regs.orig_rax, regs.rbx), (999, 300));
+        assert_eq!(rewritten, u64::from(platform.0.name() == "systrap"));
+    });
+}
+
+#[test]
+fn flags_behind_a_rewritten_call_are_those_of_its_comparison() {
+    // 1: mov rax, rbp; syscall; cmp rax, -4095; mov eax, 998; syscall; jmp 1b
+    let code = [
+        0x48, 0x89, 0xe8, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0xb8, 0xe6, 3, 0, 0, 0x0f, 0x05,
+        0xeb, 0xec,
+    ];
+    const STATUS: u64 = 0x8d5;
+    let results = [0, 1, 0x1001, u64::MAX, (-4095_i64).cast_unsigned(), (-4096_i64).cast_unsigned(), 1 << 63];
+    each(|platform| {
+        let guest = Guest::new(platform, &[]);
+        guest.memory.write(guest.code + 64, &code).unwrap();
+        let mut context = guest.context();
+        let (mut regs, mut rewritten) = (Regs { rbp: 700, ..at(CODE + 64) }, 0);
+        let mut expected = Vec::new();
+        // Before the rewrite, through the table, and at the place where the comparison was.
+        for round in 0..12 {
+            let mut seen = Vec::new();
+            for result in results {
+                assert_eq!(context.switch(&mut regs), Event::Syscall);
+                assert_eq!(regs.orig_rax, 700);
+                if let Some(site) = context.hot_call() {
+                    rewritten += u64::from(guest.space.rewrite_call(site, guest.code).unwrap());
+                }
+                regs.rax = result;
+                // As after a signal handler.
+                regs.rbx = if round >= 8 { regs.rbx + 1 } else { regs.rbx };
+                assert_eq!(context.switch(&mut regs), Event::Syscall);
+                assert_eq!(regs.orig_rax, 998);
+                seen.push(regs.rflags & STATUS);
+                if let Some(site) = context.hot_call() {
+                    guest.space.rewrite_call(site, guest.code).unwrap();
+                }
+            }
+            if round == 0 {
+                expected = seen;
+                assert!(expected.iter().any(|flags| flags & 1 != 0));
+            } else {
+                assert_eq!(seen, expected, "round {round}");
+            }
+        }
+        assert_eq!(rewritten, u64::from(platform.0.name() == "systrap"));
+    });
+}
+
+#[test]
+fn state_can_be_replaced_at_a_rewritten_call_with_a_comparison() {
+    each(|platform| {
+        let guest = guest_with_compare_loop(platform);
+        let mut context = guest.context();
+        run_compare_loop(&guest, &mut context, &mut Regs { r12: 50, rbp: 700, ..at(CODE + 64) }, 1000);
+        let mut regs = Regs { r12: 10, rbp: 700, ..at(CODE + 64) };
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        // A restarted call, with its number and with that of restart_syscall(2).
+        for number in [700, 219] {
+            regs.rip -= 2;
+            regs.rax = number;
+            assert_eq!(context.switch(&mut regs), Event::Syscall);
+            assert_eq!((regs.orig_rax, regs.rip), (number, COMPARE_CALL + 2));
+        }
+        // A signal handler, which returns to behind the call with its result.
+        let behind = Regs { rax: (-4_i64).cast_unsigned(), ..regs };
+        let mut handler = Regs { r12: 1, rsp: regs.rsp - 128, ..at(CODE + 64 + 26) };
+        assert_eq!(context.switch(&mut handler), Event::Syscall);
+        assert_eq!(handler.orig_rax, 999);
+        let state = context.fpu();
+        regs = Regs { r12: 1, r13: 7, ..behind };
+        assert_eq!(context.switch(&mut regs), Event::Syscall);
+        assert_eq!((regs.orig_rax, regs.r13), (999, 8), "the error was seen");
+        // A child has the same code, and begins behind its parent's call.
+        let child = Guest { space: guest.space.fork().unwrap(), ..guest_with_compare_loop(platform) };
+        let source = MapSource::MemoryFile(guest.code);
+        child.space.map(CODE, PAGE_SIZE, source, Prot::READ_EXECUTE, Populate::Eagerly).unwrap();
+        let mut child_context = child.space.new_context(&state).unwrap();
+        let mut child_regs = Regs { rax: 5, r12: 1, rbx: 1, ..behind };
+        assert_eq!(child_context.switch(&mut child_regs), Event::Syscall);
+        assert_eq!((child_regs.orig_rax, child_regs.rbx), (999, 6));
+        let mut child_regs = Regs { r12: 40, rbp: 700, ..at(CODE + 64) };
+        run_compare_loop(&child, &mut child_context, &mut child_regs, 7);
+    });
+}
+
+#[test]
+fn rewriting_comparisons_races_with_threads_and_interrupts() {
+    each(|platform| {
+        for round in 0..20 {
+            let guest = guest_with_compare_loop(platform);
+            let done = std::sync::atomic::AtomicBool::new(false);
+            let contexts: Vec<_> = (0..4).map(|_| guest.context()).collect();
+            let interrupters: Vec<_> = contexts.iter().map(|context| context.interrupter()).collect();
+            std::thread::scope(|scope| {
+                let guest = &guest;
+                let run = |mut context| {
+                    scope.spawn(move || {
+                        let mut regs = Regs { r12: 300, rbp: 700, ..at(CODE + 64) };
+                        run_compare_loop(guest, &mut context, &mut regs, 3 + round);
+                    })
+                };
+                let threads: Vec<_> = contexts.into_iter().map(run).collect();
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                        interrupters.iter().for_each(|i| i.interrupt());
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                });
+                let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+                assert!(results.iter().all(Result::is_ok));
+            });
+        }
+    });
+}
+
+#[test]
+fn guest_that_uses_gs_keeps_it_with_rewritten_comparisons() {
+    each(|platform| {
+        let guest = guest_with_compare_loop(platform);
+        let mut context = guest.context();
+        for gs_base in [0, DATA, 0] {
+            let mut regs = Regs { r12: 50, rbp: 700, gs_base, ..at(CODE + 64) };
+            run_compare_loop(&guest, &mut context, &mut regs, 1000);
+            assert_eq!(regs.gs_base, gs_base);
+        }
+    });
+}

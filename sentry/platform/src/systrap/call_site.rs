@@ -9,7 +9,8 @@
 //! thread sees a mixture.
 //!
 //! A site is left alone if what precedes `syscall` may be the end of a longer instruction. It must also have been seen
-//! with the number in `rax` each time: see [`HotCalls`].
+//! with the number in `rax` each time: see [`HotCalls`]. Sites that get the number from elsewhere may be rewritten
+//! another way: see [`compare_site`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::CallSite;
 use crate::host;
 use crate::stub::control::Window;
 use crate::stub::hand_over as word;
+use crate::systrap::compare_site;
 
 /// Where the table is in stubs, below what guests may use.
 pub(super) const TABLE: u64 = 0x6_0000;
@@ -31,6 +33,8 @@ const TARGET: u64 = 0;
 const RETURN_ADDRESS: u64 = 8;
 const FAST_CODE: u64 = 16;
 const SLOW_CODE: u64 = 56;
+/// Where an entry of a site with a comparison goes on after the call.
+const TAIL_CODE: u64 = 32;
 
 /// The length of a site: `mov eax, imm32` and `syscall`.
 pub(super) const SITE_LEN: u64 = 7;
@@ -38,6 +42,42 @@ pub(super) const SITE_LEN: u64 = 7;
 pub(super) const CONTEXT_LEN: u64 = 7;
 /// An invalid instruction in 64-bit mode.
 pub(super) const INVALID: u8 = 0x06;
+
+/// What a rewritten site does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SiteCode {
+    /// Loads a constant number in front of the call.
+    Load(u32),
+    /// Compares the result with a constant behind the call.
+    Compare(i32),
+}
+
+/// A rewritten site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Site {
+    /// The address behind `syscall`.
+    pub(super) return_address: u64,
+    pub(super) code: SiteCode,
+}
+
+impl Site {
+    /// The address of the first instruction that was replaced.
+    pub(super) fn start(self) -> u64 {
+        let len = match self.code {
+            SiteCode::Load(_) => SITE_LEN,
+            SiteCode::Compare(_) => compare_site::CALL_LEN,
+        };
+        self.return_address.wrapping_sub(len)
+    }
+
+    /// The number of its calls, if it loads that.
+    pub(super) fn number(self) -> Option<u32> {
+        match self.code {
+            SiteCode::Load(number) => Some(number),
+            SiteCode::Compare(_) => None,
+        }
+    }
+}
 
 /// The rewritten sites of a process and of those forked from it, which have them in their memory, too.
 pub(super) struct SiteTable {
@@ -49,8 +89,8 @@ pub(super) struct SiteTable {
 
 #[derive(Default)]
 struct Sites {
-    by_return_address: HashMap<u64, (u64, CallSite)>,
-    all: Vec<CallSite>,
+    by_return_address: HashMap<u64, (u64, Site)>,
+    all: Vec<Site>,
 }
 
 impl SiteTable {
@@ -67,42 +107,51 @@ impl SiteTable {
         self.sites.lock().all.is_empty()
     }
 
-    /// The address through which the site is to jump; `None` when the table is full.
-    pub(super) fn add(&self, site: CallSite) -> Option<u32> {
+    /// The address through which the site is to jump; `None` when the table is full, or knows the place as another site,
+    /// which a relative of the process may still have there.
+    pub(super) fn add(&self, site: Site) -> Option<u32> {
         let mut sites = self.sites.lock();
-        if let Some((address, known)) = sites.by_return_address.get(&site.return_address)
-            && *known == site
-        {
-            return u32::try_from(*address).ok();
+        if let Some((address, known)) = sites.by_return_address.get(&site.return_address) {
+            return if *known == site { u32::try_from(*address).ok() } else { None };
         }
         let at = host::word(sites.all.len()) * ENTRY_LEN;
         if at + ENTRY_LEN > TABLE_LEN {
             return None;
         }
-        let mut entry = [0xcc; ENTRY_LEN as usize];
-        let mut put = |at: u64, bytes: &[u8]| {
-            let at = host::address(at);
-            entry[at..at + bytes.len()].copy_from_slice(bytes);
-        };
-        let code = if self.is_slow.load(Ordering::SeqCst) { SLOW_CODE } else { FAST_CODE };
-        put(TARGET, &(TABLE + at + code).to_le_bytes());
-        put(RETURN_ADDRESS, &site.return_address.to_le_bytes());
-        put(FAST_CODE, &fast_code(site.number));
-        put(SLOW_CODE, &[&[0xb8], &site.number.to_le_bytes()[..], &[0x0f, 0x05]].concat());
-        self.entries.write(at, &entry);
+        let is_slow = self.is_slow.load(Ordering::SeqCst);
+        self.entries.write(at, &entry(TABLE + at, site, if is_slow { SLOW_CODE } else { FAST_CODE }));
         sites.all.push(site);
         sites.by_return_address.insert(site.return_address, (TABLE + at, site));
         u32::try_from(TABLE + at).ok()
     }
 
+    /// Where a guest that made a call by way of the table seems to itself to be, by what its entry told the stub. That
+    /// is the return address, or for a site with a comparison the code of the entry that makes it.
+    pub(super) fn return_address(&self, told: u64) -> u64 {
+        match told.checked_sub(TABLE) {
+            // Guests can only read the table.
+            Some(at) if at < TABLE_LEN => {
+                self.entries.u64(at / ENTRY_LEN * ENTRY_LEN + RETURN_ADDRESS).load(Ordering::Relaxed)
+            }
+            _ => told,
+        }
+    }
+
+    /// Where a guest really is that stopped in the code of the table otherwise than by a call: not at the call yet, or
+    /// behind it.
+    pub(super) fn apparent_rip(site: Site, rip: u64) -> u64 {
+        let is_behind = matches!(site.code, SiteCode::Compare(_)) && rip % ENTRY_LEN >= TAIL_CODE;
+        if is_behind { site.return_address } else { site.start() }
+    }
+
     /// The site whose code in the table `rip` is in.
-    pub(super) fn of_code(&self, rip: u64) -> Option<CallSite> {
+    pub(super) fn of_code(&self, rip: u64) -> Option<Site> {
         let at = rip.checked_sub(TABLE).filter(|at| *at < TABLE_LEN)?;
         self.sites.lock().all.get(host::address(at / ENTRY_LEN)).copied()
     }
 
     /// The site that returns to this address.
-    pub(super) fn of_return_address(&self, address: u64) -> Option<CallSite> {
+    pub(super) fn of_return_address(&self, address: u64) -> Option<Site> {
         self.sites.lock().by_return_address.get(&address).map(|(_, site)| *site)
     }
 
@@ -119,13 +168,42 @@ impl SiteTable {
     }
 }
 
+/// An entry that is to be at `address`.
+fn entry(address: u64, site: Site, code: u64) -> [u8; ENTRY_LEN as usize] {
+    let mut entry = [0xcc; ENTRY_LEN as usize];
+    let mut put = |at: u64, bytes: &[u8]| {
+        let at = host::address(at);
+        entry[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(TARGET, &(address + code).to_le_bytes());
+    put(RETURN_ADDRESS, &site.return_address.to_le_bytes());
+    match site.code {
+        SiteCode::Load(number) => {
+            put(FAST_CODE, &fast_code(number));
+            put(SLOW_CODE, &[&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05]].concat());
+        }
+        SiteCode::Compare(with) => {
+            put(FAST_CODE, &compare_site::fast_code(distance(FAST_CODE, TAIL_CODE)));
+            put(TAIL_CODE, &compare_site::tail_code(with, distance(TAIL_CODE, RETURN_ADDRESS)));
+            put(SLOW_CODE, &[0x0f, 0x05]);
+        }
+    }
+    entry
+}
+
+/// The way between two places of an entry.
+fn distance(from: u64, to: u64) -> i32 {
+    // Both are less than the length of an entry.
+    i32::try_from(to.cast_signed() - from.cast_signed()).unwrap_or(0)
+}
+
 /// The code of an entry. It changes no register that a call does not, and no flags.
 fn fast_code(number: u32) -> Vec<u8> {
     // Offsets in a thread area are less than a page.
     let area = |at: u64| u32::try_from(at).unwrap_or(0).to_le_bytes();
     let to_return_address = |after: usize| {
-        let distance = i64::try_from(RETURN_ADDRESS).unwrap_or(0) - i64::try_from(FAST_CODE).unwrap_or(0);
-        i32::try_from(distance).unwrap_or(0).wrapping_sub(i32::try_from(after).unwrap_or(0)).to_le_bytes()
+        let after = i32::try_from(after).unwrap_or(0);
+        distance(FAST_CODE, RETURN_ADDRESS).wrapping_sub(after).to_le_bytes()
     };
     let local = match libc::c_long::from(number) {
         libc::SYS_getpid => Some(word::PID),
@@ -191,32 +269,48 @@ fn may_end_longer(before: &[u8; CONTEXT_LEN as usize]) -> bool {
 
 /// Counts calls by site, to find those worth rewriting.
 pub(super) struct HotCalls {
-    slots: Box<[(CallSite, u32)]>,
+    slots: Box<[Counts]>,
     hot: Option<CallSite>,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    return_address: u64,
+    /// The number of the last call.
+    number: u32,
+    /// Calls with that number since the last with another.
+    same: u32,
+    all: u32,
+}
+
 impl HotCalls {
-    /// Calls of a site before it is hot: most programs that end soon never pay for a rewrite.
+    /// Calls of a site with one number before it is hot: most programs that end soon never pay for a rewrite.
     const THRESHOLD: u32 = 16;
+    /// The same with any numbers.
+    const THRESHOLD_VARIED: u32 = 64;
     const SLOTS: usize = 64;
 
     pub(super) fn new() -> Self {
-        let nothing = CallSite { return_address: 0, number: 0 };
-        Self { slots: vec![(nothing, 0); Self::SLOTS].into(), hot: None }
+        Self { slots: vec![Counts::default(); Self::SLOTS].into(), hot: None }
     }
 
-    /// Counts a call; the same site with another number starts anew.
+    /// Counts a call.
     pub(super) fn count(&mut self, return_address: u64, rax: u64) {
         let Ok(number) = u32::try_from(rax) else { return };
-        let site = CallSite { return_address, number };
         // The low bits of the address spread well enough; the remainder is less than SLOTS.
         let slot = &mut self.slots[host::address(return_address % host::word(Self::SLOTS))];
-        if slot.0 != site {
-            *slot = (site, 0);
+        if slot.return_address != return_address {
+            *slot = Counts { return_address, ..Counts::default() };
         }
-        slot.1 = slot.1.saturating_add(1);
-        if slot.1 == Self::THRESHOLD {
-            self.hot = Some(site);
+        if slot.number != number {
+            (slot.number, slot.same) = (number, 0);
+        }
+        slot.same = slot.same.saturating_add(1);
+        slot.all = slot.all.saturating_add(1);
+        if slot.same == Self::THRESHOLD {
+            self.hot = Some(CallSite { return_address, number: Some(number) });
+        } else if slot.all == Self::THRESHOLD_VARIED {
+            self.hot = Some(CallSite { return_address, number: None });
         }
     }
 
@@ -266,16 +360,19 @@ mod tests {
     }
 
     #[test]
-    fn only_constant_numbers_make_a_site_hot() {
+    fn sites_with_varied_numbers_get_hot_later_and_without_one() {
         let mut calls = HotCalls::new();
-        for n in 0..100 {
+        for n in 0..63 {
             calls.count(0x1000, n % 2);
+            assert_eq!(calls.take(), None);
         }
-        assert_eq!(calls.take(), None);
-        for _ in 0..16 {
+        calls.count(0x1000, 7);
+        assert_eq!(calls.take(), Some(CallSite { return_address: 0x1000, number: None }));
+        for _ in 1..16 {
             calls.count(0x1000, 7);
         }
-        assert_eq!(calls.take(), Some(CallSite { return_address: 0x1000, number: 7 }));
+        assert_eq!(calls.take(), Some(CallSite { return_address: 0x1000, number: Some(7) }));
+        calls.count(0x1000, 7);
         assert_eq!(calls.take(), None);
     }
 }

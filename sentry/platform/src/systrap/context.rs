@@ -13,7 +13,8 @@ use crate::stub::INTERRUPT_SIGNAL;
 use crate::stub::hand_over as word;
 use crate::stub::text::{self, Entry};
 use crate::systrap::call;
-use crate::systrap::call_site::{HotCalls, SITE_LEN};
+use crate::systrap::call_site::{HotCalls, SITE_LEN, SiteCode, SiteTable};
+use crate::systrap::compare_site;
 use crate::systrap::frame::{Cause, Frame};
 use crate::systrap::guest_thread::GuestThread;
 use crate::systrap::kick::Kick;
@@ -35,6 +36,8 @@ const SYS_URETPROBE: u64 = 335;
 const SI_KERNEL: i32 = 0x80;
 /// Exception number (Intel SDM, volume 3, 6.15).
 const PAGE_FAULT: u64 = 14;
+/// Likewise.
+const GENERAL_PROTECTION: u64 = 13;
 
 /// A context. Fields are dropped in order: the stub, if this is its last user, before the pages it has mapped.
 pub(super) struct SystrapContext {
@@ -45,6 +48,8 @@ pub(super) struct SystrapContext {
     /// What the guest was last resumed with.
     resumed: Box<Regs>,
     hot_calls: HotCalls,
+    /// The return address of the call that the guest is stopped at, if its site is certainly a rewritten one.
+    came_by_table: Option<u64>,
     /// Whether the guest thread is held on the processor of the sentry's thread.
     is_pinned: bool,
 }
@@ -80,7 +85,7 @@ impl SystrapContext {
         thread.area.u32(word::TID).store(0, Ordering::Relaxed);
         let kick = Arc::new(Kick::new(stub.process.pid(), thread.tid));
         let (resumed, hot_calls) = (Box::default(), HotCalls::new());
-        Self { stub, thread, kick, stopped, resumed, hot_calls, is_pinned: false }
+        Self { stub, thread, kick, stopped, resumed, hot_calls, came_by_table: None, is_pinned: false }
     }
 
     fn run(&mut self, regs: &mut Regs) -> Result<Event, Lost> {
@@ -105,8 +110,13 @@ impl SystrapContext {
         if matches!(self.stopped, Stopped::AtCall) && !call::is_plain_return(&self.resumed, regs) {
             self.leave_call()?;
         }
+        let came_by_table = self.came_by_table.take();
         match self.stopped {
             Stopped::InFrame(frame) => {
+                if came_by_table == Some(regs.rip) {
+                    // Saves the signal that would come of going there.
+                    self.was_behind_call(regs);
+                }
                 frame.store(&self.thread.area, self.thread.address, regs);
                 if regs.gs_base == 0 {
                     // Rewritten calls find the thread area through gs.
@@ -122,6 +132,9 @@ impl SystrapContext {
         let signal = self.thread.area.u32(word::KIND).load(Ordering::Relaxed);
         if signal == word::KIND_CALL {
             call::load(&self.thread.area, regs);
+            regs.rip = self.stub.sites.return_address(regs.rip);
+            regs.rcx = regs.rip;
+            self.came_by_table = Some(regs.rip);
             *self.resumed = *regs;
             self.stopped = Stopped::AtCall;
             return Ok(Some(Event::Syscall));
@@ -247,6 +260,9 @@ impl SystrapContext {
         if self.was_rewritten_call(signal, regs) {
             return Some(Event::Syscall);
         }
+        if signal == libc::SIGSEGV && cause.trapno == GENERAL_PROTECTION && self.was_behind_call(regs) {
+            return None;
+        }
         match signal {
             // The stub turned a rewritten call that was over into a frame because of an interrupt.
             libc::SIGSYS if self.was_leaving_call(regs) => self.kick.take().then_some(Event::Interrupted),
@@ -295,25 +311,38 @@ impl SystrapContext {
 
     /// Whether the signal stands for a call: at a rewritten site, or at one that traps by way of the table. What stops
     /// in the code of the table otherwise has not got to the call yet and is put back to the site.
-    fn was_rewritten_call(&self, signal: i32, regs: &mut Regs) -> bool {
+    fn was_rewritten_call(&mut self, signal: i32, regs: &mut Regs) -> bool {
         let sites = &self.stub.sites;
         let (site, number) = if let Some(site) = sites.of_code(regs.rip) {
             if signal != libc::SIGSYS {
-                regs.rip = site.return_address.wrapping_sub(SITE_LEN);
+                regs.rip = SiteTable::apparent_rip(site, regs.rip);
                 return false;
             }
-            (site, u64::from(site.number))
+            self.came_by_table = Some(site.return_address);
+            (site, site.number())
         } else if signal != libc::SIGILL {
             return false;
         } else if let Some(site) = sites.of_return_address(regs.rip.wrapping_add(2)) {
-            (site, regs.rax)
-        } else if let Some(site) = sites.of_return_address(regs.rip.wrapping_add(SITE_LEN)) {
-            (site, u64::from(site.number))
+            (site, None)
+        } else if let Some(site) = sites.of_return_address(regs.rip.wrapping_add(SITE_LEN))
+            && site.number().is_some()
+        {
+            (site, site.number())
         } else {
             return false;
         };
+        let number = number.map_or(regs.rax, u64::from);
         (regs.rip, regs.rcx, regs.r11) = (site.return_address, site.return_address, regs.rflags);
         (regs.rax, regs.orig_rax) = (number, number);
+        true
+    }
+
+    /// Whether the guest came to the comparison of a rewritten site otherwise than by a call through the table: from a
+    /// call that began before the rewrite, a signal handler, a fork. Compares in its place.
+    fn was_behind_call(&self, regs: &mut Regs) -> bool {
+        let Some(site) = self.stub.sites.of_return_address(regs.rip) else { return false };
+        let SiteCode::Compare(with) = site.code else { return false };
+        compare_site::compare(regs, with);
         true
     }
 }

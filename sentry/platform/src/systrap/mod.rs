@@ -7,6 +7,7 @@
 
 mod call;
 mod call_site;
+mod compare_site;
 mod context;
 mod frame;
 mod guest_thread;

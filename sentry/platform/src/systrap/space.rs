@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::PAGE_SIZE;
 use crate::contract::{AddressSpace, CallSite, Context, MapOp, PlatformError};
 use crate::fpu::FpuState;
 use crate::host;
 use crate::memory_file::MemoryFile;
 use crate::stub::command_page::Command;
 use crate::stub::{StubProcess, Template, mapping};
-use crate::systrap::call_site::{self, CONTEXT_LEN, SITE_LEN, SiteTable, TABLE, TABLE_LEN};
+use crate::systrap::call_site::{self, CONTEXT_LEN, SITE_LEN, Site, SiteCode, SiteTable, TABLE, TABLE_LEN};
+use crate::systrap::compare_site;
 use crate::systrap::context::SystrapContext;
 use crate::systrap::guest_thread::ThreadPool;
 
@@ -79,6 +81,40 @@ impl Space {
         let sync = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
         self.stub.process.run(&[sync]).map_err(|e| e.into_platform("membarrier"))
     }
+
+    /// Replaces a site whose second instruction traps.
+    fn replace(&self, at: u64, jump: &[u8]) -> Result<(), PlatformError> {
+        // So does now whoever comes to the first, so that the bytes behind can change.
+        self.change(at, &[call_site::INVALID])?;
+        self.change(at + 1, &jump[1..])?;
+        self.change(at, &jump[..1])
+    }
+
+    /// What the code of a site does; `None` if it is to be left alone.
+    fn recognise(&self, site: CallSite, page: u64) -> Option<Site> {
+        // What crosses a page, or has surroundings that do, is left alone.
+        let end = site.return_address % PAGE_SIZE;
+        if let Some(start) = end.checked_sub(SITE_LEN)
+            && let Some(context) = start.checked_sub(CONTEXT_LEN)
+        {
+            let (mut before, mut bytes) = ([0; CONTEXT_LEN as usize], [0; SITE_LEN as usize]);
+            self.memory.read(page + context, &mut before).ok()?;
+            self.memory.read(page + start, &mut bytes).ok()?;
+            if let Some(number) = call_site::number_of(&before, &bytes) {
+                let code = SiteCode::Load(number);
+                return (site.number == Some(number))
+                    .then_some(Site { return_address: site.return_address, code });
+            }
+        }
+        let context = end.checked_sub(compare_site::CALL_LEN)?.checked_sub(1)?;
+        let mut bytes = [0; 1 + compare_site::LEN as usize];
+        if context + host::word(bytes.len()) > PAGE_SIZE {
+            return None;
+        }
+        self.memory.read(page + context, &mut bytes).ok()?;
+        let code = SiteCode::Compare(compare_site::operand_of(&bytes)?);
+        Some(Site { return_address: site.return_address, code })
+    }
 }
 
 fn membarrier(command: libc::c_int) -> Command {
@@ -101,30 +137,26 @@ impl AddressSpace for Space {
     }
 
     fn rewrite_call(&self, site: CallSite, page: u64) -> Result<bool, PlatformError> {
-        let end = site.return_address & 0xfff;
-        let Some(start) = end.checked_sub(SITE_LEN).filter(|start| *start >= CONTEXT_LEN) else {
-            // It crosses a page, or its surroundings do.
-            return Ok(false);
-        };
         let mut is_ready = self.is_ready_to_rewrite.lock();
-        let (mut before, mut bytes) = ([0; CONTEXT_LEN as usize], [0; SITE_LEN as usize]);
-        let at = page + start;
-        let read =
-            self.memory.read(at - CONTEXT_LEN, &mut before).and_then(|()| self.memory.read(at, &mut bytes));
-        if read.is_err() || call_site::number_of(&before, &bytes) != Some(site.number) {
-            return Ok(false);
-        }
+        let Some(site) = self.recognise(site, page) else { return Ok(false) };
         if self.get_ready_to_rewrite(&mut is_ready).is_err() {
             return if self.is_alive() { Ok(false) } else { Err(PlatformError::Dead) };
         }
         let Some(target) = self.stub.sites.add(site) else { return Ok(false) };
-        let jump = call_site::jump(target);
-        // Whoever is between the two instructions gets SIGILL instead of a call, which is taken for one.
-        self.change(at + 5, &[call_site::INVALID])?;
-        // So does now whoever comes to the first, so that the bytes behind can change.
-        self.change(at, &[call_site::INVALID])?;
-        self.change(at + 1, &jump[1..])?;
-        self.change(at, &jump[..1])?;
+        let at = page + site.start() % PAGE_SIZE;
+        match site.code {
+            SiteCode::Load(_) => {
+                // Whoever is between the two instructions gets SIGILL instead of a call, which is taken for one.
+                self.change(at + 5, &[call_site::INVALID])?;
+                self.replace(at, &call_site::jump(target))?;
+            }
+            SiteCode::Compare(_) => {
+                let jump = compare_site::jump(target);
+                // Whoever is between the two instructions gets SIGSEGV, and the sentry compares.
+                self.change(at + compare_site::CALL_LEN, &[compare_site::PRIVILEGED])?;
+                self.replace(at, &jump)?;
+            }
+        }
         Ok(true)
     }
 
