@@ -375,3 +375,40 @@ fn wide_vector_state_survives_and_is_inherited() {
         assert_eq!(regs.orig_rax, 0);
     });
 }
+
+#[test]
+fn jumping_into_the_table_of_rewritten_calls_disturbs_nobody() {
+    // 1: mov rax, rbp; syscall; cmp rax, -4095; dec r12; jnz 1b; ud2. At 32: mov rcx, rdi; jmp gs:[0xa0], as an entry does.
+    let code = [
+        0x48, 0x89, 0xe8, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x49, 0xff, 0xcc, 0x75, 0xf0, 0x0f,
+        0x0b,
+    ];
+    const TABLE: u64 = 0x6_0000;
+    each(|platform| {
+        if platform.0.name() != "systrap" {
+            return;
+        }
+        let guest = Guest::new(platform, &[]);
+        guest.memory.write(guest.code + 64, &code).unwrap();
+        let tell = [0x48, 0x89, 0xf9, 0x65, 0xff, 0x24, 0x25, 0xa0, 0, 0, 0];
+        guest.memory.write(guest.code + 64 + 32, &tell).unwrap();
+        let mut context = guest.context();
+        let mut regs = Regs { rbp: 700, r12: 40, ..at(CODE + 64) };
+        let mut rewritten = false;
+        while context.switch(&mut regs) == Event::Syscall {
+            if let Some(site) = context.hot_call() {
+                rewritten |= guest.space.rewrite_call(site, guest.code).unwrap();
+            }
+        }
+        assert!(rewritten);
+        for at_table in (0..140).chain([4096, 0xfff8, 0xffff, 0x1_0000]) {
+            // Into code and data, and with a return address there.
+            for rip in [TABLE + at_table, CODE + 64 + 32] {
+                let mut regs = Regs { rbp: 700, rax: 9, rdi: TABLE + at_table, r12: 3, ..at(rip) };
+                let event = run(&mut context, &mut regs, 10);
+                assert_ne!(event, Event::Died, "{rip:#x}, {at_table:#x}: the guest died");
+            }
+        }
+        assert!(guest.space.is_alive());
+    });
+}
