@@ -201,7 +201,7 @@ pub(crate) struct Do {
     /// Print nothing about the sandbox
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Host directory to show, writable, as SRC[:DST]
+    /// Host directory to show, writable, as `SRC[:DST]`
     #[arg(long, value_name = "SRC[:DST]")]
     pub(crate) volume: Vec<String>,
     /// The command with its arguments
