@@ -79,7 +79,7 @@ impl Open {
             self.close_write();
         }
         if self.is_read_shut && self.is_write_shut() && !self.rcv.queue.is_empty() {
-            // DEVIATION: Linux only does this on close(2). The owner's rule for half-shutdown: both directions shut with
+            // DEVIATION: Linux only does this on close(2). The rule of this stack: both directions shut with
             // unread data resets, so that the peer learns at once that it was not read.
             let reset = self.make_reset(common, now);
             return Reaction::closed(CloseReason::Aborted, Some(reset));
