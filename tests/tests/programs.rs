@@ -22,7 +22,7 @@ same! {
     here_document: [] "cat <<'X' | tr a-z A-Z\nhello\nworld\nX";
     background_jobs: [] "for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait; jobs; echo end";
     job_control: [] "exec 2>/dev/null; set -m; sleep 5 & kill -STOP %1; \
-        for i in {1..500}; do jobs | grep -q Stopped && break; sleep 0.01; done; jobs | grep -o Stopped; kill -9 %1; wait -f %1; echo $?";
+        for i in {1..500}; do jobs | grep -q Stopped && break; sleep 0.01; done; jobs | grep -o Stopped; kill -9 %1; while kill -0 $!; do sleep 0.01; done; echo gone";
     trap_and_signals: [] "trap 'echo got term' TERM; kill -TERM $$; trap 'echo bye' EXIT; echo end";
     killed_by_signal: [] "exec 2>/dev/null; bash -c 'kill -SEGV $$'; echo $?";
     command_substitution: [] "x=$(echo $(echo deep)); echo \"[$x]\"";
