@@ -48,9 +48,17 @@ pub(super) fn send_parts(
 ) -> Result<usize, tcp::SendError> {
     let Some((first, rest)) = parts.split_first() else { return machine.send_bytes(now, &Bytes::new()) };
     let mut sent = machine.send_bytes(now, first)?;
+    // What follows a part that was taken only in part must not be sent in its place.
+    let mut is_whole = sent == first.len();
     for part in rest {
+        if !is_whole {
+            break;
+        }
         match machine.send_bytes(now, part) {
-            Ok(count) => sent += count,
+            Ok(count) => {
+                sent += count;
+                is_whole = count == part.len();
+            }
             Err(_) => break,
         }
     }
