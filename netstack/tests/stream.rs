@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{Wire, pattern, read_available};
 use netstack::TcpSocket;
+use netstack::buffer::{Fault, Source};
 use netstack::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError};
 use netstack::link::Capabilities;
 use netstack::options::{Family, RecvFlags, Shutdown};
@@ -74,6 +75,43 @@ fn connect_transfer_close() {
         assert!(wire.seen.iter().all(|(_, frame)| frame.len() <= 1514));
         assert_eq!(wire.b.stack.stats().tcp_in_csum_errors, 0);
     }
+}
+
+/// Application memory whose reading takes so long that the send buffer shrinks meanwhile, as it does when segments are
+/// lost and the congestion window falls.
+struct Slow<'a> {
+    socket: &'a TcpSocket,
+    data: &'a [u8],
+}
+
+impl Source for Slow<'_> {
+    fn remaining(&self) -> usize {
+        self.data.len()
+    }
+
+    fn read_into(&mut self, out: &mut [u8]) -> Result<(), Fault> {
+        self.socket.set_tcp_options(|options| options.send_buffer = Some(8192));
+        self.data.read_into(out)
+    }
+}
+
+#[test]
+fn consumed_bytes_are_sent_although_the_send_buffer_shrank() {
+    let mut wire = Wire::new();
+    let (client, server) = pair(&mut wire, "10.0.0.2:80");
+    let data = pattern(300_000);
+    let mut source = Slow { socket: &client, data: &data };
+    let sent = client.try_send(&mut source).unwrap();
+    assert!(sent > 8192, "{sent}");
+    assert_eq!(sent, data.len() - source.data.len(), "as much is queued as was consumed");
+    assert_eq!(client.try_send(&mut source).unwrap_err(), SendError::WouldBlock);
+    assert_eq!(source.data.len(), data.len() - sent, "nothing is consumed without room");
+    let mut received = Vec::new();
+    for _ in 0..1000 {
+        wire.run(Duration::from_millis(1));
+        received.extend(read_available(&server));
+    }
+    assert!(received == data[..sent], "{} of {sent} bytes", received.len());
 }
 
 #[test]

@@ -107,8 +107,7 @@ fn curl_inside_fetches_a_large_file() {
 fn upload_from_inside_is_byte_identical() {
     require!(Need::Root, Need::Program("nc"));
     let folder = tempfile::tempdir().expect("a folder");
-    // 100 MiB once the known corruption of long uploads on a loaded machine (CHANGELOG.md) is found.
-    big_file(&folder.path().join("big"), 16);
+    big_file(&folder.path().join("big"), 100);
     let netns = Netns::new();
     let got = folder.path().join("got");
     let listen = format!("nc -l -N 9000 > {}", got.display());

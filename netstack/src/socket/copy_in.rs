@@ -40,27 +40,21 @@ fn copy_part(pool: &Arc<Pool>, data: &mut dyn Source, count: usize) -> Result<By
     Ok(pool.share(block, count))
 }
 
-/// Queues the parts, as far as the connection takes them. Of no parts, the connection says what it thinks of sending.
+/// Queues all parts: their bytes are consumed, so that the connection takes them even if the room that was there before
+/// copying is gone. Of no parts, the connection says what it thinks of sending.
 pub(super) fn send_parts(
     machine: &mut Connection,
     now: Instant,
-    parts: &[Bytes],
+    parts: Copied,
 ) -> Result<usize, tcp::SendError> {
-    let Some((first, rest)) = parts.split_first() else { return machine.send_bytes(now, &Bytes::new()) };
-    let mut sent = machine.send_bytes(now, first)?;
-    // What follows a part that was taken only in part must not be sent in its place.
-    let mut is_whole = sent == first.len();
-    for part in rest {
-        if !is_whole {
-            break;
-        }
-        match machine.send_bytes(now, part) {
-            Ok(count) => {
-                sent += count;
-                is_whole = count == part.len();
-            }
-            Err(_) => break,
-        }
+    if parts.is_empty() {
+        return machine.send_bytes(now, &Bytes::new());
+    }
+    let mut sent = 0;
+    for part in parts {
+        let count = part.len();
+        machine.send_admitted(now, part)?;
+        sent += count;
     }
     Ok(sent)
 }

@@ -306,7 +306,7 @@ impl TcpSocket {
         let mut outbox = Outbox::default();
         let result = endpoint.with(core, &mut outbox, |inner| {
             let now = core.clock.now();
-            match send_parts(&mut inner.machine, now, &parts) {
+            match send_parts(&mut inner.machine, now, parts) {
                 Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
                 result => result,
             }

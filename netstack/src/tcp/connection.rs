@@ -226,6 +226,20 @@ impl Connection {
         }
     }
 
+    /// Queues all of `data` without copying it, beyond the send buffer if need be.
+    ///
+    /// For a caller who consumed as many bytes as [`send_room`](Self::send_room) said: the room shrinks with the
+    /// congestion window, and what was consumed must not be lost to that.
+    ///
+    /// # Errors
+    /// `WriteClosed` or `Failed`; nothing was queued then.
+    pub fn send_admitted(&mut self, _now: Instant, data: Bytes) -> Result<(), SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_admitted(data),
+            _ => Err(self.send_error()),
+        }
+    }
+
     /// How many bytes `send` would take now; zero also when it would fail.
     #[must_use]
     pub fn send_room(&self) -> usize {

@@ -27,6 +27,15 @@ impl Open {
         Ok(count)
     }
 
+    /// Queues all of `data` by reference, whatever the room.
+    pub(in super::super) fn send_admitted(&mut self, data: Bytes) -> Result<(), SendError> {
+        if self.is_write_shut() {
+            return Err(SendError::WriteClosed);
+        }
+        self.snd.push_shared(data);
+        Ok(())
+    }
+
     /// How many bytes would be queued now.
     pub(in super::super) fn send_room(&self, common: &Common) -> Result<usize, SendError> {
         if self.is_write_shut() {
