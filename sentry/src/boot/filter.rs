@@ -167,7 +167,23 @@ pub(super) fn confine(platform: PlatformChoice) -> Result<(), SeccompError> {
 
 #[cfg(test)]
 mod tests {
+    use sentry_platform::PlatformKind;
+
     use super::*;
+
+    #[test]
+    fn backends_and_links_may_make_the_calls_they_name() {
+        for (choice, kind) in
+            [(PlatformChoice::Systrap, PlatformKind::Systrap), (PlatformChoice::Ptrace, PlatformKind::Ptrace)]
+        {
+            let list = allow_list(choice).unwrap();
+            let named =
+                sentry_platform::host_syscalls(kind).iter().chain(netstack_host_links::host_syscalls());
+            for number in named {
+                assert!(list.permits(*number), "{kind}: {number}");
+            }
+        }
+    }
 
     #[test]
     fn nothing_with_a_path_no_new_socket_no_program() {
