@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+pub mod async_net;
 pub mod buffer;
 pub mod cidr;
 mod clock;
@@ -12,6 +13,7 @@ mod interface;
 mod ip;
 pub mod link;
 mod neighbour;
+pub mod net;
 pub mod nic;
 pub mod options;
 mod outbox;
