@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use netstack_wire::ethernet::MacAddr;
 use parking_lot::RwLock;
 
+use crate::forward::ForwardEndpoint;
 use crate::link::{Capabilities, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
@@ -22,6 +23,9 @@ pub(crate) struct Interface {
     pub(crate) capabilities: Capabilities,
     mtu: AtomicU32,
     is_up: AtomicBool,
+    /// Whether there is a forwarder, so that asking costs one load.
+    accepts_any: AtomicBool,
+    forwarder: RwLock<Option<Arc<ForwardEndpoint>>>,
     /// The multicast groups that sockets or the stack itself joined, with how often.
     pub(crate) groups: RwLock<HashMap<IpAddr, usize>>,
     pub(crate) neighbours: NeighbourCache,
@@ -39,6 +43,8 @@ impl Interface {
             link,
             mtu: AtomicU32::new(mtu),
             is_up: AtomicBool::new(true),
+            accepts_any: AtomicBool::new(false),
+            forwarder: RwLock::default(),
             groups: RwLock::new(HashMap::from([(ALL_SYSTEMS, 1)])),
             neighbours: NeighbourCache::default(),
             counters: NicCounters::default(),
@@ -69,6 +75,36 @@ impl Interface {
         match self.medium {
             Medium::Ethernet(mac) => Some(mac),
             Medium::Ip | Medium::Loopback => None,
+        }
+    }
+
+    /// Tells whether packets for all unicast addresses are taken.
+    pub(crate) fn accepts_any(&self) -> bool {
+        self.accepts_any.load(Ordering::Relaxed)
+    }
+
+    /// The forwarder, if there is one.
+    pub(crate) fn forwarder(&self) -> Option<Arc<ForwardEndpoint>> {
+        self.forwarder.read().clone()
+    }
+
+    /// Sets the forwarder; false if there is one.
+    pub(crate) fn set_forwarder(&self, endpoint: &Arc<ForwardEndpoint>) -> bool {
+        let mut forwarder = self.forwarder.write();
+        if forwarder.is_some() {
+            return false;
+        }
+        *forwarder = Some(Arc::clone(endpoint));
+        self.accepts_any.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the forwarder away again.
+    pub(crate) fn clear_forwarder(&self, endpoint: &Arc<ForwardEndpoint>) {
+        let mut forwarder = self.forwarder.write();
+        if forwarder.as_ref().is_some_and(|own| Arc::ptr_eq(own, endpoint)) {
+            *forwarder = None;
+            self.accepts_any.store(false, Ordering::Relaxed);
         }
     }
 

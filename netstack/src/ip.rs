@@ -28,7 +28,7 @@ use crate::time::Instant;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, RouteError, RouteQuery};
 pub(crate) use group::{report_joined, report_left};
-pub(crate) use icmp_error::{IcmpReason, reject};
+pub(crate) use icmp_error::{IcmpReason, reject, report};
 pub(crate) use input::{Rx, input, input_looped};
 pub(crate) use limiter::RateLimiter;
 pub(crate) use ndp::{Detection, begin_detection, solicited_group};

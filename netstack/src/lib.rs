@@ -9,6 +9,7 @@ mod clock;
 mod driver;
 pub mod error;
 mod flow_table;
+pub mod forward;
 mod interface;
 mod ip;
 pub mod link;
@@ -34,6 +35,7 @@ pub mod wait;
 
 pub use cidr::IpCidr;
 pub use driver::Driver;
+pub use forward::Forwarder;
 pub use netstack_wire as wire;
 pub use netstack_wire::ethernet::MacAddr;
 pub use nic::NicId;

@@ -14,7 +14,7 @@ mod tcp;
 pub(crate) mod udp;
 
 pub(crate) use copy_in::send_pool;
-pub(crate) use datagram::DatagramEndpoint;
+pub(crate) use datagram::{DatagramEndpoint, socket_addr};
 pub(crate) use packet::PacketSockets;
 pub use packet::{LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame};
 pub use ping::PingSocket;

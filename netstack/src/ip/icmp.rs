@@ -13,6 +13,7 @@ use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
 use netstack_wire::ndp;
 
 use crate::error::SocketError;
+use crate::forward;
 use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, group, output};
 use crate::options::ErrorOrigin;
 use crate::outbox::Outbox;
@@ -59,7 +60,9 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
     let notice = match header {
         Icmpv4Message::EchoRequest { ident, sequence } => {
             // RFC 1122 section 3.2.2.6 lets a host ignore requests to groups; Linux does.
-            if ip.cast == Cast::Unicast {
+            if is_for_other(rx, ip) {
+                forward::offer_echo(rx, ip, ident, sequence, &packet);
+            } else if ip.cast == Cast::Unicast {
                 let reply = Icmpv4Message::EchoReply { ident, sequence };
                 echo(rx, ip, packet, |header| reply.emit(header));
             }
@@ -136,6 +139,10 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
     };
     let notice = match header {
         Icmpv6Message::EchoRequest { ident, sequence } => {
+            if is_for_other(rx, ip) {
+                forward::offer_echo(rx, ip, ident, sequence, &packet);
+                return;
+            }
             let reply = Icmpv6Message::EchoReply { ident, sequence };
             return echo(rx, ip, packet, |header| reply.emit(header));
         }
@@ -163,6 +170,11 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         }
     };
     dispatch(rx.core, rx.outbox, &message.slice(icmpv6::HEADER_LEN..), notice);
+}
+
+/// Whether the packet is for an address that is not ours, and was taken for a forwarder.
+fn is_for_other(rx: &Rx<'_>, ip: &IpMeta) -> bool {
+    ip.cast == Cast::Unicast && rx.takes_for_others() && rx.topology.local_address(ip.destination).is_none()
 }
 
 fn message_bytes(ip: &IpMeta, packet: &Packet) -> Bytes {
@@ -265,7 +277,9 @@ fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: N
         return core.counters.icmp_in_errors.increment();
     };
     // Only packets from our addresses can be ours.
-    if core.topology.load().local_address(quote.source).is_none() {
+    let is_ours = core.topology.load().local_address(quote.source).is_some()
+        || forward::nic_towards(core, quote.destination).is_some();
+    if !is_ours {
         return core.counters.icmp_in_errors.increment();
     }
     if notice.error == SocketError::MessageTooLong {

@@ -10,6 +10,7 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::Ipv6Repr;
 
+use crate::forward;
 use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, icmp, output};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
@@ -37,6 +38,12 @@ pub(crate) enum IcmpReason {
         /// Where it is.
         pointer: u32,
     },
+    /// The host does not answer.
+    HostUnreachable,
+    /// There is no way to the network.
+    NetworkUnreachable,
+    /// Somebody does not want it.
+    Prohibited,
     /// Fragments were missing for too long.
     ReassemblyTimeout,
 }
@@ -52,7 +59,7 @@ pub(crate) fn reject(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet, reason: Icmp
     let mut quote = packet.clone();
     quote.trim_front(start);
     let quoted = Bytes::from(quote.to_vec());
-    send(
+    report(
         rx.core,
         &quoted,
         ip.source,
@@ -75,10 +82,11 @@ pub(super) fn report_reassembly_timeout(core: &Arc<Core>, header: &Bytes, data: 
             Err(_) => return,
         },
     };
-    send(core, &quoted, source, Some(destination), IcmpReason::ReassemblyTimeout, outbox);
+    report(core, &quoted, source, Some(destination), IcmpReason::ReassemblyTimeout, outbox);
 }
 
-fn send(
+/// Tells `to` about its packet `quoted`, as `from` if that may speak here, else with an address of ours.
+pub(crate) fn report(
     core: &Arc<Core>,
     quoted: &Bytes,
     to: IpAddr,
@@ -92,7 +100,9 @@ fn send(
     if !core.icmp_limiter.allow(core.clock.now()) {
         return core.counters.icmp_out_rate_limited.increment();
     }
-    let from = from.filter(|&from| core.topology.load().local_address(from).is_some());
+    let may_speak =
+        |from| core.topology.load().local_address(from).is_some() || forward::nic_towards(core, to).is_some();
+    let from = from.filter(|&from| may_speak(from));
     let query = RouteQuery { destination: to, source: from, nic: None };
     let Ok(mut egress) = Egress::resolve(core, query) else { return };
     let (protocol, limit) = match to {
@@ -151,6 +161,11 @@ fn is_group_v4(address: Ipv4Addr) -> bool {
 fn message_v4(reason: IcmpReason) -> Icmpv4Message {
     match reason {
         IcmpReason::PortUnreachable => Icmpv4Message::Unreachable { code: icmpv4::PORT_UNREACHABLE, mtu: 0 },
+        IcmpReason::HostUnreachable => Icmpv4Message::Unreachable { code: icmpv4::HOST_UNREACHABLE, mtu: 0 },
+        IcmpReason::NetworkUnreachable => {
+            Icmpv4Message::Unreachable { code: icmpv4::NET_UNREACHABLE, mtu: 0 }
+        }
+        IcmpReason::Prohibited => Icmpv4Message::Unreachable { code: icmpv4::PROHIBITED, mtu: 0 },
         IcmpReason::ProtocolUnreachable | IcmpReason::UnknownNextHeader { .. } => {
             Icmpv4Message::Unreachable { code: icmpv4::PROTOCOL_UNREACHABLE, mtu: 0 }
         }
@@ -165,6 +180,9 @@ fn message_v4(reason: IcmpReason) -> Icmpv4Message {
 fn message_v6(reason: IcmpReason) -> Icmpv6Message {
     match reason {
         IcmpReason::PortUnreachable => Icmpv6Message::Unreachable { code: icmpv6::PORT_UNREACHABLE },
+        IcmpReason::HostUnreachable => Icmpv6Message::Unreachable { code: icmpv6::ADDRESS_UNREACHABLE },
+        IcmpReason::NetworkUnreachable => Icmpv6Message::Unreachable { code: icmpv6::NO_ROUTE },
+        IcmpReason::Prohibited => Icmpv6Message::Unreachable { code: icmpv6::PROHIBITED },
         IcmpReason::ProtocolUnreachable => {
             Icmpv6Message::ParameterProblem { code: icmpv6::UNKNOWN_NEXT_HEADER, pointer: 6 }
         }

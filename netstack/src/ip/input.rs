@@ -126,6 +126,11 @@ impl Rx<'_> {
         }
     }
 
+    /// Whether packets for addresses that are not ours are taken here, for a forwarder.
+    pub(super) fn takes_for_others(&self) -> bool {
+        self.interface.accepts_any() && !self.is_looped
+    }
+
     /// An IP packet at the offset in its metadata.
     fn ip(&mut self, packet: Packet) {
         let version = packet.contiguous(usize::from(packet.meta.l3_offset)).first().map(|byte| byte >> 4);

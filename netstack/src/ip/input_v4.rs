@@ -64,6 +64,8 @@ fn classify(rx: &Rx<'_>, repr: &Ipv4Repr) -> Option<Cast> {
         Some(Cast::Broadcast)
     } else if destination.is_multicast() && rx.interface.is_member(IpAddr::V4(destination)) {
         Some(Cast::Multicast)
+    } else if rx.takes_for_others() && !destination.is_multicast() && !destination.is_unspecified() {
+        Some(Cast::Unicast)
     } else {
         None
     }

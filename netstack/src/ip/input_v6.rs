@@ -49,7 +49,9 @@ fn classify(rx: &Rx<'_>, repr: &Ipv6Repr) -> Option<Cast> {
         let is_here = !repr.destination.is_unicast_link_local() || local.nic == rx.interface.id;
         return (is_here || rx.is_looped).then_some(Cast::Unicast);
     }
-    None
+    // A link-local address that is not ours is a neighbour's.
+    let is_forwarded = !repr.destination.is_unicast_link_local() && !repr.destination.is_unspecified();
+    (rx.takes_for_others() && is_forwarded).then_some(Cast::Unicast)
 }
 
 /// Walks the extension headers and delivers. Also entered with a reassembled packet.

@@ -25,6 +25,9 @@ use crate::tcp::{self, CloseReason, Connection, Flow, IcmpError, State};
 use crate::tcp_endpoint::{IpSettings, ListenEndpoint, TcpEndpoint, path_of};
 use crate::wait::{Readiness, WaitQueue};
 
+mod forwarded;
+mod zero_copy;
+
 /// A TCP socket.
 #[derive(Debug)]
 pub struct TcpSocket {
@@ -312,11 +315,7 @@ impl TcpSocket {
             }
         });
         outbox.flush(core);
-        result.map_err(|error| match error {
-            tcp::SendError::WouldBlock => SendError::WouldBlock,
-            tcp::SendError::WriteClosed => SendError::Shutdown,
-            tcp::SendError::Failed(reason) => SendError::Pending(socket_error(reason)),
-        })
+        result.map_err(send_error)
     }
 
     /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
@@ -667,6 +666,14 @@ fn egress_nic(egress: &Egress) -> NicId {
     match egress.delivery {
         Delivery::Local(nic) => nic,
         Delivery::Unicast | Delivery::Broadcast | Delivery::Multicast => egress.interface.id,
+    }
+}
+
+fn send_error(error: tcp::SendError) -> SendError {
+    match error {
+        tcp::SendError::WouldBlock => SendError::WouldBlock,
+        tcp::SendError::WriteClosed => SendError::Shutdown,
+        tcp::SendError::Failed(reason) => SendError::Pending(socket_error(reason)),
     }
 }
 

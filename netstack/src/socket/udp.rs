@@ -8,9 +8,11 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::udp::{self, UdpRepr};
 
 use crate::buffer::{Sink, Source};
+use crate::cidr::family_of;
 use crate::error::{
     BindError, ConnectError, MembershipError, RecvError, SendError, ShutdownError, SocketError,
 };
+use crate::forward::{self, ForwardError};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IcmpReason, IpMeta, Rx, reject, send, zone_of};
 use crate::nic::NicId;
@@ -18,7 +20,7 @@ use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdow
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Gso, GsoKind, Packet};
 use crate::port_table::{Binding, Target};
-use crate::socket::datagram::{DatagramEndpoint, Enqueued, Outgoing, Queued, gather};
+use crate::socket::datagram::{DatagramEndpoint, Enqueued, Outgoing, Queued, gather, socket_addr};
 use crate::socket::membership;
 use crate::stack::{Core, Stack};
 use crate::tcp::Flow;
@@ -59,6 +61,28 @@ impl UdpSocket {
         state.local_port = self.claim(parsed.port, binding)?;
         state.bound = address;
         Ok(())
+    }
+
+    /// The socket of a flow that a forwarder accepted, with its first datagram.
+    pub(crate) fn of_flow(
+        core: &Arc<Core>,
+        ip: &IpMeta,
+        header: &UdpRepr,
+        payload: Body,
+    ) -> Result<Self, ForwardError> {
+        let family = family_of(ip.destination);
+        let socket = Self { core: Arc::clone(core), endpoint: Arc::new(DatagramEndpoint::new(family)) };
+        socket.set_options(|options| {
+            options.free_bind = true;
+            options.reuse_address = true;
+            options.bound_nic = Some(ip.nic);
+        });
+        let local = socket_addr(family, ip.destination, header.destination_port, Some(ip.nic));
+        socket.bind(local).map_err(|_| ForwardError::Exists)?;
+        let remote = socket_addr(family, ip.source, header.source_port, Some(ip.nic));
+        socket.connect(remote).map_err(|_| ForwardError::NetworkUnreachable)?;
+        enqueue(core, ip, header, payload, &socket.endpoint);
+        Ok(socket)
     }
 
     fn claim(&self, port: u16, binding: Binding) -> Result<u16, BindError> {
@@ -272,6 +296,9 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     };
     if ip.cast == Cast::Unicast {
         let Some(endpoint) = rx.core.udp.lookup(&target, flow_hash(rx.core, &target)) else {
+            if forward::offer_datagram(rx, ip, &header, &packet) {
+                return;
+            }
             counters.udp_no_ports.increment();
             return reject(rx, ip, &packet, IcmpReason::PortUnreachable);
         };
@@ -285,8 +312,12 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
 }
 
 fn deliver(core: &Core, ip: &IpMeta, header: &UdpRepr, packet: Packet, endpoint: &DatagramEndpoint) {
+    enqueue(core, ip, header, packet.into_payload(ip.offset + udp::HEADER_LEN), endpoint);
+}
+
+fn enqueue(core: &Core, ip: &IpMeta, header: &UdpRepr, data: Body, endpoint: &DatagramEndpoint) {
     let datagram = Queued {
-        data: packet.into_payload(ip.offset + udp::HEADER_LEN),
+        data,
         source: ip.source,
         source_port: header.source_port,
         destination: ip.destination,
@@ -331,7 +362,8 @@ fn flow_hash(core: &Core, target: &Target) -> u64 {
 /// An ICMP error about a datagram of ours.
 pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
     let Some(header) = UdpRepr::parse(quote.bytes) else { return };
-    let Some(nic) = core.topology.load().local_address(quote.source).map(|local| local.nic) else { return };
+    let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
+    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return };
     let target = Target {
         local: quote.source,
         local_port: header.source_port,

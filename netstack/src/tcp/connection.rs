@@ -88,6 +88,22 @@ impl Connection {
         Self { common, phase, error: None }
     }
 
+    /// Answers a SYN that no listener took: the first `poll_transmit` gives the SYN-ACK.
+    #[must_use]
+    pub fn answer(
+        now: Instant,
+        config: &Arc<Config>,
+        options: Options,
+        flow: &Flow,
+        path: PathInfo,
+        seed: Seed,
+        syn: &SegmentIn,
+    ) -> Self {
+        let common = Common::new(config, &Arc::new(options), flow);
+        let phase = Phase::SynReceived(Box::new(SynReceived::passive(&common, now, seed, path, syn)));
+        Self { common, phase, error: None }
+    }
+
     /// Starts in ESTABLISHED after a handshake that the listener has led; `segment` is the ACK that completed it.
     pub(super) fn accepted(
         common: Common,

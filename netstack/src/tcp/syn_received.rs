@@ -1,12 +1,14 @@
-//! SYN-RECEIVED of an active opener: two SYNs have crossed (RFC 9293 section 3.5, figure 8).
+//! SYN-RECEIVED with a whole machine: two SYNs have crossed (RFC 9293 section 3.5, figure 8), or a forwarder answers a
+//! single SYN that no listener wanted.
 //!
-//! A passive opener's half-open connections are small records inside of the listener instead.
+//! A listener's half-open connections are small records inside of it instead.
 
 use super::common::{Common, bare};
 use super::isn::Seed;
 use super::negotiated::Offer;
-use super::negotiated::{Negotiated, PeerOffer};
+use super::negotiated::{Negotiated, PeerOffer, send_mss};
 use super::outcome::{CloseReason, DropReason};
+use super::path::PathInfo;
 use super::rate_limit::RateLimit;
 use super::segment::{SegmentIn, Transmit};
 use super::syn_sent::{SynSent, backed_off, timestamp};
@@ -67,6 +69,52 @@ impl SynReceived {
         }
     }
 
+    /// A SYN is answered on its own (RFC 9293 section 3.10.7.2, third check).
+    pub(super) fn passive(
+        common: &Common,
+        now: Instant,
+        seed: Seed,
+        path: PathInfo,
+        syn: &SegmentIn,
+    ) -> Self {
+        let repr = &syn.repr;
+        let peer = PeerOffer::new(&repr.options);
+        let offer = Offer::passive(&common.config, &common.options, path, &peer, repr.flags);
+        let (rcv_shift, snd_shift) = offer.window_shift.zip(peer.window_shift).unwrap_or((0, 0));
+        let negotiated = Negotiated {
+            now,
+            iss: seed.iss,
+            irs: repr.seq,
+            // RFC 7323 section 2.2: the window of a SYN is never scaled.
+            snd_wnd: u32::from(repr.window),
+            snd_wnd_shift: snd_shift,
+            rcv_wnd: u32::from(offer.window),
+            rcv_wnd_shift: rcv_shift,
+            has_window_scaling: offer.window_shift.is_some(),
+            send_mss: send_mss(&common.config, &common.options, path, peer.mss),
+            peer_mss: peer.mss,
+            advertised_mss: offer.mss,
+            has_sack: offer.sack,
+            timestamps: peer.timestamps.filter(|_| offer.timestamps),
+            timestamp_offset: seed.timestamp_offset,
+            has_ecn: offer.ecn,
+            rtt: None,
+            is_syn_retransmitted: false,
+        };
+        Self {
+            seed,
+            offer,
+            negotiated,
+            retransmits: 0,
+            deadline: now + backed_off(common, 0),
+            is_due: true,
+            started: now,
+            challenge: RateLimit::default(),
+            is_ack_due: false,
+            is_closing: false,
+        }
+    }
+
     /// Processes a segment (RFC 9293 section 3.10.7.4).
     pub(super) fn on_segment(
         &mut self,
@@ -86,6 +134,12 @@ impl SynReceived {
         }
         let is_syn = repr.flags.contains(TcpFlags::SYN);
         let is_answer = is_syn && repr.flags.contains(TcpFlags::ACK) && repr.seq == self.negotiated.irs;
+        let is_repeated = is_syn && !repr.flags.contains(TcpFlags::ACK) && repr.seq == self.negotiated.irs;
+        if is_repeated {
+            // Our SYN-ACK was lost; Linux repeats it within the same rate as challenge ACKs.
+            self.is_due |= self.challenge.allows(now, common.config.challenge_ack_interval);
+            return SynReceivedReaction::Drop(DropReason::UnexpectedSyn);
+        }
         let is_in_window = repr.seq.is_within(rcv_nxt, self.negotiated.rcv_wnd.max(1));
         if !is_answer && (is_syn || !is_in_window) {
             self.is_ack_due = self.challenge.allows(now, common.config.challenge_ack_interval);
@@ -105,6 +159,9 @@ impl SynReceived {
         }
         let mut negotiated = self.negotiated;
         negotiated.now = now;
+        if self.retransmits == 0 {
+            negotiated.rtt.get_or_insert(now - self.started);
+        }
         // The window of a SYN-ACK is not scaled.
         let shift = if is_syn { 0 } else { negotiated.snd_wnd_shift };
         negotiated.snd_wnd = u32::from(repr.window) << shift;

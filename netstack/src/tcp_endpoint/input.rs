@@ -8,6 +8,7 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN, TcpRepr, TcpView};
 
 use crate::error::SocketError;
+use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IpMeta, Rx, zone_of};
 use crate::nic::NicId;
@@ -122,7 +123,7 @@ pub(super) fn to_listener(
     outbox: &mut Outbox,
 ) {
     let nic = core.topology.load().local_address(flow.local_addr).map(|local| local.nic);
-    if let Some(nic) = nic {
+    if let Some(nic) = nic.or_else(|| forward::nic_towards(core, flow.remote_addr)) {
         to_listener_on(core, flow, nic, segment, isn_above, outbox);
     }
 }
@@ -145,6 +146,7 @@ fn to_listener_on(
     let listener = core.tcp_ports.lookup(&target, core.secrets.hash_flow(flow));
     match listener {
         Some(listener) => listener.on_segment(core, flow, segment, isn_above, outbox),
+        None if forward::offer_syn(core, flow, nic, &segment, isn_above) => {}
         None => {
             core.counters.tcp_no_ports.increment();
             if let Some(reset) = tcp::reset_reply(&segment) {
@@ -159,7 +161,7 @@ fn to_listener_on(
 pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outbox: &mut Outbox) {
     let &[s0, s1, d0, d1, n0, n1, n2, n3, ..] = quote.bytes else { return };
     let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
-    let Some(nic) = nic else { return };
+    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return };
     let flow = Flow {
         local_addr: quote.source,
         remote_addr: quote.destination,

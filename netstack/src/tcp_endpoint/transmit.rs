@@ -66,7 +66,7 @@ pub(crate) fn send_bare(
 }
 
 /// The way to a flow's other end.
-pub(super) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::RouteError> {
+pub(crate) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::RouteError> {
     let nic = NicId::from_index(flow.zone);
     Egress::resolve(core, RouteQuery { destination: flow.remote_addr, source: Some(flow.local_addr), nic })
 }

@@ -1,0 +1,37 @@
+//! The socket of a connection that a forwarder answers.
+
+use std::sync::Arc;
+
+use crate::cidr::family_of;
+use crate::ip::Egress;
+use crate::options::SocketOptions;
+use crate::outbox::Outbox;
+use crate::port_table::PortUse;
+use crate::socket::tcp::{Role, TcpSocket};
+use crate::stack::Core;
+use crate::tcp::{Connection, Flow};
+use crate::tcp_endpoint::{IpSettings, TcpEndpoint};
+use crate::wait::WaitQueue;
+
+impl TcpSocket {
+    /// The socket of a connection that a forwarder answered; `None` if the flow has one.
+    pub(crate) fn of_machine(
+        core: &Arc<Core>,
+        flow: Flow,
+        machine: Connection,
+        egress: Egress,
+    ) -> Option<Self> {
+        let (waiters, options) = (Arc::<WaitQueue>::default(), SocketOptions::default());
+        let settings = IpSettings::of(&options);
+        let shared = Arc::clone(&waiters);
+        let endpoint = TcpEndpoint::new(flow, machine, Some(egress), settings, shared, PortUse::Shared);
+        if !endpoint.register(core) {
+            return None;
+        }
+        let mut outbox = Outbox::default();
+        endpoint.touch(&mut outbox);
+        outbox.flush(core);
+        let role = Role::Connected(endpoint, None);
+        Some(Self::with_role(Arc::clone(core), family_of(flow.local_addr), options, waiters, role))
+    }
+}
