@@ -15,7 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::{Create, Global, Network, Overlay, Platform};
 use crate::log;
 use crate::network::{self, TakenOver};
-use crate::sandbox::{self, Client, Launched, NetworkPlan, SandboxPlan};
+use crate::sandbox::{self, Client, Launched, NetNamespace, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, Status, Store, now_secs};
 
 /// The store that the flags name.
@@ -114,6 +114,7 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         hostname: spec.hostname().clone().unwrap_or_default(),
         domainname: spec.domainname().clone().unwrap_or_default(),
         network: network_kind(global),
+        net_namespace: net_namespace(network_kind(global), Some(bundle)),
         root: bundle.rootfs.clone(),
         root_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         memory_overlay: global.overlay2 == Overlay::Memory,
@@ -145,6 +146,20 @@ pub(crate) fn network_kind(global: &Global) -> NetworkKind {
     }
 }
 
+/// Where the sandbox process is. Only with the host's sockets does it matter to the guest: then it is the namespace
+/// that the bundle asks for, without a bundle the caller's.
+pub(crate) fn net_namespace(kind: NetworkKind, bundle: Option<&Bundle>) -> NetNamespace {
+    if kind != NetworkKind::Host {
+        return NetNamespace::New;
+    }
+    let named = bundle.and_then(Bundle::network_namespace).filter(|path| !path.as_os_str().is_empty());
+    match named {
+        Some(path) => NetNamespace::At(path.to_owned()),
+        None if bundle.is_some_and(Bundle::has_network_namespace) => NetNamespace::New,
+        None => NetNamespace::Caller,
+    }
+}
+
 /// The system calls to log that the flags name.
 pub(crate) fn strace(global: &Global) -> Option<StraceConfig> {
     global.strace.then(|| StraceConfig { syscalls: global.strace_syscalls.clone() })
@@ -166,6 +181,13 @@ fn bring_up(global: &Global, bundle: &Bundle, plan: SandboxPlan, entry: &mut Ent
     entry.record.sandbox = ProcessRef::of(launched.sandbox.pid);
     entry.record.gofer = ProcessRef::of(launched.gofer.pid);
     entry.save()?;
+    if network_kind(global) == NetworkKind::Host
+        && net_namespace(NetworkKind::Host, Some(bundle)) == NetNamespace::New
+    {
+        // Made for the sandbox, with its loopback down.
+        let path = PathBuf::from(format!("/proc/{}/ns/net", launched.sandbox.pid));
+        network::bring_loopback_up(&path).context("bring the loopback up")?;
+    }
     Ok(launched)
 }
 

@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod errno;
 pub mod fs;
+mod host_events;
 pub mod io;
 pub mod kernel;
 pub mod loader;

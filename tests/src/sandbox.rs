@@ -43,6 +43,12 @@ impl<'a> Sandbox<'a> {
         }
     }
 
+    /// A sandbox that uses the sockets of `netns`.
+    #[must_use]
+    pub fn sharing(netns: &'a Netns) -> Self {
+        Self { netns: Some(netns), global: vec!["--network=host".into()], options: Vec::new() }
+    }
+
     /// Adds a global flag, such as `--platform=ptrace`.
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {

@@ -133,6 +133,7 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         hostname: hostname.to_string_lossy().into_owned(),
         domainname: String::new(),
         network,
+        net_namespace: container::net_namespace(network, None),
         root,
         root_readonly: false,
         memory_overlay: true,

@@ -78,6 +78,12 @@ pub(crate) fn take_over(path: &Path) -> Result<TakenOver, ScrapeError> {
     namespace::in_net_namespace(path, || take_over_here(path))
 }
 
+/// Turns on the loopback of the namespace at `path`.
+pub(crate) fn bring_loopback_up(path: &Path) -> io::Result<()> {
+    // LOOPBACK_IFINDEX: the first device of every namespace.
+    namespace::in_net_namespace(path, || Netlink::open()?.set_up(1))
+}
+
 impl Restore {
     /// Gives addresses and routes back, as far as the namespace and its interfaces still exist.
     pub(crate) fn restore(&self) {

@@ -9,17 +9,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use sentry::boot::{NetworkKind, Request};
+use sentry::boot::Request;
 use sentry_hostio::channel::Channel;
 use sentry_hostio::memfd;
-use sentry_hostio::namespace::Namespaces;
+use sentry_hostio::namespace::{self, Namespaces};
 use sentry_hostio::spawn::{Child, IdMaps, Lifetime, Spawn};
 use thiserror::Error;
 
 use crate::log;
 use crate::sandbox::client::{Client, ClientError, short_path};
 use crate::sandbox::gofer::GoferConfig;
-use crate::sandbox::plan::{Donations, SandboxPlan};
+use crate::sandbox::plan::{Donations, NetNamespace, SandboxPlan};
 
 /// Where the children of this program find their configuration.
 pub(crate) const CONFIG_FD: i32 = 3;
@@ -117,7 +117,8 @@ fn start_sentry(
 ) -> Result<(Client, Child), LaunchError> {
     let step = |step| move |source| LaunchError::Step { step, source };
     let lifetime = plan.lifetime;
-    let identity = sentry_identity(plan.network);
+    let identity = sentry_identity(&plan.net_namespace);
+    let net_namespace = plan.net_namespace.clone();
     let (ours, theirs) = Channel::pair().map_err(step("connect to the sandbox"))?;
     let listener = listen(dir).map_err(step("listen on the control socket"))?;
     let mut fds = Donations::new(standard(lifetime).map_err(step("open /dev/null"))?);
@@ -129,8 +130,13 @@ fn start_sentry(
         .map_err(io::Error::from)
         .and_then(|text| memfd::sealed_with(c"boot-config", &text))
         .map_err(step("write the sandbox's configuration"))?;
-    let sandbox = spawn(program, "boot", with_config(fds, config), identity, lifetime)
-        .map_err(step("start the sandbox process"))?;
+    let fds = with_config(fds, config);
+    let start = || spawn(program, "boot", fds, identity, lifetime);
+    let sandbox = match net_namespace {
+        NetNamespace::New | NetNamespace::Caller => start(),
+        NetNamespace::At(path) => namespace::while_in_net_namespace(&path, start),
+    };
+    let sandbox = sandbox.map_err(step("start the sandbox process"))?;
     Ok((Client::new(ours), sandbox))
 }
 
@@ -141,10 +147,10 @@ struct Identity {
 }
 
 /// The sentry is nobody, with privilege over its own empty namespaces at most.
-fn sentry_identity(network: NetworkKind) -> Identity {
+fn sentry_identity(net_namespace: &NetNamespace) -> Identity {
     let maps = if nix::unistd::geteuid().is_root() { IdMaps::single(NOBODY, NOBODY) } else { caller_maps() };
     let mut namespaces = Namespaces::ALL_BUT_USER | Namespaces::USER;
-    if network == NetworkKind::Host {
+    if *net_namespace != NetNamespace::New {
         namespaces.remove(Namespaces::NET);
     }
     Identity { namespaces, id_maps: Some(maps) }

@@ -10,5 +10,5 @@ mod stdio;
 pub(crate) use client::{Client, ClientError};
 pub(crate) use gofer::serve as serve_files;
 pub(crate) use launch::{CHANNEL_FD, CONFIG_FD, LISTENER_FD, Launched, launch};
-pub(crate) use plan::{NetworkPlan, SandboxPlan};
+pub(crate) use plan::{NetNamespace, NetworkPlan, SandboxPlan};
 pub(crate) use stdio::{own as own_stdio, terminal};

@@ -14,6 +14,17 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{MountPlan, PlannedKind};
 use crate::network::Donated;
 
+/// The network namespace of the host in which the sandbox process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NetNamespace {
+    /// A new one.
+    New,
+    /// The caller's.
+    Caller,
+    /// The one that a file stands for.
+    At(PathBuf),
+}
+
 /// Everything about a sandbox to be.
 #[derive(Debug)]
 pub(crate) struct SandboxPlan {
@@ -22,6 +33,7 @@ pub(crate) struct SandboxPlan {
     pub(crate) hostname: String,
     pub(crate) domainname: String,
     pub(crate) network: NetworkKind,
+    pub(crate) net_namespace: NetNamespace,
     /// Directory of the host that becomes the root.
     pub(crate) root: PathBuf,
     pub(crate) root_readonly: bool,

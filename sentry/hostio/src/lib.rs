@@ -20,6 +20,7 @@ pub mod process_stat;
 pub mod random;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod socket;
 pub mod spawn;
 pub mod tree;
 pub mod tty;

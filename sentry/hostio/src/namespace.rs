@@ -70,6 +70,22 @@ where
     })
 }
 
+/// Runs `work` on the calling thread, in the network namespace `path`.
+///
+/// For what belongs to the thread that does it, such as a child that ends with it. Other threads are not affected.
+///
+/// # Errors
+/// The errors of opening `path`, of setns(2) and of `work`; also when there is no way back, and the thread must not
+/// go on then.
+pub fn while_in_net_namespace<T>(path: &Path, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = File::open("/proc/thread-self/ns/net")?;
+    let other = File::open(path)?;
+    nix::sched::setns(other.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    let result = work();
+    nix::sched::setns(own.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    result
+}
+
 fn on_fresh_thread<T, E>(work: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>
 where
     T: Send,

@@ -61,6 +61,24 @@ pub fn ready(fd: BorrowedFd<'_>, interest: PollFlags) -> io::Result<PollFlags> {
     }
 }
 
+/// What poll(2) reports now, in bits of `poll.h`, of which some (`POLLRDHUP`) have no name in [`PollFlags`].
+///
+/// # Errors
+/// The errors of poll(2).
+pub fn ready_bits(fd: BorrowedFd<'_>, interest: i16) -> io::Result<i16> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: interest, revents: 0 };
+    loop {
+        // SAFETY: one live pollfd, and a time of zero: the call returns at once.
+        if unsafe { libc::poll(&raw mut entry, 1, 0) } >= 0 {
+            return Ok(entry.revents);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINTR) {
+            return Err(error);
+        }
+    }
+}
+
 /// Tells whether `a` and `b` are one open file (kcmp(2)), so that they share a position.
 pub fn is_same_file(a: impl AsFd, b: impl AsFd) -> bool {
     const KCMP_FILE: libc::c_int = 0;

@@ -4,8 +4,10 @@
 //! sentry could ask of the host: nothing with a path, no new sockets, no programs.
 
 use sentry_hostio::seccomp::{AllowList, ArgCheck, Scope, SeccompError};
+use sentry_hostio::socket::{INTERFACE_REQUESTS, IntRequest, SIOCGIFCONF};
 
-use crate::boot::PlatformChoice;
+use crate::boot::{NetworkKind, PlatformChoice};
+use crate::socket::host::option::settable;
 
 /// Files that the gofer opened: no call that names one.
 const FILES: [i64; 33] = [
@@ -119,7 +121,7 @@ const IOCTLS: [u32; 7] = [
     0x541B, // FIONREAD
 ];
 
-fn allow_list(platform: PlatformChoice) -> Result<AllowList, SeccompError> {
+fn allow_list(platform: PlatformChoice, network: NetworkKind) -> Result<AllowList, SeccompError> {
     let mut list = AllowList::new();
     list.allow(&FILES).allow(&SOCKETS).allow(&PROCESS).allow(&STUBS);
     list.allow(netstack_host_links::host_syscalls());
@@ -157,12 +159,44 @@ fn allow_list(platform: PlatformChoice) -> Result<AllowList, SeccompError> {
     }
     let value = libc::PR_SET_NAME.cast_unsigned();
     list.allow_when(libc::SYS_prctl, &[ArgCheck::Equals { index: 0, value }])?;
+    if network == NetworkKind::Host {
+        allow_host_sockets(&mut list)?;
+    }
     Ok(list)
 }
 
+/// Sockets of the host for guests: the internet's transports and the routing service, and the options of a list.
+/// What the guest's kernel refuses of the latter's requests, this cannot see.
+fn allow_host_sockets(list: &mut AllowList) -> Result<(), SeccompError> {
+    list.allow(&[
+        libc::SYS_bind,
+        libc::SYS_connect,
+        libc::SYS_listen,
+        libc::SYS_getsockname,
+        libc::SYS_getpeername,
+    ]);
+    let equals = |index, value: i32| ArgCheck::Equals { index, value: value.cast_unsigned() };
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let without_flags = ArgCheck::Masked { index: 1, mask: 0xf, value: kind.cast_unsigned() };
+            list.allow_when(libc::SYS_socket, &[equals(0, family), without_flags])?;
+        }
+    }
+    list.allow_when(libc::SYS_socket, &[equals(0, libc::AF_NETLINK), equals(2, libc::NETLINK_ROUTE)])?;
+    for (level, name) in settable() {
+        list.allow_when(libc::SYS_setsockopt, &[equals(1, level), equals(2, name)])?;
+    }
+    let ints = [IntRequest::Readable, IntRequest::Unacknowledged, IntRequest::NotSent, IntRequest::AtMark];
+    let requests = INTERFACE_REQUESTS.into_iter().chain([SIOCGIFCONF]);
+    for value in requests.chain(ints.map(|request| request as u32)) {
+        list.allow_when(libc::SYS_ioctl, &[ArgCheck::Equals { index: 1, value }])?;
+    }
+    Ok(())
+}
+
 /// Puts the filter in force for all threads.
-pub(super) fn confine(platform: PlatformChoice) -> Result<(), SeccompError> {
-    allow_list(platform)?.install(Scope::AllThreads)
+pub(super) fn confine(platform: PlatformChoice, network: NetworkKind) -> Result<(), SeccompError> {
+    allow_list(platform, network)?.install(Scope::AllThreads)
 }
 
 #[cfg(test)]
@@ -176,7 +210,7 @@ mod tests {
         for (choice, kind) in
             [(PlatformChoice::Systrap, PlatformKind::Systrap), (PlatformChoice::Ptrace, PlatformKind::Ptrace)]
         {
-            let list = allow_list(choice).unwrap();
+            let list = allow_list(choice, NetworkKind::Sandbox).unwrap();
             let named =
                 sentry_platform::host_syscalls(kind).iter().chain(netstack_host_links::host_syscalls());
             for number in named {
@@ -187,7 +221,7 @@ mod tests {
 
     #[test]
     fn nothing_with_a_path_no_new_socket_no_program() {
-        let list = allow_list(PlatformChoice::Systrap).unwrap();
+        let list = allow_list(PlatformChoice::Systrap, NetworkKind::Sandbox).unwrap();
         for number in [
             libc::SYS_open,
             libc::SYS_openat,
@@ -211,6 +245,23 @@ mod tests {
             libc::SYS_seccomp,
         ] {
             assert!(!list.permits(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn sockets_of_the_host_need_its_network() {
+        let calls =
+            [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_setsockopt];
+        for network in [NetworkKind::Sandbox, NetworkKind::None, NetworkKind::Host] {
+            let list = allow_list(PlatformChoice::Systrap, network).unwrap();
+            for number in calls {
+                assert_eq!(list.permits(number), network == NetworkKind::Host, "{network:?}: {number}");
+            }
+            for number in
+                [libc::SYS_openat2, libc::SYS_execve, libc::SYS_setns, libc::SYS_unshare, libc::SYS_bpf]
+            {
+                assert!(!list.permits(number), "{network:?}: {number}");
+            }
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::boot::mounts::Mounter;
 use crate::boot::process::{self, Surroundings};
 use crate::boot::run::failed;
 use crate::boot::{
-    BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, ProcessConfig, ProcessInfo, SignalTarget,
-    Stats, filter, network,
+    BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig, ProcessInfo,
+    SignalTarget, Stats, filter, network,
 };
 use crate::fs::host;
 use crate::fs::proc::register_net;
@@ -42,6 +42,7 @@ pub(super) struct Guest {
     ends: Mutex<Ends>,
     changed: Condvar,
     platform: crate::boot::PlatformChoice,
+    network: NetworkKind,
 }
 
 /// Processes that requests started, and how they ended.
@@ -78,7 +79,10 @@ impl Guest {
         });
         let kernel = kernel.map_err(|error| failed("create the kernel", &error))?;
         let stack = Stack::builder().build();
-        let network = NetNamespace::new(stack.clone());
+        let network = match config.network {
+            NetworkKind::Host => NetNamespace::on_host(stack.clone()),
+            NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack.clone()),
+        };
         register_net(proc_net::files(&network));
         kernel.set_net_namespace(network);
         let sockets = take(&config.gofer)?.into_iter().map(SeqPacket::from).collect();
@@ -104,6 +108,7 @@ impl Guest {
             ends: Mutex::default(),
             changed: Condvar::new(),
             platform: config.platform,
+            network: config.network,
         }))
     }
 
@@ -117,7 +122,7 @@ impl Guest {
         let reader =
             network::connect(&self.stack, config, sockets).map_err(|error| failed("network", &error))?;
         *self.reader.lock() = Some(reader);
-        filter::confine(self.platform).map_err(|error| failed("system-call filter", &error))?;
+        filter::confine(self.platform, self.network).map_err(|error| failed("system-call filter", &error))?;
         let task = process::start(&self.surroundings, &self.init, files)?;
         let pid = task.pid().0;
         let mut ends = self.ends.lock();

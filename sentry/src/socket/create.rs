@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use netstack::options::Family as IpFamily;
 use sentry_abi::inet::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MAX, IPPROTO_TCP, IPPROTO_UDP};
+use sentry_abi::netlink::NETLINK_ROUTE;
 use sentry_abi::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, SOCK_DGRAM, SOCK_MAX, SOCK_RAW, SOCK_SEQPACKET,
     SOCK_STREAM,
 };
 
 use crate::errno::Errno;
-use crate::socket::NetNamespace;
 use crate::socket::base::{SocketType, credentials_of};
+use crate::socket::host::HostSocket;
 use crate::socket::inet::{InetSocket, Transport};
 use crate::socket::netlink::{NetlinkSocket, Privilege};
 use crate::socket::ops::Socket;
 use crate::socket::packet::PacketSocket;
 use crate::socket::unix::UnixSocket;
+use crate::socket::{Backing, NetNamespace};
 use crate::task::{Capabilities, CurrentTask};
 
 /// Makes a socket; `kind` is without `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
@@ -37,6 +39,9 @@ pub fn create(
     }
     if kind >= SOCK_MAX {
         return Err(Errno::EINVAL);
+    }
+    if namespace.backing() == Backing::Host && family != AF_UNIX {
+        return on_host(task, family, kind, protocol);
     }
     match family {
         AF_UNIX => {
@@ -68,6 +73,29 @@ pub fn create(
         }
         _ => Err(Errno::EAFNOSUPPORT),
     }
+}
+
+/// A socket of the host. Those that would see other programs' packets are refused, as the host would.
+fn on_host(task: &CurrentTask, family: u16, kind: u32, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+    let (kind, protocol) = match family {
+        AF_INET | AF_INET6 => {
+            let ip = if family == AF_INET { IpFamily::V4 } else { IpFamily::V6 };
+            match inet_transport(ip, kind, protocol)? {
+                (Transport::Tcp, protocol) => (SocketType::Stream, protocol),
+                (Transport::Udp | Transport::Ping, protocol) => (SocketType::Datagram, protocol),
+                (Transport::Raw, _) => return Err(Errno::EPERM),
+            }
+        }
+        AF_NETLINK if protocol != NETLINK_ROUTE => return Err(Errno::EPROTONOSUPPORT),
+        AF_NETLINK => match kind {
+            SOCK_RAW => (SocketType::Raw, protocol),
+            SOCK_DGRAM => (SocketType::Datagram, protocol),
+            _ => return Err(Errno::ESOCKTNOSUPPORT),
+        },
+        AF_PACKET => return Err(Errno::EPERM),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    Ok(HostSocket::new(family, kind, protocol, credentials_of(task))?)
 }
 
 /// The type of a local socket: `SOCK_RAW` is taken for `SOCK_DGRAM` (`unix_create`).

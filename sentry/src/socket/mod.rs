@@ -7,6 +7,7 @@ mod base;
 pub mod control;
 mod create;
 mod file;
+pub mod host;
 pub mod inet;
 mod namespace;
 mod net_ioctl;
@@ -22,6 +23,7 @@ pub mod unix;
 pub use base::{SocketBase, SocketType, Switches, credentials_of, deadline};
 pub use create::{create, unix_type};
 pub use file::SocketFile;
+pub(crate) use namespace::Backing;
 pub use namespace::{NetNamespace, SocketList};
 pub use ops::{
     Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,

@@ -18,6 +18,7 @@ use crate::task::CurrentTask;
 /// A network namespace. Tasks and sockets share it through `Arc`.
 pub struct NetNamespace {
     stack: Stack,
+    backing: Backing,
     abstract_names: AbstractNames,
     sockets: SocketList,
     subscribers: Subscribers,
@@ -30,8 +31,19 @@ impl NetNamespace {
     /// A namespace over `stack`, whose interfaces the caller configures and whose timers the caller drives.
     #[must_use]
     pub fn new(stack: Stack) -> Arc<Self> {
+        Self::with_backing(stack, Backing::Stack)
+    }
+
+    /// A namespace whose internet sockets are the host's. `stack` has its loopback only, and nothing uses it.
+    #[must_use]
+    pub fn on_host(stack: Stack) -> Arc<Self> {
+        Self::with_backing(stack, Backing::Host)
+    }
+
+    fn with_backing(stack: Stack, backing: Backing) -> Arc<Self> {
         Arc::new(Self {
             stack,
+            backing,
             abstract_names: AbstractNames::default(),
             sockets: SocketList::default(),
             subscribers: Subscribers::default(),
@@ -57,6 +69,11 @@ impl NetNamespace {
     #[must_use]
     pub fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// What its internet sockets are.
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
     }
 
     /// The abstract names of local sockets.
@@ -120,6 +137,15 @@ impl Kernel {
         // A second call would change nothing: sockets may exist in the first namespace.
         let _ = self.net.set(namespace);
     }
+}
+
+/// What the internet sockets of a namespace are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// Sockets of the namespace's stack.
+    Stack,
+    /// Sockets of the host.
+    Host,
 }
 
 /// Open sockets by inode number.

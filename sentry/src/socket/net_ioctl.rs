@@ -11,11 +11,11 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
-use crate::socket::NetNamespace;
 use crate::socket::file::SocketFile;
 use crate::socket::inet::{ToErrno, decode_address, encode_address};
 use crate::socket::netlink::announce_link;
 use crate::socket::packet::hardware_type;
+use crate::socket::{Backing, NetNamespace, host};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
 
@@ -31,6 +31,11 @@ pub(super) fn ioctl(
     arg: u64,
 ) -> SysResult {
     let addr = UserAddr(arg);
+    if socket.namespace().backing() == Backing::Host
+        && let Some(result) = host::ioctl(task, request, addr)
+    {
+        return result;
+    }
     match request {
         SIOCGIFCONF => list_interfaces(socket.namespace(), task, addr),
         SIOCGIFNAME => get_name(socket.namespace(), task, addr),

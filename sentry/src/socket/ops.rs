@@ -10,6 +10,7 @@ use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::socket::base::SocketBase;
 use crate::socket::control::ControlMessage;
+use crate::socket::host::HostSocket;
 use crate::socket::inet::InetSocket;
 use crate::socket::netlink::NetlinkSocket;
 use crate::socket::packet::PacketSocket;
@@ -114,6 +115,8 @@ pub enum Family<'a> {
     Netlink(&'a NetlinkSocket),
     /// `AF_PACKET`.
     Packet(&'a PacketSocket),
+    /// A socket of the host, of `AF_INET`, `AF_INET6` or `AF_NETLINK`.
+    Host(&'a HostSocket),
 }
 
 /// A socket. Nothing here waits: what cannot go on returns `EAGAIN`, and the system call registers with

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use sentry_hostio::tty;
 
 use crate::fs::host::control::HostTerminal;
-use crate::fs::host::notifier;
+use crate::host_events::{self, HostEvents, Watch};
 use crate::vfs::OpenFlags;
 use crate::wait::WaitQueue;
 
@@ -30,8 +30,7 @@ pub(crate) struct Description {
     fd: OwnedFd,
     kind: Kind,
     queue: WaitQueue,
-    /// Set once the host's events are watched.
-    watched: OnceLock<()>,
+    watch: Watch,
     /// Who controls it, where it is a terminal that controls a session. Weak: the session holds it.
     control: Mutex<Weak<HostTerminal>>,
 }
@@ -48,7 +47,7 @@ impl Description {
             fd,
             kind,
             queue: WaitQueue::default(),
-            watched: OnceLock::new(),
+            watch: Watch::default(),
             control: Mutex::default(),
         }))
     }
@@ -78,12 +77,7 @@ impl Description {
 
     /// Has changes of readiness told to the queue from now on.
     pub(super) fn watch(self: &Arc<Self>) {
-        self.watched.get_or_init(|| {
-            if let Err(error) = notifier::watch(self) {
-                // Without it a waiter would sleep for good; the file is as good as always ready then.
-                tracing::warn!("watch a host descriptor: {error}");
-            }
-        });
+        host_events::watch(self);
     }
 
     /// Access mode and status flags with which the host has the file open.
@@ -102,5 +96,25 @@ impl Description {
             result.set(guest, flags.contains(host));
         }
         Ok(result | OpenFlags::LARGEFILE)
+    }
+}
+
+impl HostEvents for Description {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        host_events::unwatch(self);
     }
 }

@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use nix::poll::PollFlags;
 use nix::unistd::{Whence, lseek};
 use sentry_hostio::nowait;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::host::description::{Description, Kind};
 use crate::fs::host::{inode, terminal};
+use crate::host_events;
 use crate::io::{IoDst, IoSrc};
 use crate::task::CurrentTask;
 use crate::vfs::{File, FileOps, OpenFlags, Seek};
@@ -170,10 +170,7 @@ impl FileOps for HostFile {
         if self.description.kind() == Kind::Regular {
             return Readiness::IN | Readiness::OUT;
         }
-        let interest = PollFlags::POLLIN | PollFlags::POLLOUT | PollFlags::POLLPRI;
-        let ready = nowait::ready(self.description.fd(), interest).unwrap_or(PollFlags::POLLERR);
-        // The bits are poll(2)'s.
-        Readiness::from_bits_truncate(u32::from(ready.bits().cast_unsigned()))
+        host_events::readiness(self.description.fd())
     }
 
     fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {

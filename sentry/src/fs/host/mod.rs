@@ -7,7 +7,6 @@ mod control;
 mod description;
 mod file;
 mod inode;
-mod notifier;
 mod terminal;
 
 use std::io;

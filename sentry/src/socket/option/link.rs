@@ -37,21 +37,21 @@ pub(super) const ROWS: &[OptionRow] = &[
 fn packet<'a>(context: &Context<'a>) -> Result<&'a PacketSocket, Errno> {
     match context.socket.family() {
         Family::Packet(packet) => Ok(packet),
-        Family::Unix(_) | Family::Inet(_) | Family::Netlink(_) => Err(Errno::ENOPROTOOPT),
+        Family::Unix(_) | Family::Inet(_) | Family::Netlink(_) | Family::Host(_) => Err(Errno::ENOPROTOOPT),
     }
 }
 
 fn netlink<'a>(context: &Context<'a>) -> Result<&'a NetlinkSocket, Errno> {
     match context.socket.family() {
         Family::Netlink(netlink) => Ok(netlink),
-        Family::Unix(_) | Family::Inet(_) | Family::Packet(_) => Err(Errno::ENOPROTOOPT),
+        Family::Unix(_) | Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Err(Errno::ENOPROTOOPT),
     }
 }
 
 fn check_family(context: &Context<'_>) -> Result<(), Errno> {
     match context.socket.family() {
         Family::Netlink(_) | Family::Packet(_) => Ok(()),
-        Family::Unix(_) | Family::Inet(_) => Err(Errno::ENOPROTOOPT),
+        Family::Unix(_) | Family::Inet(_) | Family::Host(_) => Err(Errno::ENOPROTOOPT),
     }
 }
 

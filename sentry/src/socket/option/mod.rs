@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
+use crate::socket::host::{self, HostSocket};
 use crate::socket::inet::InetSocket;
 use crate::socket::ops::{Family, Socket};
 use crate::task::CurrentTask;
@@ -44,7 +45,9 @@ impl<'a> Context<'a> {
     fn inet(&self) -> Result<&'a InetSocket, Errno> {
         match self.socket.family() {
             Family::Inet(inet) => Ok(inet),
-            Family::Unix(_) | Family::Netlink(_) | Family::Packet(_) => Err(Errno::ENOPROTOOPT),
+            Family::Unix(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => {
+                Err(Errno::ENOPROTOOPT)
+            }
         }
     }
 }
@@ -105,6 +108,9 @@ pub fn get(context: &Context<'_>, level: i32, name: i32) -> Result<Value, Errno>
     if level != SOL_SOCKET && matches!(context.socket.family(), Family::Unix(_)) {
         return Err(Errno::EOPNOTSUPP);
     }
+    if let Some(host) = of_host(context, level, name) {
+        return host::option::get(host, level, name);
+    }
     let mut of_level = rows(level).peekable();
     if of_level.peek().is_none() {
         return Err(Errno::EOPNOTSUPP);
@@ -121,12 +127,23 @@ pub fn set(context: &Context<'_>, level: i32, name: i32, value: &[u8]) -> Result
     if level != SOL_SOCKET && matches!(context.socket.family(), Family::Unix(_)) {
         return Err(Errno::EOPNOTSUPP);
     }
+    if let Some(host) = of_host(context, level, name) {
+        return host::option::set(host, level, name, value);
+    }
     let row = rows(level).find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;
     row.set.ok_or(Errno::ENOPROTOOPT)?(context, value)?;
     if let Effect::Hint(_) = row.effect {
         context.namespace.count_hint();
     }
     Ok(())
+}
+
+/// The socket of the host that answers for an option itself.
+fn of_host<'a>(context: &Context<'a>, level: i32, name: i32) -> Option<&'a HostSocket> {
+    match context.socket.family() {
+        Family::Host(host) if host::option::owner(level, name) == host::option::Owner::Host => Some(host),
+        _ => None,
+    }
 }
 
 /// Writes a row: `option!(SOL_TCP, TCP_NODELAY, get, set)`; `-` for none; a trailing effect where it is not honoured.

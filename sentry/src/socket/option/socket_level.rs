@@ -141,7 +141,8 @@ fn change_options(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)
     match context.socket.family() {
         Family::Inet(inet) => inet.change_options(change),
         Family::Packet(packet) => packet.stack_socket().set_options(change),
-        Family::Unix(_) | Family::Netlink(_) => {}
+        // Sockets of the host have their options there (`of_host`).
+        Family::Unix(_) | Family::Netlink(_) | Family::Host(_) => {}
     }
 }
 
@@ -235,6 +236,7 @@ fn set_buffer(context: &Context<'_>, direction: Direction, bytes: u32) {
             Direction::Send => netlink.set_send_buffer(size),
             Direction::Receive => netlink.set_recv_buffer(size),
         },
+        Family::Host(_) => {}
     }
 }
 
@@ -264,6 +266,7 @@ fn get_buffer(context: &Context<'_>, direction: Direction) -> Result<Value, Errn
             Direction::Send => netlink.send_buffer(),
             Direction::Receive => netlink.recv_buffer(),
         },
+        Family::Host(_) => return Err(Errno::ENOPROTOOPT),
     };
     of_int(saturate(bytes))
 }
@@ -368,7 +371,7 @@ fn set_linger(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 fn check_passes_credentials(context: &Context<'_>) -> Result<(), Errno> {
     match context.socket.family() {
         Family::Unix(_) | Family::Netlink(_) => Ok(()),
-        Family::Inet(_) | Family::Packet(_) => Err(Errno::EOPNOTSUPP),
+        Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Err(Errno::EOPNOTSUPP),
     }
 }
 
@@ -387,7 +390,7 @@ fn set_pass_credentials(context: &Context<'_>, value: &[u8]) -> Result<(), Errno
 fn get_peer_credentials(context: &Context<'_>) -> Result<Value, Errno> {
     Ok(match context.socket.family() {
         Family::Unix(unix) => bytes(&unix.peer_credentials()),
-        Family::Inet(_) | Family::Netlink(_) | Family::Packet(_) => {
+        Family::Inet(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => {
             bytes(&Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX })
         }
     })

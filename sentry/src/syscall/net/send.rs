@@ -69,7 +69,7 @@ fn send_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags:
             let bytes = message::read_control(task, &message)?;
             let accepts = match SocketFile::of(file)?.family() {
                 Family::Unix(_) | Family::Netlink(_) => Accepts::Rights,
-                Family::Inet(_) | Family::Packet(_) => Accepts::OnlyBytes,
+                Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Accepts::OnlyBytes,
             };
             control::decode(task, &bytes, accepts)?
         }
