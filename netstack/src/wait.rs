@@ -19,6 +19,10 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+mod sleeper;
+
+pub use sleeper::{Sleeper, block_until};
+
 bitflags::bitflags! {
     /// What can be done with an object right now. The values are those of Linux's `poll(2)`, so that an embedder that
     /// speaks to programs in those terms need not translate.

@@ -87,7 +87,7 @@ fn futures_io_traits_work_with_adapters() {
         let (stream, _peer) = listener.accept().await.unwrap();
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).await.unwrap();
-        (&stream).write_all(line.to_uppercase().as_bytes()).await.unwrap();
+        stream.write_all(line.to_uppercase().as_bytes()).await.unwrap();
     };
     let client = async {
         let mut stream = TcpStream::connect(&stack, listener.local_addr()).await.unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,37 +14,15 @@ use netstack::link::Link;
 use netstack::link::fault::{FaultLink, Faults};
 use netstack::link::veth::VethLink;
 use netstack::options::{Family, RecvFlags, Shutdown};
-use netstack::wait::{Readiness, WaitQueue};
+use netstack::wait::{Readiness, WaitQueue, block_until};
 use netstack::{Driver, MacAddr, Stack, TcpSocket};
 
 const DEADLINE: Duration = Duration::from_secs(100);
 
 /// Tries until it works, sleeping on the wait queue in between.
-fn block_on<T>(queue: &WaitQueue, interest: Readiness, mut attempt: impl FnMut() -> Option<T>) -> T {
-    if let Some(result) = attempt() {
-        return result;
-    }
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let waker = Arc::clone(&gate);
-    let id = queue.register(
-        interest,
-        Arc::new(move |_: Readiness| {
-            *waker.0.lock().unwrap() = true;
-            waker.1.notify_one();
-        }),
-    );
-    let start = Instant::now();
-    loop {
-        if let Some(result) = attempt() {
-            queue.unregister(id);
-            return result;
-        }
-        let left = DEADLINE.saturating_sub(start.elapsed());
-        let woken = gate.0.lock().unwrap();
-        let (mut woken, _) = gate.1.wait_timeout_while(woken, left, |woken| !*woken).unwrap();
-        assert!(*woken, "nobody woke the waiter, who would now {:?}", attempt().map(|_| "succeed"));
-        *woken = false;
-    }
+fn block_on<T>(queue: &WaitQueue, interest: Readiness, attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    block_until(queue, interest, Some(end), attempt).expect("nobody woke the waiter")
 }
 
 fn send_all(socket: &TcpSocket, data: &[u8]) {

@@ -1,16 +1,12 @@
 //! How a thread waits for a socket.
 
-use std::cell::OnceCell;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::net::io_error::Transient;
-use crate::wait::{Observer, Readiness, WaitQueue};
+use crate::wait::{Readiness, WaitQueue, block_until};
 
 /// How long the operations of one direction of a socket wait.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,75 +108,11 @@ pub(super) fn wait_for<T>(
     patience: Patience,
     mut attempt: impl FnMut() -> Option<io::Result<T>>,
 ) -> io::Result<T> {
-    if let Some(result) = attempt() {
-        return result;
-    }
     let end = match patience {
-        Patience::None => return Err(io::ErrorKind::WouldBlock.into()),
+        Patience::None => return attempt().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())),
         // A limit beyond what the clock can express is no limit.
         Patience::Limited(limit) => Instant::now().checked_add(limit),
         Patience::Forever => None,
     };
-    let sleeper = Sleeper::of_this_thread();
-    let registration = Registration { queue, id: queue.register(interest, Arc::clone(&sleeper) as _) };
-    let result = loop {
-        if let Some(result) = attempt() {
-            break result;
-        }
-        if !sleeper.sleep_until(end) {
-            break Err(io::ErrorKind::TimedOut.into());
-        }
-    };
-    drop(registration);
-    result
-}
-
-/// Ends a registration, also when the attempt panics.
-struct Registration<'a> {
-    queue: &'a WaitQueue,
-    id: crate::wait::WaitId,
-}
-
-impl Drop for Registration<'_> {
-    fn drop(&mut self) {
-        self.queue.unregister(self.id);
-    }
-}
-
-/// Wakes one thread. Each thread has one and keeps it, so that waiting allocates nothing.
-struct Sleeper {
-    thread: Thread,
-    is_notified: AtomicBool,
-}
-
-impl Sleeper {
-    fn of_this_thread() -> Arc<Self> {
-        thread_local! {
-            static SLEEPER: OnceCell<Arc<Sleeper>> = const { OnceCell::new() };
-        }
-        SLEEPER.with(|sleeper| {
-            let make = || Arc::new(Self { thread: thread::current(), is_notified: AtomicBool::new(false) });
-            Arc::clone(sleeper.get_or_init(make))
-        })
-    }
-
-    /// Sleeps until a notification has come since the last call; false if the time is over first.
-    fn sleep_until(&self, end: Option<Instant>) -> bool {
-        while !self.is_notified.swap(false, Ordering::Acquire) {
-            match end.map(|end| end.saturating_duration_since(Instant::now())) {
-                None => thread::park(),
-                Some(Duration::ZERO) => return false,
-                Some(left) => thread::park_timeout(left),
-            }
-        }
-        true
-    }
-}
-
-impl Observer for Sleeper {
-    fn notify(&self, _ready: Readiness) {
-        // Release: what was changed before the notification is seen by the thread that it wakes.
-        self.is_notified.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
+    block_until(queue, interest, end, attempt).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }

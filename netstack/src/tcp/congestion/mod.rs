@@ -23,6 +23,26 @@ pub enum Algorithm {
     Cubic,
 }
 
+impl Algorithm {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::NewReno, Self::Cubic];
+
+    /// Linux's name (`TCP_CONGESTION`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NewReno => "reno",
+            Self::Cubic => "cubic",
+        }
+    }
+
+    /// The algorithm of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
+    }
+}
+
 /// The congestion window and its controller.
 #[derive(Clone, Debug)]
 pub(super) struct Congestion {

@@ -246,10 +246,7 @@ const CONGESTION_NAME_LEN: usize = 16;
 
 fn get_congestion(context: &Context<'_>) -> Result<Value, Errno> {
     let default = context.namespace.stack().tcp_config().congestion;
-    let name = match tcp(context)?.tcp_options().congestion.unwrap_or(default) {
-        Algorithm::NewReno => "reno",
-        Algorithm::Cubic => "cubic",
-    };
+    let name = tcp(context)?.tcp_options().congestion.unwrap_or(default).name();
     let mut value = [0; CONGESTION_NAME_LEN];
     value[..name.len()].copy_from_slice(name.as_bytes());
     Ok(Value::from_slice(&value))
@@ -262,11 +259,8 @@ fn set_congestion(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     }
     let value = &value[..value.len().min(CONGESTION_NAME_LEN - 1)];
     let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-    let algorithm = match &value[..end] {
-        b"reno" => Algorithm::NewReno,
-        b"cubic" => Algorithm::Cubic,
-        _ => return Err(Errno::ENOENT),
-    };
+    let name = std::str::from_utf8(&value[..end]).map_err(|_| Errno::ENOENT)?;
+    let algorithm = Algorithm::from_name(name).ok_or(Errno::ENOENT)?;
     tcp.set_tcp_options(|options| options.congestion = Some(algorithm));
     Ok(())
 }
