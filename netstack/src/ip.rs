@@ -3,6 +3,7 @@
 mod arp;
 mod edge;
 mod egress;
+mod forward;
 mod fragment;
 mod group;
 mod gso;
@@ -16,7 +17,10 @@ mod ndp;
 mod output;
 mod pmtu;
 mod reassembly;
+mod redirect;
+mod redirected;
 mod source;
+mod transit;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -26,7 +30,7 @@ use crate::nic::NicId;
 use crate::time::Instant;
 
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
-pub(crate) use egress::{Delivery, Egress, RouteError, RouteQuery};
+pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
 pub(crate) use group::{report_joined, report_left};
 pub(crate) use icmp_error::{IcmpReason, reject, report};
 pub(crate) use input::{Rx, input, input_looped};
@@ -35,6 +39,8 @@ pub(crate) use ndp::{Detection, begin_detection, solicited_group};
 pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_with_header};
 pub(crate) use pmtu::PmtuCache;
 pub(crate) use reassembly::ReassemblyShell;
+pub(crate) use redirected::Redirects;
+pub(crate) use transit::Transit;
 
 /// What the network layer found out about a received packet.
 #[derive(Debug, Clone, Copy)]

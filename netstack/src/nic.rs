@@ -58,6 +58,8 @@ pub struct NicInfo {
     pub is_up: bool,
     /// Its addresses in the order they were added.
     pub addresses: Vec<InterfaceAddress>,
+    /// How it behaves.
+    pub options: NicOptions,
     /// What it counted.
     pub stats: NicStats,
 }
@@ -70,6 +72,45 @@ impl NicInfo {
             Medium::Ip | Medium::Loopback => None,
         }
     }
+}
+
+/// How the network layer behaves on a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NicOptions {
+    /// IPv4 packets that arrive here for somebody else are forwarded (`net.ipv4.conf.*.forwarding`).
+    pub forwards_v4: bool,
+    /// The same for IPv6; the NIC then is a router's (`net.ipv6.conf.*.forwarding`).
+    pub forwards_v6: bool,
+    /// Packets that leave where they came from tell their sender about the better way (`send_redirects`).
+    pub sends_redirects: bool,
+    /// Redirects are followed, unless the NIC forwards (`accept_redirects`).
+    pub accepts_redirects: bool,
+    /// Which sources are believed (`rp_filter`). Only packets to be forwarded are looked at.
+    pub reverse_path: ReversePath,
+}
+
+impl Default for NicOptions {
+    /// As Linux's.
+    fn default() -> Self {
+        Self {
+            forwards_v4: false,
+            forwards_v6: false,
+            sends_redirects: true,
+            accepts_redirects: true,
+            reverse_path: ReversePath::Off,
+        }
+    }
+}
+
+/// Which sources of packets to be forwarded are believed (RFC 3704).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReversePath {
+    /// All.
+    Off,
+    /// Those to which any route leads.
+    Loose,
+    /// Those to which the best route leads through the NIC that the packet came from.
+    Strict,
 }
 
 /// An address of a NIC.

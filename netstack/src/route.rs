@@ -1,4 +1,4 @@
-//! The routing table: longest prefix first, then the lowest metric.
+//! Routing: tables with the longest prefix first, then the lowest metric; and the rules that choose among tables.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,6 +6,11 @@ use std::net::IpAddr;
 use crate::cidr::IpCidr;
 use crate::nic::NicId;
 use crate::options::Family;
+
+mod rule;
+
+pub(crate) use rule::{Found, RouteKey, RuleList};
+pub use rule::{MarkMatch, Rule, RuleAction};
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,37 @@ pub struct Route {
     pub mtu: Option<u32>,
     /// Who put it there.
     pub origin: RouteOrigin,
+    /// What happens to packets that it is found for.
+    pub kind: RouteKind,
+    /// The table it is in.
+    pub table: TableId,
+    /// Routes of one table to the same network with the same metric and weights above zero share the flows in
+    /// proportion to them (RFC 2992). With zero the oldest takes all.
+    pub weight: u8,
+}
+
+/// What happens to packets that a route is found for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteKind {
+    /// They leave through the NIC.
+    Unicast,
+    /// They vanish silently.
+    Blackhole,
+    /// They are dropped and their sender is told that the host is unreachable.
+    Unreachable,
+    /// They are dropped and their sender is told that communication is prohibited.
+    Prohibit,
+}
+
+/// Names a routing table. Numbers as in Linux (`/etc/iproute2/rt_tables`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub u32);
+
+impl TableId {
+    /// Looked up last, and usually empty.
+    pub const DEFAULT: Self = Self(253);
+    /// The table that routes are put into unless told otherwise.
+    pub const MAIN: Self = Self(254);
 }
 
 /// Who put a route into the table.
@@ -35,6 +71,8 @@ pub enum RouteOrigin {
     Static,
     /// A router advertisement.
     RouterAdvertisement,
+    /// A redirect.
+    Redirect,
 }
 
 impl Route {
@@ -48,7 +86,15 @@ impl Route {
             source: None,
             mtu: None,
             origin: RouteOrigin::Connected,
+            kind: RouteKind::Unicast,
+            table: TableId::MAIN,
+            weight: 0,
         }
+    }
+
+    /// A route that leads nowhere. The NIC is the one with which it goes away; the loopback NIC in most cases.
+    pub fn rejecting(destination: IpCidr, kind: RouteKind, nic: NicId) -> Self {
+        Self { kind, origin: RouteOrigin::Static, ..Self::connected(destination, nic) }
     }
 
     /// A route through a router.
@@ -57,80 +103,112 @@ impl Route {
     }
 }
 
-/// The routes of a stack. A value: changed by copying, published as a snapshot.
+/// The routes of a stack, in tables. A value: changed by copying, published as a snapshot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteTable {
     /// In the order they were added, for listing.
     routes: Vec<Route>,
-    v4: Prefixes,
-    v6: Prefixes,
+    tables: HashMap<TableId, Prefixes>,
 }
 
-/// Routes by masked address, per prefix length; lengths in use are listed longest first.
+/// The routes of one table by masked address; prefix lengths in use are listed longest first, per family.
 #[derive(Debug, Clone, Default)]
 struct Prefixes {
-    lengths: Vec<u8>,
-    networks: HashMap<IpCidrKey, Vec<Route>>,
+    lengths_v4: Vec<u8>,
+    lengths_v6: Vec<u8>,
+    networks: HashMap<IpCidr, Vec<Route>>,
 }
-
-type IpCidrKey = IpCidr;
 
 impl RouteTable {
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    /// Adds a route; false if there is one to the same network with the same NIC, gateway and metric.
+    /// Adds a route; false if there is one in the table to the same network with the same NIC, gateway and metric.
     pub(crate) fn add(&mut self, route: Route) -> bool {
         let route = Route { destination: route.destination.network(), ..route };
         if self.routes.iter().any(|other| is_same_path(other, &route)) {
             return false;
         }
         self.routes.push(route);
-        self.rebuild(route.destination.family());
+        self.rebuild(route.table);
         true
     }
 
     /// Removes the routes for which `is_unwanted` holds and returns how many there were.
     pub(crate) fn remove(&mut self, is_unwanted: impl Fn(&Route) -> bool) -> usize {
         let before = self.routes.len();
-        self.routes.retain(|route| !is_unwanted(route));
-        self.rebuild(Family::V4);
-        self.rebuild(Family::V6);
+        let mut touched = Vec::new();
+        self.routes.retain(|route| {
+            let goes = is_unwanted(route);
+            if goes && !touched.contains(&route.table) {
+                touched.push(route.table);
+            }
+            !goes
+        });
+        touched.into_iter().for_each(|table| self.rebuild(table));
         before - self.routes.len()
     }
 
-    /// The routes to `destination`, best first. The caller takes the first whose NIC suits it.
+    /// The routes of the main table to `destination`, best first. The caller takes the first whose NIC suits it.
     pub(crate) fn lookup(&self, destination: IpAddr) -> impl Iterator<Item = &Route> {
-        let prefixes = match destination {
-            IpAddr::V4(_) => &self.v4,
-            IpAddr::V6(_) => &self.v6,
+        self.lookup_in(TableId::MAIN, destination)
+    }
+
+    /// The routes of a table to `destination`, best first.
+    pub(crate) fn lookup_in(&self, table: TableId, destination: IpAddr) -> impl Iterator<Item = &Route> {
+        self.tables.get(&table).into_iter().flat_map(move |prefixes| prefixes.lookup(destination))
+    }
+
+    /// The routes among which the flows that `route` was found for are shared, itself included.
+    pub(crate) fn siblings<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a Route> {
+        let networks = self.tables.get(&route.table).map(|prefixes| &prefixes.networks);
+        let equals = networks.and_then(|networks| networks.get(&route.destination)).into_iter().flatten();
+        equals.filter(|other| other.weight > 0 && other.metric == route.metric)
+    }
+
+    fn rebuild(&mut self, table: TableId) {
+        let mut prefixes = Prefixes::default();
+        for route in self.routes.iter().filter(|route| route.table == table) {
+            prefixes.networks.entry(route.destination).or_default().push(*route);
+            prefixes.lengths_mut(route.destination.family()).push(route.destination.prefix_len());
+        }
+        for lengths in [&mut prefixes.lengths_v4, &mut prefixes.lengths_v6] {
+            lengths.sort_unstable_by(|a, b| b.cmp(a));
+            lengths.dedup();
+        }
+        // The sort is stable: among equals the older route wins, as in Linux.
+        prefixes.networks.values_mut().for_each(|routes| routes.sort_by_key(|route| route.metric));
+        match prefixes.networks.is_empty() {
+            true => self.tables.remove(&table),
+            false => self.tables.insert(table, prefixes),
         };
-        prefixes.lengths.iter().flat_map(move |&length| {
+    }
+}
+
+impl Prefixes {
+    fn lookup(&self, destination: IpAddr) -> impl Iterator<Item = &Route> {
+        let lengths = match destination {
+            IpAddr::V4(_) => &self.lengths_v4,
+            IpAddr::V6(_) => &self.lengths_v6,
+        };
+        lengths.iter().flat_map(move |&length| {
             let key = IpCidr::new(destination, length).map(IpCidr::network);
-            key.and_then(|key| prefixes.networks.get(&key)).into_iter().flatten()
+            key.and_then(|key| self.networks.get(&key)).into_iter().flatten()
         })
     }
 
-    fn rebuild(&mut self, family: Family) {
-        let mut prefixes = Prefixes::default();
-        for route in self.routes.iter().filter(|route| route.destination.family() == family) {
-            prefixes.networks.entry(route.destination).or_default().push(*route);
-            prefixes.lengths.push(route.destination.prefix_len());
-        }
-        prefixes.lengths.sort_unstable_by(|a, b| b.cmp(a));
-        prefixes.lengths.dedup();
-        // The sort is stable: among equals the older route wins, as in Linux.
-        prefixes.networks.values_mut().for_each(|routes| routes.sort_by_key(|route| route.metric));
+    fn lengths_mut(&mut self, family: Family) -> &mut Vec<u8> {
         match family {
-            Family::V4 => self.v4 = prefixes,
-            Family::V6 => self.v6 = prefixes,
+            Family::V4 => &mut self.lengths_v4,
+            Family::V6 => &mut self.lengths_v6,
         }
     }
 }
 
 fn is_same_path(a: &Route, b: &Route) -> bool {
-    (a.destination, a.nic, a.gateway, a.metric) == (b.destination, b.nic, b.gateway, b.metric)
+    (a.table, a.destination, a.nic, a.gateway, a.metric, a.kind)
+        == (b.table, b.destination, b.nic, b.gateway, b.metric, b.kind)
 }
 
 #[cfg(test)]

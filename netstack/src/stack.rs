@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use netstack_wire::ip::Protocol;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ use crate::topology::TopologyCell;
 
 mod builder;
 mod control;
+mod routing;
 
 pub use builder::StackBuilder;
 
@@ -55,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) counters: StackCounters,
     pub(crate) pmtu: PmtuCache,
     pub(crate) icmp_limiter: RateLimiter,
+    pub(crate) redirects: Arc<ip::Redirects>,
     pub(crate) reassembly_v4: Arc<ReassemblyShell>,
     pub(crate) reassembly_v6: Arc<ReassemblyShell>,
     pub(crate) ephemeral_ports: RangeInclusive<u16>,
@@ -96,8 +99,18 @@ impl Core {
 
     /// The same with 32 bits, for IPv6.
     pub(crate) fn next_fragment_ident(&self, output: &IpOutput) -> u32 {
+        self.next_fragment_ident_for(output.source, output.destination, output.protocol)
+    }
+
+    /// The same, field by field.
+    pub(crate) fn next_fragment_ident_for(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: Protocol,
+    ) -> u32 {
         let count = self.next_ident.fetch_add(1, Ordering::Relaxed);
-        let hash = self.secrets.hash_pair(output.source, output.destination, u64::from(output.protocol.0));
+        let hash = self.secrets.hash_pair(source, destination, u64::from(protocol.0));
         // The low half of the hash.
         ((hash & 0xffff_ffff) as u32).wrapping_add(count)
     }

@@ -114,6 +114,16 @@ counters! {
         ip_in_martians,
         /// IP packets for somebody else (`ipInAddrErrors`).
         ip_in_not_ours,
+        /// IP packets forwarded (`ipForwDatagrams`).
+        ip_forw_datagrams,
+        /// IP packets to be forwarded without a route (`ipInNoRoutes`).
+        ip_in_no_routes,
+        /// IP packets whose TTL or hop limit was used up here.
+        ip_forward_expired,
+        /// IP packets too big for the next link that must not be fragmented (`Ip6InTooBigErrors`).
+        ip_forward_too_big,
+        /// IP packets whose source came the wrong way (`IPReversePathFilter`).
+        ip_reverse_path_filter,
         /// IP packets of an unknown protocol (`ipInUnknownProtos`).
         ip_in_unknown_protos,
         /// IP packets delivered to transports (`ipInDelivers`).
@@ -144,6 +154,12 @@ counters! {
         icmp_in_checksum_errors,
         /// Echo requests answered (`icmpOutEchoReps`).
         icmp_out_echo_replies,
+        /// Redirects sent (`icmpOutRedirects`).
+        icmp_out_redirects,
+        /// Redirects that made a route.
+        icmp_in_redirects_followed,
+        /// Redirects that are not wanted, or not from the router in use.
+        icmp_in_redirects_ignored,
         /// ICMP errors sent.
         icmp_out_errors,
         /// ICMP errors not sent because of the rate limit.

@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::interface::Interface;
-use crate::nic::{AddressState, InterfaceAddress, NicId};
-use crate::route::RouteTable;
+use crate::nic::{AddressState, InterfaceAddress, NicId, NicOptions};
+use crate::route::{RouteTable, RuleList};
 
 /// One consistent view of the configuration.
 #[derive(Clone, Default)]
 pub(crate) struct Topology {
     pub(crate) nics: BTreeMap<NicId, NicEntry>,
     pub(crate) routes: RouteTable,
+    pub(crate) rules: RuleList,
     last_nic_index: u32,
     /// Derived: all addresses of the stack.
     local: HashMap<IpAddr, LocalAddress>,
@@ -32,6 +33,7 @@ pub(crate) struct Topology {
 pub(crate) struct NicEntry {
     pub(crate) interface: Arc<Interface>,
     pub(crate) addresses: Vec<InterfaceAddress>,
+    pub(crate) options: NicOptions,
 }
 
 /// To whom a local address belongs.
@@ -44,6 +46,11 @@ pub(crate) struct LocalAddress {
 impl Topology {
     pub(crate) fn interface(&self, nic: NicId) -> Option<&Arc<Interface>> {
         self.nics.get(&nic).map(|entry| &entry.interface)
+    }
+
+    /// The loopback NIC.
+    pub(crate) fn loopback(&self) -> Option<&NicEntry> {
+        self.nics.values().find(|entry| entry.interface.is_loopback())
     }
 
     /// A number for a new NIC, never used before; `None` after 2^32 of them.

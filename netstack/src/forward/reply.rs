@@ -15,9 +15,7 @@ use netstack_wire::udp::{self, UdpRepr};
 use crate::error::SendError;
 use crate::forward::Unreachable;
 use crate::ip::icmp::fill_checksum;
-use crate::ip::{
-    Egress, Fragmenting, IcmpReason, IpOutput, OutputError, RouteError, RouteQuery, report, send, unmapped,
-};
+use crate::ip::{Egress, Fragmenting, IcmpReason, IpOutput, OutputError, RouteQuery, report, send, unmapped};
 use crate::nic::NicId;
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Packet};
@@ -80,10 +78,7 @@ fn transmit(
         return Err(SendError::FamilyMismatch);
     }
     let query = RouteQuery { destination, source: Some(source), nic: Some(nic) };
-    let mut egress = Egress::resolve(core, query).map_err(|error| match error {
-        RouteError::NetworkUnreachable | RouteError::NoSource => SendError::NetworkUnreachable,
-        RouteError::NetworkDown => SendError::NetworkDown,
-    })?;
+    let mut egress = Egress::resolve(core, query)?;
     let output = IpOutput {
         source,
         destination,

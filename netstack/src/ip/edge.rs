@@ -16,6 +16,11 @@ use crate::stack::Core;
 
 /// Tells whether the link cuts this super-segment by itself.
 pub(super) fn can_segment(egress: &Egress, output: &IpOutput, packet: &Packet) -> bool {
+    takes_segments(egress, output.header_len(), packet) && output.protocol != Protocol::NO_NEXT
+}
+
+/// The same for a packet with an IP header of that length.
+pub(super) fn takes_segments(egress: &Egress, header_len: usize, packet: &Packet) -> bool {
     let Some(gso) = packet.meta.gso else { return true };
     let capabilities = &egress.interface.capabilities;
     let limit = match gso.kind {
@@ -23,12 +28,9 @@ pub(super) fn can_segment(egress: &Egress, output: &IpOutput, packet: &Packet) -
         GsoKind::Tcp6 => capabilities.gso_max_v6,
         GsoKind::Udp => capabilities.gso_max_udp,
     };
-    let header = if output.destination.is_ipv4() { 20 } else { 40 };
     // Segments larger than the path carries cannot be cut by the link either.
-    let largest = header + packet.head().len() + usize::from(gso.size);
-    packet.len() + header <= to_usize(limit)
-        && largest <= to_usize(egress.mtu)
-        && output.protocol != Protocol::NO_NEXT
+    let largest = header_len + packet.head().len() + usize::from(gso.size);
+    packet.len() + header_len <= to_usize(limit) && largest <= to_usize(egress.mtu)
 }
 
 /// Sends an IP packet to its next hop.

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::error::{SendError, SocketError};
 use crate::interface::Interface;
 use crate::ip::source;
 use crate::link::Medium;
 use crate::neighbour::Neighbour;
 use crate::nic::NicId;
 use crate::outbox::Outbox;
+use crate::route::{Found, Route, RouteKey, RouteKind, RuleAction};
 use crate::stack::Core;
 use crate::topology::{LocalAddress, NicEntry, Topology};
 
@@ -50,6 +52,15 @@ pub(crate) struct RouteQuery {
     pub(crate) nic: Option<NicId>,
 }
 
+/// What policy rules want to know about a packet besides its addresses.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// The firewall mark.
+    pub(crate) mark: u32,
+    /// Where it arrived; not set for packets of our own.
+    pub(crate) arrived_on: Option<NicId>,
+}
+
 /// Why there is no way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RouteError {
@@ -59,16 +70,41 @@ pub(crate) enum RouteError {
     NoSource,
     /// The NIC asked for is down or gone.
     NetworkDown,
+    /// A route or rule swallows the packet.
+    Blackhole,
+    /// A route or rule says that the host is unreachable.
+    Unreachable,
+    /// A route or rule prohibits it.
+    Prohibited,
+}
+
+impl From<RouteError> for SendError {
+    /// As Linux's errors: a black hole is EINVAL, an unreachable route EHOSTUNREACH, a prohibited one EACCES.
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NetworkUnreachable => Self::NetworkUnreachable,
+            RouteError::NoSource => Self::AddressNotAvailable,
+            RouteError::NetworkDown => Self::NetworkDown,
+            RouteError::Blackhole => Self::Invalid,
+            RouteError::Unreachable => Self::HostUnreachable,
+            RouteError::Prohibited => Self::Pending(SocketError::Prohibited),
+        }
+    }
 }
 
 impl Egress {
     /// Finds the way to a destination.
     pub(crate) fn resolve(core: &Core, query: RouteQuery) -> Result<Self, RouteError> {
+        Self::resolve_for(core, query, Origin::default())
+    }
+
+    /// The same for a packet with a mark, or one that is forwarded.
+    pub(crate) fn resolve_for(core: &Core, query: RouteQuery, origin: Origin) -> Result<Self, RouteError> {
         // Read before the snapshot: a change in between makes the result look stale, never current.
         let generation = core.topology.generation();
         let topology = core.topology.load();
         let query = RouteQuery { destination: specified(query.destination), ..query };
-        let mut egress = find(&topology, query, generation)?;
+        let mut egress = find(core, &topology, query, origin, generation)?;
         if let Some(mtu) = core.pmtu.lookup(query.destination, core.clock.now()) {
             egress.mtu = egress.mtu.min(mtu);
         }
@@ -109,7 +145,13 @@ fn specified(destination: IpAddr) -> IpAddr {
     }
 }
 
-fn find(topology: &Topology, query: RouteQuery, generation: u64) -> Result<Egress, RouteError> {
+fn find(
+    core: &Core,
+    topology: &Topology,
+    query: RouteQuery,
+    origin: Origin,
+    generation: u64,
+) -> Result<Egress, RouteError> {
     let RouteQuery { destination, source, nic } = query;
     if let Some(local) = topology.local_address(destination)
         && nic.is_none_or(|nic| is_own_way(topology, nic, local))
@@ -122,10 +164,7 @@ fn find(topology: &Topology, query: RouteQuery, generation: u64) -> Result<Egres
         IpAddr::V4(address) if topology.is_broadcast(address) => (Delivery::Broadcast, None),
         IpAddr::V4(_) | IpAddr::V6(_) => (Delivery::Unicast, Some(())),
     };
-    let route = topology.routes.lookup(destination).find(|route| {
-        nic.is_none_or(|nic| route.nic == nic)
-            && topology.interface(route.nic).is_some_and(|interface| interface.is_up())
-    });
+    let route = find_route(core, topology, query, origin)?;
     let entry = match (route, nic) {
         (Some(route), _) => topology.nics.get(&route.nic),
         // Linux takes a destination to be on the link when the socket is bound to a device without a route to it.
@@ -152,6 +191,68 @@ fn find(topology: &Topology, query: RouteQuery, generation: u64) -> Result<Egres
     Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour: None, generation })
 }
 
+/// The route that rules, prefixes, metrics and the state of the NICs lead to.
+fn find_route<'a>(
+    core: &Core,
+    topology: &'a Topology,
+    query: RouteQuery,
+    origin: Origin,
+) -> Result<Option<&'a Route>, RouteError> {
+    let RouteQuery { destination, source, nic } = query;
+    let is_usable = |route: &Route| {
+        route.kind != RouteKind::Unicast
+            || (nic.is_none_or(|nic| route.nic == nic)
+                && topology.interface(route.nic).is_some_and(|interface| interface.is_up()))
+    };
+    // Linux's rules see the loopback device where a packet of our own comes from.
+    let input_nic = origin.arrived_on.or_else(|| {
+        let has_rules = !topology.rules.rules().is_empty();
+        has_rules.then(|| topology.loopback()).flatten().map(|entry| entry.interface.id)
+    });
+    let key = RouteKey { destination, source, input_nic, output_nic: nic, mark: origin.mark };
+    let route = match topology.rules.lookup(&topology.routes, &key, is_usable) {
+        Some(Found::Route(route)) => route,
+        Some(Found::Refused(action)) => {
+            return Err(match action {
+                RuleAction::Lookup(_) | RuleAction::Unreachable => RouteError::Unreachable,
+                RuleAction::Blackhole => RouteError::Blackhole,
+                RuleAction::Prohibit => RouteError::Prohibited,
+            });
+        }
+        None => return Ok(None),
+    };
+    match route.kind {
+        RouteKind::Unicast if route.weight > 0 => {
+            let hash = core.secrets.hash_pair(source.unwrap_or(destination), destination, 0);
+            Ok(Some(share(topology, route, hash, is_usable)))
+        }
+        RouteKind::Unicast => Ok(Some(route)),
+        RouteKind::Blackhole => Err(RouteError::Blackhole),
+        RouteKind::Unreachable => Err(RouteError::Unreachable),
+        RouteKind::Prohibit => Err(RouteError::Prohibited),
+    }
+}
+
+/// Picks one of equal routes by the hash of the addresses, so that a flow keeps its path (RFC 2992; Linux's
+/// `fib_multipath_hash_policy` 0).
+fn share<'a>(
+    topology: &'a Topology,
+    route: &'a Route,
+    hash: u64,
+    is_usable: impl Fn(&Route) -> bool,
+) -> &'a Route {
+    let siblings = || topology.routes.siblings(route).filter(|other| is_usable(other));
+    let total: u64 = siblings().map(|other| u64::from(other.weight)).sum();
+    let mut point = hash % total.max(1);
+    for sibling in siblings() {
+        match point.checked_sub(u64::from(sibling.weight)) {
+            Some(rest) => point = rest,
+            None => return sibling,
+        }
+    }
+    route
+}
+
 /// A socket bound to a NIC reaches the addresses of that NIC, and all of ours through the loopback NIC.
 fn is_own_way(topology: &Topology, nic: NicId, local: LocalAddress) -> bool {
     local.nic == nic || topology.interface(nic).is_some_and(|interface| interface.is_loopback())
@@ -164,8 +265,10 @@ fn local_egress(
     local: LocalAddress,
     generation: u64,
 ) -> Result<Egress, RouteError> {
-    let loopback = topology.nics.values().find(|entry| entry.interface.is_loopback());
-    let entry = loopback.or_else(|| topology.nics.get(&local.nic)).ok_or(RouteError::NetworkUnreachable)?;
+    let entry = topology
+        .loopback()
+        .or_else(|| topology.nics.get(&local.nic))
+        .ok_or(RouteError::NetworkUnreachable)?;
     // A link-local address keeps its link; everything else is seen on the loopback NIC, as in Linux.
     let seen_on = match destination {
         IpAddr::V6(address) if address.is_unicast_link_local() => local.nic,

@@ -42,7 +42,7 @@ pub(super) fn send(
         let more = offset + len < whole.len();
         push_headers(output, &mut fragment, Piece { ident, offset, len, more });
         core.counters.ip_frag_creates.increment();
-        deliver(core, egress, output, fragment, outbox)?;
+        deliver(core, egress, output.destination, output.loops, fragment, outbox)?;
         offset += len;
     }
     Ok(())

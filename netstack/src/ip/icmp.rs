@@ -14,7 +14,8 @@ use netstack_wire::ndp;
 
 use crate::error::SocketError;
 use crate::forward;
-use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, group, output};
+use crate::ip::icmp_error::{self, IcmpReason};
+use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, group, output, redirect};
 use crate::options::ErrorOrigin;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
@@ -75,6 +76,10 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         }
         Icmpv4Message::ParameterProblem { code, .. } => {
             Notice { error: SocketError::ParameterProblem, is_hard: true, ..notice_v4(ip, &header, code, 0) }
+        }
+        Icmpv4Message::Redirect { gateway, .. } => {
+            let quoted = message.slice(icmpv4::HEADER_LEN..);
+            return redirect::follow_v4(rx, ip.source, gateway, &quoted);
         }
         Icmpv4Message::Other { .. } => return,
     };
@@ -161,7 +166,7 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
             notice(SocketError::ParameterProblem, code, pointer, true)
         }
         Icmpv6Message::Other { kind, .. } => {
-            if (ndp::ROUTER_SOLICITATION..=ndp::NEIGHBOUR_ADVERTISEMENT).contains(&kind) {
+            if (ndp::ROUTER_SOLICITATION..=ndp::REDIRECT).contains(&kind) {
                 super::ndp::input(rx, ip, &message);
             } else if kind == MLD_QUERY {
                 group::report_all(rx.core, rx.interface, true, rx.outbox);
@@ -257,7 +262,7 @@ pub(super) fn quoted_transport(bytes: &[u8]) -> Option<Quote<'_>> {
     })
 }
 
-/// A packet of ours could not be delivered to its next hop.
+/// A packet could not be delivered to its next hop: tells the socket, or for a forwarded one its sender.
 pub(super) fn report_local(core: &Arc<Core>, packet: &Packet, outbox: &mut Outbox) {
     let notice = Notice {
         error: SocketError::HostUnreachable,
@@ -268,7 +273,19 @@ pub(super) fn report_local(core: &Arc<Core>, packet: &Packet, outbox: &mut Outbo
         offender: None,
         is_hard: true,
     };
-    dispatch(core, outbox, &packet.to_bytes(), notice);
+    let quoted = packet.to_bytes();
+    let forwarded = quoted_transport(&quoted).filter(|quote| !is_ours(core, quote));
+    if let Some(sender) = forwarded.map(|quote| quote.source) {
+        let code = if sender.is_ipv4() { icmpv4::HOST_UNREACHABLE } else { icmpv6::ADDRESS_UNREACHABLE };
+        return icmp_error::report(core, &quoted, sender, None, IcmpReason::Unreachable { code }, outbox);
+    }
+    dispatch(core, outbox, &quoted, notice);
+}
+
+/// Only packets from our addresses can be ours, or those that a forwarder sends for others.
+fn is_ours(core: &Core, quote: &Quote<'_>) -> bool {
+    core.topology.load().local_address(quote.source).is_some()
+        || forward::nic_towards(core, quote.destination).is_some()
 }
 
 /// Carries an error to the sockets that sent the quoted packet.
@@ -276,10 +293,7 @@ fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: N
     let Some(quote) = quoted_transport(quoted) else {
         return core.counters.icmp_in_errors.increment();
     };
-    // Only packets from our addresses can be ours.
-    let is_ours = core.topology.load().local_address(quote.source).is_some()
-        || forward::nic_towards(core, quote.destination).is_some();
-    if !is_ours {
+    if !is_ours(core, &quote) {
         return core.counters.icmp_in_errors.increment();
     }
     if notice.error == SocketError::MessageTooLong {

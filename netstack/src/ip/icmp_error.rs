@@ -46,6 +46,18 @@ pub(crate) enum IcmpReason {
     Prohibited,
     /// Fragments were missing for too long.
     ReassemblyTimeout,
+    /// The TTL or hop limit is used up.
+    TtlExceeded,
+    /// It exceeds the next link's MTU.
+    TooBig {
+        /// The MTU.
+        mtu: u32,
+    },
+    /// It goes no further, for the reason that the family's code for "destination unreachable" tells.
+    Unreachable {
+        /// The code.
+        code: u8,
+    },
 }
 
 /// Tells the sender of a received packet why it is rejected, where the RFCs allow that.
@@ -174,6 +186,13 @@ fn message_v4(reason: IcmpReason) -> Icmpv4Message {
             Icmpv4Message::ParameterProblem { code: 0, pointer: u8::try_from(pointer).unwrap_or(u8::MAX) }
         }
         IcmpReason::ReassemblyTimeout => Icmpv4Message::TimeExceeded { code: icmpv4::REASSEMBLY_EXCEEDED },
+        IcmpReason::TtlExceeded => Icmpv4Message::TimeExceeded { code: icmpv4::TTL_EXCEEDED },
+        IcmpReason::TooBig { mtu } => Icmpv4Message::Unreachable {
+            code: icmpv4::FRAGMENTATION_NEEDED,
+            // RFC 1191 section 4 has 16 bits for it.
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+        },
+        IcmpReason::Unreachable { code } => Icmpv4Message::Unreachable { code, mtu: 0 },
     }
 }
 
@@ -196,6 +215,9 @@ fn message_v6(reason: IcmpReason) -> Icmpv6Message {
             Icmpv6Message::ParameterProblem { code: icmpv6::ERRONEOUS_HEADER, pointer }
         }
         IcmpReason::ReassemblyTimeout => Icmpv6Message::TimeExceeded { code: icmpv6::REASSEMBLY_EXCEEDED },
+        IcmpReason::TtlExceeded => Icmpv6Message::TimeExceeded { code: icmpv6::HOP_LIMIT_EXCEEDED },
+        IcmpReason::TooBig { mtu } => Icmpv6Message::PacketTooBig { mtu },
+        IcmpReason::Unreachable { code } => Icmpv6Message::Unreachable { code },
     }
 }
 

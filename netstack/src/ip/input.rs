@@ -84,7 +84,8 @@ impl Rx<'_> {
         if packet.meta.arrival.is_none() {
             packet.meta.arrival = Some(self.now);
         }
-        if self.interface.capabilities.rx_checksum_trusted || packet.meta.checksum != Checksum::Plain {
+        // An unfinished sum stays what it is, for those who forward it; it needs no verification either.
+        if self.interface.capabilities.rx_checksum_trusted && packet.meta.checksum == Checksum::Plain {
             packet.meta.checksum = Checksum::Verified;
         }
         match self.interface.medium {

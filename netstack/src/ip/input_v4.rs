@@ -7,7 +7,7 @@ use netstack_wire::ipv4::{self, Ipv4Repr};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx};
+use crate::ip::{Cast, IpMeta, Rx, forward};
 use crate::packet::{Checksum, Packet};
 
 /// Takes a packet whose IPv4 header is at its `l3_offset`.
@@ -48,7 +48,7 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return counters.ip_in_martians.increment();
     }
     let Some(cast) = classify(rx, &repr) else {
-        return counters.ip_in_not_ours.increment();
+        return forward::input(rx, packet);
     };
     if repr.is_fragment() {
         return reassemble(rx, cast, &repr, packet);

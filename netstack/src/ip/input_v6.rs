@@ -8,7 +8,7 @@ use netstack_wire::ipv6::{self, Extension, Extensions, FragmentRepr, Ipv6Repr, U
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx};
+use crate::ip::{Cast, IpMeta, Rx, forward};
 use crate::packet::{Checksum, Packet};
 
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
@@ -33,7 +33,7 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return counters.ip_in_martians.increment();
     }
     let Some(cast) = classify(rx, &repr) else {
-        return counters.ip_in_not_ours.increment();
+        return forward::input(rx, packet);
     };
     after_header(rx, cast, &repr, packet);
 }
@@ -69,7 +69,7 @@ fn after_header(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv6Repr, mut packet: Packet
         len: usize::from(repr.payload_len),
         arrival: packet.meta.arrival.unwrap_or(rx.now),
     };
-    if is_extension(repr.next_header) {
+    if repr.next_header.is_extension() {
         // Rare, so copying the packet if the headers are not in one piece is fine.
         if !packet.make_contiguous(start, packet.len() - start) {
             return rx.core.counters.ip_in_truncated.increment();
@@ -91,13 +91,6 @@ fn after_header(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv6Repr, mut packet: Packet
         let pointer = next_header_position(packet.contiguous(start), repr, ip.protocol);
         icmp_error::reject(rx, &ip, &packet, IcmpReason::UnknownNextHeader { pointer });
     }
-}
-
-fn is_extension(protocol: Protocol) -> bool {
-    matches!(
-        protocol,
-        Protocol::HOP_BY_HOP | Protocol::ROUTING | Protocol::FRAGMENT | Protocol::DESTINATION_OPTIONS
-    )
 }
 
 enum Walk {
@@ -136,7 +129,8 @@ fn walk(rx: &mut Rx<'_>, ip: &IpMeta, repr: &Ipv6Repr, packet: &Packet) -> Walk 
     Walk::Transport { protocol: extensions.next_header(), offset: extensions.offset() }
 }
 
-enum Verdict {
+/// What an extension header means for the packet.
+pub(super) enum Verdict {
     Next,
     Fragment(FragmentRepr),
     Drop,
@@ -144,8 +138,7 @@ enum Verdict {
 }
 
 fn check(extension: &Extension<'_>) -> Verdict {
-    let position =
-        |offset: usize| u32::try_from(ipv6::HEADER_LEN + extension.offset + offset).unwrap_or(u32::MAX);
+    let position = |offset: usize| position_of(extension, offset);
     match extension.kind {
         // RFC 8200 section 4.1: hop-by-hop options "must immediately follow the IPv6 header".
         Protocol::HOP_BY_HOP if extension.offset != 0 => {
@@ -153,7 +146,7 @@ fn check(extension: &Extension<'_>) -> Verdict {
             let reason = IcmpReason::UnknownNextHeader { pointer: position(0) };
             Verdict::Report { reason, even_to_groups: false }
         }
-        Protocol::HOP_BY_HOP | Protocol::DESTINATION_OPTIONS => check_options(extension, position),
+        Protocol::HOP_BY_HOP | Protocol::DESTINATION_OPTIONS => check_options(extension),
         // RFC 8200 section 4.4: an unknown type is ignored with no segments left, otherwise reported. RFC 5095
         // deprecated the only type that hosts ever forwarded for.
         Protocol::ROUTING if extension.bytes[3] == 0 => Verdict::Next,
@@ -171,7 +164,13 @@ fn check(extension: &Extension<'_>) -> Verdict {
     }
 }
 
-fn check_options(extension: &Extension<'_>, position: impl Fn(usize) -> u32) -> Verdict {
+/// Where a byte of an extension header is in the packet.
+fn position_of(extension: &Extension<'_>, offset: usize) -> u32 {
+    u32::try_from(ipv6::HEADER_LEN + extension.offset + offset).unwrap_or(u32::MAX)
+}
+
+/// RFC 8200 section 4.2.
+pub(super) fn check_options(extension: &Extension<'_>) -> Verdict {
     for option in ipv6::options(extension.bytes) {
         let (offset, kind) = match option {
             Ok((offset, kind, _)) => (offset, kind),
@@ -182,7 +181,7 @@ fn check_options(extension: &Extension<'_>, position: impl Fn(usize) -> u32) -> 
         if kind == ipv6::OPTION_ROUTER_ALERT {
             continue;
         }
-        let reason = IcmpReason::UnknownOption { pointer: position(offset) };
+        let reason = IcmpReason::UnknownOption { pointer: position_of(extension, offset) };
         match UnknownOption::of(kind) {
             UnknownOption::Skip => {}
             UnknownOption::Discard => return Verdict::Drop,

@@ -12,7 +12,7 @@ use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::ndp::NdpRepr;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, Rx, edge, icmp, source};
+use crate::ip::{IpMeta, Rx, edge, icmp, redirect, source};
 use crate::neighbour::Advertisement;
 use crate::nic::AddressState;
 use crate::outbox::Outbox;
@@ -45,9 +45,33 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
                 rx.outbox,
             );
         }
+        Some(NdpRepr::Redirect { target, destination, target_mac, .. }) => {
+            redirected(rx, ip, target, destination, target_mac);
+        }
         // This is a host, not a router; and its addresses and routes are set by hand.
         Some(NdpRepr::RouterSolicitation { .. } | NdpRepr::RouterAdvertisement(_)) => {}
         None => rx.core.counters.icmp_in_errors.increment(),
+    }
+}
+
+/// RFC 4861 section 8.3.
+fn redirected(
+    rx: &mut Rx<'_>,
+    ip: &IpMeta,
+    target: Ipv6Addr,
+    destination: Ipv6Addr,
+    target_mac: Option<MacAddr>,
+) {
+    // RFC 4861 section 8.1: "IP Source Address is a link-local address."
+    if !matches!(ip.source, IpAddr::V6(source) if source.is_unicast_link_local()) {
+        return rx.core.counters.icmp_in_errors.increment();
+    }
+    redirect::follow_v6(rx, ip.source, target, destination);
+    if let Some(mac) = target_mac.filter(|mac| mac.is_unicast()) {
+        let (core, interface) = (rx.core, rx.interface);
+        let advertisement = Advertisement { mac, is_solicited: false, is_override: true };
+        let address = IpAddr::V6(target);
+        interface.neighbours.on_advertisement(core, interface, address, advertisement, rx.outbox);
     }
 }
 
@@ -70,10 +94,11 @@ fn solicited(rx: &mut Rx<'_>, ip: &IpMeta, target: Ipv6Addr, source_mac: Option<
         let (core, interface) = (rx.core, rx.interface);
         interface.neighbours.on_solicitation(core, interface, ip.source, mac, rx.outbox);
     }
+    let is_router = rx.topology.nics.get(&rx.interface.id).is_some_and(|entry| entry.options.forwards_v6);
     let reply = NdpRepr::NeighbourAdvertisement {
         target,
         target_mac: Some(own),
-        is_router: false,
+        is_router,
         is_solicited: !is_detection,
         is_override: true,
     };
@@ -201,6 +226,6 @@ impl TimerTarget for Detection {
     }
 }
 
-const HOP_LIMIT: u8 = 255;
+pub(super) const HOP_LIMIT: u8 = 255;
 /// RFC 4862 section 5.1: DupAddrDetectTransmits 1, and RFC 4861's RETRANS_TIMER of one second after it.
 const DETECTION_TIME: Duration = Duration::from_secs(1);

@@ -27,6 +27,48 @@ pub(crate) struct IpOutput {
     pub(crate) loops: bool,
 }
 
+impl IpOutput {
+    /// The length of the IP header.
+    pub(crate) fn header_len(&self) -> usize {
+        match self.destination {
+            IpAddr::V4(_) => ipv4::MIN_HEADER_LEN,
+            IpAddr::V6(_) => ipv6::HEADER_LEN,
+        }
+    }
+
+    /// Writes the IP header of a packet with that much behind it.
+    pub(crate) fn emit_header(&self, ident: u16, transport_len: usize, out: &mut [u8]) {
+        // Checked against the maximum before.
+        let payload_len = u16::try_from(transport_len).unwrap_or(u16::MAX);
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Ipv4Repr {
+                source,
+                destination,
+                protocol: self.protocol,
+                ttl: self.ttl,
+                tos: self.tos,
+                ident,
+                dont_fragment: self.fragmenting != Fragmenting::Allowed,
+                more_fragments: false,
+                fragment_offset: 0,
+                options_len: 0,
+                payload_len,
+            }
+            .emit(out),
+            (source, destination) => Ipv6Repr {
+                source: v6(source),
+                destination: v6(destination),
+                next_header: self.protocol,
+                hop_limit: self.ttl,
+                traffic_class: self.tos,
+                flow_label: self.flow_label,
+                payload_len,
+            }
+            .emit(out),
+        }
+    }
+}
+
 /// What may happen to a packet that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fragmenting {
@@ -90,7 +132,7 @@ pub(crate) fn send_with_header(
         return Err(OutputError::TooLarge { mtu: egress.mtu });
     }
     core.counters.ip_out_requests.increment();
-    deliver(core, egress, output, packet, outbox)
+    deliver(core, egress, output.destination, output.loops, packet, outbox)
 }
 
 fn send_one(
@@ -100,10 +142,7 @@ fn send_one(
     mut packet: Packet,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
-    let header_len = match output.destination {
-        IpAddr::V4(_) => ipv4::MIN_HEADER_LEN,
-        IpAddr::V6(_) => ipv6::HEADER_LEN,
-    };
+    let header_len = output.header_len();
     let transport_len = packet.len();
     let total = header_len + transport_len;
     let max_total = ipv4::MAX_PACKET_LEN + if output.destination.is_ipv6() { header_len } else { 0 };
@@ -114,7 +153,7 @@ fn send_one(
     if !fits && output.fragmenting == Fragmenting::Forbidden {
         return Err(OutputError::TooLarge { mtu: egress.mtu });
     }
-    begin_checksum(output, &mut packet, transport_len);
+    begin_checksum(output.source, output.destination, output.protocol, &mut packet, transport_len);
     let finishes_checksum = fits && (egress.is_local() || egress.interface.capabilities.tx_checksum);
     if !finishes_checksum {
         finish_checksum(output.protocol, &mut packet);
@@ -126,15 +165,16 @@ fn send_one(
     // RFC 6864 section 4.1: the identification of atomic packets may have any value.
     let has_df = output.fragmenting != Fragmenting::Allowed;
     let ident = if has_df { 0 } else { core.next_ident(output) };
-    push_header(output, ident, &mut packet, transport_len);
-    deliver(core, egress, output, packet, outbox)
+    output.emit_header(ident, transport_len, packet.push_header(header_len));
+    deliver(core, egress, output.destination, output.loops, packet, outbox)
 }
 
 /// Hands a complete IP packet to the edge or back to ourselves.
 pub(super) fn deliver(
     core: &Arc<Core>,
     egress: &mut Egress,
-    output: &IpOutput,
+    destination: IpAddr,
+    loops: bool,
     packet: Packet,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
@@ -143,47 +183,12 @@ pub(super) fn deliver(
             outbox.loop_back(nic, packet);
             return Ok(());
         }
-        Delivery::Multicast | Delivery::Broadcast if output.loops => {
+        Delivery::Multicast | Delivery::Broadcast if loops => {
             outbox.loop_back(egress.interface.id, packet.clone());
         }
         Delivery::Unicast | Delivery::Multicast | Delivery::Broadcast => {}
     }
-    edge::send(core, egress, output.destination, packet, outbox)
-}
-
-fn push_header(output: &IpOutput, ident: u16, packet: &mut Packet, transport_len: usize) {
-    // Checked against the maximum before.
-    let payload_len = u16::try_from(transport_len).unwrap_or(u16::MAX);
-    match (output.source, output.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let repr = Ipv4Repr {
-                source,
-                destination,
-                protocol: output.protocol,
-                ttl: output.ttl,
-                tos: output.tos,
-                ident,
-                dont_fragment: output.fragmenting != Fragmenting::Allowed,
-                more_fragments: false,
-                fragment_offset: 0,
-                options_len: 0,
-                payload_len,
-            };
-            repr.emit(packet.push_header(ipv4::MIN_HEADER_LEN));
-        }
-        (source, destination) => {
-            let repr = Ipv6Repr {
-                source: v6(source),
-                destination: v6(destination),
-                next_header: output.protocol,
-                hop_limit: output.ttl,
-                traffic_class: output.tos,
-                flow_label: output.flow_label,
-                payload_len,
-            };
-            repr.emit(packet.push_header(ipv6::HEADER_LEN));
-        }
-    }
+    edge::send(core, egress, destination, packet, outbox)
 }
 
 /// Mixed families are refused at the sockets; a mapped address is then as good as any.
@@ -195,10 +200,16 @@ pub(super) fn v6(address: IpAddr) -> std::net::Ipv6Addr {
 }
 
 /// Puts the pseudo-header's sum into the field of a partial checksum.
-fn begin_checksum(output: &IpOutput, packet: &mut Packet, transport_len: usize) {
+pub(super) fn begin_checksum(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    packet: &mut Packet,
+    transport_len: usize,
+) {
     let Checksum::Partial { start, offset } = packet.meta.checksum else { return };
     let len = u32::try_from(transport_len).unwrap_or(u32::MAX);
-    let sum = checksum::pseudo_header(output.source, output.destination, output.protocol.0, len);
+    let sum = checksum::pseudo_header(source, destination, protocol.0, len);
     let field = usize::from(start) + usize::from(offset);
     if let Some(field) = packet.head_mut().get_mut(field..field + 2) {
         field.copy_from_slice(&sum.to_be_bytes());
@@ -206,7 +217,7 @@ fn begin_checksum(output: &IpOutput, packet: &mut Packet, transport_len: usize) 
 }
 
 /// Does in software what a link with checksum offload does.
-fn finish_checksum(protocol: Protocol, packet: &mut Packet) {
+pub(super) fn finish_checksum(protocol: Protocol, packet: &mut Packet) {
     let Checksum::Partial { start, offset } = packet.meta.checksum else { return };
     let (start, offset) = (usize::from(start), usize::from(offset));
     let mut total = checksum::Accumulator::default();

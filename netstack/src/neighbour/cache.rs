@@ -119,6 +119,12 @@ impl NeighbourCache {
         });
     }
 
+    /// The station address of a neighbour, if it is known.
+    pub(crate) fn known_mac(&self, address: IpAddr) -> Option<MacAddr> {
+        let found = self.entries.read().get(&address).cloned();
+        found.and_then(|neighbour| neighbour.inner.lock().nud.mac())
+    }
+
     pub(crate) fn remove(&self, address: IpAddr) -> bool {
         let removed = self.entries.write().remove(&address);
         if let Some(neighbour) = &removed {

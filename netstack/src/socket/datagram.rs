@@ -8,7 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
-use crate::ip::{Delivery, Egress, Fragmenting, IpOutput, OutputError, RouteError, RouteQuery, unmapped};
+use crate::ip::{
+    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteError, RouteQuery, unmapped,
+};
 use crate::nic::NicId;
 use crate::options::{
     Datagram, ErrorOrigin, Family, PmtuDiscovery, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
@@ -320,7 +322,15 @@ impl DatagramEndpoint {
         }
         let nic = state.options.bound_nic.or(peer.nic).or(state.multicast_nic(peer.address));
         let query = RouteQuery { destination: peer.address, source: state.bound, nic };
-        let egress = Egress::resolve(core, query).map_err(|_| ConnectError::NetworkUnreachable)?;
+        let origin = Origin { mark: state.options.mark, arrived_on: None };
+        let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
+            RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
+            RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
+            RouteError::Blackhole => ConnectError::InvalidAddress,
+            RouteError::NetworkUnreachable | RouteError::NoSource | RouteError::NetworkDown => {
+                ConnectError::NetworkUnreachable
+            }
+        })?;
         if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
             return Err(ConnectError::BroadcastNotPermitted);
         }
@@ -467,11 +477,8 @@ impl State {
             }
         }
         let query = RouteQuery { destination: peer.address, source, nic };
-        let egress = Egress::resolve(core, query).map_err(|error| match error {
-            RouteError::NetworkUnreachable => SendError::NetworkUnreachable,
-            RouteError::NoSource => SendError::AddressNotAvailable,
-            RouteError::NetworkDown => SendError::NetworkDown,
-        })?;
+        let origin = Origin { mark: self.options.mark, arrived_on: None };
+        let egress = Egress::resolve_for(core, query, origin)?;
         self.egress = Some(CachedEgress { source, nic, destination: peer.address, egress: egress.clone() });
         Ok(egress)
     }

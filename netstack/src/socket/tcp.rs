@@ -219,6 +219,9 @@ impl TcpSocket {
         let egress = Egress::resolve(core, query).map_err(|error| match error {
             RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
             RouteError::NoSource => ConnectError::AddressNotAvailable,
+            RouteError::Blackhole => ConnectError::InvalidAddress,
+            RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
+            RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
         })?;
         match egress.delivery {
             Delivery::Unicast | Delivery::Local(_) => {}

@@ -84,6 +84,7 @@ impl StackBuilder {
             counters: StackCounters::default(),
             pmtu: PmtuCache::default(),
             icmp_limiter: RateLimiter::new(),
+            redirects: Arc::default(),
             reassembly_v4: Arc::default(),
             reassembly_v6: Arc::default(),
             ephemeral_ports: self.ephemeral_ports,

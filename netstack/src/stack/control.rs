@@ -10,11 +10,11 @@ use crate::error::ConfigError;
 use crate::interface::Interface;
 use crate::ip;
 use crate::link::{Link, LoopbackLink};
-use crate::nic::{AddressState, InterfaceAddress, NeighbourInfo, NicId, NicInfo};
+use crate::nic::{AddressState, InterfaceAddress, NeighbourInfo, NicId, NicInfo, NicOptions};
 use crate::outbox::Outbox;
-use crate::route::{Route, RouteOrigin};
+use crate::route::Route;
 use crate::stack::{Core, Stack};
-use crate::topology::{NicEntry, Topology};
+use crate::topology::NicEntry;
 
 impl Stack {
     /// Adds a NIC on a link, up and without addresses.
@@ -28,7 +28,9 @@ impl Stack {
             }
             let id = topology.allocate_nic_id().ok_or(ConfigError::Invalid)?;
             let interface = Arc::new(Interface::new(id, name.to_owned(), link));
-            topology.nics.insert(id, NicEntry { interface, addresses: Vec::new() });
+            topology
+                .nics
+                .insert(id, NicEntry { interface, addresses: Vec::new(), options: NicOptions::default() });
             Ok(id)
         })
     }
@@ -122,7 +124,7 @@ impl Stack {
         Ok(interface)
     }
 
-    fn change_membership(
+    pub(super) fn change_membership(
         &self,
         interface: &Arc<Interface>,
         group: IpAddr,
@@ -171,44 +173,6 @@ impl Stack {
         Ok(())
     }
 
-    /// Adds a route. A gateway must be on a network that the NIC is connected to.
-    pub fn add_route(&self, route: Route) -> Result<(), ConfigError> {
-        self.core.topology.modify(|topology| {
-            if !topology.nics.contains_key(&route.nic) {
-                return Err(ConfigError::NoSuchNic);
-            }
-            if let Some(gateway) = route.gateway
-                && !is_on_link(topology, route.nic, gateway)
-            {
-                return Err(ConfigError::GatewayUnreachable);
-            }
-            if topology.routes.add(route) { Ok(()) } else { Err(ConfigError::Exists) }
-        })
-    }
-
-    /// Removes the routes to a network, through that gateway and NIC if they are given.
-    pub fn remove_route(
-        &self,
-        destination: IpCidr,
-        gateway: Option<IpAddr>,
-        nic: Option<NicId>,
-    ) -> Result<(), ConfigError> {
-        let destination = destination.network();
-        self.core.topology.modify(|topology| {
-            let removed = topology.routes.remove(|route| {
-                route.destination == destination
-                    && (gateway.is_none() || route.gateway == gateway)
-                    && nic.is_none_or(|nic| route.nic == nic)
-            });
-            if removed == 0 { Err(ConfigError::NotFound) } else { Ok(()) }
-        })
-    }
-
-    /// The routing table in the order the routes were added.
-    pub fn routes(&self) -> Vec<Route> {
-        self.core.topology.load().routes.routes().to_vec()
-    }
-
     /// Sets a neighbour's station address for good.
     pub fn add_neighbour(&self, nic: NicId, address: IpAddr, mac: MacAddr) -> Result<(), ConfigError> {
         let topology = self.core.topology.load();
@@ -235,7 +199,7 @@ impl Stack {
         topology.nics.iter().flat_map(|(&nic, entry)| entry.interface.neighbours.list(nic)).collect()
     }
 
-    fn change_nic(
+    pub(super) fn change_nic(
         &self,
         nic: NicId,
         change: impl FnOnce(&mut NicEntry) -> Result<(), ConfigError>,
@@ -247,7 +211,7 @@ impl Stack {
 }
 
 fn describe(entry: &NicEntry) -> NicInfo {
-    let NicEntry { interface, addresses } = entry;
+    let NicEntry { interface, addresses, options } = entry;
     NicInfo {
         id: interface.id,
         name: interface.name.clone(),
@@ -256,20 +220,9 @@ fn describe(entry: &NicEntry) -> NicInfo {
         mtu: interface.mtu(),
         is_up: interface.is_up(),
         addresses: addresses.clone(),
+        options: *options,
         stats: interface.counters.snapshot(),
     }
-}
-
-/// A gateway must be reachable without another gateway; link-local ones always are.
-fn is_on_link(topology: &Topology, nic: NicId, gateway: IpAddr) -> bool {
-    if let IpAddr::V6(gateway) = gateway
-        && gateway.is_unicast_link_local()
-    {
-        return true;
-    }
-    topology.routes.lookup(gateway).any(|route| {
-        route.nic == nic && route.gateway.is_none() && route.origin != RouteOrigin::RouterAdvertisement
-    })
 }
 
 /// RFC 791: "Every internet module must be able to forward a datagram of 68 octets without further fragmentation."

@@ -10,8 +10,12 @@ use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
 use netstack::options::{Datagram, Family, RecvFlags};
 use netstack::packet::Packet;
+use netstack::route::Route;
 use netstack::time::Instant;
 use netstack::wire::ethernet::MacAddr;
+use netstack::wire::ip::Protocol;
+use netstack::wire::ipv4::Ipv4Repr;
+use netstack::wire::ipv6::Ipv6Repr;
 use netstack::{NicId, Stack, TcpSocket, UdpSocket};
 
 /// One end of the wire.
@@ -163,4 +167,165 @@ pub fn pattern(len: usize) -> Vec<u8> {
         (state >> 11) as u8
     };
     (0..len).map(step).collect()
+}
+
+/// One side of a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lan {
+    Left,
+    Right,
+}
+
+/// Two hosts with a router between them: 10.1.0.2 and fd01::2 on the left, 10.2.0.2 and fd02::2 on the right, the
+/// router being .1 and ::1 on both sides and everybody's default gateway.
+pub struct Triple {
+    pub left: Host,
+    pub right: Host,
+    pub router: Stack,
+    pub router_links: [Arc<ChannelLink>; 2],
+    pub router_nics: [NicId; 2],
+    /// All frames, with the side they were seen on.
+    pub seen: Vec<(Lan, Vec<u8>)>,
+}
+
+impl Triple {
+    pub fn new() -> Self {
+        Self::with(1500, Capabilities::default(), Capabilities::default())
+    }
+
+    /// With the capabilities of the links on the left and on the right.
+    pub fn with(mtu: usize, left: Capabilities, right: Capabilities) -> Self {
+        let router = Stack::builder().manual_clock().deterministic(77).build();
+        let mut links = Vec::new();
+        let mut nics = Vec::new();
+        for (lan, capabilities) in [(1, left), (2, right)] {
+            let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, lan, 1]));
+            let link = ChannelLink::new(medium, mtu, capabilities, 4096);
+            let nic = router.add_nic(&format!("lan{lan}"), link.clone()).unwrap();
+            for address in [format!("10.{lan}.0.1/24"), format!("fd0{lan}::1/64"), "fe80::1/64".to_owned()] {
+                // The link-local one would be twice in one stack.
+                let address = if lan == 2 { address.replace("fe80::1/", "fe80::2:1/") } else { address };
+                router.add_address(nic, address.parse().unwrap()).unwrap();
+            }
+            router
+                .set_nic_options(nic, |options| (options.forwards_v4, options.forwards_v6) = (true, true))
+                .unwrap();
+            link.take();
+            links.push(link);
+            nics.push(nic);
+        }
+        let host = |lan: u8, capabilities| {
+            let stack = Stack::builder().manual_clock().deterministic(u64::from(lan)).build();
+            let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, lan, 2]));
+            let link = ChannelLink::new(medium, mtu, capabilities, 4096);
+            let nic = stack.add_nic("eth0", link.clone()).unwrap();
+            for address in [format!("10.{lan}.0.2/24"), format!("fd0{lan}::2/64"), "fe80::22/64".to_owned()] {
+                stack.add_address(nic, address.parse().unwrap()).unwrap();
+            }
+            let gateways =
+                [format!("10.{lan}.0.1"), if lan == 1 { "fe80::1" } else { "fe80::2:1" }.to_owned()];
+            for (network, gateway) in ["0.0.0.0/0", "::/0"].into_iter().zip(gateways) {
+                let route = Route::via(network.parse().unwrap(), gateway.parse().unwrap(), nic);
+                stack.add_route(route).unwrap();
+            }
+            link.take();
+            Host { stack, link, nic }
+        };
+        let [left, right] = [host(1, left), host(2, right)];
+        let router_links = links.try_into().ok().unwrap();
+        let router_nics = nics.try_into().ok().unwrap();
+        Self { left, right, router, router_links, router_nics, seen: Vec::new() }
+    }
+
+    /// Carries frames until all are silent.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut moved = false;
+            let lans = [(Lan::Left, 0), (Lan::Right, 1)];
+            for (lan, index) in lans {
+                let host = if lan == Lan::Left { &self.left } else { &self.right };
+                let (up, down) = (host.link.take(), self.router_links[index].take());
+                moved |= !up.is_empty() || !down.is_empty();
+                self.seen.extend(up.iter().chain(&down).map(|frame| (lan, frame.to_vec())));
+                self.router.deliver(self.router_nics[index], &mut as_received(up));
+                let host = if lan == Lan::Left { &self.left } else { &self.right };
+                host.stack.deliver(host.nic, &mut as_received(down));
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("they never fall silent");
+    }
+
+    /// Lets time pass everywhere, in steps of a millisecond, or of a tenth of a second for long spans.
+    pub fn run(&mut self, span: Duration) {
+        let step = if span > Duration::from_secs(10) { 100 } else { 1 };
+        let end = self.router.now() + span;
+        while self.router.now() < end {
+            let next = self.router.now() + Duration::from_millis(step);
+            for stack in [&self.left.stack, &self.right.stack, &self.router] {
+                stack.advance_to(next);
+            }
+            self.settle();
+        }
+    }
+
+    /// Gives the router a datagram from the left.
+    pub fn inject_udp(&mut self, source: &str, destination: &str) {
+        let packet = udp_packet(source, destination);
+        let ether_type = if packet[0] >> 4 == 4 { 0x0800 } else { 0x86dd };
+        self.inject(&packet, ether_type);
+    }
+
+    /// Gives the router an IP packet from the left.
+    pub fn inject(&mut self, packet: &[u8], ether_type: u16) {
+        let mut frame = vec![2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 2];
+        frame.extend(ether_type.to_be_bytes());
+        frame.extend(packet);
+        self.router.inject(self.router_nics[0], frame);
+    }
+}
+
+/// A datagram of four bytes to port 7, without a checksum (which only an IPv6 host would mind).
+pub fn udp_packet(source: &str, destination: &str) -> Vec<u8> {
+    let udp = [0x30, 0x39, 0, 7, 0, 12, 0, 0, 1, 2, 3, 4];
+    let (source, destination): (IpAddr, IpAddr) = (source.parse().unwrap(), destination.parse().unwrap());
+    let mut packet = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let repr = Ipv4Repr {
+                source,
+                destination,
+                protocol: Protocol::UDP,
+                ttl: 64,
+                tos: 0,
+                ident: 1,
+                dont_fragment: false,
+                more_fragments: false,
+                fragment_offset: 0,
+                options_len: 0,
+                payload_len: 12,
+            };
+            let mut header = vec![0; 20];
+            repr.emit(&mut header);
+            header
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let repr = Ipv6Repr {
+                source,
+                destination,
+                next_header: Protocol::UDP,
+                hop_limit: 64,
+                traffic_class: 0,
+                flow_label: 0,
+                payload_len: 12,
+            };
+            let mut header = vec![0; 40];
+            repr.emit(&mut header);
+            header
+        }
+        _ => panic!("two families"),
+    };
+    packet.extend(udp);
+    packet
 }

@@ -9,6 +9,8 @@
 //! |  echo data, or the offending packet's start
 //! ```
 
+use core::net::Ipv4Addr;
+
 /// The header's length.
 pub const HEADER_LEN: usize = 8;
 /// The offset of the checksum field.
@@ -65,6 +67,13 @@ pub enum Icmpv4Message {
         /// With [`FRAGMENTATION_NEEDED`], the MTU of the next hop (RFC 1191 section 4); zero from old routers.
         mtu: u16,
     },
+    /// "Send packets for that destination to another router."
+    Redirect {
+        /// For a network (0) or a host (1), and with the type of service (2, 3).
+        code: u8,
+        /// The better router.
+        gateway: Ipv4Addr,
+    },
     /// The packet or its fragments took too long.
     TimeExceeded {
         /// Which.
@@ -98,6 +107,7 @@ impl Icmpv4Message {
             8 if code == 0 => Self::EchoRequest { ident, sequence },
             0 if code == 0 => Self::EchoReply { ident, sequence },
             3 => Self::Unreachable { code, mtu: if code == FRAGMENTATION_NEEDED { sequence } else { 0 } },
+            5 => Self::Redirect { code, gateway: Ipv4Addr::new(a, b, c, d) },
             11 => Self::TimeExceeded { code },
             12 => Self::ParameterProblem { code, pointer: a },
             _ => Self::Other { kind, code, rest: [a, b, c, d] },
@@ -118,6 +128,7 @@ impl Icmpv4Message {
                 (0, pair(ident, sequence))
             }
             Self::Unreachable { code, mtu } => (code, pair(0, mtu)),
+            Self::Redirect { code, gateway } => (code, gateway.octets()),
             Self::TimeExceeded { code } => (code, [0; 4]),
             Self::ParameterProblem { code, pointer } => (code, [pointer, 0, 0, 0]),
             Self::Other { code, rest, .. } => (code, rest),
@@ -134,6 +145,7 @@ impl Icmpv4Message {
         match *self {
             Self::EchoReply { .. } => 0,
             Self::Unreachable { .. } => 3,
+            Self::Redirect { .. } => 5,
             Self::EchoRequest { .. } => 8,
             Self::TimeExceeded { .. } => 11,
             Self::ParameterProblem { .. } => 12,
@@ -160,6 +172,7 @@ mod tests {
             Icmpv4Message::EchoReply { ident: 0x1234, sequence: 7 },
             Icmpv4Message::Unreachable { code: FRAGMENTATION_NEEDED, mtu: 1400 },
             Icmpv4Message::Unreachable { code: PORT_UNREACHABLE, mtu: 0 },
+            Icmpv4Message::Redirect { code: 1, gateway: Ipv4Addr::new(192, 0, 2, 1) },
             Icmpv4Message::TimeExceeded { code: TTL_EXCEEDED },
             Icmpv4Message::ParameterProblem { code: 0, pointer: 20 },
             Icmpv4Message::Other { kind: 13, code: 0, rest: [1, 2, 3, 4] },

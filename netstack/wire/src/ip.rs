@@ -27,6 +27,12 @@ impl Protocol {
     pub const NO_NEXT: Self = Self(59);
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: Self = Self(60);
+
+    /// Tells whether this is an IPv6 extension header that this stack knows, not a transport.
+    #[must_use]
+    pub const fn is_extension(self) -> bool {
+        matches!(self, Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::DESTINATION_OPTIONS)
+    }
 }
 
 impl fmt::Debug for Protocol {

@@ -246,6 +246,7 @@ constants! { u8;
     RT_TABLE_MAIN = 254,
     RT_TABLE_LOCAL = 255,
     RTPROT_UNSPEC = 0,
+    RTPROT_REDIRECT = 1,
     RTPROT_KERNEL = 2,
     RTPROT_BOOT = 3,
     RTPROT_STATIC = 4,

@@ -97,13 +97,9 @@ fn add_route(stack: &Stack, config: &RouteConfig, nic: NicId) -> Result<(), Conf
         return Ok(());
     };
     stack.add_route(Route {
-        destination,
         gateway: config.gateway,
-        nic,
-        metric: 0,
-        source: None,
-        mtu: None,
         origin: RouteOrigin::Static,
+        ..Route::connected(destination, nic)
     })
 }
 

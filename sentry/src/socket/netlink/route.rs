@@ -49,6 +49,7 @@ fn describe(route: &Route, kind: u16, reply: &mut Reply) {
             RouteOrigin::Connected => RTPROT_KERNEL,
             RouteOrigin::Static => RTPROT_BOOT,
             RouteOrigin::RouterAdvertisement => RTPROT_RA,
+            RouteOrigin::Redirect => RTPROT_REDIRECT,
         },
         scope: match (route.gateway, destination.address()) {
             (None, IpAddr::V4(_)) => RT_SCOPE_LINK,

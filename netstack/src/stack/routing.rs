@@ -1,0 +1,128 @@
+//! The control plane of routing: routes, rules and whether NICs forward.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::cidr::IpCidr;
+use crate::error::ConfigError;
+use crate::interface::Interface;
+use crate::ip;
+use crate::nic::{NicId, NicOptions};
+use crate::route::{Route, RouteOrigin, Rule, TableId};
+use crate::stack::Stack;
+use crate::topology::Topology;
+
+impl Stack {
+    /// Adds a route. A gateway must be on a network that the NIC is connected to.
+    pub fn add_route(&self, route: Route) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            if !topology.nics.contains_key(&route.nic) {
+                return Err(ConfigError::NoSuchNic);
+            }
+            if let Some(gateway) = route.gateway
+                && !is_on_link(topology, route.nic, gateway)
+            {
+                return Err(ConfigError::GatewayUnreachable);
+            }
+            if topology.routes.add(route) { Ok(()) } else { Err(ConfigError::Exists) }
+        })
+    }
+
+    /// Removes the routes of the main table to a network, through that gateway and NIC if they are given.
+    pub fn remove_route(
+        &self,
+        destination: IpCidr,
+        gateway: Option<IpAddr>,
+        nic: Option<NicId>,
+    ) -> Result<(), ConfigError> {
+        self.remove_route_of(TableId::MAIN, destination, gateway, nic)
+    }
+
+    /// The same for any table.
+    pub fn remove_route_of(
+        &self,
+        table: TableId,
+        destination: IpCidr,
+        gateway: Option<IpAddr>,
+        nic: Option<NicId>,
+    ) -> Result<(), ConfigError> {
+        let destination = destination.network();
+        self.core.topology.modify(|topology| {
+            let removed = topology.routes.remove(|route| {
+                route.table == table
+                    && route.destination == destination
+                    && (gateway.is_none() || route.gateway == gateway)
+                    && nic.is_none_or(|nic| route.nic == nic)
+            });
+            if removed == 0 { Err(ConfigError::NotFound) } else { Ok(()) }
+        })
+    }
+
+    /// The routing table in the order the routes were added.
+    pub fn routes(&self) -> Vec<Route> {
+        self.core.topology.load().routes.routes().to_vec()
+    }
+
+    /// Adds a policy rule.
+    pub fn add_rule(&self, rule: Rule) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| match topology.rules.add(rule) {
+            true => Ok(()),
+            false => Err(ConfigError::Exists),
+        })
+    }
+
+    /// Removes a policy rule.
+    pub fn remove_rule(&self, rule: &Rule) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| match topology.rules.remove(rule) {
+            true => Ok(()),
+            false => Err(ConfigError::NotFound),
+        })
+    }
+
+    /// The policy rules in the order they are tried. Those that every stack has are not among them: the stack's own
+    /// addresses first, the main table at priority 32766 and the default table at 32767.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.core.topology.load().rules.rules().to_vec()
+    }
+
+    /// Changes how the network layer behaves on a NIC.
+    pub fn set_nic_options(
+        &self,
+        nic: NicId,
+        change: impl FnOnce(&mut NicOptions),
+    ) -> Result<(), ConfigError> {
+        let mut router = (false, false);
+        self.change_nic(nic, |entry| {
+            let before = entry.options.forwards_v6;
+            change(&mut entry.options);
+            router = (before, entry.options.forwards_v6);
+            Ok(())
+        })?;
+        let Some(interface) = self.core.topology.load().interface(nic).cloned() else { return Ok(()) };
+        // RFC 4291 section 2.8: a router listens to the all-routers group.
+        match router {
+            (false, true) => {
+                self.change_membership(&interface, ALL_ROUTERS, Interface::join, ip::report_joined);
+            }
+            (true, false) => {
+                self.change_membership(&interface, ALL_ROUTERS, Interface::leave, ip::report_left);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A gateway must be reachable without another gateway; link-local ones always are.
+fn is_on_link(topology: &Topology, nic: NicId, gateway: IpAddr) -> bool {
+    if let IpAddr::V6(gateway) = gateway
+        && gateway.is_unicast_link_local()
+    {
+        return true;
+    }
+    topology.routes.lookup(gateway).any(|route| {
+        route.nic == nic && route.gateway.is_none() && route.origin != RouteOrigin::RouterAdvertisement
+    })
+}
+
+/// The link-local group of all routers.
+const ALL_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
