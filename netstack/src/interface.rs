@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use netstack_wire::ethernet::MacAddr;
 use parking_lot::RwLock;
 
 use crate::forward::ForwardEndpoint;
+use crate::ip::Autoconf;
 use crate::link::{Capabilities, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
@@ -22,6 +23,10 @@ pub(crate) struct Interface {
     pub(crate) medium: Medium,
     pub(crate) capabilities: Capabilities,
     mtu: AtomicU32,
+    /// What a router says is the link's MTU for IPv6.
+    mtu_v6: AtomicU32,
+    /// What a router says is the hop limit to use; zero if none did.
+    hop_limit: AtomicU8,
     is_up: AtomicBool,
     /// Whether there is a forwarder, so that asking costs one load.
     accepts_any: AtomicBool,
@@ -29,6 +34,7 @@ pub(crate) struct Interface {
     /// The multicast groups that sockets or the stack itself joined, with how often.
     pub(crate) groups: RwLock<HashMap<IpAddr, usize>>,
     pub(crate) neighbours: NeighbourCache,
+    autoconf: RwLock<Option<Arc<Autoconf>>>,
     pub(crate) counters: NicCounters,
 }
 
@@ -42,11 +48,14 @@ impl Interface {
             capabilities: link.capabilities(),
             link,
             mtu: AtomicU32::new(mtu),
+            mtu_v6: AtomicU32::new(u32::MAX),
+            hop_limit: AtomicU8::new(0),
             is_up: AtomicBool::new(true),
             accepts_any: AtomicBool::new(false),
             forwarder: RwLock::default(),
             groups: RwLock::new(HashMap::from([(ALL_SYSTEMS, 1)])),
             neighbours: NeighbourCache::default(),
+            autoconf: RwLock::default(),
             counters: NicCounters::default(),
         }
     }
@@ -57,6 +66,37 @@ impl Interface {
 
     pub(crate) fn set_mtu(&self, mtu: u32) {
         self.mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// The MTU for packets of IPv6 if a router told one; otherwise no limit.
+    pub(crate) fn mtu_v6(&self) -> u32 {
+        self.mtu_v6.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mtu_v6(&self, mtu: u32) {
+        self.mtu_v6.store(mtu, Ordering::Relaxed);
+    }
+
+    /// The hop limit that a router told, if one did.
+    pub(crate) fn hop_limit(&self) -> Option<u8> {
+        match self.hop_limit.load(Ordering::Relaxed) {
+            0 => None,
+            hop_limit => Some(hop_limit),
+        }
+    }
+
+    pub(crate) fn set_hop_limit(&self, hop_limit: u8) {
+        self.hop_limit.store(hop_limit, Ordering::Relaxed);
+    }
+
+    /// The NIC's autoconfiguration, if it is on.
+    pub(crate) fn autoconf(&self) -> Option<Arc<Autoconf>> {
+        self.autoconf.read().clone()
+    }
+
+    /// Sets or ends it, and returns what was there.
+    pub(crate) fn set_autoconf(&self, autoconf: Option<Arc<Autoconf>>) -> Option<Arc<Autoconf>> {
+        std::mem::replace(&mut *self.autoconf.write(), autoconf)
     }
 
     pub(crate) fn is_up(&self) -> bool {

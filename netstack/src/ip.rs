@@ -1,12 +1,14 @@
 //! The network layer: IPv4 and IPv6 with ARP, ICMP and neighbour discovery, from links to transports and back.
 
 mod arp;
+mod autoconf;
 mod edge;
 mod egress;
 mod forward;
 mod fragment;
 mod group;
 mod gso;
+mod guard;
 pub(crate) mod icmp;
 mod icmp_error;
 mod input;
@@ -23,15 +25,21 @@ mod source;
 mod transit;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
 
+use crate::interface::Interface;
 use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::stack::Core;
 use crate::time::Instant;
 
+pub(crate) use autoconf::Autoconf;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
-pub(crate) use group::{report_joined, report_left};
+pub(crate) use group::{join_group, leave_group, report_joined, report_left};
+pub(crate) use guard::AddressGuard;
 pub(crate) use icmp_error::{IcmpReason, reject, report};
 pub(crate) use input::{Rx, input, input_looped};
 pub(crate) use limiter::RateLimiter;
@@ -66,6 +74,26 @@ pub(crate) enum Cast {
     Unicast,
     Broadcast,
     Multicast,
+}
+
+/// Another node has an address that was tentative: autoconfiguration tries another one.
+pub(crate) fn on_duplicate(
+    core: &Arc<Core>,
+    interface: &Arc<Interface>,
+    address: IpAddr,
+    outbox: &mut Outbox,
+) {
+    if let (IpAddr::V6(address), Some(autoconf)) = (address, interface.autoconf()) {
+        autoconf.on_duplicate(core, interface, address, outbox);
+    }
+}
+
+/// Tells everybody on the link that an address is ours.
+pub(crate) fn announce(interface: &Arc<Interface>, address: IpAddr, outbox: &mut Outbox) {
+    match address {
+        IpAddr::V4(address) => arp::announce_own(interface, address, outbox),
+        IpAddr::V6(address) => ndp::announce_own(interface, address, outbox),
+    }
 }
 
 /// The zone that tells equal link-local addresses of different links apart; zero for other addresses.

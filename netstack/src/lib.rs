@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod async_net;
+pub mod autoconf;
 pub mod buffer;
 pub mod cidr;
 mod clock;

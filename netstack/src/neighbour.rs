@@ -4,7 +4,9 @@
 //! with the packets that wait for it.
 
 mod cache;
+mod conflict;
 mod nud;
 
 pub(crate) use cache::{Neighbour, NeighbourCache, Resolution};
+pub(crate) use conflict::{ConflictAction, ConflictDetection, PROBE_SPREAD, PROBE_WAIT};
 pub(crate) use nud::{Advertisement, Nud, NudAction};

@@ -120,6 +120,21 @@ pub struct InterfaceAddress {
     pub cidr: IpCidr,
     /// Whether it may be used.
     pub state: AddressState,
+    /// Where it comes from.
+    pub origin: AddressOrigin,
+}
+
+/// Where an address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddressOrigin {
+    /// The user.
+    Manual,
+    /// Autoconfiguration, for the link itself.
+    LinkLocal,
+    /// Autoconfiguration, from an advertised prefix.
+    Autoconf,
+    /// The same, but the address changes (RFC 8981).
+    Temporary,
 }
 
 impl InterfaceAddress {

@@ -45,6 +45,11 @@ impl Secrets {
         Secret([self.random(), self.random()])
     }
 
+    /// A key for values that must be the same as long as the stack's own key is.
+    pub(crate) fn stable_key(&self) -> [u64; 2] {
+        [0, 1].map(|half| hash_words(self.key, &[STABLE_DOMAIN, half]))
+    }
+
     /// The hash of a flow: for demultiplexing and for spreading over groups.
     pub(crate) fn hash_flow(&self, flow: &Flow) -> u64 {
         let ports =
@@ -70,6 +75,8 @@ impl Secrets {
 
 /// Keeps the counter's hashes apart from those of two-word flows.
 const RANDOM_DOMAIN: u64 = 0x7261_6e64_6f6d_0000;
+/// And those of stable keys.
+const STABLE_DOMAIN: u64 = 0x7374_6162_6c65_0000;
 
 fn halves(address: IpAddr) -> [u64; 2] {
     let bits: u128 = match address {
@@ -82,7 +89,7 @@ fn halves(address: IpAddr) -> [u64; 2] {
 
 /// SipHash-1-3 (Aumasson and Bernstein) over whole words: the variant that hash tables use, since flooding them needs
 /// collisions, not a forged tag.
-fn hash_words(key: [u64; 2], words: &[u64]) -> u64 {
+pub(crate) fn hash_words(key: [u64; 2], words: &[u64]) -> u64 {
     let mut v = [
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d,

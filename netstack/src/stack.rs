@@ -1,6 +1,7 @@
 //! The stack: interfaces, addresses, routes, sockets and time put together.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Clock;
 use crate::flow_table::FlowTable;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
-use crate::nic::{AddressState, NicId};
+use crate::nic::NicId;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::pool::Pool;
@@ -26,6 +27,8 @@ use crate::time::Instant;
 use crate::timer::TimerQueue;
 use crate::topology::TopologyCell;
 
+mod address;
+mod autoconf;
 mod builder;
 mod control;
 mod routing;
@@ -75,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) send_pool: Arc<Pool>,
     /// Duplicate detections under way.
     detections: Mutex<Vec<Arc<ip::Detection>>>,
+    /// Who looks after which IPv4 address.
+    pub(crate) guards: Mutex<HashMap<(NicId, Ipv4Addr), Arc<ip::AddressGuard>>>,
     next_ident: AtomicU32,
 }
 
@@ -113,42 +118,6 @@ impl Core {
         let hash = self.secrets.hash_pair(source, destination, u64::from(protocol.0));
         // The low half of the hash.
         ((hash & 0xffff_ffff) as u32).wrapping_add(count)
-    }
-
-    /// Another node has an address that we are about to use, or use.
-    pub(crate) fn on_duplicate_address(&self, nic: NicId, address: Ipv6Addr) {
-        self.change_address(nic, address, |state| match state {
-            AddressState::Tentative => AddressState::Duplicated,
-            // RFC 4862 section 5.4.4 leaves it open; Linux goes on using it.
-            other => other,
-        });
-    }
-
-    /// Duplicate detection has ended; true if the address is now in use.
-    pub(crate) fn finish_detection(&self, nic: NicId, address: Ipv6Addr) -> bool {
-        self.detections.lock().retain(|detection| !detection.is_for(address));
-        self.change_address(nic, address, |state| match state {
-            AddressState::Tentative => AddressState::Preferred,
-            other => other,
-        })
-    }
-
-    /// Changes an address's state; true if it is preferred afterwards.
-    fn change_address(
-        &self,
-        nic: NicId,
-        address: Ipv6Addr,
-        change: impl FnOnce(AddressState) -> AddressState,
-    ) -> bool {
-        let changed = self.topology.modify(|topology| {
-            let addresses = topology.nics.get_mut(&nic).map(|entry| &mut entry.addresses);
-            let own = addresses
-                .and_then(|addresses| addresses.iter_mut().find(|own| own.address() == IpAddr::V6(address)));
-            let own = own.ok_or(())?;
-            own.state = change(own.state);
-            Ok::<_, ()>(own.state == AddressState::Preferred)
-        });
-        changed.unwrap_or(false)
     }
 }
 

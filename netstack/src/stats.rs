@@ -114,6 +114,12 @@ counters! {
         ip_in_martians,
         /// IP packets for somebody else (`ipInAddrErrors`).
         ip_in_not_ours,
+        /// Router advertisements on NICs that do not configure themselves.
+        router_advertisements_ignored,
+        /// Addresses that were not used because another node has them.
+        duplicate_addresses,
+        /// ARP packets of stations that use or want an address of ours.
+        arp_conflicts,
         /// IP packets forwarded (`ipForwDatagrams`).
         ip_forw_datagrams,
         /// IP packets to be forwarded without a route (`ipInNoRoutes`).

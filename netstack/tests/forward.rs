@@ -10,7 +10,7 @@ use common::{Host, Wire, read_available, recv};
 use netstack::error::{ConfigError, SocketError};
 use netstack::forward::{ForwardOptions, Forwarded, Forwarder, Request, TcpRequest, UdpRequest, Unreachable};
 use netstack::options::{Family, SendMeta};
-use netstack::route::{Route, RouteOrigin};
+use netstack::route::Route;
 use netstack::tcp::State;
 use netstack::{PingSocket, TcpSocket};
 
@@ -18,15 +18,7 @@ use netstack::{PingSocket, TcpSocket};
 fn wire() -> Wire {
     let wire = Wire::new();
     for (everywhere, gateway) in [("0.0.0.0/0", "10.0.0.2"), ("::/0", "fd00::2")] {
-        let route = Route {
-            destination: everywhere.parse().unwrap(),
-            gateway: Some(gateway.parse().unwrap()),
-            nic: wire.a.nic,
-            metric: 0,
-            source: None,
-            mtu: None,
-            origin: RouteOrigin::Static,
-        };
+        let route = Route::via(everywhere.parse().unwrap(), gateway.parse().unwrap(), wire.a.nic);
         wire.a.stack.add_route(route).unwrap();
     }
     wire

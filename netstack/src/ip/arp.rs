@@ -10,6 +10,7 @@ use crate::interface::Interface;
 use crate::ip::edge;
 use crate::ip::input::Rx;
 use crate::neighbour::Advertisement;
+use crate::nic::AddressState;
 use crate::outbox::Outbox;
 use crate::packet::{AddressedTo, Packet};
 use crate::stack::Core;
@@ -28,6 +29,7 @@ pub(super) fn input(rx: &mut Rx<'_>, packet: &Packet) {
     let is_for_us = !repr.target_ip.is_loopback() && rx.topology.local_address(target).is_some();
     let sender = IpAddr::V4(repr.sender_ip);
     let is_conflict = rx.topology.local_address(sender).is_some();
+    look_for_conflict(rx, own, &repr);
     let can_learn = !repr.sender_ip.is_unspecified() && repr.sender_mac.is_unicast() && !is_conflict;
     match repr.operation {
         Operation::Request => {
@@ -52,6 +54,39 @@ pub(super) fn input(rx: &mut Rx<'_>, packet: &Packet) {
         }
         Operation::Reply => {}
     }
+}
+
+/// RFC 5227 section 2.1.1: another station uses the address, or probes for it while we do; section 2.4 once it is ours.
+fn look_for_conflict(rx: &mut Rx<'_>, own: MacAddr, repr: &ArpRepr) {
+    if repr.sender_mac == own {
+        return;
+    }
+    let is_probe = repr.operation == Operation::Request && repr.sender_ip.is_unspecified();
+    let address = if is_probe { repr.target_ip } else { repr.sender_ip };
+    let guard = rx.core.guards.lock().get(&(rx.interface.id, address)).cloned();
+    let Some(guard) = guard else { return };
+    let state = rx.topology.any_address(IpAddr::V4(address)).map(|local| local.state);
+    // A probe for an address in use is answered like any question.
+    if !is_probe || state == Some(AddressState::Tentative) {
+        guard.on_conflict(rx.core, rx.interface, rx.outbox);
+    }
+}
+
+/// Asks whether anybody has an address, without telling that we want it to those who keep caches.
+pub(super) fn probe(interface: &Arc<Interface>, address: Ipv4Addr, outbox: &mut Outbox) {
+    request(interface, Ipv4Addr::UNSPECIFIED, address, outbox);
+}
+
+/// Tells everybody that an address is ours.
+pub(super) fn announce_own(interface: &Arc<Interface>, address: Ipv4Addr, outbox: &mut Outbox) {
+    request(interface, address, address, outbox);
+}
+
+fn request(interface: &Arc<Interface>, sender_ip: Ipv4Addr, target_ip: Ipv4Addr, outbox: &mut Outbox) {
+    let Some(sender_mac) = interface.mac() else { return };
+    let target_mac = MacAddr::ZERO;
+    let repr = ArpRepr { operation: Operation::Request, sender_mac, sender_ip, target_mac, target_ip };
+    send(interface, MacAddr::BROADCAST, &repr, outbox);
 }
 
 /// Updates an entry that exists (RFC 826: "Merge_flag").

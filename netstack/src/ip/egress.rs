@@ -126,6 +126,14 @@ impl Egress {
         self.neighbour.as_ref()
     }
 
+    /// The TTL or hop limit of packets for which nobody asked for another: what a router said, or the stack's.
+    pub(crate) fn default_ttl(&self, core: &Core) -> u8 {
+        match self.next_hop {
+            IpAddr::V4(_) => core.default_ttl(),
+            IpAddr::V6(_) => self.interface.hop_limit().unwrap_or_else(|| core.default_ttl()),
+        }
+    }
+
     /// The neighbour, if it was looked up before.
     pub(crate) fn known_neighbour(&self) -> Option<&Arc<Neighbour>> {
         self.neighbour.as_ref()
@@ -186,7 +194,10 @@ fn find(
         Some(source) => source,
         None => source::select(topology, entry, destination, next_hop).ok_or(RouteError::NoSource)?,
     };
-    let mtu = route.and_then(|route| route.mtu).unwrap_or(u32::MAX).min(interface.mtu());
+    let mut mtu = route.and_then(|route| route.mtu).unwrap_or(u32::MAX).min(interface.mtu());
+    if destination.is_ipv6() {
+        mtu = mtu.min(interface.mtu_v6());
+    }
     let interface = Arc::clone(interface);
     Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour: None, generation })
 }

@@ -17,6 +17,20 @@ use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::stack::Core;
 
+/// The stack itself becomes a member of a group on a NIC.
+pub(crate) fn join_group(core: &Core, interface: &Arc<Interface>, group: IpAddr, outbox: &mut Outbox) {
+    if interface.join(group) {
+        report_joined(core, interface, group, outbox);
+    }
+}
+
+/// The stack itself is no member of a group any more.
+pub(crate) fn leave_group(core: &Core, interface: &Arc<Interface>, group: IpAddr, outbox: &mut Outbox) {
+    if interface.leave(group) {
+        report_left(core, interface, group, outbox);
+    }
+}
+
 /// We joined a group on a NIC.
 pub(crate) fn report_joined(core: &Core, interface: &Arc<Interface>, group: IpAddr, outbox: &mut Outbox) {
     report(core, interface, group, CHANGE_TO_EXCLUDE, outbox);

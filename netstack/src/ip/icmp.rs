@@ -204,7 +204,7 @@ fn echo(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet, emit: impl FnOnce(&mut [u8
         source,
         destination: ip.source,
         protocol: ip.protocol,
-        ttl: rx.core.default_ttl(),
+        ttl: egress.default_ttl(rx.core),
         tos: ip.tos,
         flow_label: 0,
         fragmenting: Fragmenting::Allowed,

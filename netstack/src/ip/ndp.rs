@@ -12,7 +12,7 @@ use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::ndp::NdpRepr;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, Rx, edge, icmp, redirect, source};
+use crate::ip::{IpMeta, Rx, autoconf, edge, icmp, redirect, source};
 use crate::neighbour::Advertisement;
 use crate::nic::AddressState;
 use crate::outbox::Outbox;
@@ -32,7 +32,8 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
         }
         Some(NdpRepr::NeighbourAdvertisement { target, target_mac, is_solicited, is_override, .. }) => {
             if rx.topology.any_address(IpAddr::V6(target)).is_some() {
-                return rx.core.on_duplicate_address(rx.interface.id, target);
+                let (core, interface) = (rx.core, rx.interface);
+                return core.on_duplicate_address(interface, IpAddr::V6(target), rx.outbox);
             }
             let Some(mac) = target_mac.filter(|mac| mac.is_unicast()) else { return };
             let advertisement = Advertisement { mac, is_solicited, is_override };
@@ -48,8 +49,11 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
         Some(NdpRepr::Redirect { target, destination, target_mac, .. }) => {
             redirected(rx, ip, target, destination, target_mac);
         }
-        // This is a host, not a router; and its addresses and routes are set by hand.
-        Some(NdpRepr::RouterSolicitation { .. } | NdpRepr::RouterAdvertisement(_)) => {}
+        Some(NdpRepr::RouterAdvertisement(advertisement)) => {
+            autoconf::on_advertisement(rx, ip.source, &advertisement);
+        }
+        // Whoever advertises this router answers them.
+        Some(NdpRepr::RouterSolicitation { .. }) => {}
         None => rx.core.counters.icmp_in_errors.increment(),
     }
 }
@@ -83,7 +87,8 @@ fn solicited(rx: &mut Rx<'_>, ip: &IpMeta, target: Ipv6Addr, source_mac: Option<
     if local.state == AddressState::Tentative {
         if is_detection {
             // Somebody else tries to get the same address.
-            rx.core.on_duplicate_address(rx.interface.id, target);
+            let (core, interface) = (rx.core, rx.interface);
+            core.on_duplicate_address(interface, IpAddr::V6(target), rx.outbox);
         }
         return;
     }
@@ -134,7 +139,7 @@ pub(super) fn solicit(
     send(interface, source, to, mac, &question, outbox);
 }
 
-fn send(
+pub(super) fn send(
     interface: &Arc<Interface>,
     source: Ipv6Addr,
     destination: Ipv6Addr,
@@ -159,6 +164,19 @@ fn send(
     };
     header.emit(packet.push_header(ipv6::HEADER_LEN));
     edge::send_frame(interface, station, EtherType::IPV6, packet, outbox);
+}
+
+/// Tells everybody that an address is ours (RFC 4861 section 7.2.6).
+pub(super) fn announce_own(interface: &Arc<Interface>, address: Ipv6Addr, outbox: &mut Outbox) {
+    let announcement = NdpRepr::NeighbourAdvertisement {
+        target: address,
+        target_mac: interface.mac(),
+        is_router: false,
+        is_solicited: false,
+        is_override: true,
+    };
+    let station = MacAddr::of_multicast_v6(ipv6::ALL_NODES);
+    send(interface, address, ipv6::ALL_NODES, station, &announcement, outbox);
 }
 
 /// The group that must be joined for an address.
@@ -197,6 +215,10 @@ pub(crate) fn begin_detection(
 }
 
 impl Detection {
+    pub(crate) fn address(&self) -> Ipv6Addr {
+        self.address
+    }
+
     pub(crate) fn is_for(&self, address: Ipv6Addr) -> bool {
         self.address == address
     }
@@ -212,16 +234,8 @@ impl TimerTarget for Detection {
             return core.timers.arm(&self, Some(self.ends));
         }
         let Some(interface) = self.interface.upgrade() else { return };
-        if core.finish_detection(interface.id, self.address) {
-            let announcement = NdpRepr::NeighbourAdvertisement {
-                target: self.address,
-                target_mac: interface.mac(),
-                is_router: false,
-                is_solicited: false,
-                is_override: true,
-            };
-            let station = MacAddr::of_multicast_v6(ipv6::ALL_NODES);
-            send(&interface, self.address, ipv6::ALL_NODES, station, &announcement, outbox);
+        if core.finish_detection(interface.id, IpAddr::V6(self.address)) {
+            announce_own(&interface, self.address, outbox);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::nic::{AddressState, InterfaceAddress};
+use crate::nic::{AddressOrigin, AddressState, InterfaceAddress};
 use crate::topology::{NicEntry, Topology};
 
 /// Picks the source address for packets that leave through `entry`.
@@ -58,10 +58,30 @@ fn select_v6(topology: &Topology, entry: &NicEntry, destination: Ipv6Addr) -> Op
             scope_rank,
             own.state == AddressState::Preferred,
             is_outgoing,
+            // Rule 6: "Prefer matching label."
+            label(address) == label(destination),
+            // Rule 7: "Prefer temporary addresses."
+            own.origin == AddressOrigin::Temporary,
             common_prefix_len(address, destination).min(own.cidr.prefix_len()),
         )
     });
     best.map(|(_, address, _)| address)
+}
+
+/// The label of the default policy table (RFC 6724 section 2.1).
+fn label(address: Ipv6Addr) -> u8 {
+    let [a, b, c, d, e, f, ..] = address.segments();
+    match (a, b) {
+        _ if address == Ipv6Addr::LOCALHOST => 0,
+        (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => 4,
+        (0, 0) if (c, d, e, f) == (0, 0, 0, 0) => 3,
+        (0x2001, 0) => 5,
+        (0x2002, _) => 2,
+        (0x3ffe, _) => 12,
+        _ if a & 0xffc0 == 0xfec0 => 11,
+        _ if a & 0xfe00 == 0xfc00 => 13,
+        _ => 1,
+    }
 }
 
 fn common_prefix_len(a: Ipv6Addr, b: Ipv6Addr) -> u8 {

@@ -393,7 +393,7 @@ impl DatagramEndpoint {
             source: meta.source.map(unmapped).or(state.bound).unwrap_or(egress.source),
             destination,
             protocol,
-            ttl: meta.ttl.or(ttl).unwrap_or_else(|| core.default_ttl()),
+            ttl: meta.ttl.or(ttl).unwrap_or_else(|| egress.default_ttl(core)),
             tos: meta.tos.unwrap_or(tos),
             flow_label: 0,
             fragmenting: fragmenting(options.pmtu_discovery),

@@ -99,6 +99,7 @@ impl StackBuilder {
             packet_sockets: PacketSockets::default(),
             send_pool: send_pool(),
             detections: Mutex::default(),
+            guards: Mutex::default(),
             next_ident: AtomicU32::new(0),
             secrets,
         };

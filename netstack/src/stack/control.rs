@@ -8,12 +8,10 @@ use netstack_wire::ethernet::MacAddr;
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
-use crate::ip;
 use crate::link::{Link, LoopbackLink};
-use crate::nic::{AddressState, InterfaceAddress, NeighbourInfo, NicId, NicInfo, NicOptions};
+use crate::nic::{NeighbourInfo, NicId, NicInfo, NicOptions};
 use crate::outbox::Outbox;
-use crate::route::Route;
-use crate::stack::{Core, Stack};
+use crate::stack::Stack;
 use crate::topology::NicEntry;
 
 impl Stack {
@@ -80,64 +78,6 @@ impl Stack {
         })
     }
 
-    /// Gives a NIC an address, with the route to its network. It is used at once.
-    pub fn add_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
-        self.insert_address(nic, cidr, AddressState::Preferred).map(drop)
-    }
-
-    /// The same for an IPv6 address that others might have: it is used once duplicate detection (RFC 4862 section 5.4)
-    /// found nobody, a second later. Watch its state in [`nic`](Self::nic).
-    pub fn add_tentative_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
-        let IpAddr::V6(address) = cidr.address() else { return Err(ConfigError::Invalid) };
-        let interface = self.insert_address(nic, cidr, AddressState::Tentative)?;
-        let mut outbox = Outbox::default();
-        let detection = ip::begin_detection(&self.core, &interface, address, &mut outbox);
-        self.core.detections.lock().push(detection);
-        outbox.flush(&self.core);
-        Ok(())
-    }
-
-    fn insert_address(
-        &self,
-        nic: NicId,
-        cidr: IpCidr,
-        state: AddressState,
-    ) -> Result<Arc<Interface>, ConfigError> {
-        let interface = self.core.topology.modify(|topology| {
-            let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
-            if entry.addresses.iter().any(|own| own.address() == cidr.address()) {
-                return Err(ConfigError::Exists);
-            }
-            entry.addresses.push(InterfaceAddress { cidr, state });
-            let interface = Arc::clone(&entry.interface);
-            topology.routes.add(Route { source: Some(cidr.address()), ..Route::connected(cidr, nic) });
-            Ok(interface)
-        })?;
-        if let IpAddr::V6(address) = cidr.address() {
-            self.change_membership(
-                &interface,
-                ip::solicited_group(address),
-                Interface::join,
-                ip::report_joined,
-            );
-        }
-        Ok(interface)
-    }
-
-    pub(super) fn change_membership(
-        &self,
-        interface: &Arc<Interface>,
-        group: IpAddr,
-        change: impl FnOnce(&Interface, IpAddr) -> bool,
-        report: impl FnOnce(&Core, &Arc<Interface>, IpAddr, &mut Outbox),
-    ) {
-        if change(interface, group) {
-            let mut outbox = Outbox::default();
-            report(&self.core, interface, group, &mut outbox);
-            outbox.flush(&self.core);
-        }
-    }
-
     /// Makes the loopback NIC.
     pub(super) fn add_loopback(&self) {
         // The stack is new, so neither the name nor the addresses can be taken.
@@ -145,32 +85,6 @@ impl Stack {
         for address in [IpCidr::LOOPBACK_V4, IpCidr::LOOPBACK_V6] {
             let _ = self.add_address(nic, address);
         }
-    }
-
-    /// Takes an address from a NIC, with the routes that depend on it.
-    pub fn remove_address(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
-        let interface = self.core.topology.modify(|topology| {
-            let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
-            let index = entry.addresses.iter().position(|own| own.address() == address);
-            let removed = entry.addresses.remove(index.ok_or(ConfigError::NotFound)?);
-            let network = removed.cidr.network();
-            // Another address in the same network keeps the network reachable.
-            let heir = entry.addresses.iter().find(|own| own.cidr.network() == network).copied();
-            topology.routes.remove(|route| route.nic == nic && route.source == Some(address));
-            if let Some(heir) = heir {
-                topology.routes.add(Route { source: Some(heir.address()), ..Route::connected(network, nic) });
-            }
-            Ok(topology.interface(nic).map(Arc::clone))
-        })?;
-        if let (Some(interface), IpAddr::V6(address)) = (interface, address) {
-            self.change_membership(
-                &interface,
-                ip::solicited_group(address),
-                Interface::leave,
-                ip::report_left,
-            );
-        }
-        Ok(())
     }
 
     /// Sets a neighbour's station address for good.

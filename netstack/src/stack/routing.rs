@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
-use crate::interface::Interface;
 use crate::ip;
 use crate::nic::{NicId, NicOptions};
+use crate::outbox::Outbox;
 use crate::route::{Route, RouteOrigin, Rule, TableId};
 use crate::stack::Stack;
 use crate::topology::Topology;
@@ -99,15 +99,13 @@ impl Stack {
         })?;
         let Some(interface) = self.core.topology.load().interface(nic).cloned() else { return Ok(()) };
         // RFC 4291 section 2.8: a router listens to the all-routers group.
+        let mut outbox = Outbox::default();
         match router {
-            (false, true) => {
-                self.change_membership(&interface, ALL_ROUTERS, Interface::join, ip::report_joined);
-            }
-            (true, false) => {
-                self.change_membership(&interface, ALL_ROUTERS, Interface::leave, ip::report_left);
-            }
+            (false, true) => ip::join_group(&self.core, &interface, ALL_ROUTERS, &mut outbox),
+            (true, false) => ip::leave_group(&self.core, &interface, ALL_ROUTERS, &mut outbox),
             _ => {}
         }
+        outbox.flush(&self.core);
         Ok(())
     }
 }

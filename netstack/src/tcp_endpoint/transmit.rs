@@ -41,7 +41,7 @@ pub(super) fn send_segment(
         source: flow.local_addr,
         destination: flow.remote_addr,
         protocol: Protocol::TCP,
-        ttl: ttl.unwrap_or_else(|| core.default_ttl()),
+        ttl: ttl.unwrap_or_else(|| egress.default_ttl(core)),
         // RFC 3168: the two ECN bits are TCP's.
         tos: (tos & !3) | ecn_bits(ecn),
         flow_label: 0,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use netstack::nic::{AddressState, InterfaceAddress, NicInfo};
+use netstack::nic::{AddressOrigin, AddressState, InterfaceAddress, NicInfo};
 use netstack::{IpCidr, NicId};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6, AF_UNSPEC};
@@ -112,7 +112,12 @@ pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Re
 fn announce(namespace: &NetNamespace, nic: NicId, cidr: IpCidr, kind: u16) {
     let Some(nic) = namespace.stack().nic(nic) else { return };
     let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
-    describe(&nic, &InterfaceAddress { cidr, state: AddressState::Preferred }, kind, &mut reply);
+    describe(
+        &nic,
+        &InterfaceAddress { cidr, state: AddressState::Preferred, origin: AddressOrigin::Manual },
+        kind,
+        &mut reply,
+    );
     reply.flush();
     let group = if cidr.address().is_ipv4() { RTNLGRP_IPV4_IFADDR } else { RTNLGRP_IPV6_IFADDR };
     for datagram in &reply.datagrams {
