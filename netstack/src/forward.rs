@@ -162,6 +162,12 @@ impl Forwarder {
         reply::send_udp(&self.core, self.endpoint.nic, from, to, payload)
     }
 
+    /// Tells the sender of a datagram with an ICMP error that it could not be delivered; for programs that learn it
+    /// after they have let go of the [`UdpRequest`].
+    pub fn reject_udp(&self, from: SocketAddr, to: SocketAddr, reason: Unreachable) {
+        reply::reject_udp(&self.core, from, to, reason);
+    }
+
     /// Sends an echo reply on the NIC with any source; for programs that answer later than from within
     /// [`EchoRequest::reply`].
     pub fn send_echo_reply(

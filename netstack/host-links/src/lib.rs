@@ -17,6 +17,7 @@
 //! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
 
 mod crew;
+mod descriptor;
 mod device;
 mod error;
 mod host_link;
@@ -31,6 +32,7 @@ mod vnet_header;
 mod wake;
 
 pub use crew::{Crew, Follow, Lead, Post};
+pub use descriptor::{receive_descriptor, send_descriptor, take_inherited};
 pub use device::Device;
 pub use error::{OpenError, ReceiveError};
 pub use host_link::{HostLink, Leader};

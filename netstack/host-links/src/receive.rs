@@ -81,6 +81,10 @@ impl Receiver {
                 return classify(&error);
             }
         }
+        // Nothing at all, not even a header, is the end of a connection: the peer of a socket pair has closed its end.
+        if self.vnet_headers == VnetHeaders::Present && received.first().is_some_and(|first| first.len == 0) {
+            return Err(ReceiveError::Gone);
+        }
         let before = frames.len();
         frames
             .extend(received.iter().enumerate().filter_map(|(index, received)| self.take(index, *received)));

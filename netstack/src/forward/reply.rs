@@ -99,21 +99,42 @@ fn transmit(
     })
 }
 
-/// Tells the sender of a SYN that it leads nowhere, with the SYN's headers made anew: what the sender looks for in the
-/// quote are addresses, ports and the sequence number (RFC 5927 section 4.1).
+/// Tells the sender of a SYN that it leads nowhere.
 pub(super) fn reject_syn(core: &Arc<Core>, flow: &Flow, syn: &TcpRepr, reason: Unreachable) {
-    let tcp_len = syn.header_len();
-    // At most 60.
-    let payload_len = tcp_len as u16;
-    let (header_len, ttl) =
-        (if flow.remote_addr.is_ipv4() { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN }, 64);
-    let mut bytes = vec![0; header_len + tcp_len];
-    match (flow.remote_addr, flow.local_addr) {
+    let mut header = vec![0; syn.header_len()];
+    // The buffer is as long as the header.
+    let _ = syn.emit(&mut header);
+    reject_header(core, flow.remote_addr, flow.local_addr, Protocol::TCP, &header, reason);
+}
+
+/// Tells the sender of a datagram, which is not at hand any more, that it leads nowhere.
+pub(super) fn reject_udp(core: &Arc<Core>, from: SocketAddr, to: SocketAddr, reason: Unreachable) {
+    let mut bytes = [0; udp::HEADER_LEN];
+    // HEADER_LEN is 8.
+    let len = udp::HEADER_LEN as u16;
+    UdpRepr { source_port: from.port(), destination_port: to.port(), len, checksum: 0 }.emit(&mut bytes);
+    reject_header(core, unmapped(from.ip()), unmapped(to.ip()), Protocol::UDP, &bytes, reason);
+}
+
+/// Rejects a packet with its headers made anew: what its sender looks for in the quote are addresses, ports and the
+/// sequence number (RFC 5927 section 4.1).
+fn reject_header(
+    core: &Arc<Core>,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    header: &[u8],
+    reason: Unreachable,
+) {
+    // A transport header has at most 60 bytes.
+    let payload_len = u16::try_from(header.len()).unwrap_or(u16::MAX);
+    let mut bytes = vec![0; if source.is_ipv4() { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN }];
+    match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => Ipv4Repr {
             source,
             destination,
-            protocol: Protocol::TCP,
-            ttl,
+            protocol,
+            ttl: 64,
             tos: 0,
             ident: 0,
             dont_fragment: true,
@@ -126,8 +147,8 @@ pub(super) fn reject_syn(core: &Arc<Core>, flow: &Flow, syn: &TcpRepr, reason: U
         (IpAddr::V6(source), IpAddr::V6(destination)) => Ipv6Repr {
             source,
             destination,
-            next_header: Protocol::TCP,
-            hop_limit: ttl,
+            next_header: protocol,
+            hop_limit: 64,
             traffic_class: 0,
             flow_label: 0,
             payload_len,
@@ -136,9 +157,8 @@ pub(super) fn reject_syn(core: &Arc<Core>, flow: &Flow, syn: &TcpRepr, reason: U
         // A packet has addresses of one family.
         _ => return,
     }
-    // The rest of the buffer is as long as the header says.
-    let _ = syn.emit(&mut bytes[header_len..]);
-    reject(core, &bytes.into(), flow.remote_addr, flow.local_addr, reason);
+    bytes.extend_from_slice(header);
+    reject(core, &bytes.into(), source, destination, reason);
 }
 
 /// Tells the sender of a packet that it leads nowhere. That a port is closed is said by the host that was asked for,

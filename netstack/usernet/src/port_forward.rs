@@ -1,0 +1,99 @@
+//! The host's ends of port forwards: listeners and datagram sockets that were bound before the gateway runs.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+use netstack::options::Family;
+use netstack::{Stack, TcpSocket};
+
+use crate::config::{Config, PortForward, Transport};
+use crate::flows::TcpFlows;
+use crate::host::{Interest, Poller, Token};
+
+/// All forwarded ports. A place in the lists is the number in the ports' tokens.
+#[derive(Debug, Default)]
+pub(crate) struct PortForwards {
+    listeners: Vec<Option<TcpListener>>,
+    /// At the places of datagram ports.
+    pub(crate) sockets: Vec<Option<UdpSocket>>,
+    /// The guest's ends.
+    guests: Vec<SocketAddr>,
+    gateways: Vec<IpAddr>,
+}
+
+impl PortForwards {
+    /// Binds all ports.
+    pub(crate) fn bind(config: &Config, poller: &Poller) -> io::Result<Self> {
+        let mut forwards = Self::default();
+        for (index, forward) in (0..).zip(&config.forwards) {
+            forwards.bind_one(config, forward, poller, Token::Forward(index))?;
+        }
+        Ok(forwards)
+    }
+
+    fn bind_one(
+        &mut self,
+        config: &Config,
+        forward: &PortForward,
+        poller: &Poller,
+        token: Token,
+    ) -> io::Result<()> {
+        // A guest with one family is reached through that, whatever the client's.
+        let v4 = config.v4.map(|net| (IpAddr::V4(net.guest), IpAddr::V4(net.gateway)));
+        let v6 = config.v6.map(|net| (IpAddr::V6(net.guest), IpAddr::V6(net.gateway)));
+        let (guest, gateway) = if forward.host.is_ipv6() { v6.or(v4) } else { v4.or(v6) }
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
+        let (mut listener, mut socket) = (None, None);
+        match forward.transport {
+            Transport::Tcp => {
+                let bound = TcpListener::bind(forward.host)?;
+                bound.set_nonblocking(true)?;
+                poller.add(&bound, token, Interest::Readable)?;
+                listener = Some(bound);
+            }
+            Transport::Udp => {
+                let bound = UdpSocket::bind(forward.host)?;
+                bound.set_nonblocking(true)?;
+                poller.add(&bound, token, Interest::Readable)?;
+                socket = Some(bound);
+            }
+        }
+        self.listeners.push(listener);
+        self.sockets.push(socket);
+        self.guests.push(SocketAddr::new(guest, forward.guest_port));
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    /// The datagram socket of a port, with the guest's and the gateway's end.
+    pub(crate) fn datagrams(&self, index: u32) -> Option<(&UdpSocket, SocketAddr, SocketAddr)> {
+        let at = index as usize;
+        let socket = self.sockets.get(at)?.as_ref()?;
+        Some((socket, *self.guests.get(at)?, SocketAddr::new(*self.gateways.get(at)?, 0)))
+    }
+
+    /// Accepts clients of a port and connects to the guest for each.
+    pub(crate) fn accept(&self, index: u32, stack: &Stack, poller: &Poller, flows: &mut TcpFlows) {
+        let at = index as usize;
+        let (Some(Some(listener)), Some(guest)) = (self.listeners.get(at), self.guests.get(at)) else {
+            return;
+        };
+        for _ in 0..MAX_PER_TURN {
+            // Level-triggered: an error of one client passes, and being out of descriptors is tried again.
+            let Ok((host, _)) = listener.accept() else { return };
+            if host.set_nonblocking(true).is_err() || host.set_nodelay(true).is_err() {
+                continue;
+            }
+            let family = if guest.is_ipv4() { Family::V4 } else { Family::V6 };
+            let socket = TcpSocket::new(stack, family);
+            socket.set_tcp_options(|options| options.no_delay = true);
+            match socket.connect(*guest) {
+                Ok(()) => flows.reach(poller, host, socket),
+                Err(_) => crate::host::set_reset_on_close(&host),
+            }
+        }
+    }
+}
+
+/// Clients of one port before others have their turn.
+const MAX_PER_TURN: usize = 64;
