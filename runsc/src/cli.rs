@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use netstack_usernet::PortForward;
 
 use crate::log;
 
@@ -29,6 +30,10 @@ pub(crate) struct Global {
     /// Where the network comes from
     #[arg(long, value_enum, default_value_t = Network::Sandbox)]
     pub(crate) network: Network,
+    /// What carries the sandbox's network: interfaces of the host, or sockets of a process without privilege. The
+    /// default is interfaces for root and sockets for others
+    #[arg(long, value_enum, value_name = "LINK")]
+    pub(crate) network_link: Option<NetworkLink>,
     /// How guest code runs
     #[arg(long, value_enum, default_value_t = Platform::DEFAULT)]
     pub(crate) platform: Platform,
@@ -79,6 +84,15 @@ pub(crate) enum Network {
     Host,
     /// A loopback only
     None,
+}
+
+/// What carries the sandbox's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkLink {
+    /// Interfaces of the host: a veth pair with NAT, or those of the container's network namespace
+    Interface,
+    /// A user-mode gateway over sockets of the host
+    Usernet,
 }
 
 /// How guest code runs.
@@ -158,6 +172,9 @@ pub(crate) enum Command {
     /// The file server process
     #[command(hide = true)]
     Gofer,
+    /// The gateway process of --network-link=usernet
+    #[command(hide = true)]
+    Usernet,
 }
 
 impl Command {
@@ -183,6 +200,7 @@ impl Command {
             Self::Help(_) => "help",
             Self::Boot => "boot",
             Self::Gofer => "gofer",
+            Self::Usernet => "usernet",
         }
     }
 }
@@ -201,6 +219,12 @@ pub(crate) struct Do {
     /// Print nothing about the sandbox
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    /// Lead a port of the host into the sandbox (with --network-link=usernet); the address is 127.0.0.1 if left out
+    #[arg(long, short, value_name = "[ADDRESS:]HOSTPORT:PORT[/udp]")]
+    pub(crate) publish: Vec<PortForward>,
+    /// Let the sandbox reach the host's loopback as the gateway's address (with --network-link=usernet)
+    #[arg(long)]
+    pub(crate) host_loopback: bool,
     /// Host directory to show, writable, as `SRC[:DST]`
     #[arg(long, value_name = "SRC[:DST]")]
     pub(crate) volume: Vec<String>,

@@ -6,16 +6,17 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use netstack_usernet::HostLoopback;
 use oci_spec::runtime::Hook;
 use sentry::boot::{NetworkKind, PlatformChoice, Reply, Request, StraceConfig};
 use sentry_hostio::spawn::Lifetime;
 
 use crate::bundle::{self, Bundle, NetRaw, run_hooks};
 use crate::cgroup::Cgroup;
-use crate::cli::{Create, Global, Network, Overlay, Platform};
+use crate::cli::{Create, Global, Network, NetworkLink, Overlay, Platform};
 use crate::log;
 use crate::network::{self, TakenOver};
-use crate::sandbox::{self, Client, Launched, NetNamespace, NetworkPlan, SandboxPlan};
+use crate::sandbox::{self, Client, GatewayPlan, Launched, NetNamespace, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, Status, Store, now_secs};
 
 /// The store that the flags name.
@@ -160,6 +161,13 @@ pub(crate) fn net_namespace(kind: NetworkKind, bundle: Option<&Bundle>) -> NetNa
     }
 }
 
+/// What carries the network: as the flags say, or as the caller may.
+pub(crate) fn network_link(global: &Global) -> NetworkLink {
+    let is_root = nix::unistd::geteuid().is_root();
+    let usual = if is_root { NetworkLink::Interface } else { NetworkLink::Usernet };
+    global.network_link.unwrap_or(usual)
+}
+
 /// The system calls to log that the flags name.
 pub(crate) fn strace(global: &Global) -> Option<StraceConfig> {
     global.strace.then(|| StraceConfig { syscalls: global.strace_syscalls.clone() })
@@ -200,7 +208,10 @@ pub(crate) fn start(global: &Global, entry: &mut Entry, client: &Client) -> Resu
     let state = oci_state(&entry.record).to_string();
     run_hooks("startContainer", hooks.and_then(|hooks| hooks.start_container().as_ref()), &state)?;
     let network = match network_kind(global) {
-        NetworkKind::Sandbox => take_network(&bundle, entry)?,
+        NetworkKind::Sandbox => match network_link(global) {
+            NetworkLink::Interface => take_network(&bundle, entry)?,
+            NetworkLink::Usernet => start_gateway(entry)?,
+        },
         NetworkKind::Host | NetworkKind::None => NetworkPlan::default(),
     };
     let pid = start_init(client, network)?;
@@ -221,6 +232,16 @@ pub(crate) fn start_init(client: &Client, network: NetworkPlan) -> Result<i32> {
         Reply::Started { pid } => Ok(pid),
         other => bail!("unexpected reply of the sandbox: {other:?}"),
     }
+}
+
+/// Starts the gateway of a container, which ends when the sandbox does.
+fn start_gateway(entry: &Entry) -> Result<NetworkPlan> {
+    let plan = GatewayPlan { forwards: Vec::new(), host_loopback: HostLoopback::Denied };
+    let (gateway, network) = sandbox::start_gateway(&plan, Lifetime::Detached)?;
+    if let Some(cgroup) = &entry.record.host.cgroup {
+        cgroup.add(gateway.pid);
+    }
+    Ok(network)
 }
 
 /// Takes the interfaces of the container's network namespace: the named one, or the sandbox's own, into which an

@@ -1,5 +1,6 @@
 //! What a gateway is to look like to its guest, and what of the host it opens.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -105,6 +106,17 @@ impl Default for Config {
     }
 }
 
+impl fmt::Display for PortForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, guest_port, transport } = self;
+        let suffix = match transport {
+            Transport::Tcp => "",
+            Transport::Udp => "/udp",
+        };
+        write!(f, "{host}:{guest_port}{suffix}")
+    }
+}
+
 impl FromStr for PortForward {
     type Err = ParseForwardError;
 
@@ -142,6 +154,8 @@ mod tests {
         assert_eq!("8080:80".parse(), forward("127.0.0.1:8080", 80, Transport::Tcp));
         assert_eq!("0.0.0.0:8080:80/tcp".parse(), forward("0.0.0.0:8080", 80, Transport::Tcp));
         assert_eq!("[::1]:53:5353/udp".parse(), forward("[::1]:53", 5353, Transport::Udp));
+        let text = "[::1]:53:5353/udp";
+        assert_eq!(text.parse::<PortForward>().unwrap().to_string(), text);
         for wrong in
             ["", "80", "80:", ":80", "0:80", "80:0", "80:80/sctp", "1.2.3.4:80", "a:80:80", "80:65536"]
         {

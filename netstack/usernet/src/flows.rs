@@ -31,6 +31,8 @@ pub(crate) struct TcpFlows {
 #[derive(Debug)]
 struct Flow {
     mark: Arc<Mark>,
+    /// What epoll said before there was a relay to hear it.
+    before: EpollFlags,
     stage: Stage,
 }
 
@@ -92,7 +94,7 @@ impl TcpFlows {
         let mut added = Ok(());
         let key = self.flows.insert_with(|key| {
             added = poller.add(&host, Token::Tcp(key), Interest::Changes);
-            Flow { mark: Mark::new(key, ready), stage: stage(host) }
+            Flow { mark: Mark::new(key, ready), before: EpollFlags::empty(), stage: stage(host) }
         });
         if added.is_err() {
             // The host is out of memory for it; a SYN comes again.
@@ -126,8 +128,7 @@ impl TcpFlows {
                 flow.mark.set();
             }
             Stage::Connecting { .. } => self.on_connected(key, events),
-            // Noted by the relay when it begins: it tries both directions first.
-            Stage::Reaching { .. } => {}
+            Stage::Reaching { .. } => flow.before |= events,
         }
     }
 
@@ -136,8 +137,10 @@ impl TcpFlows {
         if !events.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
             return;
         }
-        self.flows.update(key, |Flow { mark, stage }| {
-            let Stage::Connecting { host, request } = stage else { return Some(Flow { mark, stage }) };
+        self.flows.update(key, |Flow { mark, before, stage }| {
+            let Stage::Connecting { host, request } = stage else {
+                return Some(Flow { mark, before, stage });
+            };
             if let Ok(Some(error)) | Err(error) = host.take_error() {
                 decline(request, &error);
                 return None;
@@ -147,7 +150,7 @@ impl TcpFlows {
             let guest = request.accept_with(options).ok()?;
             let mut relay = Relay::new(host, guest);
             relay.on_host_event(events);
-            Some(Flow { mark, stage: Stage::Joined(Box::new(relay)) })
+            Some(Flow { mark, before, stage: Stage::Joined(Box::new(relay)) })
         });
         self.watch_guest(key);
     }
@@ -177,11 +180,13 @@ impl TcpFlows {
 
     /// The guest may have answered the connection to a forwarded port.
     fn on_reached(&mut self, key: Key) {
-        self.flows.update(key, |Flow { mark, stage }| {
-            let Stage::Reaching { host, guest } = stage else { return Some(Flow { mark, stage }) };
+        self.flows.update(key, |Flow { mark, before, stage }| {
+            let Stage::Reaching { host, guest } = stage else {
+                return Some(Flow { mark, before, stage });
+            };
             match guest.state() {
                 State::SynSent | State::SynReceived => {
-                    Some(Flow { mark, stage: Stage::Reaching { host, guest } })
+                    Some(Flow { mark, before, stage: Stage::Reaching { host, guest } })
                 }
                 State::Closed => {
                     // Refused or unreachable: the client sees a reset, as its own host would have sent it.
@@ -190,7 +195,9 @@ impl TcpFlows {
                 }
                 _ => {
                     mark.set();
-                    Some(Flow { mark, stage: Stage::Joined(Box::new(Relay::new(host, guest))) })
+                    let mut relay = Relay::new(host, guest);
+                    relay.on_host_event(before);
+                    Some(Flow { mark, before, stage: Stage::Joined(Box::new(relay)) })
                 }
             }
         });

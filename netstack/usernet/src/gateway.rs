@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use crate::dhcp::DhcpServer;
 use crate::echo::EchoFlows;
 use crate::flows::TcpFlows;
 use crate::host::{Interest, Poller, Token};
-use crate::port_forward::PortForwards;
+use crate::port_forward::{PortForwards, bind_forwards};
 use crate::router::{self, Router};
+use crate::spin::Spin;
 use crate::udp::UdpFlows;
 
 /// Why a gateway could not be made, or had to stop.
@@ -67,6 +69,7 @@ pub struct Gateway {
     dhcp: Option<DhcpServer>,
     router: Option<Router>,
     frames: Vec<Packet>,
+    spin: Spin,
 }
 
 /// Whether the guest is still there.
@@ -79,6 +82,17 @@ enum Guest {
 impl Gateway {
     /// Makes a gateway for the guest at the other end of `link`, and binds the forwarded ports.
     pub fn new(link: Arc<dyn HostLink>, config: &Config) -> Result<Self, GatewayError> {
+        let bound = |source| GatewayError::Host { step: "bind a forwarded port", source };
+        let sockets = bind_forwards(&config.forwards).map_err(bound)?;
+        Self::with_sockets(link, config, sockets)
+    }
+
+    /// The same with the sockets of the forwarded ports from [`bind_forwards`].
+    pub fn with_sockets(
+        link: Arc<dyn HostLink>,
+        config: &Config,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Self, GatewayError> {
         let host = |step| move |source| GatewayError::Host { step, source };
         let stack = Stack::builder().without_loopback().tcp_config(tcp_config()).build();
         let nic = stack.add_nic("guest", Arc::clone(&link) as _)?;
@@ -89,7 +103,7 @@ impl Gateway {
         let forwarder = Forwarder::new(&stack, nic, options)?;
         let poller = Poller::new().map_err(host("epoll_create"))?;
         poller.add(link.fd(), Token::Link, Interest::Readable).map_err(host("watch the link"))?;
-        let forwards = PortForwards::bind(config, &poller).map_err(host("bind a forwarded port"))?;
+        let forwards = PortForwards::new(config, sockets, &poller).map_err(host("watch a forwarded port"))?;
         Ok(Self {
             dhcp: DhcpServer::new(&stack, nic, config),
             router: Router::new(&stack, nic, config),
@@ -104,6 +118,7 @@ impl Gateway {
             echo: EchoFlows::new(),
             forwards,
             frames: Vec::new(),
+            spin: Spin::new(),
         })
     }
 
@@ -126,7 +141,8 @@ impl Gateway {
     /// Waits once, and does all that there is to do.
     fn turn(&mut self) -> Result<Guest, GatewayError> {
         let wait = |source| GatewayError::Host { step: "epoll_wait", source };
-        let count = self.poller.wait(self.patience()).map_err(wait)?;
+        let patience = self.patience();
+        let count = self.spin.wait(&mut self.poller, patience).map_err(wait)?;
         for index in 0..count {
             let (token, events) = self.poller.event(index);
             match token {

@@ -93,8 +93,7 @@ impl Poller {
             // Rounded up: too early is a turn for nothing.
             Some(limit) => {
                 let millis = limit.as_micros().div_ceil(1000).min(MAX_WAIT_MS);
-                EpollTimeout::try_from(u16::try_from(millis).unwrap_or(u16::MAX))
-                    .unwrap_or(EpollTimeout::ZERO)
+                EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
             }
         };
         match self.epoll.wait(&mut self.events, timeout) {

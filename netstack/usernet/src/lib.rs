@@ -31,9 +31,11 @@ mod ready;
 mod relay;
 mod router;
 mod slab;
+mod spin;
 mod udp;
 
 pub use config::{Config, HostLoopback, Network4, Network6, ParseForwardError, PortForward, Transport};
 pub use filter::{FilterError, confine};
 pub use gateway::{Gateway, GatewayError, Statistics};
 pub use host::host_resolvers;
+pub use port_forward::bind_forwards;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use netstack::options::Family;
 use netstack::{Stack, TcpSocket};
@@ -21,45 +22,48 @@ pub(crate) struct PortForwards {
     gateways: Vec<IpAddr>,
 }
 
+/// Binds the host's ends of the forwarded ports, in their order: the part of a gateway that may need privilege, so that
+/// a process which has it can do it for one that has not.
+pub fn bind_forwards(forwards: &[PortForward]) -> io::Result<Vec<OwnedFd>> {
+    let bind = |forward: &PortForward| match forward.transport {
+        Transport::Tcp => TcpListener::bind(forward.host).map(OwnedFd::from),
+        Transport::Udp => UdpSocket::bind(forward.host).map(OwnedFd::from),
+    };
+    forwards.iter().map(bind).collect()
+}
+
 impl PortForwards {
-    /// Binds all ports.
-    pub(crate) fn bind(config: &Config, poller: &Poller) -> io::Result<Self> {
+    /// Takes the bound sockets of the ports.
+    pub(crate) fn new(config: &Config, sockets: Vec<OwnedFd>, poller: &Poller) -> io::Result<Self> {
         let mut forwards = Self::default();
-        for (index, forward) in (0..).zip(&config.forwards) {
-            forwards.bind_one(config, forward, poller, Token::Forward(index))?;
+        for ((index, forward), socket) in (0..).zip(&config.forwards).zip(sockets) {
+            poller.add(&socket, Token::Forward(index), Interest::Readable)?;
+            forwards.add(config, forward, socket)?;
         }
         Ok(forwards)
     }
 
-    fn bind_one(
-        &mut self,
-        config: &Config,
-        forward: &PortForward,
-        poller: &Poller,
-        token: Token,
-    ) -> io::Result<()> {
+    fn add(&mut self, config: &Config, forward: &PortForward, socket: OwnedFd) -> io::Result<()> {
         // A guest with one family is reached through that, whatever the client's.
         let v4 = config.v4.map(|net| (IpAddr::V4(net.guest), IpAddr::V4(net.gateway)));
         let v6 = config.v6.map(|net| (IpAddr::V6(net.guest), IpAddr::V6(net.gateway)));
         let (guest, gateway) = if forward.host.is_ipv6() { v6.or(v4) } else { v4.or(v6) }
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
-        let (mut listener, mut socket) = (None, None);
+        let (mut listener, mut datagrams) = (None, None);
         match forward.transport {
             Transport::Tcp => {
-                let bound = TcpListener::bind(forward.host)?;
-                bound.set_nonblocking(true)?;
-                poller.add(&bound, token, Interest::Readable)?;
-                listener = Some(bound);
+                let socket = TcpListener::from(socket);
+                socket.set_nonblocking(true)?;
+                listener = Some(socket);
             }
             Transport::Udp => {
-                let bound = UdpSocket::bind(forward.host)?;
-                bound.set_nonblocking(true)?;
-                poller.add(&bound, token, Interest::Readable)?;
-                socket = Some(bound);
+                let socket = UdpSocket::from(socket);
+                socket.set_nonblocking(true)?;
+                datagrams = Some(socket);
             }
         }
         self.listeners.push(listener);
-        self.sockets.push(socket);
+        self.sockets.push(datagrams);
         self.guests.push(SocketAddr::new(guest, forward.guest_port));
         self.gateways.push(gateway);
         Ok(())

@@ -36,6 +36,8 @@ pub(crate) struct Relay {
     host_writable: bool,
     /// The end of the host's stream is near: a short read does not mean that nothing is left.
     host_ending: bool,
+    /// epoll told of an error, which nothing has returned yet.
+    host_failed: bool,
 }
 
 /// Whether a direction still carries data.
@@ -72,9 +74,10 @@ impl Relay {
             pending: VecDeque::new(),
             up: Direction::Open,
             down: Direction::Open,
-            host_readable: true,
+            host_readable: false,
             host_writable: true,
             host_ending: false,
+            host_failed: false,
         }
     }
 
@@ -89,6 +92,7 @@ impl Relay {
         self.host_readable |= is_over || events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
         self.host_writable |= is_over || events.contains(EpollFlags::EPOLLOUT);
         self.host_ending |= is_over || events.contains(EpollFlags::EPOLLRDHUP);
+        self.host_failed |= events.contains(EpollFlags::EPOLLERR);
     }
 
     /// Carries what can be carried now, up to a budget.
@@ -125,11 +129,8 @@ impl Relay {
 
     /// A host connection that was reset after its stream had ended is not read any more, so it is asked.
     fn check_host(&mut self) -> Result<(), Broken> {
-        if self.host_ending && self.down == Direction::Ended && matches!(self.host.take_error(), Ok(Some(_)))
-        {
-            return Err(Broken::Host);
-        }
-        Ok(())
+        let is_asked = std::mem::take(&mut self.host_failed) && self.down == Direction::Ended;
+        if is_asked && matches!(self.host.take_error(), Ok(Some(_))) { Err(Broken::Host) } else { Ok(()) }
     }
 
     /// From the guest to the host; true if the budget ended it.
@@ -153,8 +154,11 @@ impl Relay {
             match self.guest.try_recv_bytes(ROUND, &mut self.pending) {
                 Ok(0) => {
                     self.up = Direction::Ended;
-                    // A host connection that is gone already is reset by the next thing that happens to it.
-                    let _ = self.host.shutdown(std::net::Shutdown::Write);
+                    // With the other direction over, closing the socket says the same. A host connection that is gone
+                    // already is reset by the next thing that happens to it.
+                    if self.down == Direction::Open {
+                        let _ = self.host.shutdown(std::net::Shutdown::Write);
+                    }
                     return Ok(false);
                 }
                 Ok(count) => budget = budget.saturating_sub(count),
@@ -199,10 +203,7 @@ impl Relay {
             if room == 0 || (room < LOW_ROOM && !self.guest.readiness().contains(Readiness::OUT)) {
                 return Ok(false);
             }
-            let (count, asked) = match self.read_down(pool, room.min(ROUND))? {
-                Some(read) => read,
-                None => return Ok(false),
-            };
+            let Some((count, asked)) = self.read_down(pool, room.min(ROUND))? else { return Ok(false) };
             if count == 0 {
                 self.down = Direction::Ended;
                 // A guest connection that is gone already has said so, or will.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use netstack::options::{Family, RecvFlags, SendMeta};
 use netstack::socket::{Icmp6Filter, RawSocket};
 use netstack::wire::ip::Protocol;
-use netstack::wire::ndp::{NdpRepr, PrefixInformation, ROUTER_SOLICITATION, RouterAdvertisement};
+use netstack::wire::ndp::{NdpRepr, Preference, PrefixInformation, ROUTER_SOLICITATION, RouterAdvertisement};
 use netstack::{NicId, Stack};
 
 use crate::config::{Config, Network6};
@@ -81,14 +81,13 @@ fn advertisement(config: &Config, network: &Network6) -> Vec<u8> {
         retransmit_ms: 0,
         source_mac: Some(config.mac),
         mtu: Some(config.mtu),
+        preference: Preference::Medium,
         prefixes: vec![prefix],
+        routes: Vec::new(),
+        dns_servers: vec![(network.dns, u32::from(LIFETIME_S))],
+        dns_search: Vec::new(),
     });
-    let mut message = repr.to_vec();
-    // RFC 8106 section 5.1: recursive DNS server, 3 units of 8 bytes, lifetime, address.
-    message.extend_from_slice(&[25, 3, 0, 0]);
-    message.extend_from_slice(&u32::from(LIFETIME_S).to_be_bytes());
-    message.extend_from_slice(&network.dns.octets());
-    message
+    repr.to_vec()
 }
 
 /// The router's link-local address.

@@ -17,6 +17,7 @@ mod run_do;
 mod spec;
 mod start;
 mod state;
+mod usernet;
 mod wait;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Help(args) => help::run(&args),
         Command::Boot => boot::run(),
         Command::Gofer => gofer::run(),
+        Command::Usernet => usernet::run(),
     }
 }
 

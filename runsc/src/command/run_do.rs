@@ -6,21 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use netstack_usernet::HostLoopback;
 use nix::sys::resource::{Resource, getrlimit};
 use sentry::boot::{
     CapabilitySets, ExitStatus, IpAddress, MountFlags, NetworkKind, ProcessConfig, ResourceLimit,
     RouteConfig, UserConfig,
 };
 use sentry_hostio::caps::CapSet;
-use sentry_hostio::spawn::Lifetime;
+use sentry_hostio::spawn::{Child, Lifetime};
 use sentry_hostio::tty;
 
 use crate::bundle::{MountPlan, PlannedKind, default_mounts};
-use crate::cli::{Do, Global};
+use crate::cli::{Do, Global, NetworkLink};
 use crate::container::{self, Hooks};
 use crate::foreground::Foreground;
 use crate::network::{self, Nat, NatOutcome, Pair, Veth, VethRequest};
-use crate::sandbox::{self, Launched, NetworkPlan, SandboxPlan};
+use crate::sandbox::{self, GatewayPlan, Launched, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, StateError, Status, Store, now_secs};
 use crate::sweep::sweep;
 
@@ -70,10 +71,17 @@ fn run_in(
     entry: &mut Entry,
     foreground: &Foreground,
 ) -> Result<ExitStatus> {
-    let kind = network_kind(global);
-    let plan = plan(global, args, root, &entry.record.id, kind)?;
+    let kind = container::network_kind(global);
+    let is_carried = kind == NetworkKind::Sandbox && container::network_link(global) == NetworkLink::Usernet;
+    if !is_carried && (!args.publish.is_empty() || args.host_loopback) {
+        bail!("--publish and --host-loopback need --network-link=usernet");
+    }
+    let mut plan = plan(global, args, root, &entry.record.id, kind)?;
     let network = match kind {
-        NetworkKind::Sandbox => network(args, entry)?,
+        NetworkKind::Sandbox => match container::network_link(global) {
+            NetworkLink::Interface => network(args, entry)?,
+            NetworkLink::Usernet => Some(usernet(args, entry, &mut plan)?),
+        },
         NetworkKind::Host | NetworkKind::None => None,
     };
     let launched = sandbox::launch(plan, entry.dir(), |_| {})?;
@@ -91,8 +99,8 @@ fn attend(
     entry.record.sandbox = ProcessRef::of(launched.sandbox.pid);
     entry.record.gofer = ProcessRef::of(launched.gofer.pid);
     entry.record.apply(Event::Made)?;
-    let (plan, veth) = match network {
-        Some(Network { plan, veth }) => (plan, Some(veth)),
+    let (plan, carrier) = match network {
+        Some(Network { plan, carrier }) => (plan, Some(carrier)),
         None => (NetworkPlan::default(), None),
     };
     let pid = container::start_init(&launched.client, plan)?;
@@ -102,19 +110,8 @@ fn attend(
     entry.unlock();
     let status = foreground.attend(&launched.client, entry.dir(), pid);
     entry.relock()?;
-    drop(veth);
+    drop(carrier);
     status
-}
-
-/// Without root there is no way to make an interface.
-fn network_kind(global: &Global) -> NetworkKind {
-    match container::network_kind(global) {
-        NetworkKind::Sandbox if !nix::unistd::geteuid().is_root() => {
-            eprintln!("runsc: not root: the sandbox has a loopback only");
-            NetworkKind::None
-        }
-        kind => kind,
-    }
 }
 
 fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKind) -> Result<SandboxPlan> {
@@ -234,7 +231,23 @@ fn volume_mount(volume: &str) -> Result<MountPlan> {
 /// The sandbox's network and what holds it on the host.
 struct Network {
     plan: NetworkPlan,
-    veth: Veth,
+    carrier: Carrier,
+}
+
+/// What has to exist on the host for as long as the sandbox does.
+enum Carrier {
+    Veth { _pair: Veth },
+    Gateway(Child),
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Self::Gateway(child) = self {
+            // It has ended by itself if the sandbox did.
+            let _ = child.pidfd.signal(Some(nix::sys::signal::SIGKILL));
+            let _ = child.pidfd.reap();
+        }
+    }
 }
 
 fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
@@ -268,8 +281,28 @@ fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
     }
     let everywhere = IpAddress { address: IpAddr::from([0; 4]), prefix_len: 0 };
     let default = RouteConfig { destination: everywhere, gateway: Some(host), link: link.index };
-    Ok(Some(Network { plan: NetworkPlan { links: vec![link], routes: vec![default] }, veth }))
+    let plan = NetworkPlan { links: vec![link], routes: vec![default] };
+    Ok(Some(Network { plan, carrier: Carrier::Veth { _pair: veth } }))
 }
+
+/// A network over sockets of the host, by a gateway process.
+fn usernet(args: &Do, entry: &Entry, sandbox: &mut SandboxPlan) -> Result<Network> {
+    let host_loopback = if args.host_loopback { HostLoopback::Gateway } else { HostLoopback::Denied };
+    let plan = GatewayPlan { forwards: args.publish.clone(), host_loopback };
+    let (gateway, plan) = sandbox::start_gateway(&plan, Lifetime::Bound)?;
+    let carrier = Carrier::Gateway(gateway);
+    if let Some(source) = sandbox::resolver_file(entry.dir())? {
+        sandbox.mounts.push(MountPlan {
+            destination: RESOLV_CONF.to_owned(),
+            kind: PlannedKind::Bind(source),
+            flags: MountFlags::READ_ONLY,
+        });
+    }
+    Ok(Network { plan, carrier })
+}
+
+/// resolv.conf(5).
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 fn announce(guest: IpAddr, host: IpAddr, way_out: &NatOutcome) {
     let reach = match way_out {

@@ -141,7 +141,7 @@ fn start_sentry(
 }
 
 /// Which namespaces a process gets, and who it is in them.
-struct Identity {
+pub(super) struct Identity {
     namespaces: Namespaces,
     id_maps: Option<IdMaps>,
 }
@@ -156,6 +156,11 @@ fn sentry_identity(net_namespace: &NetNamespace) -> Identity {
     Identity { namespaces, id_maps: Some(maps) }
 }
 
+/// The gateway is nobody, too, with nothing but the host's network.
+pub(super) fn gateway_identity() -> Identity {
+    sentry_identity(&NetNamespace::Caller)
+}
+
 /// The gofer needs the host's ids to give guests their files. Without root there is only one id to have.
 fn gofer_identity() -> Identity {
     if nix::unistd::geteuid().is_root() {
@@ -168,7 +173,7 @@ fn caller_maps() -> IdMaps {
     IdMaps::single(nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
 }
 
-fn spawn(
+pub(super) fn spawn(
     program: &OwnedFd,
     verb: &str,
     fds: Vec<OwnedFd>,
@@ -189,7 +194,7 @@ fn spawn(
 
 /// Descriptors 0, 1 and 2 of our processes. One that outlives the caller must not keep the caller's pipes open: an
 /// engine waits for their end.
-fn standard(lifetime: Lifetime) -> io::Result<Vec<OwnedFd>> {
+pub(super) fn standard(lifetime: Lifetime) -> io::Result<Vec<OwnedFd>> {
     let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
     let error = match (lifetime, log::debug_file()) {
         (_, Some(file)) => file.into(),
@@ -199,11 +204,11 @@ fn standard(lifetime: Lifetime) -> io::Result<Vec<OwnedFd>> {
     Ok(vec![null.try_clone()?, null, error])
 }
 
-fn placeholder() -> io::Result<OwnedFd> {
+pub(super) fn placeholder() -> io::Result<OwnedFd> {
     Ok(File::open("/dev/null")?.into())
 }
 
-fn with_config(fds: Donations, config: OwnedFd) -> Vec<OwnedFd> {
+pub(super) fn with_config(fds: Donations, config: OwnedFd) -> Vec<OwnedFd> {
     let mut fds = fds.into_fds();
     if let Some(place) = usize::try_from(CONFIG_FD).ok().and_then(|at| fds.get_mut(at)) {
         *place = config;
@@ -225,7 +230,7 @@ fn listen(dir: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The file of this program, executable for everyone: the sentry runs as nobody.
-fn own_program() -> io::Result<OwnedFd> {
+pub(super) fn own_program() -> io::Result<OwnedFd> {
     let mut file = File::open("/proc/self/exe")?;
     if file.metadata()?.permissions().mode() & 0o001 != 0 || !nix::unistd::geteuid().is_root() {
         return Ok(file.into());
