@@ -57,6 +57,11 @@ impl<T: Keyed> FlowTable<T> {
         drop(removed);
     }
 
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
     /// All objects at one moment, shard by shard.
     pub(crate) fn snapshot(&self) -> Vec<Arc<T>> {
         self.shards.iter().flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>()).collect()

@@ -11,6 +11,7 @@ mod driver;
 pub mod error;
 mod flow_table;
 pub mod forward;
+pub mod gauges;
 mod interface;
 mod ip;
 pub mod link;

@@ -5,6 +5,7 @@
 //! that a stream whose reader keeps up stays within the cache.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,12 +17,14 @@ pub struct Pool {
     /// Blocks kept for later; more go back to the allocator.
     max_free: usize,
     free: Mutex<Vec<Box<[u8]>>>,
+    /// Blocks that are shared buffers now.
+    shared: AtomicUsize,
 }
 
 impl Pool {
     /// Makes a pool without blocks, which will keep at most `max_free` for later.
     pub fn new(block_len: usize, max_free: usize) -> Arc<Self> {
-        Arc::new(Self { block_len, max_free, free: Mutex::default() })
+        Arc::new(Self { block_len, max_free, free: Mutex::default(), shared: AtomicUsize::new(0) })
     }
 
     /// A block with arbitrary content: bytes of earlier uses may be in it.
@@ -33,9 +36,15 @@ impl Pool {
     /// Makes the first `len` bytes of a block of this pool a shared buffer (all, if it has fewer); the block comes back
     /// when the last view of it is dropped.
     pub fn share(self: &Arc<Self>, block: Box<[u8]>, len: usize) -> Bytes {
+        self.shared.fetch_add(1, Ordering::Relaxed);
         let mut shared = Bytes::from_owner(Lease { block, pool: Arc::clone(self) });
         shared.truncate(len);
         shared
+    }
+
+    /// How many blocks are shared buffers whose last view is still alive.
+    pub fn shared_blocks(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
     }
 }
 
@@ -54,6 +63,7 @@ impl AsRef<[u8]> for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);
+        self.pool.shared.fetch_sub(1, Ordering::Relaxed);
         let mut free = self.pool.free.lock();
         if free.len() < self.pool.max_free {
             free.push(block);

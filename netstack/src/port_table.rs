@@ -238,6 +238,18 @@ impl<E> PortTable<E> {
         matching.map(Claim::share).collect()
     }
 
+    /// How many ports are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.ports.read().len()
+    }
+
+    /// The sum of `count` over the sockets.
+    pub(crate) fn sum(&self, count: impl Fn(&E) -> usize) -> usize {
+        let ports = self.ports.read();
+        let claims = ports.values().flat_map(|port| &port.claims);
+        claims.map(|claim| count(&claim.endpoint)).sum()
+    }
+
     fn is_taken(&self, port: &Port<E>, new: &Binding) -> bool {
         if port.exclusive_users > 0 || (port.shared_users > 0 && !(new.reuse_address || new.reuse_port)) {
             return true;

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::flow_table::FlowTable;
+use crate::gauges::Gauges;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
 use crate::nic::NicId;
 use crate::outbox::Outbox;
@@ -185,6 +186,11 @@ impl Stack {
     /// What the stack counted.
     pub fn stats(&self) -> StackStats {
         self.core.counters.snapshot()
+    }
+
+    /// What the stack holds at this moment.
+    pub fn gauges(&self) -> Gauges {
+        Gauges::of(&self.core)
     }
 
     /// The flows and states of all connections (TIME-WAIT included), in no order.

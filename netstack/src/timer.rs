@@ -106,6 +106,11 @@ impl TimerQueue {
         None
     }
 
+    /// How many entries there are, stale ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.lock().len()
+    }
+
     pub(crate) fn set_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
         *self.waker.write() = Some(waker);
     }

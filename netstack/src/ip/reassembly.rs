@@ -55,6 +55,8 @@ pub(crate) struct Reassembler {
     packets: HashMap<FragmentKey, Partial>,
     /// Bytes held, with an allowance for bookkeeping.
     memory: usize,
+    /// Packets dropped for want of room since [`take_evicted`](Self::take_evicted) was called.
+    evicted: u64,
 }
 
 struct Partial {
@@ -140,6 +142,11 @@ impl Reassembler {
         self.packets.values().map(|partial| partial.expires).min()
     }
 
+    /// How many packets were dropped for want of room since the last call.
+    fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
     /// Drops the oldest packets until there is room again.
     fn shrink(&mut self) {
         let mut ages: Vec<_> = self.packets.iter().map(|(key, partial)| (partial.expires, *key)).collect();
@@ -150,6 +157,7 @@ impl Reassembler {
             }
             if let Some(partial) = self.packets.remove(&key) {
                 self.memory -= partial.memory();
+                self.evicted += 1;
             }
         }
     }
@@ -224,10 +232,20 @@ impl ReassemblyShell {
         key: FragmentKey,
         fragment: Fragment,
     ) -> Progress {
-        let progress = self.machine.lock().add(now, key, fragment);
+        let (progress, evicted) = {
+            let mut machine = self.machine.lock();
+            (machine.add(now, key, fragment), machine.take_evicted())
+        };
+        core.counters.ip_reasm_fails.add(evicted);
         // At most too early for packets that began before; the timer then looks for the real one.
         core.timers.arm(self, Some(now + LIFETIME_V4));
         progress
+    }
+
+    /// How many packets are incomplete, and the memory they take.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        let machine = self.machine.lock();
+        (machine.packets.len(), machine.memory)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -72,7 +72,12 @@ impl PcapWriter {
     /// Records a frame.
     pub fn record(&self, interface: u32, direction: Direction, packet: &Packet) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.record_at(interface, direction, packet, now);
+    }
+
+    /// Records a frame with a time of the caller's, counted from 1970.
+    pub fn record_at(&self, interface: u32, direction: Direction, packet: &Packet, since_epoch: Duration) {
+        let nanos = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
         let len = packet.len();
         let mut kept = vec![0; len.min(self.snap_len)];
         packet.copy_to(0, &mut kept);

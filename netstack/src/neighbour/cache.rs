@@ -133,6 +133,11 @@ impl NeighbourCache {
         removed.is_some()
     }
 
+    /// How many packets wait for an address.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.read().values().map(|neighbour| neighbour.inner.lock().waiting.len()).sum()
+    }
+
     pub(crate) fn list(&self, nic: NicId) -> Vec<NeighbourInfo> {
         let entries = self.entries.read();
         let describe = |neighbour: &Arc<Neighbour>| {

@@ -25,6 +25,21 @@ struct Run {
     pieces: VecDeque<Bytes>,
 }
 
+impl Run {
+    /// Copies small pieces together: a peer that sends single bytes must not make us keep a buffer for each. A run of
+    /// segments of the usual size never gets here, and otherwise at most [`COMPACT_PER_PIECE`] bytes are copied for each
+    /// segment that arrived.
+    fn compact(&mut self) {
+        let len = super::num::usize_of(self.end - self.start);
+        if self.pieces.len() <= COMPACT_ABOVE + len / COMPACT_PER_PIECE {
+            return;
+        }
+        let mut whole = BytesMut::with_capacity(len);
+        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        self.pieces = VecDeque::from([whole.freeze()]);
+    }
+}
+
 /// What became of a segment that was put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Inserted {
@@ -65,7 +80,8 @@ impl Reassembly {
             payload = compact(&payload);
         }
         let before: u32 = self.runs[first..last].iter().map(|run| run.end - run.start).sum();
-        let run = merge(self.runs.drain(first..last), start, end, &payload);
+        let mut run = merge(self.runs.drain(first..last), start, end, &payload);
+        run.compact();
         self.len += (run.end - run.start) - before;
         self.runs.insert(first, run);
         self.note_recent(start);
@@ -186,6 +202,10 @@ fn compact(payload: &Payload) -> Payload {
 
 /// More holes than any real network leaves in one window; bounds what a hostile peer can make us search.
 const MAX_RUNS: usize = 4096;
+/// Pieces that a run may always have.
+const COMPACT_ABOVE: usize = 32;
+/// Above those, pieces smaller than this on average are copied together.
+const COMPACT_PER_PIECE: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +235,17 @@ mod tests {
         let overlap = SackBlock { start: SeqNum(350), end: SeqNum(400) };
         assert_eq!(reassembly.insert(SeqNum(350), payload(350, 450), 0), Inserted::Kept(Some(overlap)));
         assert_eq!(reassembly.len(), 450);
+    }
+
+    #[test]
+    fn single_bytes_are_kept_together() {
+        let mut reassembly = Reassembly::default();
+        for at in 100..10_000 {
+            assert_eq!(reassembly.insert(SeqNum(at), payload(at, at + 1), 1), Inserted::Kept(None));
+        }
+        assert!(reassembly.runs[0].pieces.len() <= 60, "{}", reassembly.runs[0].pieces.len());
+        let out = reassembly.pop(SeqNum(100)).unwrap();
+        assert_eq!(out.to_vec(), payload(100, 10_000).to_vec());
     }
 
     /// Random overlapping pieces: what comes out is the stream, and the length is right at each step.

@@ -1,8 +1,9 @@
-//! Repository chores: `cargo xtask test|check|bench|packages`.
+//! Repository chores: `cargo xtask test|check|bench|golden|packages`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod check;
+mod golden;
 mod packages;
 mod run;
 mod test;
@@ -24,6 +25,8 @@ enum Chore {
     Check,
     /// Measure the sandbox against native execution in one interleaved run.
     Bench(bench::Options),
+    /// Goodput, retransmissions and fairness in simulated networks, and whether they are still as committed.
+    Golden(golden::Options),
     /// Install the Debian packages that the tests use (needs root).
     Packages,
 }
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test(options) => test::run(&options),
         Chore::Check => check::run(),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Golden(options) => golden::run(&options),
         Chore::Packages => packages::install(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::{
     Config, Connection, Flow, ListenOutcome, Listener, Options, PathInfo, Payload, Secret, SeedGenerator,
-    SegmentIn, State, Transmit,
+    SegmentIn, State, Transmit, reset_reply,
 };
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
@@ -77,6 +77,8 @@ pub(super) struct End {
     pub(super) path: PathInfo,
     pub(super) sent_segments: u64,
     pub(super) resets: u64,
+    /// Answers to segments that came after the end.
+    pub(super) resets_when_closed: u64,
 }
 
 /// The two ends, the segments on their way, and the clock.
@@ -124,6 +126,7 @@ impl Network {
             path,
             sent_segments: 0,
             resets: 0,
+            resets_when_closed: 0,
         };
         Self {
             now,
@@ -243,6 +246,14 @@ impl Network {
     fn deliver(&mut self, to: usize, segment: SegmentIn) {
         let now = self.now;
         let end = &mut self.ends[to];
+        if end.connection.as_ref().is_some_and(|connection| connection.state() == State::Closed) {
+            // RFC 9293 section 3.10.7.1, as the shell does it for segments without a connection.
+            if let Some(reset) = reset_reply(&segment) {
+                end.resets_when_closed += 1;
+                self.carry(to, reset);
+            }
+            return;
+        }
         if let Some(connection) = &mut end.connection {
             let seen = (segment.repr.flags, segment.repr.seq, segment.payload.len());
             let outcome = connection.on_segment(now, segment);

@@ -73,16 +73,14 @@ fn run_app(network: &mut Network, end: usize, streams: &mut [Stream; 2], lazy: u
 
 /// Carries both streams to their ends and both connections to CLOSED.
 fn run(network: &mut Network, mut streams: [Stream; 2], lazy: u32) {
-    let mut steps = 0_u64;
+    let (mut steps, mut silence) = (0_u64, 0);
     while !streams.iter().all(Stream::is_done) {
         for end in 0..2 {
             run_app(network, end, &mut streams, lazy);
         }
-        if !network.step() {
-            // Both applications were lazy at once; nothing else may stop the transfer.
-            let is_done = streams.iter().all(Stream::is_done);
-            assert!(lazy > 0 || is_done, "the transfer is stuck: {streams:?}");
-        }
+        // The applications may be lazy, or read but a little, several times in a row; nothing else stops a transfer.
+        silence = if network.step() { 0 } else { silence + 1 };
+        assert!(silence < 100, "the transfer is stuck: {streams:?}");
         steps += 1;
         assert!(steps < 2_000_000, "too many steps: {streams:?}, {:?}", network.now);
     }
@@ -91,10 +89,15 @@ fn run(network: &mut Network, mut streams: [Stream; 2], lazy: u32) {
         let _ = network.ends[end].connection.as_mut().unwrap().close(now);
     }
     while network.step() {}
-    for end in &network.ends {
+    for (end, other) in [(0, 1), (1, 0)].map(|(end, other)| (&network.ends[end], &network.ends[other])) {
         let connection = end.connection.as_ref().unwrap();
         assert_eq!(connection.state(), State::Closed);
-        assert_eq!(connection.close_reason(), Some(CloseReason::Done));
+        // If all acknowledgments of a FIN are lost until its repetitions are further apart than TIME-WAIT lasts (as with
+        // Linux, whose RTO_MAX is twice its TIME-WAIT), the next one finds nobody and is answered with a reset: RFC 9293
+        // section 3.10.7.4 has LAST-ACK enter CLOSED then. Both streams have arrived whole.
+        let is_orphaned = other.resets_when_closed > 0;
+        let reason = connection.close_reason();
+        assert!(reason == Some(CloseReason::Done) || is_orphaned && reason.is_some(), "{reason:?}");
         assert_eq!(connection.next_deadline(), None);
         assert_eq!(end.resets, 0);
     }
@@ -230,35 +233,4 @@ fn reordering_alone_causes_few_retransmissions() {
     let info = network.ends[0].connection.as_ref().unwrap().info(network.now).unwrap();
     let sent = network.ends[0].sent_segments;
     assert!(info.total_retransmits * 20 < sent, "{} of {sent}", info.total_retransmits);
-}
-
-/// Goodput over loss and round-trip time, for comparison (`cargo test --release -- --ignored --nocapture goodput_grid`).
-#[test]
-#[ignore = "a measurement, not a check"]
-fn goodput_grid() {
-    for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
-        for rtt_ms in [1, 20, 100] {
-            for loss in [0, 1, 10, 50] {
-                let config = Config { congestion: algorithm, ..Config::default() };
-                let link = Link {
-                    loss,
-                    rate: 125_000_000,
-                    queue: Duration::from_millis(rtt_ms.max(5)),
-                    ..Link::ideal(Duration::from_micros(rtt_ms * 500))
-                };
-                let total = if loss == 0 { 100_000_000 } else { 10_000_000 };
-                let (took, mut network) = one_way(&config, link, total);
-                let now = network.now;
-                let info = network.client().info(now).unwrap();
-                println!(
-                    "{algorithm:?} rtt {rtt_ms} ms loss {:.1} %: {:.2} Mbit/s, {} retransmits of {}, undos {}",
-                    f64::from(loss) / 10.0,
-                    total as f64 * 8.0 / took.as_secs_f64() / 1e6,
-                    info.total_retransmits,
-                    network.ends[0].sent_segments,
-                    info.undos
-                );
-            }
-        }
-    }
 }

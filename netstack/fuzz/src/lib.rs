@@ -1,0 +1,40 @@
+//! What the fuzz targets do. The targets in `fuzz/` are one line each; the tests here replay their corpora.
+//!
+//! A body takes arbitrary bytes, makes of them what its subject takes, and panics if something is wrong.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod connection;
+mod fragments;
+mod input;
+mod listener;
+mod packets;
+mod stack;
+mod wire;
+
+pub use connection::connection;
+pub use fragments::fragments;
+pub use listener::listener;
+pub use stack::stack;
+pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp, tcp, udp};
+
+/// What a fuzz target runs.
+pub type Body = fn(&[u8]);
+
+/// All bodies by the names of their targets.
+pub const TARGETS: [(&str, Body); 14] = [
+    ("arp", arp),
+    ("checksum", checksum),
+    ("connection", connection),
+    ("ethernet", ethernet),
+    ("fragments", fragments),
+    ("icmpv4", icmpv4),
+    ("icmpv6", icmpv6),
+    ("ipv4", ipv4),
+    ("ipv6", ipv6),
+    ("listener", listener),
+    ("ndp", ndp),
+    ("stack", stack),
+    ("tcp", tcp),
+    ("udp", udp),
+];
