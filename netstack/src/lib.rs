@@ -21,6 +21,7 @@ pub mod nic;
 pub mod options;
 mod outbox;
 pub mod packet;
+mod plain_hash;
 pub mod pool;
 mod port_table;
 pub mod route;

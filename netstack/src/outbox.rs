@@ -5,8 +5,11 @@
 //! addresses through the receive path, whose answers go to the same outbox, until nothing is left. So a round trip over
 //! loopback runs to completion on the thread that started it, with no lock held and no recursion.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::interface::Interface;
 use crate::ip;
@@ -15,16 +18,27 @@ use crate::nic::NicId;
 use crate::packet::Packet;
 use crate::stack::Core;
 use crate::tcp_endpoint::{Held, TcpEndpoint, release_held};
+use crate::time::Instant;
 
-/// Packets on their way out of a thread.
+/// Packets on their way out of a thread. Dropping it drops what was not flushed.
+pub(crate) struct Outbox(Option<Box<Pending>>);
+
+/// What is pending. A thread uses the same memory for one outbox after the other.
 #[derive(Default)]
-pub(crate) struct Outbox {
-    batches: Vec<Batch>,
+struct Pending {
+    /// The NICs that have something to send; almost always one.
+    batches: SmallVec<[Batch; 1]>,
+    /// An empty list for the next batch.
+    spare: Vec<Packet>,
     looped: VecDeque<Looped>,
-    /// Connections that got segments and still have to answer and to wake their users.
-    pub(crate) touched: Vec<Arc<TcpEndpoint>>,
-    /// The last segment of the batch, which the next one may join.
-    pub(crate) held: Option<Held>,
+    touched: Vec<Arc<TcpEndpoint>>,
+    /// An empty list, to collect more while the others are finished.
+    spare_touched: Vec<Arc<TcpEndpoint>>,
+    held: Option<Held>,
+    /// The time, once somebody asked.
+    now: Option<Instant>,
+    /// The next unused one of the thread.
+    next: Option<Box<Self>>,
 }
 
 /// Packets for one NIC.
@@ -39,24 +53,66 @@ struct Looped {
     packet: Packet,
 }
 
+impl Default for Outbox {
+    #[inline]
+    fn default() -> Self {
+        let unused = UNUSED.try_with(|unused| {
+            let mut first = unused.take()?;
+            unused.set(first.next.take());
+            Some(first)
+        });
+        Self(Some(unused.ok().flatten().unwrap_or_default()))
+    }
+}
+
 impl Outbox {
+    #[inline]
+    fn pending(&mut self) -> &mut Pending {
+        // Present until the drop.
+        self.0.get_or_insert_default()
+    }
+
+    /// The time at which the thread came into the stack, or first asked: one look at the clock serves all that follows.
+    #[inline]
+    pub(crate) fn now(&mut self, core: &Core) -> Instant {
+        *self.pending().now.get_or_insert_with(|| core.clock.now())
+    }
+
     /// Puts in a complete packet for a link.
+    #[inline]
     pub(crate) fn send(&mut self, interface: &Arc<Interface>, packet: Packet) {
-        let found = self.batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface));
+        let Pending { batches, spare, .. } = self.pending();
+        let found = batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface));
         match found {
             Some(batch) => batch.packets.push(packet),
-            None => self.batches.push(Batch { interface: Arc::clone(interface), packets: vec![packet] }),
+            None => {
+                let mut packets = std::mem::take(spare);
+                packets.push(packet);
+                batches.push(Batch { interface: Arc::clone(interface), packets });
+            }
         }
     }
 
     /// Puts in an IP packet for one of our own addresses, seen as arriving on `nic`.
     pub(crate) fn loop_back(&mut self, nic: NicId, packet: Packet) {
-        self.looped.push_back(Looped { nic, packet });
+        self.pending().looped.push_back(Looped { nic, packet });
     }
 
     /// Takes the frames that were put in for links.
     pub(crate) fn take_frames(&mut self) -> impl Iterator<Item = Packet> {
-        std::mem::take(&mut self.batches).into_iter().flat_map(|batch| batch.packets)
+        std::mem::take(&mut self.pending().batches).into_iter().flat_map(|batch| batch.packets)
+    }
+
+    /// Connections that got segments and still have to answer and to wake their users.
+    #[inline]
+    pub(crate) fn touched(&mut self) -> &mut Vec<Arc<TcpEndpoint>> {
+        &mut self.pending().touched
+    }
+
+    /// The last segment of the batch, which the next one may join.
+    #[inline]
+    pub(crate) fn held(&mut self) -> &mut Option<Held> {
+        &mut self.pending().held
     }
 
     /// Does all that is pending. No lock may be held.
@@ -64,34 +120,81 @@ impl Outbox {
         loop {
             release_held(core, self);
             self.finish_touched(core);
-            if self.looped.is_empty() {
+            if self.pending().looped.is_empty() {
                 break;
             }
-            let mut looped = std::mem::take(&mut self.looped);
+            let mut looped = std::mem::take(&mut self.pending().looped);
             ip::input_looped(core, looped.drain(..).map(|looped| (looped.nic, looped.packet)), self);
-            if self.looped.is_empty() {
+            if self.pending().looped.is_empty() {
                 // Keeps the allocation for the next round.
-                self.looped = looped;
+                self.pending().looped = looped;
             }
         }
-        for batch in &mut self.batches {
-            transmit(&batch.interface, &mut batch.packets);
+        let Pending { batches, spare, .. } = self.pending();
+        while let Some(Batch { interface, mut packets }) = batches.pop() {
+            transmit(&interface, &mut packets);
+            packets.clear();
+            if packets.capacity() <= MAX_KEPT {
+                *spare = packets;
+            }
         }
-        self.batches.clear();
     }
 
     fn finish_touched(&mut self, core: &Arc<Core>) {
-        while !self.touched.is_empty() {
-            let mut touched = std::mem::take(&mut self.touched);
-            for endpoint in touched.drain(..) {
+        while !self.pending().touched.is_empty() {
+            let pending = self.pending();
+            let mut finishing = std::mem::take(&mut pending.spare_touched);
+            std::mem::swap(&mut finishing, &mut pending.touched);
+            for endpoint in finishing.drain(..) {
                 endpoint.finish(core, self);
             }
-            if self.touched.is_empty() {
-                self.touched = touched;
+            if finishing.capacity() <= MAX_KEPT {
+                self.pending().spare_touched = finishing;
             }
         }
     }
 }
+
+impl Drop for Outbox {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut pending) = self.0.take() else { return };
+        pending.now = None;
+        if !pending.is_empty() {
+            // Nobody flushed it: an error on the way.
+            pending.clear();
+        }
+        // Fails while the thread ends.
+        let _ = UNUSED.try_with(|unused| {
+            pending.next = unused.take();
+            unused.set(Some(pending));
+        });
+    }
+}
+
+impl Pending {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        let Self { batches, spare: _, looped, touched, spare_touched: _, held, now: _, next: _ } = self;
+        batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none()
+    }
+
+    #[cold]
+    fn clear(&mut self) {
+        self.batches.clear();
+        self.looped.clear();
+        self.touched.clear();
+        self.held = None;
+    }
+}
+
+thread_local! {
+    /// As many as were ever in use at once: links that deliver on the sender's thread nest them.
+    static UNUSED: Cell<Option<Box<Pending>>> = const { Cell::new(None) };
+}
+
+/// Lists with room for more than this, some 100 KiB, are not kept.
+const MAX_KEPT: usize = 1024;
 
 fn transmit(interface: &Interface, packets: &mut [Packet]) {
     let counters = &interface.counters;
@@ -102,7 +205,10 @@ fn transmit(interface: &Interface, packets: &mut [Packet]) {
             return;
         }
         // The link may take the packets out of the slice, so they are measured before.
-        let sizes: smallvec::SmallVec<[usize; 64]> = rest.iter().map(Packet::len).collect();
+        let sizes: SmallVec<[usize; 64]> = match rest {
+            [only] => SmallVec::from_elem(only.len(), 1),
+            _ => rest.iter().map(Packet::len).collect(),
+        };
         let dropped = match interface.link.send_batch(rest) {
             Ok(0) | Err(LinkError::Full) => {
                 counters.tx_dropped_full.add(rest.len() as u64);

@@ -4,18 +4,23 @@
 //! [`Packet::head`]; nothing is copied again before the link's gather write. On the way up the frame is one shared
 //! buffer in the body and each layer looks at it by offset.
 
-use bytes::Bytes;
+mod head;
+
+use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
 use crate::time::Instant;
 
-/// The payload ranges of a packet, in order. Two are held without an allocation.
-pub type Body = SmallVec<[Bytes; 2]>;
+pub use head::HEADROOM;
+use head::Head;
+
+/// The payload ranges of a packet, in order. One is held without an allocation.
+pub type Body = SmallVec<[Bytes; 1]>;
 
 /// One packet, or one super-segment that the link (or the software at its edge) will cut up.
 #[derive(Debug, Clone, Default)]
 pub struct Packet {
-    head: HeadBuffer,
+    head: Head,
     body: Body,
     /// What is known about the packet besides its bytes.
     pub meta: Meta,
@@ -23,16 +28,19 @@ pub struct Packet {
 
 impl Packet {
     /// Makes a packet whose bytes are all in one shared buffer, as a link delivers it.
+    #[inline]
     pub fn from_frame(frame: Bytes) -> Self {
-        Self { head: HeadBuffer::default(), body: SmallVec::from_iter([frame]), meta: Meta::default() }
+        Self { head: Head::default(), body: Body::from_buf([frame]), meta: Meta::default() }
     }
 
     /// Makes a packet of payload ranges to which headers will be prepended.
+    #[inline]
     pub fn from_body(body: Body) -> Self {
-        Self { head: HeadBuffer::default(), body, meta: Meta::default() }
+        Self { head: Head::default(), body, meta: Meta::default() }
     }
 
     /// The length of all bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.head.len() + self.body_len()
     }
@@ -43,6 +51,7 @@ impl Packet {
     }
 
     /// The headers that were prepended so far.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         self.head.as_slice()
     }
@@ -53,11 +62,13 @@ impl Packet {
     }
 
     /// The payload ranges.
+    #[inline]
     pub fn body(&self) -> &[Bytes] {
         &self.body
     }
 
     /// The length of the payload ranges.
+    #[inline]
     pub fn body_len(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()
     }
@@ -74,11 +85,12 @@ impl Packet {
     ///
     /// # Panics
     /// If `len` exceeds [`HEADROOM`]: headers have fixed maximum sizes well below it.
+    #[inline]
     pub fn push_header(&mut self, len: usize) -> &mut [u8] {
         if self.head.room() < len {
             let spilled = Bytes::copy_from_slice(self.head.as_slice());
             self.body.insert(0, spilled);
-            self.head = HeadBuffer::default();
+            self.head = Head::default();
         }
         if let Checksum::Partial { start, .. } = &mut self.meta.checksum {
             // A packet that long cannot be addressed by any checksum offload; links then refuse it.
@@ -88,6 +100,7 @@ impl Packet {
     }
 
     /// The longest contiguous run of bytes that starts at `offset`; empty at the end.
+    #[inline]
     pub fn contiguous(&self, offset: usize) -> &[u8] {
         let mut offset = offset;
         if offset < self.head.len() {
@@ -104,22 +117,26 @@ impl Packet {
     }
 
     /// The `len` bytes at `offset` if they are contiguous.
+    #[inline]
     pub fn get(&self, offset: usize, len: usize) -> Option<&[u8]> {
         self.contiguous(offset).get(..len)
     }
 
     /// Makes sure that the `len` bytes at `offset` are contiguous, copying the packet only if they are not.
     /// Returns false if the packet is shorter than that.
+    #[inline]
     pub fn make_contiguous(&mut self, offset: usize, len: usize) -> bool {
-        if self.contiguous(offset).len() >= len {
-            return true;
-        }
+        self.contiguous(offset).len() >= len || self.gather(offset, len)
+    }
+
+    #[cold]
+    fn gather(&mut self, offset: usize, len: usize) -> bool {
         if self.len() < offset.saturating_add(len) {
             return false;
         }
         let whole = Bytes::from(self.to_vec());
-        self.head = HeadBuffer::default();
-        self.body = SmallVec::from_iter([whole]);
+        self.head = Head::default();
+        self.body = Body::from_buf([whole]);
         true
     }
 
@@ -131,7 +148,7 @@ impl Packet {
         while count > 0 && !self.body.is_empty() {
             let range = &mut self.body[0];
             if range.len() > count {
-                let _ = range.split_to(count);
+                range.advance(count);
                 return;
             }
             count -= range.len();
@@ -140,10 +157,17 @@ impl Packet {
     }
 
     /// Shortens the packet to `len` bytes; does nothing if it is shorter.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.shorten(len);
+        }
+    }
+
+    fn shorten(&mut self, len: usize) {
         if len <= self.head.len() {
             // The head keeps its tail at the end of its buffer, so a shorter head is built anew.
-            let mut kept = HeadBuffer::default();
+            let mut kept = Head::default();
             kept.push(len).copy_from_slice(&self.head.as_slice()[..len]);
             self.head = kept;
             self.body.clear();
@@ -210,69 +234,6 @@ impl Packet {
             (true, [only]) => only.clone(),
             _ => Bytes::from(self.to_vec()),
         }
-    }
-}
-
-/// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte
-/// extension header, and the longest TCP header (60) fit.
-pub const HEADROOM: usize = 128;
-
-/// Headers, filled from the back to the front.
-#[derive(Clone)]
-struct HeadBuffer {
-    start: u8,
-    bytes: [u8; HEADROOM],
-}
-
-impl HeadBuffer {
-    // The buffer is at most 128 bytes, so `start` always fits its byte.
-    const EMPTY: u8 = HEADROOM as u8;
-
-    fn len(&self) -> usize {
-        HEADROOM - self.room()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == Self::EMPTY
-    }
-
-    fn room(&self) -> usize {
-        usize::from(self.start)
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.room()..]
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        let start = self.room();
-        &mut self.bytes[start..]
-    }
-
-    fn push(&mut self, len: usize) -> &mut [u8] {
-        let start = self.room() - len;
-        // `start` only became smaller, so it still fits.
-        self.start = start as u8;
-        let pushed = &mut self.bytes[start..start + len];
-        pushed.fill(0);
-        pushed
-    }
-
-    fn pull(&mut self, len: usize) {
-        // `len` is at most the current length, so the sum is at most HEADROOM.
-        self.start = (self.room() + len).min(HEADROOM) as u8;
-    }
-}
-
-impl Default for HeadBuffer {
-    fn default() -> Self {
-        Self { start: Self::EMPTY, bytes: [0; HEADROOM] }
-    }
-}
-
-impl std::fmt::Debug for HeadBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:02x?}", self.as_slice())
     }
 }
 

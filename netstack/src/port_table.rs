@@ -1,6 +1,5 @@
 //! Who has which local address and port: binding rules, and the search for the socket that a packet is for.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::nic::NicId;
 use crate::options::Family;
+use crate::plain_hash::PlainMap;
 use crate::secret::Secrets;
 
 /// A local address as a socket claims it.
@@ -46,7 +46,7 @@ pub(crate) enum Sharing {
 /// The ports of one protocol.
 pub(crate) struct PortTable<E> {
     sharing: Sharing,
-    ports: RwLock<HashMap<u16, Port<E>>>,
+    ports: RwLock<PlainMap<u16, Port<E>>>,
 }
 
 struct Port<E> {
@@ -218,6 +218,9 @@ impl<E> PortTable<E> {
     pub(crate) fn lookup(&self, target: &Target, hash: u64) -> Option<Arc<E>> {
         let ports = self.ports.read();
         let claims = &ports.get(&target.local_port)?.claims;
+        if let [only] = &claims[..] {
+            return only.score(target).map(|_| only.share());
+        }
         let best = claims.iter().filter_map(|claim| claim.score(target)).max()?;
         let mut equals = claims.iter().filter(|claim| claim.score(target) == Some(best));
         let group = equals.clone().filter(|claim| claim.binding.reuse_port).count();

@@ -8,6 +8,8 @@ use crate::tcp::{Flow, Secret};
 /// The secrets of a stack.
 pub(crate) struct Secrets {
     key: [u64; 2],
+    /// For the hash of each packet's flow, drawn from `key`.
+    flow_key: [u64; 3],
     drawn: AtomicU64,
 }
 
@@ -25,7 +27,8 @@ impl Secrets {
                 }
             }
         }
-        Self { key, drawn: AtomicU64::new(0) }
+        let flow_key = [0, 1, 2].map(|index| hash_words(key, &[FLOW_DOMAIN, index]));
+        Self { key, flow_key, drawn: AtomicU64::new(0) }
     }
 
     /// A random number. Unpredictable without the key (a keyed hash of a counter).
@@ -51,19 +54,24 @@ impl Secrets {
     }
 
     /// The hash of a flow: for demultiplexing and for spreading over groups.
+    ///
+    /// Once or twice per packet, so a keyed multiplication (as in wyhash) rather than a cryptographic hash: who cannot
+    /// see which flows share a bucket cannot learn the key either, and a stack shows nobody.
+    #[inline]
     pub(crate) fn hash_flow(&self, flow: &Flow) -> u64 {
+        let [a, b, c] = self.flow_key;
         let ports =
             u64::from(flow.local_port) << 48 | u64::from(flow.remote_port) << 32 | u64::from(flow.zone);
-        match (flow.local_addr, flow.remote_addr) {
+        let addresses = match (flow.local_addr, flow.remote_addr) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
-                hash_words(self.key, &[addresses, ports])
+                u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits())
             }
             (local, remote) => {
-                let ([a, b], [c, d]) = (halves(local), halves(remote));
-                hash_words(self.key, &[a, b, c, d, ports])
+                let ([d, e], [f, g]) = (halves(local), halves(remote));
+                folded_product(folded_product(d ^ a, e ^ b) ^ f, folded_product(g ^ c, b) ^ c)
             }
-        }
+        };
+        folded_product(folded_product(addresses ^ a, ports ^ b) ^ c, b)
     }
 
     /// The hash of a pair of addresses and a number.
@@ -77,6 +85,17 @@ impl Secrets {
 const RANDOM_DOMAIN: u64 = 0x7261_6e64_6f6d_0000;
 /// And those of stable keys.
 const STABLE_DOMAIN: u64 = 0x7374_6162_6c65_0000;
+
+/// Keeps the key of the flows apart from both.
+const FLOW_DOMAIN: u64 = 0x666c_6f77_0000_0000;
+
+/// The halves of a 128-bit product, combined: every bit of either factor reaches every bit.
+#[inline]
+fn folded_product(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    // The upper and the lower half.
+    (product >> 64) as u64 ^ product as u64
+}
 
 fn halves(address: IpAddr) -> [u64; 2] {
     let bits: u128 = match address {
@@ -128,6 +147,34 @@ fn round([v0, v1, v2, v3]: &mut [u64; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flows_spread_and_the_key_matters() {
+        use std::collections::HashSet;
+        use std::net::{Ipv4Addr, Ipv6Addr};
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        for address in [v4, v6] {
+            let hashes = |seed| -> HashSet<u64> {
+                let secrets = Secrets::new(Some(seed));
+                let flow = |remote_port| Flow {
+                    local_addr: address,
+                    remote_addr: address,
+                    local_port: 80,
+                    remote_port,
+                    zone: 0,
+                };
+                (0..10_000).map(|port| secrets.hash_flow(&flow(port))).collect()
+            };
+            let (one, two) = (hashes(1), hashes(2));
+            assert_eq!(one.len(), 10_000);
+            assert!(one.is_disjoint(&two));
+            // The flow table takes its shard from the middle and its bucket from both ends.
+            for shift in [0, 40, 54] {
+                let slots: HashSet<u64> = one.iter().map(|hash| (hash >> shift) % 64).collect();
+                assert_eq!(slots.len(), 64, "shift {shift}");
+            }
+        }
+    }
 
     #[test]
     fn seeded_stacks_repeat_and_others_do_not() {

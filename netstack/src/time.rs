@@ -106,8 +106,9 @@ impl fmt::Debug for Instant {
 }
 
 /// The nanoseconds of `span`, saturating after 584 years.
-fn nanos_of(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+#[inline]
+pub(crate) fn nanos_of(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(span.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl TimerQueue {
     pub(crate) fn arm<T: TimerTarget + 'static>(&self, target: &Arc<T>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
         let at = deadline.as_nanos();
+        // Each segment comes here, and hardly any is earlier. If the queue looks at the target right now, the target
+        // arms itself again afterwards, with what it knows by then.
+        if target.slot().0.load(Ordering::Acquire) <= at {
+            return;
+        }
         if target.slot().0.fetch_min(at, Ordering::AcqRel) <= at {
             return;
         }

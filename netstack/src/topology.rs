@@ -4,7 +4,7 @@
 //! change and publish. Each publication has a new generation number, which lets endpoints keep a resolved route until
 //! anything changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::interface::Interface;
 use crate::nic::{AddressState, InterfaceAddress, NicId, NicOptions};
+use crate::plain_hash::PlainMap;
 use crate::route::{RouteTable, RuleList};
 
 /// One consistent view of the configuration.
@@ -23,9 +24,9 @@ pub(crate) struct Topology {
     pub(crate) rules: RuleList,
     last_nic_index: u32,
     /// Derived: all addresses of the stack.
-    local: HashMap<IpAddr, LocalAddress>,
+    local: PlainMap<IpAddr, LocalAddress>,
     /// Derived: directed broadcast addresses.
-    broadcasts: HashMap<Ipv4Addr, NicId>,
+    broadcasts: PlainMap<Ipv4Addr, NicId>,
 }
 
 /// A NIC and its addresses.
@@ -62,7 +63,9 @@ impl Topology {
     /// The owner of a usable address of ours. All of 127.0.0.0/8 is ours where the loopback network is configured
     /// (RFC 1122 section 3.2.1.3).
     pub(crate) fn local_address(&self, address: IpAddr) -> Option<LocalAddress> {
-        let found = self.local.get(&address).copied().or_else(|| self.loopback_alias(address));
+        let found = self.local.get(&address).copied();
+        let found =
+            if address.is_loopback() { found.or_else(|| self.loopback_alias(address)) } else { found };
         found.filter(|local| local.state.is_usable())
     }
 
@@ -72,9 +75,6 @@ impl Topology {
     }
 
     fn loopback_alias(&self, address: IpAddr) -> Option<LocalAddress> {
-        if !address.is_loopback() {
-            return None;
-        }
         let home = self.nics.iter().find(|(_, entry)| {
             entry.addresses.iter().any(|own| own.address().is_loopback() && own.cidr.contains(address))
         });

@@ -7,30 +7,60 @@ use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
 use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
-use crate::ip::{Delivery, Egress, IpOutput, OutputError, arp, icmp, ndp};
+use crate::ip::{Delivery, Egress, IpOutput, OutputError, arp, gso, icmp, ndp};
 use crate::link::Medium;
 use crate::neighbour::Resolution;
 use crate::outbox::Outbox;
-use crate::packet::{AddressedTo, GsoKind, Packet};
+use crate::packet::{AddressedTo, Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
 
-/// Tells whether the link cuts this super-segment by itself.
+/// Tells whether a super-segment of ours can go to the edge as it is: the link cuts it, or [`put`] does.
 pub(super) fn can_segment(egress: &Egress, output: &IpOutput, packet: &Packet) -> bool {
-    takes_segments(egress, output.header_len(), packet) && output.protocol != Protocol::NO_NEXT
+    let Some(gso) = packet.meta.gso else { return true };
+    let is_cut_here = gso.kind != GsoKind::Udp
+        && egress.delivery == Delivery::Unicast
+        && matches!(packet.meta.checksum, Checksum::Partial { .. })
+        && fits_path(egress, output.header_len(), gso, packet);
+    (is_cut_here || takes_segments(egress, output.header_len(), packet))
+        && output.protocol != Protocol::NO_NEXT
 }
 
-/// The same for a packet with an IP header of that length.
+/// Tells whether the link cuts a packet that gets an IP header of that length.
 pub(super) fn takes_segments(egress: &Egress, header_len: usize, packet: &Packet) -> bool {
     let Some(gso) = packet.meta.gso else { return true };
-    let capabilities = &egress.interface.capabilities;
+    link_segments(&egress.interface, gso, packet.len() + header_len)
+        && fits_path(egress, header_len, gso, packet)
+}
+
+/// Segments larger than the path carries cannot be cut by anybody.
+fn fits_path(egress: &Egress, header_len: usize, gso: Gso, packet: &Packet) -> bool {
+    header_len + packet.head().len() + usize::from(gso.size) <= to_usize(egress.mtu)
+}
+
+/// Tells whether the link cuts this super-segment of `len` bytes (from the IP header on) by itself.
+fn link_segments(interface: &Interface, gso: Gso, len: usize) -> bool {
+    let capabilities = &interface.capabilities;
     let limit = match gso.kind {
         GsoKind::Tcp4 => capabilities.gso_max_v4,
         GsoKind::Tcp6 => capabilities.gso_max_v6,
         GsoKind::Udp => capabilities.gso_max_udp,
     };
-    // Segments larger than the path carries cannot be cut by the link either.
-    let largest = header_len + packet.head().len() + usize::from(gso.size);
-    packet.len() + header_len <= to_usize(limit) && largest <= to_usize(egress.mtu)
+    len <= to_usize(limit)
+}
+
+/// Gives a complete frame to the link, cut up if the link cannot do that.
+fn put(interface: &Arc<Interface>, packet: Packet, outbox: &mut Outbox) {
+    let link_header = if let Medium::Ethernet(_) = interface.medium { ethernet::HEADER_LEN } else { 0 };
+    let needs_cutting = packet
+        .meta
+        .gso
+        .is_some_and(|gso| !link_segments(interface, gso, packet.len().saturating_sub(link_header)));
+    if !needs_cutting {
+        return outbox.send(interface, packet);
+    }
+    for segment in gso::frames(packet, interface.capabilities.tx_checksum) {
+        outbox.send(interface, segment);
+    }
 }
 
 /// Sends an IP packet to its next hop.
@@ -43,8 +73,7 @@ pub(super) fn send(
 ) -> Result<(), OutputError> {
     match egress.interface.medium {
         Medium::Ip => {
-            tap(core, &egress.interface, &packet);
-            outbox.send(&egress.interface, packet);
+            send_tapped(core, &egress.interface, outbox, |outbox| put(&egress.interface, packet, outbox));
             return Ok(());
         }
         Medium::Loopback => {
@@ -66,11 +95,12 @@ pub(super) fn send(
         send_to_station_tapped(core, &egress.interface, station, packet, outbox);
         return Ok(());
     }
-    let Some(neighbour) = egress.neighbour(core, outbox).map(Arc::clone) else { return Ok(()) };
+    let Some(neighbour) = egress.neighbour(core, outbox) else { return Ok(()) };
     if let Some(station) = neighbour.published_mac() {
         send_to_station_tapped(core, &egress.interface, station, packet, outbox);
         return Ok(());
     }
+    let neighbour = Arc::clone(neighbour);
     match neighbour.resolve(core, &egress.interface, packet, outbox) {
         Resolution::Known(station, packet) => {
             send_to_station_tapped(core, &egress.interface, station, packet, outbox);
@@ -106,11 +136,22 @@ fn send_to_station_tapped(
     packet: Packet,
     outbox: &mut Outbox,
 ) {
+    send_tapped(core, interface, outbox, |outbox| send_to_station(interface, station, packet, outbox));
+}
+
+/// Shows the packet sockets what `send` gives to the link.
+#[inline]
+fn send_tapped(
+    core: &Arc<Core>,
+    interface: &Arc<Interface>,
+    outbox: &mut Outbox,
+    send: impl FnOnce(&mut Outbox),
+) {
     if core.packet_sockets.is_empty() {
-        return send_to_station(interface, station, packet, outbox);
+        return send(outbox);
     }
     let mut tapped = Outbox::default();
-    send_to_station(interface, station, packet, &mut tapped);
+    send(&mut tapped);
     for packet in tapped.take_frames() {
         tap(core, interface, &packet);
         outbox.send(interface, packet);
@@ -136,7 +177,7 @@ pub(super) fn send_frame(
         let header = EthernetRepr { destination, source, ether_type };
         header.emit(packet.push_header(ethernet::HEADER_LEN));
     }
-    outbox.send(interface, packet);
+    put(interface, packet, outbox);
 }
 
 /// Asks for a neighbour: everybody, or the station that had the address last.

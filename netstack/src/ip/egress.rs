@@ -43,7 +43,7 @@ pub(crate) enum Delivery {
 }
 
 /// What to look for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RouteQuery {
     pub(crate) destination: IpAddr,
     /// The source address, if it is fixed.

@@ -40,7 +40,7 @@ pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outb
         frames.clear();
         return;
     }
-    let now = core.clock.now();
+    let now = outbox.now(core);
     let mut rx = Rx { core, topology: &topology, interface, now, outbox, is_looped: false };
     for frame in frames.drain(..) {
         rx.frame(frame);
@@ -54,7 +54,7 @@ pub(crate) fn input_looped(
     outbox: &mut Outbox,
 ) {
     let topology = core.topology.load();
-    let now = core.clock.now();
+    let now = outbox.now(core);
     for (nic, mut packet) in packets {
         let Some(interface) = topology.interface(nic) else { continue };
         if interface.is_loopback() {

@@ -154,7 +154,10 @@ fn send_one(
         return Err(OutputError::TooLarge { mtu: egress.mtu });
     }
     begin_checksum(output.source, output.destination, output.protocol, &mut packet, transport_len);
-    let finishes_checksum = fits && (egress.is_local() || egress.interface.capabilities.tx_checksum);
+    // The checksums of a super-segment are finished when it is cut, if not by the link.
+    let is_super = packet.meta.gso.is_some();
+    let finishes_checksum =
+        fits && (is_super || egress.is_local() || egress.interface.capabilities.tx_checksum);
     if !finishes_checksum {
         finish_checksum(output.protocol, &mut packet);
     }

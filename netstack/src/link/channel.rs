@@ -1,6 +1,5 @@
 //! The channel link: what the stack sends waits in a queue until the program takes it. For tests and embedders.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,25 +14,30 @@ pub struct ChannelLink {
     mtu: usize,
     capabilities: Capabilities,
     capacity: usize,
-    queue: Mutex<VecDeque<Packet>>,
+    queue: Mutex<Vec<Packet>>,
     wait_queue: WaitQueue,
 }
 
 impl ChannelLink {
     /// Makes a link whose queue holds `capacity` packets; more are refused with [`LinkError::Full`].
     pub fn new(medium: Medium, mtu: usize, capabilities: Capabilities, capacity: usize) -> Arc<Self> {
-        let queue = Mutex::new(VecDeque::new());
+        let queue = Mutex::default();
         Arc::new(Self { medium, mtu, capabilities, capacity, queue, wait_queue: WaitQueue::new() })
     }
 
     /// Takes the packets that the stack sent, oldest first.
     pub fn take(&self) -> Vec<Packet> {
-        self.queue.lock().drain(..).collect()
+        std::mem::take(&mut *self.queue.lock())
     }
 
     /// Moves the packets that the stack sent to the end of `out`, without an allocation if it has room.
     pub fn take_into(&self, out: &mut Vec<Packet>) {
-        out.extend(self.queue.lock().drain(..));
+        let mut queue = self.queue.lock();
+        if out.is_empty() {
+            std::mem::swap(out, &mut queue);
+        } else {
+            out.append(&mut queue);
+        }
     }
 
     /// Notified with [`Readiness::IN`] when the stack has sent something.

@@ -10,23 +10,64 @@ use crate::pool::Pool;
 use crate::tcp::{self, Connection};
 use crate::time::Instant;
 
-/// What one call to send has copied, in order.
-pub(super) type Copied = SmallVec<[Bytes; 4]>;
+/// What one call to send has copied. It stays where it is while it is filled and read: the array is no small matter to
+/// move.
+pub(super) struct Copied {
+    /// A few bytes, which the connection puts behind its others.
+    small: [u8; SMALL],
+    small_len: usize,
+    /// Otherwise buffers that the connection takes as they are, in order.
+    parts: SmallVec<[Bytes; 4]>,
+}
 
-/// Copies the next `len` bytes of `data`: large parts into blocks of the pool, the rest into memory of their size. If
-/// the application's memory fails on the way, what was copied before counts.
-pub(super) fn copy_in(pool: &Arc<Pool>, data: &mut dyn Source, len: usize) -> Result<Copied, Fault> {
-    let (mut copied, mut left) = (Copied::new(), len);
-    while left > 0 {
-        let count = left.min(BLOCK_LEN);
-        match copy_part(pool, data, count) {
-            Ok(part) => copied.push(part),
-            Err(fault) if copied.is_empty() => return Err(fault),
-            Err(_) => break,
-        }
-        left -= count;
+impl Copied {
+    pub(super) fn new() -> Self {
+        Self { small: [0; SMALL], small_len: 0, parts: SmallVec::new() }
     }
-    Ok(copied)
+
+    /// Copies the next `len` bytes of `data`: large parts into blocks of the pool, the rest into memory of their size. If
+    /// the application's memory fails on the way, what was copied before counts.
+    pub(super) fn copy_in(
+        &mut self,
+        pool: &Arc<Pool>,
+        data: &mut dyn Source,
+        len: usize,
+    ) -> Result<(), Fault> {
+        if len <= SMALL {
+            data.read_into(&mut self.small[..len])?;
+            self.small_len = len;
+            return Ok(());
+        }
+        let mut left = len;
+        while left > 0 {
+            let count = left.min(BLOCK_LEN);
+            match copy_part(pool, data, count) {
+                Ok(part) => self.parts.push(part),
+                Err(fault) if self.parts.is_empty() => return Err(fault),
+                Err(_) => break,
+            }
+            left -= count;
+        }
+        Ok(())
+    }
+
+    /// Queues everything: the bytes are consumed, so that the connection takes them even if the room that was there
+    /// before copying is gone. Of nothing, the connection says what it thinks of sending.
+    pub(super) fn send(&mut self, machine: &mut Connection, now: Instant) -> Result<usize, tcp::SendError> {
+        if self.small_len > 0 {
+            return machine.send_copied(now, &self.small[..self.small_len]).map(|()| self.small_len);
+        }
+        if self.parts.is_empty() {
+            return machine.send_bytes(now, &Bytes::new());
+        }
+        let mut sent = 0;
+        for part in self.parts.drain(..) {
+            let count = part.len();
+            machine.send_admitted(now, part)?;
+            sent += count;
+        }
+        Ok(sent)
+    }
 }
 
 fn copy_part(pool: &Arc<Pool>, data: &mut dyn Source, count: usize) -> Result<Bytes, Fault> {
@@ -40,32 +81,16 @@ fn copy_part(pool: &Arc<Pool>, data: &mut dyn Source, count: usize) -> Result<By
     Ok(pool.share(block, count))
 }
 
-/// Queues all parts: their bytes are consumed, so that the connection takes them even if the room that was there before
-/// copying is gone. Of no parts, the connection says what it thinks of sending.
-pub(super) fn send_parts(
-    machine: &mut Connection,
-    now: Instant,
-    parts: Copied,
-) -> Result<usize, tcp::SendError> {
-    if parts.is_empty() {
-        return machine.send_bytes(now, &Bytes::new());
-    }
-    let mut sent = 0;
-    for part in parts {
-        let count = part.len();
-        machine.send_admitted(now, part)?;
-        sent += count;
-    }
-    Ok(sent)
-}
-
-/// The pool that [`copy_in`] wants.
+/// The pool that [`Copied::copy_in`] wants.
 pub(crate) fn send_pool() -> Arc<Pool> {
     Pool::new(BLOCK_LEN, MAX_FREE)
 }
 
 /// About one super-segment.
 const BLOCK_LEN: usize = 64 << 10;
+
+/// Up to here the bytes go over the stack rather than through an allocation.
+const SMALL: usize = 128;
 
 /// A block is used for no less than half of it, so that no queue holds more than twice what it is charged for.
 const POOL_FROM: usize = BLOCK_LEN / 2;
@@ -80,9 +105,13 @@ mod tests {
     #[test]
     fn everything_arrives_in_order() {
         let data: Vec<u8> = (0..200_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let copied = copy_in(&send_pool(), &mut &data[..], 150_000).unwrap();
-        assert_eq!(copied.concat(), &data[..150_000]);
-        assert_eq!(copied.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 65_536, 18_928]);
+        let mut copied = Copied::new();
+        copied.copy_in(&send_pool(), &mut &data[..], 150_000).unwrap();
+        assert_eq!(copied.parts.concat(), &data[..150_000]);
+        assert_eq!(copied.parts.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 65_536, 18_928]);
+        let mut copied = Copied::new();
+        copied.copy_in(&send_pool(), &mut &data[..], 100).unwrap();
+        assert_eq!(&copied.small[..copied.small_len], &data[..100]);
     }
 
     /// Memory whose second block cannot be read.
@@ -101,8 +130,9 @@ mod tests {
 
     #[test]
     fn fault_after_the_first_part_shortens_the_call() {
-        let copied = copy_in(&send_pool(), &mut HalfMapped(0), 150_000).unwrap();
-        assert_eq!(copied.len(), 1);
-        assert!(copy_in(&send_pool(), &mut HalfMapped(1), 150_000).is_err());
+        let mut copied = Copied::new();
+        copied.copy_in(&send_pool(), &mut HalfMapped(0), 150_000).unwrap();
+        assert_eq!(copied.parts.len(), 1);
+        assert!(Copied::new().copy_in(&send_pool(), &mut HalfMapped(1), 150_000).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! What the datagram sockets (UDP, ping, raw) share: the receive queue, errors, options and readiness.
 
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -8,18 +10,15 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
-use crate::ip::{
-    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteError, RouteQuery, unmapped,
-};
+use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped};
 use crate::nic::NicId;
-use crate::options::{
-    Datagram, ErrorOrigin, Family, PmtuDiscovery, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
-};
+use crate::options::{Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, Shutdown, SocketOptions};
 use crate::packet::Body;
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
-use netstack_wire::ip::Protocol;
+
+pub(crate) use outgoing::{Outgoing, Way};
 
 /// The common part of a datagram endpoint.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ pub(crate) struct State {
     errors: VecDeque<QueuedError>,
     read_is_shut: bool,
     write_is_shut: bool,
-    egress: Option<CachedEgress>,
+    way: Option<Way>,
 }
 
 /// The other end of a connected socket.
@@ -56,19 +55,6 @@ pub(crate) struct Peer {
     pub(crate) port: u16,
     /// For link-local addresses.
     pub(crate) nic: Option<NicId>,
-}
-
-struct CachedEgress {
-    source: Option<IpAddr>,
-    nic: Option<NicId>,
-    destination: IpAddr,
-    egress: Egress,
-}
-
-impl std::fmt::Debug for CachedEgress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CachedEgress({})", self.destination)
-    }
 }
 
 /// A received datagram.
@@ -83,16 +69,6 @@ pub(crate) struct Queued {
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
     pub(crate) arrival: Instant,
-}
-
-/// Where a datagram goes, after socket and message were asked.
-pub(crate) struct Outgoing {
-    pub(crate) egress: Egress,
-    pub(crate) output: IpOutput,
-    pub(crate) port: u16,
-    pub(crate) no_checksum: bool,
-    pub(crate) mark: u32,
-    pub(crate) owner: u64,
 }
 
 /// What became of a received datagram.
@@ -118,7 +94,7 @@ impl DatagramEndpoint {
             errors: VecDeque::new(),
             read_is_shut: false,
             write_is_shut: false,
-            egress: None,
+            way: None,
         };
         Self { family, waiters: WaitQueue::new(), state: Mutex::new(state) }
     }
@@ -226,7 +202,7 @@ impl DatagramEndpoint {
     pub(crate) fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
         let mut state = self.state.lock();
         change(&mut state.options);
-        state.egress = None;
+        state.way = None;
     }
 
     /// Notes an ICMP error about a datagram to `destination`.
@@ -339,7 +315,7 @@ impl DatagramEndpoint {
         let address = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
         state.peer = Some(Peer { address, ..peer });
         state.connected_from = Some(source);
-        state.egress = None;
+        state.way = None;
         state.read_is_shut = false;
         state.write_is_shut = false;
         Ok(source)
@@ -349,89 +325,7 @@ impl DatagramEndpoint {
         let mut state = self.state.lock();
         state.peer = None;
         state.connected_from = None;
-        state.egress = None;
-    }
-
-    /// Finds out where a datagram goes, and how.
-    pub(crate) fn outgoing(
-        &self,
-        core: &Core,
-        protocol: Protocol,
-        meta: &SendMeta,
-    ) -> Result<Outgoing, SendError> {
-        let to = match meta.to {
-            Some(to) => Some(self.parse(to).ok_or(SendError::FamilyMismatch)?),
-            None => None,
-        };
-        let mut state = self.state.lock();
-        if state.write_is_shut {
-            return Err(SendError::Shutdown);
-        }
-        if let Some(error) = state.error.take() {
-            return Err(SendError::Pending(error));
-        }
-        let peer = to.or(state.peer).ok_or(SendError::NotConnected)?;
-        if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
-            return Err(SendError::NetworkUnreachable);
-        }
-        let egress = state.resolve(core, &peer, meta)?;
-        if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
-            return Err(SendError::BroadcastNotPermitted);
-        }
-        let destination = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
-        let options = &state.options;
-        let is_group = egress.delivery == Delivery::Multicast;
-        let (ttl, tos, loops) = match destination {
-            IpAddr::V4(_) if is_group => (Some(options.multicast_ttl), options.tos, options.multicast_loop),
-            IpAddr::V4(_) => (options.ttl, options.tos, true),
-            IpAddr::V6(_) if is_group => {
-                (Some(options.multicast_hop_limit), options.traffic_class, options.multicast_loop_v6)
-            }
-            IpAddr::V6(_) => (options.hop_limit, options.traffic_class, true),
-        };
-        let output = IpOutput {
-            source: meta.source.map(unmapped).or(state.bound).unwrap_or(egress.source),
-            destination,
-            protocol,
-            ttl: meta.ttl.or(ttl).unwrap_or_else(|| egress.default_ttl(core)),
-            tos: meta.tos.unwrap_or(tos),
-            flow_label: 0,
-            fragmenting: fragmenting(options.pmtu_discovery),
-            loops,
-        };
-        Ok(Outgoing {
-            egress,
-            output,
-            port: peer.port,
-            no_checksum: options.no_checksum,
-            mark: options.mark,
-            owner: options.owner,
-        })
-    }
-
-    /// Turns a failed output into the error of the call, and notes it where the socket keeps such things.
-    pub(crate) fn output_failed(&self, error: OutputError, outgoing_to: (IpAddr, u16)) -> SendError {
-        match error {
-            OutputError::TooLarge { mtu } => {
-                let mut state = self.state.lock();
-                if state.options.error_queue || state.options.error_queue_v6 {
-                    let notice = crate::ip::icmp::Notice {
-                        error: SocketError::MessageTooLong,
-                        origin: ErrorOrigin::Local,
-                        icmp_type: 0,
-                        icmp_code: 0,
-                        info: mtu,
-                        offender: None,
-                        is_hard: true,
-                    };
-                    let to = self.socket_addr(outgoing_to.0, outgoing_to.1, None);
-                    state.push_error(&notice, to, &[]);
-                }
-                SendError::MessageTooLong
-            }
-            OutputError::HostUnreachable => SendError::HostUnreachable,
-            OutputError::NetworkDown => SendError::NetworkDown,
-        }
+        state.way = None;
     }
 }
 
@@ -450,37 +344,6 @@ impl State {
             destination,
             payload: Bytes::copy_from_slice(payload),
         });
-    }
-
-    fn multicast_nic(&self, destination: IpAddr) -> Option<NicId> {
-        match destination {
-            IpAddr::V4(address) if address.is_multicast() || address.is_broadcast() => {
-                self.options.multicast_nic
-            }
-            IpAddr::V6(address) if address.is_multicast() => self.options.multicast_nic_v6,
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        }
-    }
-
-    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<Egress, SendError> {
-        let nic = self.options.bound_nic.or(meta.nic).or(peer.nic).or(self.multicast_nic(peer.address));
-        let hint = match peer.address {
-            IpAddr::V4(address) if address.is_multicast() => self.options.multicast_source.map(IpAddr::V4),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        };
-        let source = meta.source.map(unmapped).filter(|source| !source.is_unspecified());
-        let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
-        if let Some(cached) = &self.egress {
-            let is_same = cached.source == source && cached.nic == nic && cached.destination == peer.address;
-            if is_same && cached.egress.is_current(core) {
-                return Ok(cached.egress.clone());
-            }
-        }
-        let query = RouteQuery { destination: peer.address, source, nic };
-        let origin = Origin { mark: self.options.mark, arrived_on: None };
-        let egress = Egress::resolve_for(core, query, origin)?;
-        self.egress = Some(CachedEgress { source, nic, destination: peer.address, egress: egress.clone() });
-        Ok(egress)
     }
 }
 
@@ -522,14 +385,6 @@ pub(crate) fn socket_addr(family: Family, address: IpAddr, port: u16, nic: Optio
         (Family::V6, IpAddr::V4(address)) => {
             SocketAddr::V6(SocketAddrV6::new(address.to_ipv6_mapped(), port, 0, 0))
         }
-    }
-}
-
-fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
-    match discovery {
-        PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::Forbidden,
-        PmtuDiscovery::Want => Fragmenting::IfNeeded,
-        PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,
     }
 }
 

@@ -119,8 +119,9 @@ impl PingSocket {
         packet.meta.mark = outgoing.mark;
         packet.meta.owner = outgoing.owner;
         let mut outbox = Outbox::default();
-        let sent = send(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox);
+        let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox);
         outbox.flush(&self.core);
+        self.endpoint.keep(outgoing.way);
         match sent {
             Ok(()) => Ok(len),
             Err(error) => {

@@ -134,16 +134,17 @@ impl RawSocket {
         let has_header = self.endpoint.lock().options.header_included;
         let sent = if has_header && self.endpoint.family == Family::V4 {
             let packet = with_header(&self.core, &outgoing, &payload).ok_or(SendError::Invalid)?;
-            send_with_header(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+            send_with_header(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
         } else if has_header {
             let packet = Packet::from_frame(payload);
-            send_with_header(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+            send_with_header(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
         } else {
             let offset = self.raw.settings.lock().checksum_offset;
             let packet = with_checksum(&outgoing, payload, offset).ok_or(SendError::Invalid)?;
-            send(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox)
+            send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
         };
         outbox.flush(&self.core);
+        self.endpoint.keep(outgoing.way);
         match sent {
             Ok(()) => Ok(len),
             Err(error) => Err(self.endpoint.output_failed(error, (outgoing.output.destination, 0))),

@@ -17,7 +17,7 @@ use crate::nic::NicId;
 use crate::options::{Family, QueuedError, RecvFlags, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
 use crate::port_table::{Binding, PortUse};
-use crate::socket::copy_in::{copy_in, send_parts};
+use crate::socket::copy_in::Copied;
 use crate::socket::datagram::socket_addr;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
@@ -308,14 +308,13 @@ impl TcpSocket {
         let room = endpoint.inspect(|inner| inner.machine.send_room());
         // Without room the machine still has to say why.
         let len = data.remaining().min(room).min(MAX_SEND);
-        let parts = copy_in(&core.send_pool, data, len)?;
+        let mut copied = Copied::new();
+        copied.copy_in(&core.send_pool, data, len)?;
         let mut outbox = Outbox::default();
-        let result = endpoint.with(core, &mut outbox, |inner| {
-            let now = core.clock.now();
-            match send_parts(&mut inner.machine, now, parts) {
-                Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
-                result => result,
-            }
+        let now = outbox.now(core);
+        let result = endpoint.with(core, &mut outbox, |inner| match copied.send(&mut inner.machine, now) {
+            Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
+            result => result,
         });
         outbox.flush(core);
         result.map_err(send_error)
@@ -327,17 +326,16 @@ impl TcpSocket {
         if flags.peek {
             return self.peek(&endpoint, out);
         }
-        let mut total = 0;
+        let (mut total, mut ranges) = (0, Ranges::new());
         loop {
             let room = out.room();
-            let taken = self.take(&endpoint, room);
-            let ranges = match taken {
-                Ok(ranges) => ranges,
+            match self.take(&endpoint, room, &mut ranges) {
+                Ok(()) => {}
                 Err(_) if total > 0 => return Ok(total),
                 Err(tcp::RecvError::WouldBlock) => return Err(RecvError::WouldBlock),
                 Err(tcp::RecvError::Failed(reason)) => return Err(RecvError::Pending(socket_error(reason))),
-            };
-            let got: usize = ranges.iter().map(Bytes::len).sum();
+            }
+            let before = total;
             for range in &ranges {
                 match out.write_from(range) {
                     Ok(()) => total += range.len(),
@@ -347,23 +345,24 @@ impl TcpSocket {
                 }
             }
             // Fewer ranges than one round takes: the queue is empty.
-            if got == 0 || got == room || ranges.len() < RANGES_PER_ROUND {
+            if total - before == room || ranges.len() < RANGES_PER_ROUND {
                 return Ok(total);
             }
+            ranges.clear();
         }
     }
 
-    /// Takes some ranges of the receive queue under one lock; empty at the end of the stream.
+    /// Takes some ranges of the receive queue under one lock; none at the end of the stream.
     fn take(
         &self,
         endpoint: &Arc<TcpEndpoint>,
         room: usize,
-    ) -> Result<SmallVec<[Bytes; RANGES_PER_ROUND]>, tcp::RecvError> {
+        ranges: &mut Ranges,
+    ) -> Result<(), tcp::RecvError> {
         let core = &self.core;
         let mut outbox = Outbox::default();
+        let now = outbox.now(core);
         let result = endpoint.with(core, &mut outbox, |inner| {
-            let now = core.clock.now();
-            let mut ranges = SmallVec::new();
             let mut left = room;
             while left > 0 && ranges.len() < RANGES_PER_ROUND {
                 match inner.machine.take(now, left) {
@@ -376,7 +375,7 @@ impl TcpSocket {
                     Err(error) => return Err(error),
                 }
             }
-            Ok(ranges)
+            Ok(())
         });
         outbox.flush(core);
         result
@@ -700,5 +699,8 @@ fn socket_error(reason: CloseReason) -> SocketError {
 
 /// The most that one call copies: enough to fill several super-segments, little enough to stay in the cache.
 const MAX_SEND: usize = 256 << 10;
+/// Ranges on their way from the receive queue to the application.
+type Ranges = SmallVec<[Bytes; RANGES_PER_ROUND]>;
+
 /// Ranges taken per lock; more than a reader's buffer usually spans.
 const RANGES_PER_ROUND: usize = 16;

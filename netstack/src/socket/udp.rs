@@ -18,7 +18,7 @@ use crate::ip::{Cast, IcmpReason, IpMeta, Rx, reject, send, zone_of};
 use crate::nic::NicId;
 use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
-use crate::packet::{Body, Checksum, Gso, GsoKind, Packet};
+use crate::packet::{Body, Checksum, Gso, GsoKind, HEADROOM, Packet};
 use crate::port_table::{Binding, Target};
 use crate::socket::datagram::{DatagramEndpoint, Enqueued, Outgoing, Queued, gather, socket_addr};
 use crate::socket::membership;
@@ -143,12 +143,15 @@ impl UdpSocket {
             return Err(SendError::MessageTooLong);
         }
         let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
-        let port = self.autobind().map_err(|_| SendError::AddressNotAvailable)?;
-        let payload = gather(data)?;
-        let packet = datagram(port, &outgoing, Body::from_iter([payload]), meta.segment_size);
+        let port = match outgoing.local_port {
+            0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
+            port => port,
+        };
+        let packet = datagram(port, &outgoing, payload(data)?, meta.segment_size);
         let mut outbox = Outbox::default();
-        let sent = send(&self.core, &mut outgoing.egress, &outgoing.output, packet, &mut outbox);
+        let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox);
         outbox.flush(&self.core);
+        self.endpoint.keep(outgoing.way);
         match sent {
             Ok(()) => {
                 self.core.counters.udp_out_datagrams.increment();
@@ -247,14 +250,28 @@ pub(super) fn check_local(core: &Core, address: IpAddr, options: &SocketOptions)
     if is_fine { Ok(()) } else { Err(BindError::AddressNotAvailable) }
 }
 
-fn datagram(port: u16, outgoing: &Outgoing, payload: Body, segment_size: Option<u16>) -> Packet {
-    let mut packet = Packet::from_body(payload);
-    let body_len = packet.body_len();
+/// The datagram's payload. A few bytes go where the headers go: they need no buffer of their own, and the link gets the
+/// whole packet in one piece.
+fn payload(data: &mut dyn Source) -> Result<Packet, SendError> {
+    let len = data.remaining();
+    if len > MAX_IN_HEAD {
+        return Ok(Packet::from_frame(gather(data)?));
+    }
+    let mut packet = Packet::default();
+    data.read_into(packet.push_header(len))?;
+    Ok(packet)
+}
+
+/// What the headroom has left beside the headers of Ethernet (14), IPv6 (40) and UDP.
+const MAX_IN_HEAD: usize = HEADROOM - 14 - 40 - udp::HEADER_LEN;
+
+fn datagram(port: u16, outgoing: &Outgoing, mut packet: Packet, segment_size: Option<u16>) -> Packet {
+    let payload_len = packet.len();
     let header = UdpRepr {
         source_port: port,
         destination_port: outgoing.port,
         // Checked against the maximum before.
-        len: u16::try_from(udp::HEADER_LEN + body_len).unwrap_or(u16::MAX),
+        len: u16::try_from(udp::HEADER_LEN + payload_len).unwrap_or(u16::MAX),
         checksum: 0,
     };
     header.emit(packet.push_header(udp::HEADER_LEN));
@@ -262,7 +279,7 @@ fn datagram(port: u16, outgoing: &Outgoing, payload: Body, segment_size: Option<
         // CHECKSUM_OFFSET is 6.
         packet.meta.checksum = Checksum::Partial { start: 0, offset: udp::CHECKSUM_OFFSET as u16 };
     }
-    let segment_size = segment_size.filter(|&size| size > 0 && usize::from(size) < body_len);
+    let segment_size = segment_size.filter(|&size| size > 0 && usize::from(size) < packet.body_len());
     packet.meta.gso = segment_size.map(|size| Gso { kind: GsoKind::Udp, size });
     packet.meta.mark = outgoing.mark;
     packet.meta.owner = outgoing.owner;

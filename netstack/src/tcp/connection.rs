@@ -256,6 +256,17 @@ impl Connection {
         }
     }
 
+    /// Queues a copy of all of `data`, with the rules of [`send_admitted`](Self::send_admitted).
+    ///
+    /// # Errors
+    /// `WriteClosed` or `Failed`; nothing was queued then.
+    pub fn send_copied(&mut self, _now: Instant, data: &[u8]) -> Result<(), SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_copied(data),
+            _ => Err(self.send_error()),
+        }
+    }
+
     /// How many bytes `send` would take now; zero also when it would fail.
     #[must_use]
     pub fn send_room(&self) -> usize {

@@ -5,7 +5,7 @@
 
 use super::num::{sat_u32, usize_of};
 use super::segment::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// The queue.
@@ -57,7 +57,7 @@ impl ReceiveQueue {
             if count == front.len() {
                 store.ranges.pop_front();
             } else {
-                drop(front.split_to(count));
+                front.advance(count);
             }
             done += count;
         }

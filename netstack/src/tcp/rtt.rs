@@ -1,7 +1,7 @@
 //! Round-trip time and the retransmission timeout (RFC 6298), with the windowed minimum that RACK and HyStart++ use.
 
 use super::config::Config;
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
 /// The estimator of one connection. Times are nanoseconds: idle connections are counted by the hundred thousand, and a
@@ -64,18 +64,21 @@ impl RttEstimator {
         self.backoff = self.backoff.saturating_add(1);
     }
 
-    /// The timeout without backoff.
-    pub(super) fn base_rto(&self, config: &Config) -> Duration {
-        // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
-        self.srtt().map_or(config.rto_initial, |srtt| {
-            (srtt + (self.rttvar() * 4).max(config.rto_min)).min(config.rto_max)
-        })
-    }
-
     /// The timeout.
     pub(super) fn rto(&self, config: &Config) -> Duration {
-        let factor = 1_u32.checked_shl(self.backoff).unwrap_or(u32::MAX);
-        self.base_rto(config).saturating_mul(factor).min(config.rto_max)
+        let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
+        let rto = self.base_rto_ns(config).saturating_mul(factor).min(nanos_of(config.rto_max));
+        Duration::from_nanos(rto)
+    }
+
+    /// The timeout without backoff, in plain numbers: each segment asks, and the arithmetic of `Duration` divides.
+    fn base_rto_ns(&self, config: &Config) -> u64 {
+        if self.srtt_ns == 0 {
+            return nanos_of(config.rto_initial);
+        }
+        // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
+        let rto = self.srtt_ns + (self.rttvar_ns * 4).max(nanos_of(config.rto_min));
+        rto.min(nanos_of(config.rto_max))
     }
 }
 

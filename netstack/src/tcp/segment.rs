@@ -1,10 +1,10 @@
 //! What goes into and comes out of a machine: segments with their payload as shared byte ranges.
 
-use bytes::Bytes;
+use crate::packet::Body;
+use bytes::{Buf, Bytes};
 use core::num::NonZeroU16;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{TcpFlags, TcpRepr};
-use smallvec::SmallVec;
 
 /// A received segment, or several consecutive ones merged by GRO.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub enum Ecn {
 /// Payload bytes as a few shared ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
-    ranges: SmallVec<[Bytes; 2]>,
+    ranges: Body,
     len: usize,
 }
 
@@ -89,9 +89,14 @@ impl Payload {
     }
 
     /// Appends a range; an empty one is left out.
+    #[inline]
     pub fn push(&mut self, range: Bytes) {
         if !range.is_empty() {
             self.len += range.len();
+            if self.ranges.len() == self.ranges.inline_size() && !self.ranges.spilled() {
+                // Where two ranges come, more do: a run of segments, or of small writes.
+                self.ranges.reserve(RANGES_AT_ONCE);
+            }
             self.ranges.push(range);
         }
     }
@@ -121,8 +126,9 @@ impl Payload {
     }
 
     /// Consumes the payload into its ranges.
-    pub fn into_ranges(self) -> impl Iterator<Item = Bytes> {
-        self.ranges.into_iter()
+    #[inline]
+    pub fn into_ranges(self) -> Body {
+        self.ranges
     }
 
     /// Drops the first `count` bytes (all of them if there are fewer).
@@ -132,8 +138,7 @@ impl Payload {
         let mut whole = 0;
         for range in &mut self.ranges {
             if range.len() > left {
-                // `split_to` keeps the tail in place.
-                drop(range.split_to(left));
+                range.advance(left);
                 break;
             }
             left -= range.len();
@@ -168,6 +173,16 @@ impl Payload {
     }
 }
 
+impl From<Body> for Payload {
+    fn from(ranges: Body) -> Self {
+        let mut payload = Self { len: ranges.iter().map(Bytes::len).sum(), ranges };
+        if payload.ranges.iter().any(Bytes::is_empty) {
+            payload.ranges.retain(|range| !range.is_empty());
+        }
+        payload
+    }
+}
+
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
         let mut payload = Self::new();
@@ -175,6 +190,9 @@ impl From<Bytes> for Payload {
         payload
     }
 }
+
+/// Room for ranges made when the first one gets company.
+const RANGES_AT_ONCE: usize = 7;
 
 #[cfg(test)]
 mod tests {

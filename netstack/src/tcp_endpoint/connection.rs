@@ -124,7 +124,7 @@ impl TcpEndpoint {
     /// Puts the endpoint on the thread's list for [`finish`](Self::finish).
     pub(crate) fn touch(self: &Arc<Self>, outbox: &mut Outbox) {
         if !self.is_touched.swap(true, Ordering::AcqRel) {
-            outbox.touched.push(Arc::clone(self));
+            outbox.touched().push(Arc::clone(self));
         }
     }
 
@@ -148,7 +148,7 @@ impl TcpEndpoint {
         let is_syn_in_time_wait = segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN)
             && inner.machine.state() == State::TimeWait;
         let copy = is_syn_in_time_wait.then(|| segment.clone());
-        let outcome = inner.machine.on_segment(core.clock.now(), segment);
+        let outcome = inner.machine.on_segment(outbox.now(core), segment);
         inner.events |= outcome.events;
         match outcome.verdict {
             Verdict::Accepted => {}
@@ -213,19 +213,18 @@ impl TcpEndpoint {
         }
         let events = std::mem::take(&mut inner.events);
         if events.contains(Events::ACKED) {
-            confirm_neighbour(core, &inner);
+            confirm_neighbour(&inner, outbox.now(core));
         }
         let deadline = inner.machine.next_deadline();
         drop(inner);
         core.timers.arm(self, deadline);
-        let ready = readiness_of_events(events);
-        if !ready.is_empty() {
-            self.waiters.notify(ready);
+        if events.intersects(WAKING) {
+            self.waiters.notify(readiness_of_events(events));
         }
     }
 
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
-        let now = core.clock.now();
+        let now = outbox.now(core);
         let Inner { machine, egress, settings, .. } = inner;
         // Pacing and congestion windows bound this in the machine; the link bounds it by dropping.
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
@@ -300,10 +299,10 @@ impl std::fmt::Debug for TcpEndpoint {
 }
 
 /// RFC 4861 section 7.3.1: an acknowledgment of new data is "forward progress".
-fn confirm_neighbour(core: &Core, inner: &Inner) {
+fn confirm_neighbour(inner: &Inner, now: Instant) {
     let neighbour = inner.egress.as_ref().and_then(Egress::known_neighbour);
     if let Some(neighbour) = neighbour.filter(|neighbour| neighbour.wants_confirmation()) {
-        neighbour.confirm(core.clock.now());
+        neighbour.confirm(now);
     }
 }
 
@@ -341,6 +340,9 @@ fn readiness_of_events(events: Events) -> Readiness {
     }
     result
 }
+
+/// The events that mean something to observers.
+const WAKING: Events = Events::TRANSMIT.union(Events::ACKED).complement();
 
 /// Segments that wait for the application to let go of the lock: more than any window in super-segments.
 const MAX_BACKLOG: usize = 1024;

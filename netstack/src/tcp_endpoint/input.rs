@@ -50,13 +50,10 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
         // A super-segment of at most 64 KiB has fewer than 2^16 parts.
         u16::try_from((ip.len - header_len).div_ceil(usize::from(gso.size.max(1)))).unwrap_or(u16::MAX).max(1)
     });
-    let mut payload = Payload::new();
-    for range in packet.into_payload(ip.offset + header_len) {
-        payload.push(range);
-    }
+    let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
-    let unmerged = match &mut rx.outbox.held {
+    let unmerged = match rx.outbox.held() {
         Some(held) => held.merge(&flow, segment),
         None => Some(segment),
     };
@@ -69,14 +66,14 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
 
 /// Gives the held segment to its connection.
 pub(crate) fn release_held(core: &Arc<Core>, outbox: &mut Outbox) {
-    if let Some(held) = outbox.held.take() {
+    if let Some(held) = outbox.held().take() {
         dispatch(core, held, outbox);
     }
 }
 
 fn hold_or_dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
     match held.can_grow() {
-        true => outbox.held = Some(held),
+        true => *outbox.held() = Some(held),
         false => dispatch(core, held, outbox),
     }
 }
@@ -84,7 +81,7 @@ fn hold_or_dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
 fn dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
     let Held { flow, nic, segment } = held;
     // Frames come in runs of one flow, so the last endpoint is the best guess.
-    let guess = outbox.touched.last().filter(|endpoint| endpoint.flow == flow).cloned();
+    let guess = outbox.touched().last().filter(|endpoint| endpoint.flow == flow).cloned();
     match guess.or_else(|| core.tcp.get(&core.secrets, &flow)) {
         Some(endpoint) => endpoint.on_segment(core, segment, outbox),
         None => to_listener_on(core, &flow, nic, segment, None, outbox),

@@ -108,7 +108,7 @@ impl ListenEndpoint {
         let (outcome, settings, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
-            let now = core.clock.now();
+            let now = outbox.now(core);
             let machine = &mut listening.machine;
             let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
             let deadline = machine.next_deadline();

@@ -9,7 +9,7 @@ use netstack_wire::tcp::CHECKSUM_OFFSET;
 use crate::ip::{Egress, Fragmenting, IpOutput, OutputError, RouteQuery, send};
 use crate::nic::NicId;
 use crate::outbox::Outbox;
-use crate::packet::{Body, Checksum, Gso, GsoKind, Packet};
+use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
 use crate::tcp::{Ecn, Flow, PathInfo, Transmit};
 use crate::tcp_endpoint::IpSettings;
@@ -24,7 +24,7 @@ pub(super) fn send_segment(
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
     let Transmit { repr, payload, gso_size, ecn } = transmit;
-    let mut packet = Packet::from_body(payload.into_ranges().collect::<Body>());
+    let mut packet = Packet::from_body(payload.into_ranges());
     // The longest TCP header has 60 bytes, which fits the headroom, and the slice is as long as the header.
     let _ = repr.emit(packet.push_header(repr.header_len()));
     // CHECKSUM_OFFSET is 16.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::error::{RecvError, SendError};
 use crate::outbox::Outbox;
-use crate::socket::tcp::{TcpSocket, send_error, socket_error};
+use crate::socket::tcp::{Ranges, TcpSocket, send_error, socket_error};
 use crate::tcp;
 
 impl TcpSocket {
@@ -32,8 +32,9 @@ impl TcpSocket {
     /// there were; zero is the end of the stream.
     pub fn try_recv_bytes(&self, max: usize, out: &mut impl Extend<Bytes>) -> Result<usize, RecvError> {
         let endpoint = self.connection().ok_or(RecvError::NotConnected)?;
-        match self.take(&endpoint, max) {
-            Ok(ranges) => {
+        let mut ranges = Ranges::new();
+        match self.take(&endpoint, max, &mut ranges) {
+            Ok(()) => {
                 let count = ranges.iter().map(Bytes::len).sum();
                 out.extend(ranges);
                 Ok(count)

@@ -10,14 +10,14 @@ use core::time::Duration;
 impl Open {
     /// The earliest deadline.
     pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.snd.deadline(),
-            self.rcv.policy.deadline(),
-            self.slow_timer,
-            self.cork_until,
-            self.release_at,
-        ];
-        deadlines.into_iter().flatten().min()
+        let Self { snd, rcv, slow_timer, cork_until, release_at, .. } = self;
+        let or_never = |deadline: Option<Instant>| deadline.unwrap_or(Instant::FAR_FUTURE);
+        let first = or_never(snd.deadline())
+            .min(or_never(rcv.policy.deadline()))
+            .min(or_never(*slow_timer))
+            .min(or_never(*cork_until))
+            .min(or_never(*release_at));
+        (first != Instant::FAR_FUTURE).then_some(first)
     }
 
     /// Runs what is due at `now`.

@@ -36,6 +36,15 @@ impl Open {
         Ok(())
     }
 
+    /// Queues a copy of all of `data`, whatever the room.
+    pub(in super::super) fn send_copied(&mut self, data: &[u8]) -> Result<(), SendError> {
+        if self.is_write_shut() {
+            return Err(SendError::WriteClosed);
+        }
+        self.snd.push_copy(data);
+        Ok(())
+    }
+
     /// How many bytes would be queued now.
     pub(in super::super) fn send_room(&self, common: &Common) -> Result<usize, SendError> {
         if self.is_write_shut() {

@@ -1,0 +1,112 @@
+//! The headers of a packet that is on its way down: a small buffer filled from the back to the front.
+//!
+//! Packets move a lot, so the buffer is behind a pointer, and received packets have none. A thread keeps the buffers of
+//! the packets that it dropped: what sends also drops, and so no allocator is asked for each packet.
+
+use std::cell::RefCell;
+
+/// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte
+/// extension header, and the longest TCP header (60) fit.
+pub const HEADROOM: usize = 128;
+
+/// Headers, or none.
+#[derive(Default)]
+pub(super) struct Head(Option<Box<Buffer>>);
+
+#[derive(Clone)]
+struct Buffer {
+    /// Where the headers start; they end with the buffer.
+    start: usize,
+    bytes: [u8; HEADROOM],
+}
+
+impl Head {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        HEADROOM - self.room()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes can be put in front.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.0.as_ref().map_or(HEADROOM, |buffer| buffer.start)
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |buffer| &buffer.bytes[buffer.start..])
+    }
+
+    #[inline]
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.start..])
+    }
+
+    /// Puts `len` zero bytes in front and returns them. Panics if there is no room for them.
+    #[inline]
+    pub(super) fn push(&mut self, len: usize) -> &mut [u8] {
+        let buffer = self.0.get_or_insert_with(take_spare);
+        let end = buffer.start;
+        buffer.start = end - len;
+        let pushed = &mut buffer.bytes[buffer.start..end];
+        pushed.fill(0);
+        pushed
+    }
+
+    /// Removes up to `count` bytes from the front.
+    pub(super) fn pull(&mut self, count: usize) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.start = (buffer.start + count).min(HEADROOM);
+        }
+    }
+}
+
+impl Clone for Head {
+    fn clone(&self) -> Self {
+        let mut clone = Self::default();
+        if !self.is_empty() {
+            clone.push(self.len()).copy_from_slice(self.as_slice());
+        }
+        clone
+    }
+}
+
+impl Drop for Head {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut buffer) = self.0.take() {
+            buffer.start = HEADROOM;
+            // Fails while the thread ends; the buffer is then dropped as any other.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                if spare.len() < MAX_SPARE {
+                    spare.push(buffer);
+                }
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x?}", self.as_slice())
+    }
+}
+
+#[inline]
+fn take_spare() -> Box<Buffer> {
+    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+    spare.unwrap_or_else(|| Box::new(Buffer { start: HEADROOM, bytes: [0; HEADROOM] }))
+}
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Buffers kept by a thread, 128 KiB: what a full window of segments takes until the link has sent it.
+const MAX_SPARE: usize = 1024;

@@ -1,0 +1,168 @@
+//! Where a datagram goes: the socket's and the message's wishes, the route, and the header that follows from them.
+
+use std::net::IpAddr;
+
+use netstack_wire::ip::Protocol;
+
+use crate::error::{SendError, SocketError};
+use crate::ip::{Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, unmapped};
+use crate::nic::NicId;
+use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta};
+use crate::socket::datagram::{DatagramEndpoint, Peer, State};
+use crate::stack::Core;
+
+/// Where a datagram goes, after socket and message were asked.
+///
+/// It takes the socket's resolved way along; [`DatagramEndpoint::keep`] brings it back for the next one.
+pub(crate) struct Outgoing {
+    pub(crate) way: Way,
+    pub(crate) output: IpOutput,
+    /// Zero if the socket has none yet.
+    pub(crate) local_port: u16,
+    pub(crate) port: u16,
+    pub(crate) no_checksum: bool,
+    pub(crate) mark: u32,
+    pub(crate) owner: u64,
+}
+
+/// A resolved way out and what it was resolved for.
+pub(crate) struct Way {
+    query: RouteQuery,
+    pub(crate) egress: Egress,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Way({})", self.query.destination)
+    }
+}
+
+impl DatagramEndpoint {
+    /// Finds out where a datagram goes, and how.
+    pub(crate) fn outgoing(
+        &self,
+        core: &Core,
+        protocol: Protocol,
+        meta: &SendMeta,
+    ) -> Result<Outgoing, SendError> {
+        let to = match meta.to {
+            Some(to) => Some(self.parse(to).ok_or(SendError::FamilyMismatch)?),
+            None => None,
+        };
+        let mut state = self.state.lock();
+        if state.write_is_shut {
+            return Err(SendError::Shutdown);
+        }
+        if let Some(error) = state.error.take() {
+            return Err(SendError::Pending(error));
+        }
+        let peer = to.or(state.peer).ok_or(SendError::NotConnected)?;
+        if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
+            return Err(SendError::NetworkUnreachable);
+        }
+        let way = state.resolve(core, &peer, meta)?;
+        let egress = &way.egress;
+        if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
+            return Err(SendError::BroadcastNotPermitted);
+        }
+        let destination = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
+        let options = &state.options;
+        let is_group = egress.delivery == Delivery::Multicast;
+        let (ttl, tos, loops) = match destination {
+            IpAddr::V4(_) if is_group => (Some(options.multicast_ttl), options.tos, options.multicast_loop),
+            IpAddr::V4(_) => (options.ttl, options.tos, true),
+            IpAddr::V6(_) if is_group => {
+                (Some(options.multicast_hop_limit), options.traffic_class, options.multicast_loop_v6)
+            }
+            IpAddr::V6(_) => (options.hop_limit, options.traffic_class, true),
+        };
+        let output = IpOutput {
+            source: meta.source.map(unmapped).or(state.bound).unwrap_or(egress.source),
+            destination,
+            protocol,
+            ttl: meta.ttl.or(ttl).unwrap_or_else(|| egress.default_ttl(core)),
+            tos: meta.tos.unwrap_or(tos),
+            flow_label: 0,
+            fragmenting: fragmenting(options.pmtu_discovery),
+            loops,
+        };
+        Ok(Outgoing {
+            output,
+            local_port: state.local_port,
+            port: peer.port,
+            no_checksum: options.no_checksum,
+            mark: options.mark,
+            owner: options.owner,
+            way,
+        })
+    }
+
+    /// Keeps a way for the next datagram. What has changed meanwhile shows when it is compared with what is wanted.
+    #[inline]
+    pub(crate) fn keep(&self, way: Way) {
+        self.state.lock().way = Some(way);
+    }
+
+    /// Turns a failed output into the error of the call, and notes it where the socket keeps such things.
+    pub(crate) fn output_failed(&self, error: OutputError, outgoing_to: (IpAddr, u16)) -> SendError {
+        match error {
+            OutputError::TooLarge { mtu } => {
+                let mut state = self.state.lock();
+                if state.options.error_queue || state.options.error_queue_v6 {
+                    let notice = crate::ip::icmp::Notice {
+                        error: SocketError::MessageTooLong,
+                        origin: ErrorOrigin::Local,
+                        icmp_type: 0,
+                        icmp_code: 0,
+                        info: mtu,
+                        offender: None,
+                        is_hard: true,
+                    };
+                    let to = self.socket_addr(outgoing_to.0, outgoing_to.1, None);
+                    state.push_error(&notice, to, &[]);
+                }
+                SendError::MessageTooLong
+            }
+            OutputError::HostUnreachable => SendError::HostUnreachable,
+            OutputError::NetworkDown => SendError::NetworkDown,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn multicast_nic(&self, destination: IpAddr) -> Option<NicId> {
+        match destination {
+            IpAddr::V4(address) if address.is_multicast() || address.is_broadcast() => {
+                self.options.multicast_nic
+            }
+            IpAddr::V6(address) if address.is_multicast() => self.options.multicast_nic_v6,
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+
+    /// Takes the way that the last datagram took, if it leads there, or finds one.
+    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<Way, SendError> {
+        let nic = self.options.bound_nic.or(meta.nic).or(peer.nic).or(self.multicast_nic(peer.address));
+        let hint = match peer.address {
+            IpAddr::V4(address) if address.is_multicast() => self.options.multicast_source.map(IpAddr::V4),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        };
+        let source = meta.source.map(unmapped).filter(|source| !source.is_unspecified());
+        let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
+        let query = RouteQuery { destination: peer.address, source, nic };
+        if let Some(way) = self.way.take().filter(|way| way.query == query && way.egress.is_current(core)) {
+            return Ok(way);
+        }
+        let origin = Origin { mark: self.options.mark, arrived_on: None };
+        let egress = Egress::resolve_for(core, query, origin)?;
+        Ok(Way { query, egress })
+    }
+}
+
+fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
+    match discovery {
+        PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::Forbidden,
+        PmtuDiscovery::Want => Fragmenting::IfNeeded,
+        PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,
+    }
+}
