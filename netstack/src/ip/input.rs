@@ -1,5 +1,6 @@
 //! Input: from a link's frames to the transports.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
@@ -26,6 +27,24 @@ pub(crate) struct Rx<'a> {
     pub(crate) outbox: &'a mut Outbox,
     /// The packet comes from ourselves and never was on a link.
     pub(crate) is_looped: bool,
+    /// Source and destination of the last packet that was for us alone: those of a batch tend to be of one flow.
+    pub(super) last_v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    pub(super) tally: Tally,
+}
+
+/// What a batch adds to the counters that each packet touches.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) in_receives: u64,
+    pub(super) in_delivers: u64,
+}
+
+impl Tally {
+    fn count(self, core: &Core) {
+        let Self { in_receives, in_delivers } = self;
+        core.counters.ip_in_receives.add(in_receives);
+        core.counters.ip_in_delivers.add(in_delivers);
+    }
 }
 
 /// Takes the frames of a link.
@@ -41,10 +60,13 @@ pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outb
         return;
     }
     let now = outbox.now(core);
-    let mut rx = Rx { core, topology: &topology, interface, now, outbox, is_looped: false };
+    interface.counters.rx_packets.add(frames.len() as u64);
+    interface.counters.rx_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
+    let mut rx = Rx::new(core, &topology, interface, now, outbox);
     for frame in frames.drain(..) {
         rx.frame(frame);
     }
+    rx.tally.count(core);
 }
 
 /// Takes packets that we sent to ourselves.
@@ -71,16 +93,26 @@ pub(crate) fn input_looped(
         // The bytes never left the machine; an unfinished checksum is as good as a right one.
         packet.meta.checksum = Checksum::Verified;
         packet.meta.l3_offset = 0;
-        let mut rx = Rx { core, topology: &topology, interface, now, outbox, is_looped: true };
+        let mut rx = Rx::new(core, &topology, interface, now, outbox);
+        rx.is_looped = true;
         rx.ip(packet);
+        rx.tally.count(core);
     }
 }
 
-impl Rx<'_> {
+impl<'a> Rx<'a> {
+    fn new(
+        core: &'a Arc<Core>,
+        topology: &'a Topology,
+        interface: &'a Arc<Interface>,
+        now: Instant,
+        outbox: &'a mut Outbox,
+    ) -> Self {
+        let tally = Tally::default();
+        Self { core, topology, interface, now, outbox, is_looped: false, last_v4: None, tally }
+    }
+
     fn frame(&mut self, mut packet: Packet) {
-        let counters = &self.interface.counters;
-        counters.rx_packets.increment();
-        counters.rx_bytes.add(packet.len() as u64);
         if packet.meta.arrival.is_none() {
             packet.meta.arrival = Some(self.now);
         }
@@ -158,7 +190,7 @@ impl Rx<'_> {
 
     /// Hands a whole packet for us to its transport; gives it back if there is none for its protocol.
     pub(super) fn transport(&mut self, ip: &IpMeta, mut packet: Packet) -> Option<Packet> {
-        self.core.counters.ip_in_delivers.increment();
+        self.tally.in_delivers += 1;
         // The offsets were checked against the packet, which is not much longer than 64 KiB.
         packet.meta.l4_offset = u16::try_from(ip.offset).unwrap_or(u16::MAX);
         let was_raw = socket::raw::deliver(self, ip, &packet);

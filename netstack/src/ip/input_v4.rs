@@ -13,7 +13,7 @@ use crate::packet::{Checksum, Packet};
 /// Takes a packet whose IPv4 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     let counters = &rx.core.counters;
-    counters.ip_in_receives.increment();
+    rx.tally.in_receives += 1;
     let start = usize::from(packet.meta.l3_offset);
     let first = packet.contiguous(start).first().copied().unwrap_or_default();
     let header_len = usize::from(first & 0x0f) * 4;
@@ -35,10 +35,17 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         Err(ParseError::BadChecksum) => return counters.ip_in_checksum_errors.increment(),
     };
     let end = start + repr.header_len() + usize::from(repr.payload_len);
-    if packet.len() < end {
+    let len = packet.len();
+    if len < end {
         return counters.ip_in_truncated.increment();
     }
-    packet.truncate(end);
+    if len > end {
+        packet.truncate(end);
+    }
+    let pair = (repr.source, repr.destination);
+    if rx.last_v4 == Some(pair) && !repr.is_fragment() {
+        return deliver(rx, Cast::Unicast, &repr, packet);
+    }
     // RFC 1122 section 3.2.1.3: "must be silently discarded" for sources that are no single host.
     let source = repr.source;
     let is_martian = source.is_multicast()
@@ -50,6 +57,7 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     let Some(cast) = classify(rx, &repr) else {
         return forward::input(rx, packet);
     };
+    rx.last_v4 = (cast == Cast::Unicast).then_some(pair);
     if repr.is_fragment() {
         return reassemble(rx, cast, &repr, packet);
     }

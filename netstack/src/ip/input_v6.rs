@@ -14,7 +14,7 @@ use crate::packet::{Checksum, Packet};
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     let counters = &rx.core.counters;
-    counters.ip_in_receives.increment();
+    rx.tally.in_receives += 1;
     let start = usize::from(packet.meta.l3_offset);
     if !packet.make_contiguous(start, ipv6::HEADER_LEN) {
         return counters.ip_in_truncated.increment();

@@ -147,7 +147,7 @@ impl UdpSocket {
             0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
             port => port,
         };
-        let packet = datagram(port, &outgoing, payload(data)?, meta.segment_size);
+        let packet = datagram(port, &outgoing, payload(data, meta.segment_size)?, meta.segment_size);
         let mut outbox = Outbox::default();
         let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox);
         outbox.flush(&self.core);
@@ -251,10 +251,10 @@ pub(super) fn check_local(core: &Core, address: IpAddr, options: &SocketOptions)
 }
 
 /// The datagram's payload. A few bytes go where the headers go: they need no buffer of their own, and the link gets the
-/// whole packet in one piece.
-fn payload(data: &mut dyn Source) -> Result<Packet, SendError> {
+/// whole packet in one piece. What is to be segmented stays in the body.
+fn payload(data: &mut dyn Source, segment_size: Option<u16>) -> Result<Packet, SendError> {
     let len = data.remaining();
-    if len > MAX_IN_HEAD {
+    if len > MAX_IN_HEAD || segment_size.is_some() {
         return Ok(Packet::from_frame(gather(data)?));
     }
     let mut packet = Packet::default();
