@@ -99,7 +99,11 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         (Some(socket), true) => {
             let size = bundle.process.console_size();
             let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
-            sandbox::terminal(socket, size.map(|size| (cells(size.height()), cells(size.width()))))?
+            let keys = match lifetime {
+                Lifetime::Bound => sandbox::Keys::ToUs,
+                Lifetime::Detached => sandbox::Keys::ToSandbox,
+            };
+            sandbox::terminal(socket, size.map(|size| (cells(size.height()), cells(size.width()))), keys)?
         }
         (Some(_), false) => bail!("--console-socket is for processes with process.terminal"),
         (None, true) if lifetime == Lifetime::Detached => {

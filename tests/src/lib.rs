@@ -9,11 +9,13 @@ mod netns;
 mod process;
 mod sandbox;
 mod skip;
+mod terminal;
 
 pub use netns::Netns;
 pub use process::{Finished, Running, wait_until};
 pub use sandbox::{Sandbox, assert_same, runsc};
 pub use skip::{Need, is_missing};
+pub use terminal::{Terminal, console_socket};
 
 /// Returns from the test, counted as skipped, when something it needs is missing: `require!(Need::Root)`.
 #[macro_export]

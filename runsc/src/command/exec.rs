@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
     let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
     let process = process(&args, &entry.record, raw)?;
     let stdio = match &args.console_socket {
-        Some(socket) if process.has_terminal => sandbox::terminal(socket, None)?,
+        Some(socket) if process.has_terminal => sandbox::terminal(socket, None, sandbox::Keys::ToUs)?,
         _ => sandbox::own_stdio()?,
     };
     let dir = entry.dir().to_owned();

@@ -164,7 +164,10 @@ fn process(args: &Do, cwd: &Path) -> Result<ProcessConfig> {
         limits: limits()?,
         no_new_privileges: false,
         oom_score_adj: 0,
-        has_terminal: tty::is_terminal(std::io::stdin()),
+        // The guest's /dev/tty is the caller's, wherever its input comes from.
+        has_terminal: tty::is_terminal(std::io::stdin())
+            || tty::is_terminal(std::io::stdout())
+            || tty::is_terminal(stderr()),
     })
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use sentry_hostio::{privilege, tty};
 use thiserror::Error;
 
 /// Why a terminal could not be made or handed over.
@@ -37,9 +38,22 @@ pub(crate) fn own() -> Result<Vec<OwnedFd>, StdioError> {
     copies.into_iter().collect::<io::Result<_>>().map_err(StdioError::Copy)
 }
 
+/// Who is told of the signals of a terminal's keys and passes them on to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// This process, which stays as long as the guest's.
+    ToUs,
+    /// The sandbox.
+    ToSandbox,
+}
+
 /// Makes a pseudo terminal, sends its master over the socket at `console_socket`, and gives the other end three
 /// times.
-pub(crate) fn terminal(console_socket: &Path, size: Option<(u16, u16)>) -> Result<Vec<OwnedFd>, StdioError> {
+pub(crate) fn terminal(
+    console_socket: &Path,
+    size: Option<(u16, u16)>,
+    keys: Keys,
+) -> Result<Vec<OwnedFd>, StdioError> {
     let size = size.map(|(rows, columns)| nix::pty::Winsize {
         ws_row: rows,
         ws_col: columns,
@@ -49,6 +63,11 @@ pub(crate) fn terminal(console_socket: &Path, size: Option<(u16, u16)>) -> Resul
     let pair = nix::pty::openpty(size.as_ref(), None).map_err(|error| StdioError::Terminal(error.into()))?;
     send_master(console_socket, &pair.master)
         .map_err(|source| StdioError::ConsoleSocket { path: console_socket.to_owned(), source })?;
+    if keys == Keys::ToUs {
+        // The leader of a process group, as a shell starts commands, cannot leave its terminal for another. It gets
+        // the signals of its own one.
+        let _ = privilege::new_session().and_then(|()| tty::take_control(pair.slave.as_raw_fd()));
+    }
     let copy = || pair.slave.try_clone().map_err(StdioError::Copy);
     Ok(vec![copy()?, copy()?, copy()?])
 }

@@ -110,6 +110,17 @@ pub fn set_attributes(fd: impl AsFd, apply: Apply, attributes: &KernelTermios) -
     check(result)
 }
 
+/// Makes the terminal at descriptor `number` control the calling process's session (TIOCSCTTY): its keys' signals and
+/// those of changes of its size then go to that process's group.
+///
+/// # Errors
+/// `EPERM` where the process leads no session or has a terminal, or where the terminal controls another session;
+/// `ENOTTY`, `EBADF`.
+pub fn take_control(number: i32) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer; 0 does not steal. A number that is no open descriptor is an error.
+    check(unsafe { libc::ioctl(number, libc::TIOCSCTTY, 0) })
+}
+
 /// Number of bytes that can be read without waiting (FIONREAD).
 ///
 /// # Errors

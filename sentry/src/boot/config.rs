@@ -216,7 +216,7 @@ pub struct ProcessConfig {
     pub no_new_privileges: bool,
     /// `oom_score_adj` of proc(5).
     pub oom_score_adj: i32,
-    /// Whether descriptor 0 becomes its controlling terminal.
+    /// Whether the terminal among descriptors 0 to 2 becomes its controlling one.
     pub has_terminal: bool,
 }
 

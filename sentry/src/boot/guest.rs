@@ -176,6 +176,11 @@ impl Guest {
         status
     }
 
+    /// The first process, once it was started.
+    pub(super) fn first(&self) -> Option<i32> {
+        self.ends.lock().init
+    }
+
     /// Keeps the sandbox from ending, for a while, until the value is dropped.
     pub(super) fn farewell(&self) -> Farewell<'_> {
         self.ends.lock().farewells += 1;

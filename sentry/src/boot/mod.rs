@@ -4,6 +4,7 @@ mod config;
 mod filter;
 mod guest;
 mod isolate;
+mod keys;
 mod mounts;
 mod network;
 mod process;

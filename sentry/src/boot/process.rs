@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::boot::{CapabilitySets, ControlError, ProcessConfig, UserConfig};
 use crate::errno::Errno;
-use crate::fs::host;
+use crate::fs::{host, tty};
 use crate::kernel::{Kernel, UtsNamespace};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
-use crate::vfs::{Caller, Fd, FdFlags, FdTable, File, FsContext};
+use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext};
 
 /// Where execvp(3) looks when the environment has no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -32,6 +32,9 @@ pub(super) fn start(
     let creds = credentials(&config.user, &config.capabilities, config.no_new_privileges);
     fs.set_umask(config.user.umask);
     enter_directory(&fs, &creds, &config.cwd)?;
+    let files = place_terminals(&fs, &creds, files);
+    let terminal =
+        files.iter().take(3).find(|file| host::is_terminal(file)).filter(|_| config.has_terminal).cloned();
     let table = FdTable::new();
     for file in files {
         // Cannot fail: the table is empty and the limit far.
@@ -48,14 +51,22 @@ pub(super) fn start(
         fs: fs.clone(),
         uts: uts.clone(),
     };
-    let task = find_and_start(config, |path| kernel.create_process(args(path)))?;
-    if config.has_terminal
-        && let Ok(file) = table.get(Fd(0))
-    {
-        host::adopt_terminal(&file, &task);
-    }
-    task.thread_group().set_oom_score_adj(config.oom_score_adj);
-    Ok(task)
+    find_and_start(config, |path| {
+        kernel.create_prepared(args(path), |task| {
+            if let Some(terminal) = &terminal {
+                host::adopt_terminal(terminal, task);
+            }
+            task.thread_group().set_oom_score_adj(config.oom_score_adj);
+        })
+    })
+}
+
+/// Gives the terminals among `files` their places in `/dev/pts`, where the guest has one: what ttyname(3) finds.
+fn place_terminals(fs: &FsContext, creds: &Credentials, files: Vec<Arc<File>>) -> Vec<Arc<File>> {
+    let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.root() };
+    let walked = walk(&Caller::kernel(creds), &from, b"/dev/pts", Last::Follow, Resolve::empty());
+    let Ok(devpts) = walked.and_then(crate::vfs::Walked::existing) else { return files };
+    host::place_terminals(files, |terminal| tty::adopt(&devpts, terminal, creds.uid))
 }
 
 /// Looks the program up as execvp(3) does and starts the first that can be.

@@ -10,7 +10,9 @@ use sentry_hostio::channel::Channel;
 use sentry_platform::{PlatformKind, Prepared};
 
 use crate::boot::guest::Guest;
-use crate::boot::{BootConfig, ControlError, ExitStatus, PlatformChoice, Reply, Request, isolate, server};
+use crate::boot::{
+    BootConfig, ControlError, ExitStatus, PlatformChoice, Reply, Request, isolate, keys, server,
+};
 
 /// Status of a sandbox that could not be set up.
 const SET_UP_FAILED: ExitStatus = ExitStatus::Code(128);
@@ -21,7 +23,10 @@ const SET_UP_FAILED: ExitStatus = ExitStatus::Code(128);
 /// To be called on the main thread, before there is any other.
 pub fn run(config: OwnedFd, channel: Channel, listener: UnixListener) -> ExitStatus {
     match set_up(config) {
-        Ok(guest) => server::serve(&guest, channel, listener),
+        Ok(guest) => {
+            keys::pass_on(&guest);
+            server::serve(&guest, channel, listener)
+        }
         Err(error) => {
             refuse(&channel, error);
             SET_UP_FAILED
@@ -31,10 +36,14 @@ pub fn run(config: OwnedFd, channel: Channel, listener: UnixListener) -> ExitSta
 
 fn set_up(config: OwnedFd) -> Result<Arc<Guest>, ControlError> {
     let config = read_config(config).map_err(|error| failed("read the configuration", &error))?;
+    // Before there is any thread.
+    keys::hold().map_err(|error| failed("hold signals back", &error))?;
     if config.strace.is_some() || config.debug {
         log_to_stderr();
     }
-    isolate::before_template(config.dies_with_parent).map_err(|error| failed("isolate", &error))?;
+    let terminal = config.stdio.first().filter(|_| config.init.has_terminal && !config.dies_with_parent);
+    isolate::before_template(config.dies_with_parent, terminal.map(|fd| fd.0))
+        .map_err(|error| failed("isolate", &error))?;
     let platform = Prepared::new(platform_kind(config.platform))
         .map_err(|error| failed("start the platform", &error))?;
     isolate::after_template().map_err(|error| failed("isolate", &error))?;

@@ -51,6 +51,18 @@ impl Kernel {
     /// # Errors
     /// As `execve(2)` and `fork(2)`.
     pub fn create_process(self: &Arc<Self>, args: ProcessArgs) -> Result<Arc<Task>, Errno> {
+        self.create_prepared(args, |_| {})
+    }
+
+    /// As [`Kernel::create_process`]; `prepare` sees the process before it runs.
+    ///
+    /// # Errors
+    /// As [`Kernel::create_process`].
+    pub(crate) fn create_prepared(
+        self: &Arc<Self>,
+        args: ProcessArgs,
+        prepare: impl FnOnce(&Task),
+    ) -> Result<Arc<Task>, Errno> {
         let ProcessArgs { path, argv, envp, creds, limits, files, fs, uts } = args;
         let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
         let open = |path: &[u8]| open_exec(&Caller::kernel(&creds), &from, path, Last::Follow);
@@ -103,6 +115,7 @@ impl Kernel {
             });
             task
         };
+        prepare(&task);
         if let Err(errno) = CurrentTask::new(task.clone(), mm, regs, context).spawn() {
             self.tree().reap(task.pid());
             return Err(errno);

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::errno::Errno;
+use crate::fs::host;
 use crate::fs::tty::{self, Pty};
 use crate::kernel::Terminal;
 use crate::vfs::open::status_flags;
@@ -35,7 +36,7 @@ fn open_controlling(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Re
     let task = caller.task.ok_or(Errno::ENXIO)?;
     let session = task.kernel().tree().process(task.pid()).map(|p| p.session.clone());
     let terminal = session.and_then(|s| s.terminal()).ok_or(Errno::ENXIO)?;
-    if let Some(ops) = crate::fs::host::open_controlling(&*terminal) {
+    if let Some(ops) = host::open_controlling(&*terminal) {
         return Ok(File::at(ops, status_flags(flags), place));
     }
     let any: Arc<dyn Any + Send + Sync> = terminal;
@@ -48,6 +49,9 @@ pub(crate) fn terminal_numbers(terminal: &Arc<dyn Terminal>) -> (u64, i32) {
     let any: &dyn Any = &**terminal;
     match any.downcast_ref::<Pty>() {
         Some(pty) => (DeviceId::new(136, pty.index()).encode(), pty.foreground().map_or(-1, |group| group.0)),
-        None => (0, crate::fs::host::foreground(&**terminal).map_or(-1, |group| group.0)),
+        None => {
+            let number = host::number(&**terminal).map_or(0, |index| DeviceId::new(136, index).encode());
+            (number, host::foreground(&**terminal).map_or(-1, |group| group.0))
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn adopt(description: &Arc<Description>, task: &Task) {
 }
 
 /// TIOCSCTTY.
-pub(super) fn acquire(description: &Arc<Description>, task: &CurrentTask) -> Result<(), Errno> {
+pub(super) fn acquire(description: &Arc<Description>, task: &Task) -> Result<(), Errno> {
     let (session, pgid) = place_of(task).ok_or(Errno::EPERM)?;
     if controls(description, &session) {
         return Ok(());
@@ -81,10 +81,8 @@ pub(super) fn release(description: &Arc<Description>, task: &CurrentTask) -> Res
 /// TIOCGPGRP.
 pub(super) fn foreground(description: &Arc<Description>, task: &CurrentTask) -> Result<Tid, Errno> {
     let (session, pgid) = place_of(task).ok_or(Errno::ENOTTY)?;
-    if !controls(description, &session) {
-        return Err(Errno::ENOTTY);
-    }
-    Ok(description.control().foreground().unwrap_or(pgid))
+    let terminal = controlling(description, &session).ok_or(Errno::ENOTTY)?;
+    Ok(terminal.foreground().unwrap_or(pgid))
 }
 
 /// TIOCSPGRP.
@@ -94,9 +92,7 @@ pub(super) fn set_foreground(
     group: Tid,
 ) -> Result<(), Errno> {
     let (session, _) = place_of(task).ok_or(Errno::ENOTTY)?;
-    if !controls(description, &session) {
-        return Err(Errno::ENOTTY);
-    }
+    let terminal = controlling(description, &session).ok_or(Errno::ENOTTY)?;
     if group.0 <= 0 {
         return Err(Errno::EINVAL);
     }
@@ -108,7 +104,7 @@ pub(super) fn set_foreground(
             return Err(Errno::EPERM);
         }
     }
-    *description.control().foreground.lock() = Some(group);
+    *terminal.foreground.lock() = Some(group);
     Ok(())
 }
 
@@ -125,9 +121,12 @@ fn place_of(task: &Task) -> Option<(Arc<Session>, Tid)> {
 }
 
 fn controls(description: &Arc<Description>, session: &Session) -> bool {
-    let Some(terminal) = session.terminal() else {
-        return false;
-    };
-    let any: &dyn std::any::Any = &*terminal;
-    any.downcast_ref::<HostTerminal>().is_some_and(|own| Arc::ptr_eq(own.description(), description))
+    controlling(description, session).is_some()
+}
+
+/// The terminal of `session`, where it is the one of `description`.
+fn controlling(description: &Arc<Description>, session: &Session) -> Option<Arc<HostTerminal>> {
+    let any: Arc<dyn std::any::Any + Send + Sync> = session.terminal()?;
+    let terminal: Arc<HostTerminal> = any.downcast().ok()?;
+    terminal.description().is_same_terminal(description).then_some(terminal)
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
@@ -29,6 +29,10 @@ pub(crate) enum Kind {
 pub(crate) struct Description {
     fd: OwnedFd,
     kind: Kind,
+    /// Device and inode of the file: which terminal it is, however often it was opened.
+    identity: (u64, u64),
+    /// Its number in the guest's `/dev/pts`, where it is a terminal that has one.
+    number: OnceLock<u32>,
     queue: WaitQueue,
     watch: Watch,
     /// Who controls it, where it is a terminal that controls a session. Weak: the session holds it.
@@ -37,7 +41,8 @@ pub(crate) struct Description {
 
 impl Description {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Arc<Self>> {
-        let mode = SFlag::from_bits_truncate(fstat(&fd)?.st_mode);
+        let stat = fstat(&fd)?;
+        let mode = SFlag::from_bits_truncate(stat.st_mode);
         let kind = match mode & SFlag::S_IFMT {
             SFlag::S_IFREG | SFlag::S_IFBLK => Kind::Regular,
             _ if tty::is_terminal(&fd) => Kind::Terminal,
@@ -46,6 +51,8 @@ impl Description {
         Ok(Arc::new(Self {
             fd,
             kind,
+            identity: (stat.st_dev, stat.st_ino),
+            number: OnceLock::new(),
             queue: WaitQueue::default(),
             watch: Watch::default(),
             control: Mutex::default(),
@@ -61,6 +68,21 @@ impl Description {
         let terminal = HostTerminal::new(self.clone());
         *control = Arc::downgrade(&terminal);
         terminal
+    }
+
+    /// True where both are the same terminal.
+    pub(crate) fn is_same_terminal(&self, other: &Self) -> bool {
+        self.kind == Kind::Terminal && other.kind == Kind::Terminal && self.identity == other.identity
+    }
+
+    /// Its number in the guest's `/dev/pts`.
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.number.get().copied()
+    }
+
+    /// Numbers the terminal, once.
+    pub(crate) fn set_number(&self, number: u32) {
+        self.number.get_or_init(|| number);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -18,7 +18,7 @@ use sentry_hostio::nowait;
 use crate::errno::Errno;
 use crate::kernel::Terminal;
 use crate::task::{Task, Tid};
-use crate::vfs::{File, FileOps, Inode};
+use crate::vfs::{File, FileOps, Inode, OpenFlags, VfsPath};
 
 pub(crate) use description::Description;
 
@@ -51,11 +51,61 @@ pub(crate) fn reopen(inode: &Inode) -> Option<Result<Box<dyn FileOps>, Errno>> {
     Some(Ok(Box::new(file::HostFile::new(inode.description().clone()))))
 }
 
+/// The same open files, with every terminal among them at the place that `place` gives it.
+pub(crate) fn place_terminals(
+    files: Vec<Arc<File>>,
+    mut place: impl FnMut(&Arc<Description>) -> Option<VfsPath>,
+) -> Vec<Arc<File>> {
+    let mut placed: Vec<(Arc<File>, Arc<File>)> = Vec::new();
+    files
+        .into_iter()
+        .map(|file| {
+            if let Some((_, new)) = placed.iter().find(|(old, _)| Arc::ptr_eq(old, &file)) {
+                return new.clone();
+            }
+            let terminal = file.downcast::<file::HostFile>().and_then(file::HostFile::terminal);
+            let Some((terminal, at)) = terminal.and_then(|it| Some((it.clone(), place(it)?))) else {
+                return file;
+            };
+            let new = File::at(Box::new(file::HostFile::new(terminal)), file.flags(), at);
+            placed.push((file, new.clone()));
+            new
+        })
+        .collect()
+}
+
+/// Opens an imported terminal by its name in `/dev/pts`. A session leader without a terminal gets it as its
+/// controlling one, unless `flags` say otherwise.
+pub(crate) fn open_terminal(
+    description: &Arc<Description>,
+    task: Option<&Task>,
+    flags: OpenFlags,
+) -> Box<dyn FileOps> {
+    if !flags.contains(OpenFlags::NOCTTY)
+        && let Some(task) = task
+    {
+        // It is no error if the caller cannot have it.
+        let _ = control::acquire(description, task);
+    }
+    Box::new(file::HostFile::new(description.clone()))
+}
+
+/// The number in `/dev/pts` of a session's terminal, where it is an imported one.
+pub(crate) fn number(terminal: &dyn Terminal) -> Option<u32> {
+    let any: &dyn std::any::Any = terminal;
+    any.downcast_ref::<control::HostTerminal>()?.description().number()
+}
+
 /// Makes an imported terminal the controlling one of `task`, which leads a session; anything else stays what it is.
 pub(crate) fn adopt_terminal(file: &File, task: &Task) {
     if let Some(description) = file.downcast::<file::HostFile>().and_then(file::HostFile::terminal) {
         control::adopt(description, task);
     }
+}
+
+/// True for an imported terminal.
+pub(crate) fn is_terminal(file: &File) -> bool {
+    file.downcast::<file::HostFile>().and_then(file::HostFile::terminal).is_some()
 }
 
 /// Opens `/dev/tty` where the session's terminal is an imported one.

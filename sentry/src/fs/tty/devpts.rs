@@ -6,10 +6,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::fs::host::{self, Description};
 use crate::fs::pseudo::pseudo_stat;
 use crate::fs::tty::file::{Master, Slave};
 use crate::fs::tty::pty::Pty;
 use crate::kernel::Kernel;
+use crate::task::Uid;
 use crate::vfs::open::{open_directory, status_flags};
 use crate::vfs::{
     Caller, Dentry, DeviceId, DirEntry, File, FileOps, FileSystem, FileType, Inode, InodeOps, OpenFlags,
@@ -30,8 +32,26 @@ pub(crate) struct Table {
 }
 
 struct Entry {
-    pty: Arc<Pty>,
+    terminal: Terminal,
     inode: Arc<Inode>,
+}
+
+/// What a number in `/dev/pts` stands for.
+#[derive(Clone)]
+enum Terminal {
+    /// A pseudo terminal of the guest's.
+    Pty(Arc<Pty>),
+    /// A terminal of the host, with which the sandbox was started, as long as it is open.
+    Host(Weak<Description>),
+}
+
+impl Entry {
+    fn is_alive(&self) -> bool {
+        match &self.terminal {
+            Terminal::Pty(_) => true,
+            Terminal::Host(description) => description.strong_count() > 0,
+        }
+    }
 }
 
 /// `statfs(2)`.
@@ -78,19 +98,58 @@ impl Table {
     /// A new terminal with the lowest free number.
     fn allocate(&self, caller: &Caller<'_>) -> Result<Arc<Pty>, Errno> {
         let mut ptys = self.ptys.lock();
-        let index = (0..MAX_PTYS).find(|n| !ptys.contains_key(n)).ok_or(Errno::ENOSPC)?;
+        let index = free_number(&ptys)?;
         let pty = Pty::new(index, self.kernel.clone());
+        let inode = self.node(index, caller.creds.fsuid);
+        ptys.insert(index, Entry { terminal: Terminal::Pty(pty.clone()), inode });
+        Ok(pty)
+    }
+
+    /// Numbers a terminal of the host, which belongs to `owner`; the number that it has when it is known.
+    fn adopt(&self, description: &Arc<Description>, owner: Uid) -> Result<u32, Errno> {
+        let mut ptys = self.ptys.lock();
+        let is_it = |entry: &Entry| match &entry.terminal {
+            Terminal::Host(known) => known.upgrade().is_some_and(|known| known.is_same_terminal(description)),
+            Terminal::Pty(_) => false,
+        };
+        let known = ptys.iter().find(|(_, entry)| is_it(entry)).map(|(index, _)| *index);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let index = free_number(&ptys)?;
+                let terminal = Terminal::Host(Arc::downgrade(description));
+                ptys.insert(index, Entry { terminal, inode: self.node(index, owner) });
+                index
+            }
+        };
+        description.set_number(index);
+        Ok(index)
+    }
+
+    fn node(&self, index: u32, owner: Uid) -> Arc<Inode> {
         let stat = Stat {
             ino: FIRST_INO + u64::from(index),
-            uid: caller.creds.fsuid.0,
+            uid: owner.0,
             gid: self.gid,
             rdev: DeviceId::new(PTS_MAJOR, index),
             ..pseudo_stat(FileType::CharDevice, self.mode)
         };
-        let inode = Inode::new(FileType::CharDevice, Box::new(Node { stat: Mutex::new(stat) }));
-        ptys.insert(index, Entry { pty: pty.clone(), inode });
-        Ok(pty)
+        Inode::new(FileType::CharDevice, Box::new(Node { stat: Mutex::new(stat) }))
     }
+}
+
+fn free_number(ptys: &BTreeMap<u32, Entry>) -> Result<u32, Errno> {
+    (0..MAX_PTYS).find(|n| !ptys.get(n).is_some_and(Entry::is_alive)).ok_or(Errno::ENOSPC)
+}
+
+/// The place of a terminal of the host in the devpts whose root is `root`, which numbers it; `None` where that is no
+/// devpts.
+pub(crate) fn adopt(root: &VfsPath, description: &Arc<Description>, owner: Uid) -> Option<VfsPath> {
+    let superblock = root.dentry.superblock();
+    let index = superblock.downcast::<DevPts>()?.table.adopt(description, owner).ok()?;
+    let creds = crate::task::Credentials::root();
+    let dentry = root.dentry.lookup(&Caller::kernel(&creds), index.to_string().as_bytes()).ok()?;
+    Some(root.with_dentry(dentry))
 }
 
 /// The devpts of a terminal device: the one it is in, or for a `ptmx` elsewhere the one on `pts` beside it.
@@ -131,8 +190,15 @@ pub(crate) fn open_slave(
 ) -> Result<Arc<File>, Errno> {
     let superblock = devpts_of(caller, &place)?;
     let table = &superblock.downcast::<DevPts>().ok_or(Errno::ENODEV)?.table;
-    let pty = table.ptys.lock().get(&index).map(|entry| entry.pty.clone()).ok_or(Errno::EIO)?;
-    open_pty(caller, &pty, place, flags)
+    let terminal = table.ptys.lock().get(&index).map(|entry| entry.terminal.clone()).ok_or(Errno::EIO)?;
+    match terminal {
+        Terminal::Pty(pty) => open_pty(caller, &pty, place, flags),
+        Terminal::Host(description) => {
+            let description = description.upgrade().ok_or(Errno::EIO)?;
+            let ops = host::open_terminal(&description, caller.task.map(|task| &**task), flags);
+            Ok(File::at(ops, status_flags(flags), place))
+        }
+    }
 }
 
 /// Opens the slave of `pty`, as `place`.
@@ -199,7 +265,9 @@ impl InodeOps for Root {
         if index.to_string() != text {
             return Err(Errno::ENOENT);
         }
-        self.table.ptys.lock().get(&index).map(|entry| entry.inode.clone()).ok_or(Errno::ENOENT)
+        let ptys = self.table.ptys.lock();
+        let entry = ptys.get(&index).filter(|entry| entry.is_alive()).ok_or(Errno::ENOENT)?;
+        Ok(entry.inode.clone())
     }
 
     fn caches(&self, name: &[u8]) -> bool {
@@ -208,7 +276,8 @@ impl InodeOps for Root {
 
     fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
         let mut list = vec![DirEntry { name: b"ptmx".to_vec(), ino: 2, kind: FileType::CharDevice }];
-        list.extend(self.table.ptys.lock().keys().map(|index| DirEntry {
+        let ptys = self.table.ptys.lock();
+        list.extend(ptys.iter().filter(|(_, entry)| entry.is_alive()).map(|(index, _)| DirEntry {
             name: index.to_string().into_bytes(),
             ino: FIRST_INO + u64::from(*index),
             kind: FileType::CharDevice,

@@ -116,8 +116,8 @@ impl Default for Discipline {
             termios: Termios {
                 c_iflag: ICRNL | IXON,
                 c_oflag: OPOST | ONLCR,
-                // B38400 | CS8 | CREAD | HUPCL
-                c_cflag: 0o17 | 0o60 | 0o200 | 0o2000,
+                // B38400 | CS8 | CREAD (unix98_pty_init)
+                c_cflag: 0o17 | 0o60 | 0o200,
                 c_lflag: ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
                 c_line: 0,
                 c_cc,

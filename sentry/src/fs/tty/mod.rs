@@ -7,5 +7,5 @@ mod ioctl;
 mod pty;
 
 pub use devpts::create;
-pub(crate) use devpts::{open_ptmx, open_pty, open_slave};
+pub(crate) use devpts::{adopt, open_ptmx, open_pty, open_slave};
 pub(crate) use pty::Pty;

@@ -165,10 +165,14 @@ impl Pty {
     /// The screen takes output.
     pub(super) fn read_master(&self, dst: &mut dyn IoDst) -> Result<usize, Errno> {
         let want = dst.remaining().min(CHUNK);
-        let (bytes, hung_up) = self.with(|state| {
-            let bytes = state.discipline.take_output(want);
-            (bytes, state.slaves == 0 && state.had_slave)
-        });
+        let (bytes, hung_up) = {
+            let mut state = self.state.lock();
+            (state.discipline.take_output(want), state.slaves == 0 && state.had_slave)
+        };
+        // Only then: a reader that finds nothing and tells would wake itself, for ever.
+        if !bytes.is_empty() {
+            self.slave_queue.notify(Readiness::OUT);
+        }
         match (bytes.is_empty(), hung_up) {
             (false, _) => dst.put(&bytes),
             (true, true) => Err(Errno::EIO),
@@ -183,7 +187,14 @@ impl Pty {
         if want == 0 {
             return Ok(0);
         }
-        let (bytes, has_master) = self.with(|state| (state.discipline.read(want), state.has_master));
+        let (bytes, has_master) = {
+            let mut state = self.state.lock();
+            (state.discipline.read(want), state.has_master)
+        };
+        // Only then, as for the master.
+        if bytes.is_some() {
+            self.master_queue.notify(Readiness::OUT);
+        }
         match bytes {
             Some(bytes) => dst.put(&bytes),
             None if !has_master => Ok(0),
@@ -197,8 +208,13 @@ impl Pty {
         while src.remaining() > 0 {
             let mut bytes = vec![0; src.remaining().min(CHUNK)];
             let n = src.take(&mut bytes)?;
-            let (taken, has_master) =
-                self.with(|state| (state.discipline.on_written(&bytes[..n]), state.has_master));
+            let (taken, has_master) = {
+                let mut state = self.state.lock();
+                (state.discipline.on_written(&bytes[..n]), state.has_master)
+            };
+            if taken > 0 {
+                self.master_queue.notify(Readiness::IN);
+            }
             if !has_master {
                 return Err(Errno::EIO);
             }
@@ -304,3 +320,7 @@ impl Terminal for Pty {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pty_tests.rs"]
+mod tests;
