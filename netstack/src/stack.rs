@@ -11,6 +11,7 @@ use netstack_wire::ip::Protocol;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::gauges::Gauges;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     pub(crate) timers: TimerQueue,
     pub(crate) secrets: Secrets,
     pub(crate) counters: StackCounters,
+    pub(crate) filter: FilterCell,
     pub(crate) pmtu: PmtuCache,
     pub(crate) icmp_limiter: RateLimiter,
     pub(crate) redirects: Arc<ip::Redirects>,

@@ -120,6 +120,18 @@ counters! {
         duplicate_addresses,
         /// ARP packets of stations that use or want an address of ours.
         arp_conflicts,
+        /// Packets that rules dropped.
+        filter_dropped,
+        /// Packets that rules rejected.
+        filter_rejected,
+        /// Packets that belong to no flow and can begin none (`invalid` of `nf_conntrack`).
+        conntrack_invalid,
+        /// Flows forgotten early to make room (`early_drop`).
+        conntrack_early_drops,
+        /// Packets dropped because their flow found no room, or another one in its place (`drop`, `insert_failed`).
+        conntrack_drops,
+        /// Packets dropped because no port was free to translate to.
+        nat_exhausted,
         /// IP packets forwarded (`ipForwDatagrams`).
         ip_forw_datagrams,
         /// IP packets to be forwarded without a route (`ipInNoRoutes`).

@@ -126,6 +126,13 @@ impl Egress {
         self.neighbour.as_ref()
     }
 
+    /// An address of the NIC, for packets to `destination` that shall seem to come from us.
+    pub(crate) fn own_address(&self, core: &Core, destination: IpAddr) -> Option<IpAddr> {
+        let topology = core.topology.load();
+        let entry = topology.nics.get(&self.interface.id)?;
+        source::select(&topology, entry, destination, self.next_hop)
+    }
+
     /// The TTL or hop limit of packets for which nobody asked for another: what a router said, or the stack's.
     pub(crate) fn default_ttl(&self, core: &Core) -> u8 {
         match self.next_hop {

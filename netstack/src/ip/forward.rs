@@ -7,6 +7,7 @@ use netstack_wire::icmpv6;
 use netstack_wire::ip::Protocol;
 use netstack_wire::ipv6::{self, Extensions};
 
+use crate::filter;
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::input_v6::{Verdict, check_options};
 use crate::ip::{
@@ -31,19 +32,24 @@ pub(super) fn input(rx: &mut Rx<'_>, packet: Packet) {
     if !forwards || !is_for_station {
         return counters.ip_in_not_ours.increment();
     }
-    forward(rx, &options, transit);
+    forward(rx, &options, transit, None);
 }
 
-/// Forwards a packet that came to our station, on a NIC that forwards.
-pub(super) fn forward(rx: &mut Rx<'_>, options: &NicOptions, mut transit: Transit) {
+/// Forwards a packet that came to our station, on a NIC that forwards; past the rules if there are any.
+pub(super) fn forward(
+    rx: &mut Rx<'_>,
+    options: &NicOptions,
+    mut transit: Transit,
+    mut passage: Option<filter::Passage>,
+) {
     if !is_forwardable(rx, &transit) || !has_right_path(rx, options, &transit) {
         return;
     }
     if transit.ttl() <= 1 {
         rx.core.counters.ip_forward_expired.increment();
-        return refuse(rx, &transit, IcmpReason::TtlExceeded);
+        return refuse(rx, as_sent(&passage, &transit), IcmpReason::TtlExceeded);
     }
-    let Some(mut egress) = route(rx, &transit) else { return };
+    let Some(mut egress) = route(rx, &transit, as_sent(&passage, &transit)) else { return };
     if egress.interface.id == rx.interface.id && options.sends_redirects {
         redirect::tell(rx, &egress, &transit);
     }
@@ -52,9 +58,14 @@ pub(super) fn forward(rx: &mut Rx<'_>, options: &NicOptions, mut transit: Transi
         true => Fragmenting::Forbidden,
         false => Fragmenting::Allowed,
     };
+    if let Some(passage) = &mut passage
+        && !filter::forward(rx.core, passage, &mut transit, &egress, rx.outbox)
+    {
+        return;
+    }
     // Kept for the error only when there may be one.
     let may_not_fit = transit.len() > usize::try_from(egress.mtu).unwrap_or(usize::MAX);
-    let kept = may_not_fit.then(|| transit.clone());
+    let kept = may_not_fit.then(|| as_sent(&passage, &transit).clone());
     match transit.send(rx.core, &mut egress, policy, rx.outbox) {
         Ok(()) => rx.core.counters.ip_forw_datagrams.increment(),
         Err(OutputError::TooLarge { mtu }) => {
@@ -70,8 +81,13 @@ pub(super) fn forward(rx: &mut Rx<'_>, options: &NicOptions, mut transit: Transi
     }
 }
 
+/// The packet as its sender knows it, for errors about it.
+fn as_sent<'a>(passage: &'a Option<filter::Passage>, transit: &'a Transit) -> &'a Transit {
+    passage.as_ref().and_then(filter::Passage::before).unwrap_or(transit)
+}
+
 /// Finds the way out, or tells the sender that there is none.
-fn route(rx: &mut Rx<'_>, transit: &Transit) -> Option<Egress> {
+fn route(rx: &mut Rx<'_>, transit: &Transit, as_sent: &Transit) -> Option<Egress> {
     let query = RouteQuery { destination: transit.destination, source: Some(transit.source), nic: None };
     let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(rx.interface.id) };
     let code = match Egress::resolve_for(rx.core, query, origin) {
@@ -89,7 +105,7 @@ fn route(rx: &mut Rx<'_>, transit: &Transit) -> Option<Egress> {
     rx.core.counters.ip_in_no_routes.increment();
     if let Some((v4, v6)) = code {
         let code = if transit.is_v4() { v4 } else { v6 };
-        refuse(rx, transit, IcmpReason::Unreachable { code });
+        refuse(rx, as_sent, IcmpReason::Unreachable { code });
     }
     None
 }

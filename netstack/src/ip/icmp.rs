@@ -232,7 +232,7 @@ pub(crate) fn fill_checksum(packet: &mut Packet, source: IpAddr, destination: Ip
 }
 
 /// Reads the packet that an ICMP error quotes; `None` if there is not enough of it, or it is not a first fragment.
-pub(super) fn quoted_transport(bytes: &[u8]) -> Option<Quote<'_>> {
+pub(crate) fn quoted_transport(bytes: &[u8]) -> Option<Quote<'_>> {
     if bytes.first()? >> 4 == 4 {
         let repr = Ipv4Repr::parse_unchecked(bytes).ok()?;
         let rest = bytes.get(repr.header_len()..)?;

@@ -106,17 +106,45 @@ pub(crate) fn report(
     reason: IcmpReason,
     outbox: &mut Outbox,
 ) {
+    if let Some((mut egress, output, packet)) = compose(core, quoted, to, from, reason) {
+        // The rejected packet is gone either way.
+        let _ = output::send(core, &mut egress, &output, packet, outbox);
+    }
+}
+
+/// The same for a packet that rules rejected: they have nothing to say about the answer.
+pub(crate) fn report_unfiltered(
+    core: &Arc<Core>,
+    quoted: &Bytes,
+    to: IpAddr,
+    from: Option<IpAddr>,
+    reason: IcmpReason,
+    outbox: &mut Outbox,
+) {
+    if let Some((mut egress, output, packet)) = compose(core, quoted, to, from, reason) {
+        let _ = output::send_unfiltered(core, &mut egress, &output, packet, outbox);
+    }
+}
+
+fn compose(
+    core: &Arc<Core>,
+    quoted: &Bytes,
+    to: IpAddr,
+    from: Option<IpAddr>,
+    reason: IcmpReason,
+) -> Option<(Egress, IpOutput, Packet)> {
     if !may_be_answered(quoted, to) {
-        return;
+        return None;
     }
     if !core.icmp_limiter.allow(core.clock.now()) {
-        return core.counters.icmp_out_rate_limited.increment();
+        core.counters.icmp_out_rate_limited.increment();
+        return None;
     }
     let may_speak =
         |from| core.topology.load().local_address(from).is_some() || forward::nic_towards(core, to).is_some();
     let from = from.filter(|&from| may_speak(from));
     let query = RouteQuery { destination: to, source: from, nic: None };
-    let Ok(mut egress) = Egress::resolve(core, query) else { return };
+    let egress = Egress::resolve(core, query).ok()?;
     let (protocol, limit) = match to {
         IpAddr::V4(_) => (Protocol::ICMP, MAX_LEN_V4),
         IpAddr::V6(_) => (Protocol::ICMPV6, MAX_LEN_V6),
@@ -141,8 +169,7 @@ pub(crate) fn report(
         loops: false,
     };
     core.counters.icmp_out_errors.increment();
-    // The rejected packet is gone either way.
-    let _ = output::send(core, &mut egress, &output, packet, outbox);
+    Some((egress, output, packet))
 }
 
 /// RFC 1122 section 3.2.2 and RFC 4443 section 2.4 (e): no error about an error, about a fragment other than the first,

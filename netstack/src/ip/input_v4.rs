@@ -1,13 +1,14 @@
 //! IPv4 input (RFC 791, RFC 1122 section 3.2.1).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netstack_wire::ip::ParseError;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx, forward};
+use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
+use crate::options::Family;
 use crate::packet::{Checksum, Packet};
 
 /// Takes a packet whose IPv4 header is at its `l3_offset`.
@@ -54,18 +55,31 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     if is_martian {
         return counters.ip_in_martians.increment();
     }
-    let Some(cast) = classify(rx, &repr) else {
+    if rx.core.filter.is_active(Family::V4) {
+        return filtered::input_v4(rx, &repr, packet);
+    }
+    let Some(cast) = classify(rx, repr.destination) else {
         return forward::input(rx, packet);
     };
     rx.last_v4 = (cast == Cast::Unicast).then_some(pair);
-    if repr.is_fragment() {
-        return reassemble(rx, cast, &repr, packet);
+    if !repr.is_fragment() {
+        return deliver(rx, cast, &repr, packet);
     }
+    if let Some((whole, packet)) = collect(rx, &repr, packet) {
+        deliver(rx, cast, &whole, packet);
+    }
+}
+
+/// Delivers a packet that rules let through, with its IP header at the front.
+pub(super) fn deliver_whole(rx: &mut Rx<'_>, cast: Cast, packet: Packet) {
+    let Ok(repr) = Ipv4Repr::parse_unchecked(packet.contiguous(0)) else {
+        return rx.core.counters.ip_in_header_errors.increment();
+    };
     deliver(rx, cast, &repr, packet);
 }
 
-fn classify(rx: &Rx<'_>, repr: &Ipv4Repr) -> Option<Cast> {
-    let destination = repr.destination;
+/// How many a packet to `destination` is for, if it is for us.
+pub(super) fn classify(rx: &Rx<'_>, destination: Ipv4Addr) -> Option<Cast> {
     if rx.topology.local_address(IpAddr::V4(destination)).is_some() {
         Some(Cast::Unicast)
     } else if rx.topology.is_broadcast(destination) {
@@ -100,7 +114,8 @@ fn deliver(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
     }
 }
 
-fn reassemble(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
+/// Keeps a fragment; returns the packet when all are there.
+pub(super) fn collect(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Option<(Ipv4Repr, Packet)> {
     rx.core.counters.ip_reasm_requests.increment();
     let start = usize::from(packet.meta.l3_offset);
     let header = packet.get(start, repr.header_len()).map(bytes::Bytes::copy_from_slice).unwrap_or_default();
@@ -120,11 +135,14 @@ fn reassemble(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
         ident: u32::from(repr.ident),
     };
     match rx.core.reassembly_v4.add(rx.core, rx.now, key, fragment) {
-        Progress::Pending => {}
-        Progress::Overlap | Progress::Invalid => rx.core.counters.ip_reasm_fails.increment(),
+        Progress::Pending => None,
+        Progress::Overlap | Progress::Invalid => {
+            rx.core.counters.ip_reasm_fails.increment();
+            None
+        }
         Progress::Complete { header, data } => {
-            let Ok(first) = Ipv4Repr::parse_unchecked(&header) else { return };
-            let Ok(payload_len) = u16::try_from(data.len()) else { return };
+            let first = Ipv4Repr::parse_unchecked(&header).ok()?;
+            let payload_len = u16::try_from(data.len()).ok()?;
             rx.core.counters.ip_reasm_oks.increment();
             let whole = Ipv4Repr { more_fragments: false, fragment_offset: 0, payload_len, ..first };
             let mut bytes = Vec::with_capacity(header.len() + data.len());
@@ -136,7 +154,7 @@ fn reassemble(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
             // checksums that nobody needs to look at.
             packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
             packet.meta.arrival = arrival;
-            deliver(rx, cast, &whole, packet);
+            Some((whole, packet))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! IPv6 input with its extension headers (RFC 8200 section 4).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bytes::Bytes;
 use netstack_wire::ip::{ParseError, Protocol};
@@ -8,7 +8,8 @@ use netstack_wire::ipv6::{self, Extension, Extensions, FragmentRepr, Ipv6Repr, U
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx, forward};
+use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
+use crate::options::Family;
 use crate::packet::{Checksum, Packet};
 
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
@@ -32,26 +33,38 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     if is_martian {
         return counters.ip_in_martians.increment();
     }
-    let Some(cast) = classify(rx, &repr) else {
+    if rx.core.filter.is_active(Family::V6) {
+        return filtered::input_v6(rx, &repr, packet);
+    }
+    let Some(cast) = classify(rx, repr.destination) else {
         return forward::input(rx, packet);
     };
     after_header(rx, cast, &repr, packet);
 }
 
-fn classify(rx: &Rx<'_>, repr: &Ipv6Repr) -> Option<Cast> {
-    let destination = IpAddr::V6(repr.destination);
-    if repr.destination.is_multicast() {
-        let is_wanted = repr.destination == ipv6::ALL_NODES || rx.interface.is_member(destination);
+/// How many a packet to `destination` is for, if it is for us.
+pub(super) fn classify(rx: &Rx<'_>, destination: Ipv6Addr) -> Option<Cast> {
+    let address = IpAddr::V6(destination);
+    if destination.is_multicast() {
+        let is_wanted = destination == ipv6::ALL_NODES || rx.interface.is_member(address);
         return is_wanted.then_some(Cast::Multicast);
     }
-    if let Some(local) = rx.topology.local_address(destination) {
+    if let Some(local) = rx.topology.local_address(address) {
         // A link-local address is ours on its own link only.
-        let is_here = !repr.destination.is_unicast_link_local() || local.nic == rx.interface.id;
+        let is_here = !destination.is_unicast_link_local() || local.nic == rx.interface.id;
         return (is_here || rx.is_looped).then_some(Cast::Unicast);
     }
     // A link-local address that is not ours is a neighbour's.
-    let is_forwarded = !repr.destination.is_unicast_link_local() && !repr.destination.is_unspecified();
+    let is_forwarded = !destination.is_unicast_link_local() && !destination.is_unspecified();
     (rx.takes_for_others() && is_forwarded).then_some(Cast::Unicast)
+}
+
+/// Delivers a packet that rules let through, with its IP header at the front.
+pub(super) fn deliver_whole(rx: &mut Rx<'_>, cast: Cast, packet: Packet) {
+    let Ok(repr) = Ipv6Repr::parse_unchecked(packet.contiguous(0)) else {
+        return rx.core.counters.ip_in_header_errors.increment();
+    };
+    after_header(rx, cast, &repr, packet);
 }
 
 /// Walks the extension headers and delivers. Also entered with a reassembled packet.
@@ -81,7 +94,10 @@ fn after_header(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv6Repr, mut packet: Packet
                 ip.protocol = protocol;
             }
             Walk::Fragment { extension_offset, header } => {
-                return reassemble(rx, cast, repr, packet, extension_offset, header);
+                if let Some((whole, packet)) = collect(rx, repr, packet, extension_offset, header) {
+                    after_header(rx, cast, &whole, packet);
+                }
+                return;
             }
             Walk::Dropped => return,
         }
@@ -205,14 +221,14 @@ fn next_header_position(packet: &[u8], repr: &Ipv6Repr, protocol: Protocol) -> u
     u32::try_from(position).unwrap_or(u32::MAX)
 }
 
-fn reassemble(
+/// Keeps a fragment; returns the packet when all are there.
+pub(super) fn collect(
     rx: &mut Rx<'_>,
-    cast: Cast,
     repr: &Ipv6Repr,
     packet: Packet,
     extension_offset: usize,
     header: FragmentRepr,
-) {
+) -> Option<(Ipv6Repr, Packet)> {
     rx.core.counters.ip_reasm_requests.increment();
     let start = usize::from(packet.meta.l3_offset);
     let unfragmentable = ipv6::HEADER_LEN + extension_offset;
@@ -238,14 +254,18 @@ fn reassemble(
         ident: header.ident,
     };
     match rx.core.reassembly_v6.add(rx.core, rx.now, key, fragment) {
-        Progress::Pending => {}
-        Progress::Overlap | Progress::Invalid => rx.core.counters.ip_reasm_fails.increment(),
+        Progress::Pending => None,
+        Progress::Overlap | Progress::Invalid => {
+            rx.core.counters.ip_reasm_fails.increment();
+            None
+        }
         Progress::Complete { header, data } => {
             let payload_len = header.len() - ipv6::HEADER_LEN + data.len();
             let Ok(payload_len) = u16::try_from(payload_len) else {
-                return rx.core.counters.ip_reasm_fails.increment();
+                rx.core.counters.ip_reasm_fails.increment();
+                return None;
             };
-            let Ok(first) = Ipv6Repr::parse_unchecked(&header) else { return };
+            let first = Ipv6Repr::parse_unchecked(&header).ok()?;
             rx.core.counters.ip_reasm_oks.increment();
             let whole = Ipv6Repr { payload_len, ..first };
             let mut bytes = Vec::with_capacity(header.len() + data.len());
@@ -255,7 +275,7 @@ fn reassemble(
             let mut packet = Packet::from_frame(bytes.into());
             packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
             packet.meta.arrival = arrival;
-            after_header(rx, cast, &whole, packet);
+            Some((whole, packet))
         }
     }
 }

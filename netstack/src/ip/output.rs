@@ -8,7 +8,9 @@ use netstack_wire::ipv4::{self, Ipv4Repr};
 use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::{checksum, udp};
 
-use crate::ip::{Delivery, Egress, edge, fragment, gso};
+use crate::cidr::family_of;
+use crate::filter;
+use crate::ip::{Delivery, Egress, Transit, edge, fragment, gso};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, GsoKind, Packet};
 use crate::stack::Core;
@@ -105,6 +107,42 @@ pub(crate) fn send(
     if !egress.interface.is_up() {
         return Err(OutputError::NetworkDown);
     }
+    if core.filter.is_active(family_of(output.source)) {
+        return send_filtered(core, egress, output, packet, outbox);
+    }
+    send_unfiltered(core, egress, output, packet, outbox)
+}
+
+/// Shows a packet to the rules before it is sent.
+#[cold]
+fn send_filtered(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    mut packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    let transport_len = packet.len();
+    let total = output.header_len() + transport_len;
+    let fits = packet.meta.gso.is_some() || total <= usize::try_from(egress.mtu).unwrap_or(usize::MAX);
+    let is_possible = fits || output.fragmenting != Fragmenting::Forbidden;
+    if transport_len > ipv4::MAX_PACKET_LEN - ipv4::MIN_HEADER_LEN || !is_possible {
+        return Err(OutputError::TooLarge { mtu: egress.mtu });
+    }
+    begin_checksum(output.source, output.destination, output.protocol, &mut packet, transport_len);
+    core.counters.ip_out_requests.increment();
+    let transit = filter::transit_of(core, output, packet);
+    filter::output(core, egress, output.fragmenting, transit, outbox)
+}
+
+/// Sends a transport packet that rules have nothing to say about.
+pub(crate) fn send_unfiltered(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
     // A stream does not mind how its bytes come back to us; datagrams keep their boundaries.
     let is_stream = packet.meta.gso.is_some_and(|gso| gso.kind != GsoKind::Udp);
     let passes_whole = (egress.is_local() && is_stream) || edge::can_segment(egress, output, &packet);
@@ -132,6 +170,11 @@ pub(crate) fn send_with_header(
         return Err(OutputError::TooLarge { mtu: egress.mtu });
     }
     core.counters.ip_out_requests.increment();
+    if core.filter.is_active(family_of(output.source))
+        && let Some(transit) = Transit::new(packet.clone())
+    {
+        return filter::output(core, egress, Fragmenting::Allowed, transit, outbox);
+    }
     deliver(core, egress, output.destination, output.loops, packet, outbox)
 }
 

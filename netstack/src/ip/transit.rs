@@ -31,6 +31,8 @@ pub(crate) struct Transit {
     pub(crate) protocol: Protocol,
     /// A fragment other than the first: what follows the headers is no transport header.
     pub(crate) is_later_fragment: bool,
+    /// It came in fragments, and may leave in fragments.
+    pub(crate) is_reassembled: bool,
     /// Our own members of the group get it too.
     pub(crate) loops: bool,
 }
@@ -59,15 +61,36 @@ impl Transit {
         if !is_later_fragment {
             lift_transport_header(&mut packet, protocol);
         }
-        Some(Self { l3, packet, source, destination, protocol, is_later_fragment, loops: false })
+        Some(Self {
+            l3,
+            packet,
+            source,
+            destination,
+            protocol,
+            is_later_fragment,
+            is_reassembled: false,
+            loops: false,
+        })
     }
 
     /// Makes the packet that a transport of ours sends: transport header in the head.
-    pub(crate) fn of_output(output: &IpOutput, ident: u16, packet: Packet) -> Self {
+    pub(crate) fn of_output(output: &IpOutput, ident: u16, mut packet: Packet) -> Self {
+        if packet.head().is_empty() {
+            lift_transport_header(&mut packet, output.protocol);
+        }
         let mut l3 = SmallVec::from_elem(0, output.header_len());
         output.emit_header(ident, packet.len(), &mut l3);
         let IpOutput { source, destination, protocol, loops, .. } = *output;
-        Self { l3, packet, source, destination, protocol, is_later_fragment: false, loops }
+        Self {
+            l3,
+            packet,
+            source,
+            destination,
+            protocol,
+            is_later_fragment: false,
+            is_reassembled: false,
+            loops,
+        }
     }
 
     pub(crate) fn is_v4(&self) -> bool {
@@ -98,17 +121,12 @@ impl Transit {
         if self.is_v4() { ipv4::TTL_OFFSET } else { ipv6::HOP_LIMIT_OFFSET }
     }
 
-    /// The TOS byte or traffic class.
-    pub(crate) fn tos(&self) -> u8 {
-        match self.is_v4() {
-            true => self.l3[1],
-            false => (self.l3[0] << 4) | (self.l3[1] >> 4),
-        }
-    }
-
     /// Whether nobody may fragment it: DF, and always in IPv6.
     pub(crate) fn is_unfragmentable(&self) -> bool {
-        !self.is_v4() || self.l3[IPV4_FLAGS_OFFSET] & IPV4_DF != 0
+        match self.is_v4() {
+            true => self.l3[IPV4_FLAGS_OFFSET] & IPV4_DF != 0,
+            false => !self.is_reassembled,
+        }
     }
 
     /// The transport header, as far as it is there.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::ip::{PmtuCache, RateLimiter};
 use crate::port_table::{PortTable, Sharing};
@@ -82,6 +83,7 @@ impl StackBuilder {
             topology: TopologyCell::default(),
             timers: TimerQueue::new(),
             counters: StackCounters::default(),
+            filter: FilterCell::new(secrets.stable_key()),
             pmtu: PmtuCache::default(),
             icmp_limiter: RateLimiter::new(),
             redirects: Arc::default(),
