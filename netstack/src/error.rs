@@ -12,6 +12,9 @@ pub enum SocketError {
     /// The peer reset the connection.
     #[error("connection reset by peer")]
     ConnectionReset,
+    /// The peer reset the connection after the end of its stream: what was sent had no reader.
+    #[error("broken pipe")]
+    BrokenPipe,
     /// The connection was given up on this side.
     #[error("connection aborted")]
     ConnectionAborted,

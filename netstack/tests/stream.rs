@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Wire, pattern, read_available};
 use netstack::TcpSocket;
-use netstack::buffer::{Fault, Source};
+use netstack::buffer::{Fault, Sink, Source};
 use netstack::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError};
 use netstack::link::Capabilities;
 use netstack::options::{Family, RecvFlags, Shutdown};
@@ -194,6 +194,65 @@ fn misuse_is_refused() {
     let again = connecting.connect("10.0.0.2:80".parse().unwrap());
     assert_eq!(again, Err(ConnectError::AlreadyConnecting));
     assert_eq!(connecting.try_send(&mut &b"x"[..]), Err(SendError::WouldBlock));
+}
+
+/// Takes chunks of up to `room` bytes until it has `left`, then none.
+struct Faulty {
+    got: Vec<u8>,
+    left: usize,
+}
+
+impl Sink for Faulty {
+    fn room(&self) -> usize {
+        1 << 20
+    }
+
+    fn write_from(&mut self, data: &[u8]) -> Result<(), Fault> {
+        if self.got.len() >= self.left {
+            return Err(Fault);
+        }
+        self.got.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn data_that_the_reader_cannot_store_stays_queued() {
+    let mut wire = Wire::new();
+    let (client, server) = pair(&mut wire, "10.0.0.2:80");
+    let data = pattern(30_000);
+    assert_eq!(client.try_send(&mut &data[..]), Ok(data.len()));
+    wire.settle();
+    let mut nothing = Faulty { got: Vec::new(), left: 0 };
+    assert_eq!(server.try_recv(&mut nothing, RecvFlags::default()), Err(RecvError::Fault(Fault)));
+    assert_eq!(server.recv_queue_len(), data.len());
+    let mut some = Faulty { got: Vec::new(), left: 1 };
+    let first = server.try_recv(&mut some, RecvFlags::default()).unwrap();
+    assert_eq!((first, server.recv_queue_len()), (some.got.len(), data.len() - first));
+    let rest = read_available(&server);
+    assert!([some.got, rest].concat() == data, "the data differs");
+    // Also at the end of the stream, and with an empty queue before it.
+    assert_eq!(client.try_send(&mut &b"last"[..]), Ok(4));
+    client.shutdown(Shutdown::Write).unwrap();
+    wire.settle();
+    let mut nothing = Faulty { got: Vec::new(), left: 0 };
+    assert_eq!(server.try_recv(&mut nothing, RecvFlags::default()), Err(RecvError::Fault(Fault)));
+    assert_eq!(read_available(&server), b"last");
+}
+
+#[test]
+fn reset_behind_the_end_breaks_the_pipe() {
+    let mut wire = Wire::new();
+    let (client, server) = pair(&mut wire, "10.0.0.2:80");
+    client.shutdown(Shutdown::Write).unwrap();
+    wire.settle();
+    assert_eq!(server.try_recv(&mut Vec::new(), RecvFlags::default()), Ok(0));
+    client.abort();
+    wire.settle();
+    assert_eq!(server.try_recv(&mut Vec::new(), RecvFlags::default()), Ok(0), "the stream ended in order");
+    let sent = server.try_send(&mut &b"x"[..]);
+    assert_eq!(sent, Err(SendError::Pending(SocketError::BrokenPipe)));
+    assert_eq!(server.take_error(), None);
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl From<SocketError> for Errno {
         Self(match error {
             SocketError::ConnectionRefused => libc::ECONNREFUSED,
             SocketError::ConnectionReset => libc::ECONNRESET,
+            SocketError::BrokenPipe => libc::EPIPE,
             SocketError::ConnectionAborted => libc::ECONNABORTED,
             SocketError::TimedOut => libc::ETIMEDOUT,
             SocketError::HostUnreachable => libc::EHOSTUNREACH,

@@ -43,6 +43,7 @@ fn kind_of_socket_error(error: SocketError) -> ErrorKind {
     match error {
         SocketError::ConnectionRefused => ErrorKind::ConnectionRefused,
         SocketError::ConnectionReset => ErrorKind::ConnectionReset,
+        SocketError::BrokenPipe => ErrorKind::BrokenPipe,
         SocketError::ConnectionAborted => ErrorKind::ConnectionAborted,
         SocketError::TimedOut => ErrorKind::TimedOut,
         SocketError::HostUnreachable => ErrorKind::HostUnreachable,

@@ -336,13 +336,13 @@ impl TcpSocket {
                 Err(tcp::RecvError::Failed(reason)) => return Err(RecvError::Pending(socket_error(reason))),
             }
             let before = total;
-            for range in &ranges {
-                match out.write_from(range) {
-                    Ok(()) => total += range.len(),
+            for (at, range) in ranges.iter().enumerate() {
+                if let Err(fault) = out.write_from(range) {
+                    self.put_back(&endpoint, &ranges[at..]);
                     // Linux reports what was copied before the fault.
-                    Err(_) if total > 0 => return Ok(total),
-                    Err(fault) => return Err(fault.into()),
+                    return if total > 0 { Ok(total) } else { Err(fault.into()) };
                 }
+                total += range.len();
             }
             // Fewer ranges than one round takes: the queue is empty.
             if total - before == room || ranges.len() < RANGES_PER_ROUND {
@@ -379,6 +379,15 @@ impl TcpSocket {
         });
         outbox.flush(core);
         result
+    }
+
+    /// Puts back what was taken and could not be stored, for the next reader.
+    fn put_back(&self, endpoint: &Arc<TcpEndpoint>, ranges: &[Bytes]) {
+        let mut outbox = Outbox::default();
+        endpoint.with(&self.core, &mut outbox, |inner| {
+            ranges.iter().rev().for_each(|range| inner.machine.put_back(range.clone()));
+        });
+        outbox.flush(&self.core);
     }
 
     fn peek(&self, endpoint: &Arc<TcpEndpoint>, out: &mut dyn Sink) -> Result<usize, RecvError> {
@@ -683,7 +692,8 @@ fn send_error(error: tcp::SendError) -> SendError {
 fn socket_error(reason: CloseReason) -> SocketError {
     match reason {
         CloseReason::Refused => SocketError::ConnectionRefused,
-        CloseReason::Reset | CloseReason::ResetAfterFin => SocketError::ConnectionReset,
+        CloseReason::Reset => SocketError::ConnectionReset,
+        CloseReason::ResetAfterFin => SocketError::BrokenPipe,
         CloseReason::Done | CloseReason::Aborted => SocketError::ConnectionAborted,
         CloseReason::TimedOut => SocketError::TimedOut,
         CloseReason::Unreachable(error) => match error {

@@ -292,6 +292,18 @@ impl Connection {
         self.read(now, |queue| queue.take(max))
     }
 
+    /// Puts bytes that [`Connection::take`] gave back in front of the queue, the last ones first: their reader could not
+    /// store them. The peer may have been offered their room already; the queue then holds that much more.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        match &mut self.phase {
+            Phase::Open(open) => open.rcv.queue.put_back(bytes),
+            Phase::TimeWait(ended) => ended.unread.put_back(bytes),
+            Phase::Closed(ended) => ended.unread.put_back(bytes),
+            // A connection that data came over does not get back there.
+            Phase::SynSent(_) | Phase::SynReceived(_) => {}
+        }
+    }
+
     /// Copies received bytes from `offset` on into `buf` and leaves them queued.
     ///
     /// # Errors
@@ -631,7 +643,11 @@ impl Connection {
 
     /// What a read at an empty queue gives: the end of the stream, or an error.
     fn end_of_stream(&mut self) -> Result<(), RecvError> {
-        if let Some(error) = self.error.take() {
+        // A stream that had ended before the reset has ended in order (Linux, tcp_recvmsg: SOCK_DONE comes before the
+        // error, which is left for the writer).
+        if self.error != Some(CloseReason::ResetAfterFin)
+            && let Some(error) = self.error.take()
+        {
             return Err(RecvError::Failed(error));
         }
         match &self.phase {

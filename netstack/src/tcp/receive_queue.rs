@@ -95,6 +95,14 @@ impl ReceiveQueue {
         taken
     }
 
+    /// Puts bytes that were taken back in front.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.len += sat_u32(bytes.len());
+            self.store.get_or_insert_default().ranges.push_front(bytes);
+        }
+    }
+
     /// Whether `release` would free anything.
     pub(super) fn has_spare(&self) -> bool {
         self.store.is_some()

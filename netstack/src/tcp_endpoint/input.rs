@@ -189,9 +189,10 @@ fn icmp_error(error: SocketError) -> Option<IcmpError> {
         SocketError::NetworkUnreachable | SocketError::NetworkDown => IcmpError::NetUnreachable,
         SocketError::HostUnreachable | SocketError::TimedOut => IcmpError::HostUnreachable,
         SocketError::ProtocolUnreachable => IcmpError::ProtocolUnreachable,
-        SocketError::ConnectionRefused | SocketError::ConnectionReset | SocketError::ConnectionAborted => {
-            IcmpError::PortUnreachable
-        }
+        SocketError::ConnectionRefused
+        | SocketError::ConnectionReset
+        | SocketError::BrokenPipe
+        | SocketError::ConnectionAborted => IcmpError::PortUnreachable,
         SocketError::Prohibited => IcmpError::Prohibited,
         SocketError::ParameterProblem => IcmpError::ParameterProblem,
     })

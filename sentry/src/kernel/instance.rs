@@ -1,7 +1,6 @@
 //! The kernel object: one per sandbox.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sentry_platform::{MemoryFile, Platform};
@@ -28,6 +27,8 @@ pub struct Kernel {
     clocks: Clocks,
     /// The first network namespace, set by boot.
     pub(crate) net: std::sync::OnceLock<Arc<crate::socket::NetNamespace>>,
+    /// Files in messages of local sockets.
+    pub(crate) files_in_flight: Arc<crate::socket::FilesInFlight>,
     timers: Timers,
     platform: Arc<dyn Platform>,
     frames: Arc<Frames>,
@@ -36,7 +37,7 @@ pub struct Kernel {
     /// Told, with the tree, when a process without a parent ended.
     ended: Condvar,
     max_tasks: usize,
-    strace: AtomicBool,
+    strace: bool,
     pub(crate) vdso: crate::loader::Vdso,
     hwcap: u64,
 }
@@ -53,6 +54,7 @@ impl Kernel {
         let kernel = Arc::new(Self {
             clocks: Clocks::default(),
             net: std::sync::OnceLock::new(),
+            files_in_flight: Arc::default(),
             timers: Timers::default(),
             platform,
             frames,
@@ -60,7 +62,7 @@ impl Kernel {
             tree: Mutex::default(),
             ended: Condvar::new(),
             max_tasks,
-            strace: AtomicBool::new(strace),
+            strace,
             vdso,
             hwcap: read_hwcap(),
         });
@@ -125,12 +127,7 @@ impl Kernel {
     /// True where system calls are printed.
     #[must_use]
     pub fn is_tracing(&self) -> bool {
-        self.strace.load(Ordering::Relaxed)
-    }
-
-    /// Turns printing of system calls on or off.
-    pub fn set_tracing(&self, on: bool) {
-        self.strace.store(on, Ordering::Relaxed);
+        self.strace
     }
 
     pub(crate) fn notify_ended(&self) {

@@ -76,6 +76,7 @@ impl FileOps for SocketFile {
             flags: MsgFlags::empty(),
             control: Vec::new(),
             sender: self.socket.base().owner,
+            in_flight: None,
         };
         self.socket.try_send(src, &request)
     }

@@ -8,6 +8,7 @@ pub mod control;
 mod create;
 mod file;
 pub mod host;
+mod in_flight;
 pub mod inet;
 mod namespace;
 mod net_ioctl;
@@ -23,6 +24,8 @@ pub mod unix;
 pub use base::{SocketBase, SocketType, Switches, credentials_of, deadline};
 pub use create::{create, unix_type};
 pub use file::SocketFile;
+pub(crate) use in_flight::FilesInFlight;
+pub use in_flight::FlightCharge;
 pub(crate) use namespace::Backing;
 pub use namespace::{NetNamespace, SocketList};
 pub use ops::{

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
+use crate::socket::FlightCharge;
 use crate::socket::base::SocketBase;
 use crate::socket::control::ControlMessage;
 use crate::socket::host::HostSocket;
@@ -58,6 +59,8 @@ pub struct SendRequest<'a> {
     pub control: Vec<ControlMessage>,
     /// Who sends.
     pub sender: Ucred,
+    /// What the files among the control messages count for their sender.
+    pub in_flight: Option<Arc<FlightCharge>>,
 }
 
 /// Where a message goes.

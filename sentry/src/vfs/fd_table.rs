@@ -99,6 +99,17 @@ impl FdTable {
         i32::try_from(at).map(Fd).map_err(|_| Errno::EMFILE)
     }
 
+    /// Whether a descriptor below `limit` (`RLIMIT_NOFILE`) is free now.
+    ///
+    /// # Errors
+    /// `EMFILE` when there is none.
+    pub fn check_room(&self, limit: u64) -> Result<(), Errno> {
+        let slots = self.slots.read();
+        let limit = usize::try_from(limit.min(NR_OPEN.unsigned_abs().into())).unwrap_or(usize::MAX);
+        let is_free = |at: usize| slots.list.get(at).is_none_or(Option::is_none);
+        if (slots.first_free..limit).any(is_free) { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     /// Installs `file` at exactly `fd` and returns what was there (`dup2(2)`).
     ///
     /// # Errors
@@ -191,5 +202,10 @@ mod tests {
         assert_eq!(install(0), Ok(8));
         assert_eq!(install(99), Ok(99));
         assert_eq!(install(99), Err(Errno::EMFILE));
+        assert_eq!((table.check_room(9), table.check_room(10)), (Err(Errno::EMFILE), Err(Errno::EMFILE)));
+        assert_eq!(
+            (table.check_room(0), table.check_room(11), table.check_room(12)),
+            (Err(Errno::EMFILE), Err(Errno::EMFILE), Ok(()))
+        );
     }
 }

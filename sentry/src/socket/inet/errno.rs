@@ -18,6 +18,7 @@ impl ToErrno for SocketError {
         match self {
             Self::ConnectionRefused => Errno::ECONNREFUSED,
             Self::ConnectionReset => Errno::ECONNRESET,
+            Self::BrokenPipe => Errno::EPIPE,
             Self::ConnectionAborted => Errno::ECONNABORTED,
             Self::TimedOut => Errno::ETIMEDOUT,
             Self::HostUnreachable => Errno::EHOSTUNREACH,
@@ -150,7 +151,8 @@ mod tests {
 
     use super::*;
 
-    const SOCKET_ERRORS: [(SocketError, Errno); 11] = [
+    const SOCKET_ERRORS: [(SocketError, Errno); 12] = [
+        (SocketError::BrokenPipe, Errno::EPIPE),
         (SocketError::ConnectionRefused, Errno::ECONNREFUSED),
         (SocketError::ConnectionReset, Errno::ECONNRESET),
         (SocketError::ConnectionAborted, Errno::ECONNABORTED),

@@ -215,8 +215,8 @@ impl UnixSocket {
         if self.base.has(Switches::PASS_CREDENTIALS) {
             got.control.push(ControlMessage::Credentials(sender));
         }
-        if !files.0.is_empty() {
-            got.control.push(ControlMessage::Rights(files.0.clone()));
+        if !files.files.is_empty() {
+            got.control.push(ControlMessage::Rights(files.files.clone()));
         }
         Ok(got)
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use sentry_abi::socket::Ucred;
 
+use crate::socket::FlightCharge;
 use crate::socket::unix::Name;
 use crate::socket::unix::graveyard;
 use crate::vfs::File;
@@ -28,11 +29,15 @@ pub(super) struct Message {
 
 /// Files under way. Dropping them may close further sockets, so it is done iteratively.
 #[derive(Debug, Default)]
-pub(super) struct Parcel(pub Vec<Arc<File>>);
+pub(super) struct Parcel {
+    pub files: Vec<Arc<File>>,
+    /// Counts them for their sender.
+    pub _charge: Option<Arc<FlightCharge>>,
+}
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        graveyard::bury(std::mem::take(&mut self.0));
+        graveyard::bury(std::mem::take(&mut self.files));
     }
 }
 

@@ -28,7 +28,8 @@ fn send_with(
     control: Vec<ControlMessage>,
     sender: Ucred,
 ) -> Result<usize, Errno> {
-    let request = SendRequest { to: Destination::Default, flags: MsgFlags::empty(), control, sender };
+    let request =
+        SendRequest { to: Destination::Default, flags: MsgFlags::empty(), control, sender, in_flight: None };
     socket.try_send(&mut SliceSrc::new(data), &request)
 }
 
@@ -38,7 +39,8 @@ fn send(socket: &UnixSocket, data: &[u8]) -> Result<usize, Errno> {
 
 fn send_to(socket: &UnixSocket, to: &Arc<UnixSocket>, data: &[u8]) -> Result<usize, Errno> {
     let to = Destination::Socket(to.clone());
-    let request = SendRequest { to, flags: MsgFlags::empty(), control: Vec::new(), sender: ME };
+    let request =
+        SendRequest { to, flags: MsgFlags::empty(), control: Vec::new(), sender: ME, in_flight: None };
     socket.try_send(&mut SliceSrc::new(data), &request)
 }
 

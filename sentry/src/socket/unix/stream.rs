@@ -30,7 +30,7 @@ pub(super) fn split_control(request: &SendRequest<'_>) -> (Arc<Parcel>, Ucred) {
             ControlMessage::Bytes { .. } => {}
         }
     }
-    (Arc::new(Parcel(files)), sender)
+    (Arc::new(Parcel { files, _charge: request.in_flight.clone() }), sender)
 }
 
 impl UnixSocket {
@@ -139,9 +139,9 @@ impl UnixSocket {
                 self.consume(copied);
                 at = 0;
             }
-            let has_files = !files.0.is_empty();
+            let has_files = !files.files.is_empty();
             if has_files {
-                got.control.push(ControlMessage::Rights(files.0.clone()));
+                got.control.push(ControlMessage::Rights(files.files.clone()));
             }
             // Files are delivered with the bytes they were sent with: the read ends behind them.
             if has_files || copied < data.len() {

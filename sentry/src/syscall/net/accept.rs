@@ -6,7 +6,7 @@ use crate::syscall::Args;
 use crate::syscall::net::address;
 use crate::syscall::net::socket::{decode_flags, install};
 use crate::syscall::net::wait::Patience;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Resource};
 use crate::wait::Readiness;
 
 /// `accept(fd, address, length)`.
@@ -24,6 +24,9 @@ fn accept(task: &mut CurrentTask, args: &Args, flags: u32) -> SysResult {
     let flags = decode_flags(flags)?;
     let listener = SocketFile::from_file(&file)?;
     let socket = listener.socket();
+    // Before the wait, as Linux does (do_accept reserves the descriptor first): a connection that cannot be given one
+    // stays in the queue. Only another thread that takes the last one meanwhile still makes it lost.
+    task.files().check_room(task.rlimit(Resource::Nofile).soft)?;
     let patience = Patience::new(task, &file, socket.base().recv_timeout(), false);
     let accepted = patience.wait(task, &file, Readiness::IN, |_| socket.try_accept())?;
     let fd = install(task, listener.namespace(), accepted.socket, flags)?;

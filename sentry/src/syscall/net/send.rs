@@ -91,7 +91,15 @@ fn send(
     let patience =
         Patience::new(task, file, socket.base().send_timeout(), flags.contains(MsgFlags::DONTWAIT));
     let is_stream = socket.base().kind == SocketType::Stream;
-    let mut request = SendRequest { to, flags, control, sender: credentials_of(task) };
+    let files = control.iter().map(|message| match message {
+        ControlMessage::Rights(files) => files.len(),
+        ControlMessage::Credentials(_) | ControlMessage::Bytes { .. } => 0,
+    });
+    let in_flight = match files.sum() {
+        0 => None,
+        files => Some(task.kernel().files_in_flight.charge(task, files)?),
+    };
+    let mut request = SendRequest { to, flags, control, sender: credentials_of(task), in_flight };
     let mut done = 0;
     loop {
         let result = patience.wait(task, file, Readiness::OUT, |_| socket.try_send(&mut io, &request));
@@ -112,6 +120,7 @@ fn send(
             break;
         }
         request.control.clear();
+        request.in_flight = None;
     }
     Ok(done)
 }
