@@ -10,6 +10,47 @@ use crate::errno::Errno;
 /// Moves bytes between a host file and `(file, offset, len)` of the memory file; returns how many.
 pub type Transfer<'a> = dyn FnMut(&MemoryFile, u64, u64) -> Result<usize, Errno> + 'a;
 
+/// How far a direct transfer got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direct {
+    /// All that was asked for, or up to where the one side that ends first ends.
+    Moved(usize),
+    /// So many bytes; the next ones need a buffer.
+    NeedsBuffer(usize),
+}
+
+/// Moves up to `len` bytes by `piece(done, file, offset, len)`, each into or from one contiguous piece of the memory file
+/// that `direct` finds: [`IoDst::put_direct`] or [`IoSrc::take_direct`]. A piece that is moved in part ends it.
+///
+/// # Errors
+/// Of the first piece; a later one ends the transfer.
+pub(crate) fn move_directly(
+    len: usize,
+    mut direct: impl FnMut(usize, &mut Transfer<'_>) -> Result<Option<usize>, Errno>,
+    mut piece: impl FnMut(usize, &MemoryFile, u64, u64) -> Result<usize, Errno>,
+) -> Result<Direct, Errno> {
+    let mut done = 0;
+    while done < len {
+        let mut asked = 0;
+        let moved = direct(len - done, &mut |file, offset, len| {
+            asked = len;
+            piece(done, file, offset, len)
+        });
+        match moved {
+            Ok(Some(n)) => {
+                done += n;
+                if n == 0 || (n as u64) < asked {
+                    break;
+                }
+            }
+            Ok(None) => return Ok(Direct::NeedsBuffer(done)),
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Direct::Moved(done))
+}
+
 /// A destination for bytes: a scatter list in guest memory or a kernel buffer.
 pub trait IoDst {
     /// How many more bytes fit.

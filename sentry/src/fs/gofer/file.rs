@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use sentry_platform::MemoryFileError;
+
 use crate::errno::Errno;
 use crate::fs::gofer::node::Node;
-use crate::io::{IoDst, IoSrc};
+use crate::io::{self, Direct, IoDst, IoSrc};
 use crate::vfs::{Allocate, Backing, File, FileOps, FileTime, Mappable, MappedRange, OpenFlags, Seek};
 
 /// An open file.
@@ -14,7 +16,7 @@ pub(super) struct GoferFile {
     fd: Arc<OwnedFd>,
 }
 
-/// Guest memory is copied through a buffer of this size.
+/// What cannot be read or written in place is copied through a buffer of this size.
 const BOUNCE: usize = 128 * 1024;
 
 impl GoferFile {
@@ -26,27 +28,8 @@ impl GoferFile {
         self.fd.as_fd()
     }
 
-    /// The length of the file now.
-    fn size(&self) -> Result<u64, Errno> {
-        if self.node.shared.is_shared() {
-            let stat = sentry_hostio::tree::stat(self.host()).map_err(errno)?;
-            return u64::try_from(stat.st_size).map_err(|_| Errno::EIO);
-        }
-        Ok(self.node.stat()?.size)
-    }
-}
-
-/// The host's error for the guest.
-fn errno(error: nix::errno::Errno) -> Errno {
-    Errno::from_code(error as i32).unwrap_or(Errno::EIO)
-}
-
-fn offset(at: u64) -> Result<i64, Errno> {
-    i64::try_from(at).map_err(|_| Errno::EINVAL)
-}
-
-impl FileOps for GoferFile {
-    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+    /// As `read`, for what is no memory of the sandbox: a mapped host file, a buffer of the sentry.
+    fn read_through_buffer(&self, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
         let mut bounce = vec![0; BOUNCE.min(dst.remaining())];
         let mut done = 0;
         while dst.remaining() > 0 {
@@ -73,10 +56,8 @@ impl FileOps for GoferFile {
         Ok(done)
     }
 
-    fn write(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
-        if file.flags().contains(OpenFlags::APPEND) {
-            *pos = self.size()?;
-        }
+    /// As `write`, likewise.
+    fn write_through_buffer(&self, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
         let mut bounce = vec![0; BOUNCE.min(src.remaining())];
         let mut done = 0;
         while src.remaining() > 0 {
@@ -106,6 +87,98 @@ impl FileOps for GoferFile {
                 break;
             }
         }
+        Ok(done)
+    }
+
+    /// The length of the file now.
+    fn size(&self) -> Result<u64, Errno> {
+        if self.node.shared.is_shared() {
+            let stat = sentry_hostio::tree::stat(self.host()).map_err(errno)?;
+            return u64::try_from(stat.st_size).map_err(|_| Errno::EIO);
+        }
+        Ok(self.node.stat()?.size)
+    }
+}
+
+/// The host's error for the guest.
+fn errno(error: nix::errno::Errno) -> Errno {
+    Errno::from_code(error as i32).unwrap_or(Errno::EIO)
+}
+
+/// The host's error of a direct transfer for the guest.
+fn memory_errno(error: MemoryFileError) -> Errno {
+    match error {
+        MemoryFileError::Host { source, .. } => {
+            source.raw_os_error().and_then(Errno::from_code).unwrap_or(Errno::EIO)
+        }
+        // The offset of the file is too large for the host.
+        MemoryFileError::OutOfRange { .. } | MemoryFileError::Full { .. } => Errno::EINVAL,
+    }
+}
+
+fn is_interrupted(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::Interrupted
+}
+
+/// An error after `done` bytes is told next time.
+fn or_done(done: usize, result: Result<usize, Errno>) -> Result<usize, Errno> {
+    match result {
+        Err(_) if done > 0 => Ok(0),
+        result => result,
+    }
+}
+
+fn offset(at: u64) -> Result<i64, Errno> {
+    i64::try_from(at).map_err(|_| Errno::EINVAL)
+}
+
+impl FileOps for GoferFile {
+    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        let start = *pos;
+        let direct = io::move_directly(
+            dst.remaining(),
+            |len, fill| dst.put_direct(len, fill),
+            |done, memory, at, len| loop {
+                match memory.read_from_fd(self.host(), Some(start + done as u64), at, len) {
+                    Err(MemoryFileError::Host { source, .. }) if is_interrupted(&source) => {}
+                    result => return result.map_err(memory_errno),
+                }
+            },
+        )?;
+        match direct {
+            Direct::Moved(done) => {
+                *pos += done as u64;
+                Ok(done)
+            }
+            Direct::NeedsBuffer(done) => {
+                *pos += done as u64;
+                Ok(done + or_done(done, self.read_through_buffer(dst, pos))?)
+            }
+        }
+    }
+
+    fn write(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
+        if file.flags().contains(OpenFlags::APPEND) {
+            *pos = self.size()?;
+        }
+        let start = *pos;
+        let direct = io::move_directly(
+            src.remaining(),
+            |len, drain| src.take_direct(len, drain),
+            |done, memory, at, len| {
+                memory.write_to_fd(self.host(), Some(start + done as u64), at, len).map_err(memory_errno)
+            },
+        )?;
+        let done = match direct {
+            Direct::Moved(done) => {
+                *pos += done as u64;
+                done
+            }
+            Direct::NeedsBuffer(done) => {
+                *pos += done as u64;
+                done + or_done(done, self.write_through_buffer(src, pos))?
+            }
+        };
         if done > 0 {
             let end = *pos;
             self.node.update(|stat| {

@@ -7,9 +7,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::errno::Errno;
 use crate::fs::tmpfs::memfd::Seals;
-use crate::fs::tmpfs::pages::{Pages, Piece};
+use crate::fs::tmpfs::pages::{Bytes, Pages, Piece};
 use crate::fs::tmpfs::{TmpfsInode, TmpfsShared};
-use crate::io::{IoDst, IoSrc};
+use crate::io::{self, Direct, IoDst, IoSrc};
 use crate::mm::PAGE_SIZE;
 use crate::vfs::{
     Allocate, Backing, File, FileOps, Inode, Mappable, MappedRange, MappingOwner, OpenFlags, Seek,
@@ -32,7 +32,7 @@ struct State {
 
 /// The largest file (Linux's `MAX_LFS_FILESIZE` on x86-64).
 const MAX_SIZE: u64 = i64::MAX as u64;
-/// Guest memory is copied through a buffer of this size, so that no lock is held over a fault.
+/// What is not in the memory file is copied through a buffer of this size, so that no lock is held over a fault.
 const BOUNCE: usize = 64 * 1024;
 
 impl RegularFile {
@@ -122,6 +122,31 @@ impl RegularFile {
     }
 
     fn read(&self, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        let start = *pos;
+        // The lock of an address space comes before that of a file: faults on mappings take them in this order.
+        let direct = io::move_directly(
+            dst.remaining(),
+            |len, fill| dst.put_direct(len, fill),
+            |done, memory, at, len| {
+                let (state, from) = (self.state.read(), start + done as u64);
+                let n = state.size.saturating_sub(from).min(len);
+                state.pages.read_to(memory, at, from, n)
+            },
+        )?;
+        let (Direct::Moved(mut done) | Direct::NeedsBuffer(mut done)) = direct;
+        *pos += done as u64;
+        if let Direct::NeedsBuffer(_) = direct {
+            match self.read_through_buffer(dst, pos) {
+                Ok(n) => done += n,
+                Err(_) if done > 0 => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// As `read`, for what is no memory of the sandbox: a mapped host file, a buffer of the sentry.
+    fn read_through_buffer(&self, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
         let mut bounce = Vec::new();
         let mut done = 0;
         while dst.remaining() > 0 {
@@ -151,6 +176,27 @@ impl RegularFile {
     }
 
     fn write(&self, src: &mut dyn IoSrc, pos: &mut u64, appends: bool) -> Result<usize, Errno> {
+        let direct = io::move_directly(
+            src.remaining(),
+            |len, drain| src.take_direct(len, drain),
+            |_, memory, at, len| self.write_piece(Bytes::InMemory(memory, at, len), pos, appends),
+        )?;
+        match direct {
+            Direct::Moved(done) => Ok(done),
+            Direct::NeedsBuffer(done) => match self.write_through_buffer(src, pos, appends) {
+                Err(_) if done > 0 => Ok(done),
+                result => result.map(|n| done + n),
+            },
+        }
+    }
+
+    /// As `write`, likewise.
+    fn write_through_buffer(
+        &self,
+        src: &mut dyn IoSrc,
+        pos: &mut u64,
+        appends: bool,
+    ) -> Result<usize, Errno> {
         let mut bounce = Vec::new();
         let mut done = 0;
         while src.remaining() > 0 {
@@ -161,7 +207,7 @@ impl RegularFile {
                 Err(e) => return Err(e),
             };
             let whole = n == bounce.len();
-            match self.write_piece(&bounce[..n], pos, appends) {
+            match self.write_piece(Bytes::Here(&bounce[..n]), pos, appends) {
                 Ok(stored) => {
                     done += stored;
                     if stored < n {
@@ -182,7 +228,7 @@ impl RegularFile {
         Ok(done)
     }
 
-    fn write_piece(&self, data: &[u8], pos: &mut u64, appends: bool) -> Result<usize, Errno> {
+    fn write_piece(&self, data: Bytes<'_>, pos: &mut u64, appends: bool) -> Result<usize, Errno> {
         let mut state = self.state.write();
         if state.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
             return Err(Errno::EPERM);
@@ -200,8 +246,7 @@ impl RegularFile {
                 return Err(Errno::EPERM);
             }
         }
-        let n = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        let n = state.pages.write(*pos, &data[..n])?;
+        let n = state.pages.write(*pos, data.first(room))?;
         *pos += n as u64;
         state.size = state.size.max(*pos);
         Ok(n)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sentry_platform::MemoryFile;
+
 use crate::errno::Errno;
 use crate::fs::tmpfs::TmpfsShared;
 use crate::mm::PAGE_SIZE;
@@ -29,6 +31,34 @@ pub(super) enum Piece {
     Data(u64, u64),
     /// Not stored: reads as zeros, for so many bytes.
     Hole(u64),
+}
+
+/// Bytes to be stored.
+#[derive(Clone, Copy)]
+pub(super) enum Bytes<'a> {
+    /// In the sentry.
+    Here(&'a [u8]),
+    /// At an offset of the memory file, so many.
+    InMemory(&'a MemoryFile, u64, u64),
+}
+
+impl Bytes<'_> {
+    fn len(self) -> u64 {
+        match self {
+            Self::Here(data) => data.len() as u64,
+            Self::InMemory(_, _, len) => len,
+        }
+    }
+
+    /// At most the first `max` of them.
+    pub(super) fn first(self, max: u64) -> Self {
+        match self {
+            Self::Here(data) => {
+                Self::Here(&data[..data.len().min(usize::try_from(max).unwrap_or(usize::MAX))])
+            }
+            Self::InMemory(memory, at, len) => Self::InMemory(memory, at, len.min(max)),
+        }
+    }
 }
 
 impl Pages {
@@ -155,18 +185,52 @@ impl Pages {
         Ok(())
     }
 
+    /// Copies `len` bytes to offset `to` of the memory file; holes read as zeros.
+    ///
+    /// # Errors
+    /// `EIO`.
+    pub(super) fn read_to(
+        &self,
+        memory: &MemoryFile,
+        to: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < len {
+            done += match self.piece(offset + done, len - done) {
+                Piece::Data(at, n) => {
+                    self.copy(memory, at, to + done, n)?;
+                    n
+                }
+                Piece::Hole(n) => {
+                    memory.zero(to + done, n).map_err(|_| Errno::EIO)?;
+                    n
+                }
+            };
+        }
+        usize::try_from(len).map_err(|_| Errno::EIO)
+    }
+
     /// Copies bytes in, storing the pages that are missing; returns how many fit.
     ///
     /// # Errors
     /// As [`Pages::ensure`], when not one byte fits.
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize, Errno> {
-        let failed = self.ensure(offset, data.len() as u64).err();
+    pub(super) fn write(&mut self, offset: u64, data: Bytes<'_>) -> Result<usize, Errno> {
+        let len = data.len();
+        let failed = self.ensure(offset, len).err();
         let mut done = 0;
-        while done < data.len() {
-            match self.piece(offset + done as u64, (data.len() - done) as u64) {
+        while done < len {
+            match self.piece(offset + done, len - done) {
                 Piece::Data(at, n) => {
-                    let n = n as usize;
-                    self.shared.memory().write(at, &data[done..done + n]).map_err(|_| Errno::EIO)?;
+                    match data {
+                        Bytes::Here(data) => {
+                            // Inside the slice, since `done + n` is at most its length.
+                            let piece = &data[done as usize..(done + n) as usize];
+                            self.shared.memory().write(at, piece).map_err(|_| Errno::EIO)?;
+                        }
+                        Bytes::InMemory(memory, from, _) => self.copy(memory, from + done, at, n)?,
+                    }
                     done += n;
                 }
                 Piece::Hole(_) => break,
@@ -174,8 +238,17 @@ impl Pages {
         }
         match failed {
             Some(error) if done == 0 => Err(error),
-            _ => Ok(done),
+            // At most the length of the data, which is in memory.
+            _ => Ok(done as usize),
         }
+    }
+
+    /// Copies within the memory file, which a guest's memory and its files share.
+    fn copy(&self, memory: &MemoryFile, from: u64, to: u64, len: u64) -> Result<(), Errno> {
+        if !std::ptr::eq(memory, &raw const **self.shared.memory()) {
+            return Err(Errno::EIO);
+        }
+        memory.copy_within(from, to, len).map_err(|_| Errno::EIO)
     }
 
     /// Clears bytes that are stored.
