@@ -74,6 +74,8 @@ macro_rules! guests {
 }
 
 guests! {
+    cpu_time
+    direct_io
     epoll
     exec_environment
     files
@@ -84,6 +86,7 @@ guests! {
     signals
     socket_inet
     socket_interfaces
+    socket_limits
     socket_unix
     threads
     timers

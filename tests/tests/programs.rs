@@ -1,6 +1,6 @@
 //! Real programs: the same command natively and in the sandbox gives the same output.
 
-use integration_tests::{Need, assert_same, require};
+use integration_tests::{Need, Sandbox, assert_same, require};
 
 /// One test per row: a name, the programs it needs, a script.
 macro_rules! same {
@@ -66,4 +66,17 @@ same! {
         git init -q -b main .; echo 1 > f; git add f; git commit -q -m first; echo 2 >> f; git commit -qam second; git log --format='%H %s'; git fsck";
     gcc_hello: ["gcc"] "d=$(mktemp -d); cd $d; printf '#include <stdio.h>\\nint main(){puts(\"hello\");return 5;}' > h.c; gcc -O1 h.c -o h && ./h; echo $?";
     busybox_applets: ["busybox"] "busybox seq 3 | busybox awk '{s+=$1} END {print s}'; busybox sh -c 'echo $((6*7))'";
+}
+
+/// Ids that the guest code is told of without asking the sentry are asked for all the same where each call is printed.
+#[test]
+fn strace_prints_each_of_many_calls_that_only_read_ids() {
+    require!(Need::Root, Need::Program("python3"));
+    let program = "import ctypes\nc = ctypes.CDLL(None)\nfor i in range(300): c.getuid(); c.syscall(39)";
+    let traced = Sandbox::new().flag("--strace").run("python3", &["-c", program]);
+    assert_eq!(traced.status, 0, "{}", traced.err());
+    for name in ["getuid", "getpid"] {
+        let printed = traced.err().lines().filter(|line| line.contains(&format!(" {name}() = "))).count();
+        assert!(printed >= 300, "{printed} calls of {name}");
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sentry_platform::{
-    AddressSpace, Context, Event, FpuState, MapSource, MemoryFile, PAGE_SIZE, Platform, PlatformKind,
-    Populate, Prepared, Prot, Regs,
+    AddressSpace, Answers, Context, Event, FpuState, MapSource, MemoryFile, PAGE_SIZE, Platform,
+    PlatformKind, Populate, Prepared, Prot, Regs,
 };
 
 const CODE: u64 = 0x40_0000;
@@ -62,7 +62,7 @@ impl Guest {
         let data = memory.allocate(SAMPLE * PAGE_SIZE, PAGE_SIZE).expect("memory");
         let mut context = space.new_context(&FpuState::initial()).expect("context");
         if let Ids::Published = ids {
-            context.publish_ids(1, 1);
+            context.publish(&Answers { pid: Some(1), ..Answers::default() });
         }
         Self { memory: memory.clone(), space, context, code: at, data }
     }

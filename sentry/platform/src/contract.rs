@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::Event;
 use crate::fpu::FpuState;
@@ -59,6 +60,10 @@ pub trait AddressSpace: Send + Sync {
         let _ = (site, page);
         Ok(false)
     }
+
+    /// The CPU time that guest code in the space has used so far, threads that have ended included. Reading it needs
+    /// nothing of the guest's process, which may be stopped or dead.
+    fn cpu_time(&self) -> Duration;
 
     /// False once the host process behind the space has died.
     fn is_alive(&self) -> bool;
@@ -188,16 +193,19 @@ pub trait Context: Send {
     /// A handle that makes `switch` return early; valid for the life of the context.
     fn interrupter(&self) -> Arc<dyn Interrupter>;
 
+    /// The CPU time of the guest thread; its readings outlive the context.
+    fn cpu_clock(&self) -> Arc<dyn CpuClock>;
+
     /// The vector state as of the last event.
     fn fpu(&mut self) -> FpuState;
 
     /// Replaces the vector state. Reserved bits were made valid by the caller or are ignored.
     fn set_fpu(&mut self, state: &FpuState);
 
-    /// Publishes the ids that the backend may then answer by itself (`getpid`, `gettid`), without an event. Not for
-    /// guests whose calls are watched (seccomp(2), ptrace(2), strace). A backend that answers nothing ignores it.
-    fn publish_ids(&mut self, pid: i32, tid: i32) {
-        let _ = (pid, tid);
+    /// Publishes what the backend may then answer by itself, without an event; what was published before is no longer.
+    /// Not for guests whose calls are watched (seccomp(2), ptrace(2), strace). A backend that answers nothing ignores it.
+    fn publish(&mut self, answers: &Answers) {
+        let _ = answers;
     }
 
     /// After `Event::Syscall`: the site of the call, if it has just become worth rewriting.
@@ -206,11 +214,34 @@ pub trait Context: Send {
     }
 }
 
+/// What calls return that only read who the caller is. None of them by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answers {
+    /// `getpid(2)`.
+    pub pid: Option<u32>,
+    /// `gettid(2)`.
+    pub tid: Option<u32>,
+    /// `getuid(2)`.
+    pub uid: Option<u32>,
+    /// `geteuid(2)`.
+    pub euid: Option<u32>,
+    /// `getgid(2)`.
+    pub gid: Option<u32>,
+    /// `getegid(2)`.
+    pub egid: Option<u32>,
+}
+
 /// Interrupts a context from any thread.
 pub trait Interrupter: Send + Sync {
     /// Makes the running, or else the next, `switch` return [`Event::Interrupted`] soon. Several calls before that
     /// count as one.
     fn interrupt(&self);
+}
+
+/// A clock that counts the CPU time of a guest thread.
+pub trait CpuClock: Send + Sync {
+    /// The reading, from any thread; some microseconds away, so not to be done with a lock held that others need.
+    fn read(&self) -> Duration;
 }
 
 /// Why a backend could not do something.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -121,6 +122,55 @@ pub(crate) fn current_cpu() -> u32 {
     unsafe { std::arch::x86_64::__rdtscp(&raw mut aux) };
     // The kernel keeps the processor in the low twelve bits and the node above.
     aux & 0xfff
+}
+
+/// Spins until `is_done`, for at most `ticks` of the processor's clock. False if that was not enough.
+pub(crate) fn spin_until(ticks: u32, is_done: impl Fn() -> bool) -> bool {
+    let start = ticks_now();
+    loop {
+        if is_done() {
+            return true;
+        }
+        if ticks_now().wrapping_sub(start) > u64::from(ticks) {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+fn ticks_now() -> u64 {
+    // SAFETY: every x86-64 processor has RDTSC, and Linux lets processes use it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// The processors that this process may use, as of the first call.
+fn own_cpus() -> &'static [u32] {
+    static CPUS: OnceLock<Vec<u32>> = OnceLock::new();
+    CPUS.get_or_init(|| {
+        // SAFETY: an all-zero cpu_set_t is valid.
+        let mut own: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `own` is valid for writing its size.
+        if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut own) } != 0 {
+            return Vec::new();
+        }
+        // SAFETY: the processor is inside the set.
+        let is_own = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &own) };
+        let cpus = (0..8 * size_of::<libc::cpu_set_t>()).filter(is_own);
+        cpus.filter_map(|cpu| u32::try_from(cpu).ok()).collect()
+    })
+}
+
+/// A processor other than `cpu`, if there is one.
+pub(crate) fn other_cpu(cpu: u32) -> Option<u32> {
+    let cpus = own_cpus();
+    let at = cpus.iter().position(|own| *own == cpu)?;
+    // The neighbour: on a large machine, pairs that run on different processors get different neighbours.
+    cpus.get(at ^ 1).or_else(|| cpus.first()).copied().filter(|other| *other != cpu)
+}
+
+/// How many processors this process may use.
+pub(crate) fn cpu_count() -> u32 {
+    u32::try_from(own_cpus().len()).unwrap_or(u32::MAX)
 }
 
 /// Restricts a thread to one processor. Failure only costs time.

@@ -6,7 +6,7 @@
 use crate::kind::PlatformKind;
 
 /// What every backend needs: hand-overs, the life of stubs, the memory file.
-const COMMON: [libc::c_long; 18] = [
+const COMMON: [libc::c_long; 19] = [
     libc::SYS_futex,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
@@ -14,6 +14,8 @@ const COMMON: [libc::c_long; 18] = [
     libc::SYS_tgkill,
     libc::SYS_kill,
     libc::SYS_wait4,
+    // CPU clocks of stubs.
+    libc::SYS_clock_gettime,
     libc::SYS_fallocate,
     libc::SYS_read,
     libc::SYS_write,
@@ -33,8 +35,8 @@ const COMMON: [libc::c_long; 18] = [
 
 /// Those of the ptrace backend: `PTRACE_SEIZE`, `INTERRUPT`, `SYSEMU`, `CONT`, `DETACH`, `GETREGS`, `SETREGS`,
 /// `GETREGSET`, `SETREGSET`, `GETSIGINFO`, `GET_SYSCALL_INFO`.
-const PTRACE: [libc::c_long; 19] = {
-    let mut all = [libc::SYS_ptrace; 19];
+const PTRACE: [libc::c_long; 20] = {
+    let mut all = [libc::SYS_ptrace; 20];
     let mut n = 0;
     while n < COMMON.len() {
         all[n] = COMMON[n];

@@ -22,7 +22,8 @@ mod systrap;
 pub mod vdso;
 
 pub use contract::{
-    AddressSpace, CallSite, Context, Interrupter, MapOp, MapSource, Platform, PlatformError, Populate, Prot,
+    AddressSpace, Answers, CallSite, Context, CpuClock, Interrupter, MapOp, MapSource, Platform,
+    PlatformError, Populate, Prot,
 };
 pub use event::{Access, Event, Fault};
 pub use fpu::FpuState;

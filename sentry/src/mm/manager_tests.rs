@@ -47,6 +47,10 @@ impl AddressSpace for FakeSpace {
         Err(PlatformError::Dead)
     }
 
+    fn cpu_time(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn is_alive(&self) -> bool {
         true
     }

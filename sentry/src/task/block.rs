@@ -111,7 +111,7 @@ impl CurrentTask {
                 return Err(BlockError::TimedOut);
             }
             self.set_run_state(RunState::Sleeping);
-            self.sleep(wake_at);
+            self.waiter().sleep(wake_at);
             self.set_run_state(RunState::Running);
         }
     }

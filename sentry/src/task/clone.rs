@@ -70,6 +70,9 @@ impl CurrentTask {
         let fpu = self.context.fpu();
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let (child, tid) = self.insert_child(request, &mm)?;
+        if !flags.contains(CloneFlags::THREAD) {
+            child.thread_group().count_guest_time(mm.address_space());
+        }
         let latch = flags.contains(CloneFlags::VFORK).then(|| VforkLatch::new(self.waiter().clone()));
 
         let mut regs = self.regs;

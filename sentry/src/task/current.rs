@@ -4,13 +4,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use sentry_abi::signal::SigSet;
-use sentry_platform::{Context, Fault, Regs};
+use sentry_platform::{Answers, Context, Fault, Regs};
 
-use crate::kernel::KTime;
 use crate::mm::{MemoryManager, UserAddr, UserIo};
 use crate::task::restart::{Continuation, Interrupted};
 use crate::task::vfork::VforkLatch;
-use crate::task::{Credentials, ExitStatus, Task};
+use crate::task::{Credentials, ExitStatus, Task, Tid};
 use crate::vfs::{FdTable, FsContext};
 
 /// A task on its own sentry thread: the only holder of its registers and its platform context.
@@ -34,8 +33,6 @@ pub struct CurrentTask {
     pub(crate) vfork: Option<Arc<VforkLatch>>,
     /// The last fault that became a signal, for its frame.
     pub(crate) last_fault: Option<Fault>,
-    /// CPU time is charged up to here; sleeps move it on.
-    pub(crate) charged_until: KTime,
     /// `rseq(2)` registration: address, length and signature.
     pub(crate) rseq: Option<(UserAddr, u32, u32)>,
 }
@@ -69,7 +66,6 @@ impl CurrentTask {
             exiting: None,
             vfork: None,
             last_fault: None,
-            charged_until: KTime::default(),
             rseq: None,
         }
     }
@@ -103,14 +99,6 @@ impl CurrentTask {
         &mut self.regs
     }
 
-    /// Sleeps on the task's waiter; the time is not CPU time.
-    pub(crate) fn sleep(&mut self, deadline: Option<std::time::Instant>) {
-        let before = self.kernel().clocks().monotonic();
-        self.waiter().sleep(deadline);
-        let slept = self.kernel().clocks().monotonic().since(before);
-        self.charged_until = self.charged_until.saturating_add(slept);
-    }
-
     /// The guest buffer `[base, base + len)` for file I/O.
     #[must_use]
     pub fn user_io(&self, base: UserAddr, len: u64) -> UserIo {
@@ -134,6 +122,24 @@ impl CurrentTask {
     pub fn set_creds(&mut self, creds: Arc<Credentials>) {
         let old = self.update_shared(|s| std::mem::replace(&mut s.creds, creds));
         drop(old);
+        self.publish_identity();
+    }
+
+    /// Lets the platform answer the calls that only read ids, unless each call is to be seen.
+    pub(crate) fn publish_identity(&mut self) {
+        if self.kernel().is_tracing() {
+            return;
+        }
+        let creds = self.creds();
+        let id = |tid: Tid| u32::try_from(tid.0).ok();
+        self.context.publish(&Answers {
+            pid: id(self.pid()),
+            tid: id(self.tid()),
+            uid: Some(creds.uid.0),
+            euid: Some(creds.euid.0),
+            gid: Some(creds.gid.0),
+            egid: Some(creds.egid.0),
+        });
     }
 
     /// Blocks `mask` until the current call has returned and its signals were delivered (`ppoll(2)`, `sigsuspend(2)`).

@@ -116,6 +116,7 @@ impl Kernel {
             task
         };
         prepare(&task);
+        task.thread_group().count_guest_time(mm.address_space());
         if let Err(errno) = CurrentTask::new(task.clone(), mm, regs, context).spawn() {
             self.tree().reap(task.pid());
             return Err(errno);
@@ -190,7 +191,7 @@ impl CurrentTask {
                     break;
                 }
             }
-            self.sleep(None);
+            self.waiter().sleep(None);
         }
         if self.tid() != self.pid() {
             self.kernel().tree().replace_leader(&self.task);
@@ -215,11 +216,13 @@ impl CurrentTask {
         let old_files = std::mem::replace(&mut self.files, files);
         drop((closed, old_files, old));
         self.set_interrupter(context.interrupter());
+        self.clocks().start_user(context.cpu_clock());
+        group.count_guest_time(mm.address_space());
         // The old context and address space go together: no guest code runs in them any more.
         drop(std::mem::replace(&mut self.context, context));
         drop(std::mem::replace(&mut self.mm, mm));
         self.regs = regs;
-        self.context.publish_ids(self.pid().0, self.tid().0);
+        self.publish_identity();
         group.set_handlers(group.handlers().for_exec());
         self.signals.lock().alt_stack = StackT::DISABLED;
         self.set_comm(&comm);

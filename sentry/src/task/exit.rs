@@ -49,14 +49,16 @@ impl CurrentTask {
             task.update_shared(|s| (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take()));
         drop(files);
         drop(std::mem::take(&mut self.files));
+        group.sample_guest_time();
         drop(mm);
         // The context and the address space go before the parent is told, so that its next fork finds the memory free.
         drop(self);
-        group.cpu.add(task.cpu_times());
         task.set_run_state(RunState::Zombie);
         let (is_last, exec, stopped, status) = {
             let mut signals = group.signals.lock();
             signals.threads.retain(|t| !Arc::ptr_eq(t, &task));
+            // Under the lock, so that no time is counted twice or not at all.
+            group.add_system_time(task.clocks().stop_system());
             let is_last = signals.threads.is_empty();
             if is_last && signals.exit.is_none() {
                 signals.exit = Some(status);

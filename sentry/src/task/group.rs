@@ -1,9 +1,10 @@
 //! A process: the threads that share a process id.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
+use sentry_platform::AddressSpace;
 
 use crate::kernel::{KTime, Kernel};
 use crate::task::signal::{GroupSignals, SigHandlers};
@@ -25,7 +26,10 @@ pub struct ThreadGroup {
     pub(crate) signal_events: WaitQueue,
     /// Told when the process ended (`pidfd_open(2)`).
     pub(crate) exit_events: WaitQueue,
-    pub(crate) cpu: CpuTimes,
+    /// System time of threads that have ended.
+    ended_system_ns: AtomicU64,
+    /// User time: that of the address space, since the process has it, and of earlier ones.
+    guest_time: Mutex<GuestTime>,
     /// CPU time of children that were waited for.
     pub(crate) children_cpu: CpuTimes,
     pub(crate) oom_score_adj: AtomicI32,
@@ -49,21 +53,53 @@ impl CpuTimes {
         (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed))
     }
 
-    /// Adds user time; only for the one thread that writes.
-    pub(crate) fn charge_user(&self, ns: u64) {
-        self.user_ns.store(self.user_ns.load(Ordering::Relaxed).wrapping_add(ns), Ordering::Relaxed);
-    }
-
-    /// Adds system time; only for the one thread that writes.
-    pub(crate) fn charge_system(&self, ns: u64) {
-        self.system_ns.store(self.system_ns.load(Ordering::Relaxed).wrapping_add(ns), Ordering::Relaxed);
-    }
-
     /// Adds to both.
     pub fn add(&self, (user_ns, system_ns): (u64, u64)) {
         self.user_ns.fetch_add(user_ns, Ordering::Relaxed);
         self.system_ns.fetch_add(system_ns, Ordering::Relaxed);
     }
+}
+
+/// The user time of a process.
+#[derive(Default)]
+struct GuestTime {
+    /// In earlier address spaces.
+    before_ns: u64,
+    now: Option<SpaceTime>,
+}
+
+/// The user time of a process in its address space.
+struct SpaceTime {
+    space: Weak<dyn AddressSpace>,
+    /// What the space had used when the process got it: one that shares its parent's (`vfork(2)`) begins at zero.
+    base_ns: u64,
+    /// The last reading, which stays when the space is gone.
+    read_ns: u64,
+}
+
+impl GuestTime {
+    fn read(&mut self) -> u64 {
+        let Some(now) = &mut self.now else { return self.before_ns };
+        if let Some(space) = now.space.upgrade() {
+            now.read_ns = used(&space).saturating_sub(now.base_ns);
+        }
+        self.before_ns + now.read_ns
+    }
+
+    fn change(&mut self, to: &Arc<dyn AddressSpace>) {
+        self.before_ns = self.read();
+        self.now = Some(SpaceTime { space: Arc::downgrade(to), base_ns: used(to), read_ns: 0 });
+    }
+}
+
+impl std::fmt::Debug for GuestTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestTime").field("before_ns", &self.before_ns).finish_non_exhaustive()
+    }
+}
+
+fn used(space: &Arc<dyn AddressSpace>) -> u64 {
+    u64::try_from(space.cpu_time().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl ThreadGroup {
@@ -83,7 +119,8 @@ impl ThreadGroup {
             child_events: WaitQueue::default(),
             signal_events: WaitQueue::default(),
             exit_events: WaitQueue::default(),
-            cpu: CpuTimes::default(),
+            ended_system_ns: AtomicU64::new(0),
+            guest_time: Mutex::default(),
             children_cpu: CpuTimes::default(),
             oom_score_adj: AtomicI32::new(0),
             timers: crate::task::ProcessTimers::default(),
@@ -153,13 +190,28 @@ impl ThreadGroup {
     /// User and system CPU time of the process in nanoseconds, dead threads included.
     #[must_use]
     pub fn cpu_times(&self) -> (u64, u64) {
-        let (mut user, mut system) = self.cpu.get();
-        for task in self.threads() {
-            let (u, s) = task.cpu_times();
-            user += u;
-            system += s;
-        }
-        (user, system)
+        let system = {
+            // A thread moves from the one sum to the other under this lock.
+            let signals = self.signals.lock();
+            let living: u64 = signals.threads.iter().map(|task| task.system_time()).sum();
+            self.ended_system_ns.load(Ordering::Relaxed) + living
+        };
+        (self.guest_time.lock().read(), system)
+    }
+
+    /// Reads the user time, for the case that the caller is the last to hold the address space.
+    pub(crate) fn sample_guest_time(&self) {
+        self.guest_time.lock().read();
+    }
+
+    /// Counts the system time of a thread that has just been taken from the threads, whose lock the caller holds.
+    pub(crate) fn add_system_time(&self, ns: u64) {
+        self.ended_system_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// Counts the user time of this address space from now on.
+    pub(crate) fn count_guest_time(&self, of: &Arc<dyn AddressSpace>) {
+        self.guest_time.lock().change(of);
     }
 
     /// CPU time of children that were waited for.

@@ -1,6 +1,7 @@
 //! Guest threads and processes: identity, state, the run loop, blocking, signals, making and ending them.
 
 mod block;
+mod clocks;
 mod clone;
 mod cred;
 mod current;

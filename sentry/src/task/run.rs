@@ -53,9 +53,10 @@ impl CurrentTask {
 
     fn live(mut self) {
         self.waiter().attach();
-        self.charged_until = self.kernel().clocks().monotonic();
+        self.clocks().start_system();
+        self.clocks().start_user(self.context.cpu_clock());
         self.set_interrupter(self.context.interrupter());
-        self.context.publish_ids(self.pid().0, self.tid().0);
+        self.publish_identity();
         let task = self.task.clone();
         let status = catch_unwind(AssertUnwindSafe(|| self.run()));
         let status = status.unwrap_or_else(|_| {
@@ -79,17 +80,11 @@ impl CurrentTask {
                 let group = self.thread_group().signals.lock().exit;
                 return group.unwrap_or(ExitStatus::Exited(0));
             }
-            let now = self.kernel().clocks().monotonic();
-            if !self.enter_guest(now) {
+            if !self.enter_guest() {
                 continue;
             }
-            // DEVIATION: CPU time is wall time in and out of guest code less sleeps; the host's own scheduling is not
-            // taken off.
-            self.cpu.charge_system(now.since(self.charged_until));
             let event = self.context.switch(&mut self.regs);
             self.leave_guest();
-            self.charged_until = self.kernel().clocks().monotonic();
-            self.cpu.charge_user(self.charged_until.since(now));
             match event {
                 Event::Syscall => {
                     if let Some(site) = self.context.hot_call() {

@@ -9,8 +9,9 @@ use sentry_platform::Interrupter;
 
 use crate::kernel::{KTime, Kernel, UtsNamespace};
 use crate::mm::MemoryManager;
+use crate::task::clocks::TaskClocks;
 use crate::task::signal::TaskSignals;
-use crate::task::{CpuTimes, Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
+use crate::task::{Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
 use crate::vfs::{FdTable, FsContext};
 
 /// A thread or process id as the guest sees it.
@@ -54,14 +55,12 @@ pub struct Task {
     attention: AtomicBool,
     /// The thread runs guest code, so that only the platform can interrupt it.
     in_guest: AtomicBool,
-    /// When guest code was entered, 0 outside: CPU time that is not yet charged.
-    guest_since: AtomicU64,
     interrupter: RwLock<Option<Arc<dyn Interrupter>>>,
     state: AtomicU8,
     pub(crate) signals: Mutex<TaskSignals>,
     shared: RwLock<Shared>,
     comm: Mutex<[u8; 16]>,
-    pub(crate) cpu: CpuTimes,
+    clocks: TaskClocks,
     pub(crate) scheduling: Mutex<Scheduling>,
     /// `set_robust_list(2)`: the list head in guest memory.
     pub(crate) robust_list: AtomicU64,
@@ -102,13 +101,12 @@ impl Task {
             waiter: Arc::default(),
             attention: AtomicBool::new(false),
             in_guest: AtomicBool::new(false),
-            guest_since: AtomicU64::new(0),
             interrupter: RwLock::new(None),
             state: AtomicU8::new(RunState::Running as u8),
             signals: Mutex::new(TaskSignals::new(mask)),
             shared: RwLock::new(shared),
             comm: Mutex::new(comm),
-            cpu: CpuTimes::default(),
+            clocks: TaskClocks::default(),
             scheduling: Mutex::new(scheduling),
             robust_list: AtomicU64::new(0),
             is_root_process: AtomicBool::new(false),
@@ -219,14 +217,20 @@ impl Task {
         &self.waiter
     }
 
-    /// User and system CPU time in nanoseconds, up to now also where guest code runs.
+    /// User and system CPU time in nanoseconds. Takes some microseconds: the guest's process is asked for its thread's.
     #[must_use]
     pub fn cpu_times(&self) -> (u64, u64) {
-        let (user, system) = self.cpu.get();
-        match self.guest_since.load(Ordering::Relaxed) {
-            0 => (user, system),
-            since => (user + self.kernel.clocks().monotonic().since(KTime(since)), system),
-        }
+        (self.clocks.user(), self.clocks.system())
+    }
+
+    /// System CPU time in nanoseconds.
+    pub(crate) fn system_time(&self) -> u64 {
+        self.clocks.system()
+    }
+
+    /// The CPU time of the thread, for its own use.
+    pub(crate) fn clocks(&self) -> &TaskClocks {
+        &self.clocks
     }
 
     /// Priority, policy and CPU mask.
@@ -279,13 +283,12 @@ impl Task {
     }
 
     /// Says that the thread is about to run guest code. False when its attention is wanted first.
-    pub(crate) fn enter_guest(&self, now: KTime) -> bool {
+    pub(crate) fn enter_guest(&self) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);
         if self.attention.load(Ordering::SeqCst) {
             self.in_guest.store(false, Ordering::Relaxed);
             return false;
         }
-        self.guest_since.store(now.0, Ordering::Relaxed);
         true
     }
 
@@ -293,7 +296,6 @@ impl Task {
     pub(crate) fn leave_guest(&self) {
         // Relaxed: a late interrupt only costs a spurious return from guest code.
         self.in_guest.store(false, Ordering::Relaxed);
-        self.guest_since.store(0, Ordering::Relaxed);
     }
 
     /// Takes the thread out of guest code if it is there, and waits until it is.

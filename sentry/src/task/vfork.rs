@@ -33,7 +33,7 @@ impl CurrentTask {
             if latch.released.load(Ordering::SeqCst) || self.thread_group().signals.lock().must_leave(self) {
                 return;
             }
-            self.sleep(None);
+            self.waiter().sleep(None);
         }
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::contract::{Context, Interrupter};
+use crate::contract::{Context, CpuClock, Interrupter};
 use crate::event::{Access, Event, Fault};
 use crate::fpu::FpuState;
 use crate::host;
 use crate::ptrace::calls::{Stop, Tid, load, store};
 use crate::regs::Regs;
 use crate::stub::text::{self, Entry};
-use crate::stub::{INTERRUPT_SIGNAL, StubProcess};
+use crate::stub::{INTERRUPT_SIGNAL, StubProcess, ThreadClock};
 
 /// The signal that makes a running guest thread stop; it is never delivered.
 const KICK: i32 = INTERRUPT_SIGNAL;
@@ -260,6 +260,10 @@ impl Context for PtraceContext {
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {
         self.kick.clone()
+    }
+
+    fn cpu_clock(&self) -> Arc<dyn CpuClock> {
+        Arc::new(ThreadClock::new(Arc::downgrade(&self.stub), self.tid.0, Duration::ZERO))
     }
 
     fn fpu(&mut self) -> FpuState {

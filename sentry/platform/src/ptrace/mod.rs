@@ -9,6 +9,7 @@ mod context;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::contract::{AddressSpace, Context, MapOp, Platform, PlatformError};
 use crate::fpu::FpuState;
@@ -69,6 +70,10 @@ impl AddressSpace for Space {
 
     fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
         Ok(Arc::new(Self::new(self.template.clone(), self.memory.clone())?))
+    }
+
+    fn cpu_time(&self) -> Duration {
+        self.stub.time()
     }
 
     fn is_alive(&self) -> bool {

@@ -23,17 +23,19 @@ const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// The program for a whole stub. `control_fd` is the only file that `pwrite64` may write.
 pub(crate) fn stub(text: std::ops::Range<u64>, control_fd: i32) -> Vec<sock_filter> {
     let mut program = Program::from_text(text);
+    // The most frequent first: the program runs for each call of each thread.
     for number in [
+        libc::SYS_sched_yield,
         libc::SYS_futex,
+        libc::SYS_rt_sigreturn,
         libc::SYS_mmap,
         libc::SYS_munmap,
         libc::SYS_mprotect,
         libc::SYS_clone,
         libc::SYS_seccomp,
         libc::SYS_sigaltstack,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_sched_yield,
         libc::SYS_membarrier,
+        libc::SYS_clock_gettime,
         libc::SYS_prctl,
         libc::SYS_getppid,
         libc::SYS_exit,
@@ -48,8 +50,8 @@ pub(crate) fn stub(text: std::ops::Range<u64>, control_fd: i32) -> Vec<sock_filt
 /// The program that guest threads add: nothing that touches anything but the caller.
 pub(crate) fn guest_thread(text: std::ops::Range<u64>) -> Vec<sock_filter> {
     let mut program = Program::from_text(text);
-    program.allow(libc::SYS_rt_sigreturn);
     program.allow(libc::SYS_sched_yield);
+    program.allow(libc::SYS_rt_sigreturn);
     program.allow(libc::SYS_exit);
     let operations = [libc::FUTEX_WAIT.cast_unsigned(), libc::FUTEX_WAKE.cast_unsigned()];
     program.allow_if(libc::SYS_futex, ARG1_LOW, &operations);

@@ -54,11 +54,6 @@ pub(crate) const INTERRUPTED: u64 = 0x88;
 
 /// `u64`: address of the entry for rewritten calls.
 pub(crate) const CALL_ENTRY: u64 = 0xa0;
-/// `i32`: what `getpid(2)` returns; zero if the sentry is to be asked.
-pub(crate) const PID: u64 = 0xa8;
-/// `i32`: what `gettid(2)` returns; likewise.
-pub(crate) const TID: u64 = 0xac;
-
 // The registers of a rewritten call.
 
 pub(crate) const RAX: u64 = 0xc0;
@@ -78,6 +73,26 @@ pub(crate) const R15: u64 = 0x128;
 pub(crate) const RIP: u64 = 0x130;
 /// `u32`: the overflow flag in bit 0, the other status flags in bits 8 to 15 as in `lahf`.
 pub(crate) const FLAGS: u64 = 0x138;
+
+// Answers that rewritten call sites read through `gs`. The sentry writes them; a guest that does fools only itself.
+
+/// `u32`: what `getpid(2)` returns, or [`UNPUBLISHED`].
+pub(crate) const PID: u64 = 0x140;
+/// `u32`: what `gettid(2)` returns, likewise.
+pub(crate) const TID: u64 = 0x144;
+/// [`ID_NUMBERS`] times `u32`: what the calls from [`FIRST_ID`] on return, likewise.
+pub(crate) const IDS: u64 = 0x148;
+/// `getuid(2)`, the first of the calls that user and group ids are read with, which are close together.
+pub(crate) const FIRST_ID: libc::c_long = libc::SYS_getuid;
+/// Up to `getegid(2)`. Those between that return other things are never published.
+pub(crate) const ID_NUMBERS: u64 = (libc::SYS_getegid - FIRST_ID + 1).cast_unsigned();
+/// The sentry is to be asked. No process, user or group has this id (`chown(2)`: it means no change).
+pub(crate) const UNPUBLISHED: u32 = u32::MAX;
+
+/// Where the answer to one of the calls that return a user or group id is.
+pub(crate) const fn id_of(number: libc::c_long) -> u64 {
+    IDS + 4 * (number - FIRST_ID).cast_unsigned()
+}
 
 /// Offset of `rip` in the kernel's `struct ucontext`.
 pub(crate) const UCONTEXT_RIP: u64 = 168;

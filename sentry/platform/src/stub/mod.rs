@@ -16,6 +16,7 @@
 //! What a hostile guest can do to the stub text and its pages ends in its own death or delay: forge a signal frame, jump
 //! into the text, scribble over its thread areas, never answer.
 
+mod clock;
 pub(crate) mod command_page;
 pub(crate) mod control;
 mod filter;
@@ -27,6 +28,7 @@ mod read_only;
 mod template;
 pub(crate) mod text;
 
+pub(crate) use clock::ThreadClock;
 pub(crate) use layout::{GUEST_END, GUEST_START};
 pub(crate) use process::StubProcess;
 pub(crate) use template::{Signals, Template};

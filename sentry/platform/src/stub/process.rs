@@ -1,13 +1,14 @@
 //! A stub process: one guest address space, and the system call thread that changes it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::PlatformError;
 use crate::host::{self, Woken};
+use crate::stub::clock;
 use crate::stub::command_page::{self as page, Command};
 use crate::stub::control::Window;
 use crate::stub::layout::Layout;
@@ -15,6 +16,9 @@ use crate::stub::layout::Layout;
 /// The page of results follows command page and reply page.
 const RESULTS: u64 = 2 * 4096;
 const REPLY: u64 = 4096;
+/// In the page of results, behind them: a `struct timespec`.
+const TIME: u64 = 2048;
+const _: () = assert!(8 * page::MAX_BATCH as u64 <= TIME);
 
 /// How often a silent stub is checked for life.
 const LIVENESS: Duration = Duration::from_millis(100);
@@ -29,6 +33,8 @@ pub(crate) struct StubProcess {
     /// Set before the process is killed on purpose, and when its death is noticed.
     is_dead: AtomicBool,
     channel: Mutex<Channel>,
+    /// CPU time as last read, in nanoseconds: it outlives the process.
+    used: AtomicU64,
 }
 
 /// A process id is only ours until the process is reaped.
@@ -83,6 +89,7 @@ impl StubProcess {
             life: Mutex::new(Life::Running),
             is_dead: AtomicBool::new(false),
             channel: Mutex::new(channel),
+            used: AtomicU64::new(0),
         }
     }
 
@@ -118,6 +125,25 @@ impl StubProcess {
         let mut channel = self.channel.lock();
         self.run_batch(&mut channel, &[command])?;
         Ok(channel.slot.u64(RESULTS).load(Ordering::Relaxed))
+    }
+
+    /// The CPU time of all threads so far, also once they have ended.
+    pub(crate) fn time(&self) -> Duration {
+        let now = clock::read(clock::of_process(self.pid)).filter(|_| *self.life.lock() == Life::Running);
+        let now = now.map_or(0, clock::nanoseconds);
+        Duration::from_nanos(self.used.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    /// The CPU time of a thread, as far as what a guest may have forged can be believed. `None` when there is no such
+    /// thread.
+    pub(crate) fn thread_time(&self, tid: i32) -> Option<Duration> {
+        let mut channel = self.channel.lock();
+        let args = [clock::argument(clock::of_thread(tid)), self.layout.scratch() + TIME];
+        self.run_batch(&mut channel, &[Command::exact(libc::SYS_clock_gettime, &args, 0)]).ok()?;
+        let word = |at| channel.slot.u64(RESULTS + TIME + at).load(Ordering::Relaxed);
+        let time = clock::duration(word(0), word(8))?;
+        drop(channel);
+        Some(time.min(self.time()))
     }
 
     /// Starts a guest thread on the given signal stack; calls `until_ready` before the command page is used again.
@@ -253,12 +279,19 @@ impl StubProcess {
 
     /// Ends the process with all its threads.
     pub(crate) fn kill(&self) {
+        self.time();
         self.is_dead.store(true, Ordering::Release);
         if *self.life.lock() == Life::Running {
             // SAFETY: no memory is passed; the process is our child and not reaped, so the id is still its own.
             unsafe { libc::kill(self.pid, libc::SIGKILL) };
         }
         self.wake_waiters();
+    }
+}
+
+impl AsRef<Self> for StubProcess {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

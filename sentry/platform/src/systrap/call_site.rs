@@ -20,21 +20,13 @@ use parking_lot::Mutex;
 use crate::CallSite;
 use crate::host;
 use crate::stub::control::Window;
-use crate::stub::hand_over as word;
 use crate::systrap::compare_site;
+use crate::systrap::site_entry::{self, ENTRY_LEN, RETURN_ADDRESS, TARGET};
 
 /// Where the table is in stubs, below what guests may use.
 pub(super) const TABLE: u64 = 0x6_0000;
 /// The size of the table.
 pub(super) const TABLE_LEN: u64 = 0x1_0000;
-const ENTRY_LEN: u64 = 64;
-/// What an entry consists of: the jump target, the return address, code that uses the thread area, code that traps.
-const TARGET: u64 = 0;
-const RETURN_ADDRESS: u64 = 8;
-const FAST_CODE: u64 = 16;
-const SLOW_CODE: u64 = 56;
-/// Where an entry of a site with a comparison goes on after the call.
-const TAIL_CODE: u64 = 32;
 
 /// The length of a site: `mov eax, imm32` and `syscall`.
 pub(super) const SITE_LEN: u64 = 7;
@@ -119,7 +111,8 @@ impl SiteTable {
             return None;
         }
         let is_slow = self.is_slow.load(Ordering::SeqCst);
-        self.entries.write(at, &entry(TABLE + at, site, if is_slow { SLOW_CODE } else { FAST_CODE }));
+        let code = if is_slow { site_entry::slow_code(site.code) } else { site_entry::fast_code(site.code) };
+        self.entries.write(at, &site_entry::entry(TABLE + at, site, code));
         sites.all.push(site);
         sites.by_return_address.insert(site.return_address, (TABLE + at, site));
         u32::try_from(TABLE + at).ok()
@@ -140,8 +133,7 @@ impl SiteTable {
     /// Where a guest really is that stopped in the code of the table otherwise than by a call: not at the call yet, or
     /// behind it.
     pub(super) fn apparent_rip(site: Site, rip: u64) -> u64 {
-        let is_behind = matches!(site.code, SiteCode::Compare(_)) && rip % ENTRY_LEN >= TAIL_CODE;
-        if is_behind { site.return_address } else { site.start() }
+        if site_entry::is_behind(site.code, rip % ENTRY_LEN) { site.return_address } else { site.start() }
     }
 
     /// The site whose code in the table `rip` is in.
@@ -161,71 +153,12 @@ impl SiteTable {
             return;
         }
         let sites = self.sites.lock();
-        for n in 0..host::word(sites.all.len()) {
-            let at = n * ENTRY_LEN;
-            self.entries.u64(at + TARGET).store(TABLE + at + SLOW_CODE, Ordering::SeqCst);
+        for (n, site) in sites.all.iter().enumerate() {
+            let at = host::word(n) * ENTRY_LEN;
+            let code = site_entry::slow_code(site.code);
+            self.entries.u64(at + TARGET).store(TABLE + at + code, Ordering::SeqCst);
         }
     }
-}
-
-/// An entry that is to be at `address`.
-fn entry(address: u64, site: Site, code: u64) -> [u8; ENTRY_LEN as usize] {
-    let mut entry = [0xcc; ENTRY_LEN as usize];
-    let mut put = |at: u64, bytes: &[u8]| {
-        let at = host::address(at);
-        entry[at..at + bytes.len()].copy_from_slice(bytes);
-    };
-    put(TARGET, &(address + code).to_le_bytes());
-    put(RETURN_ADDRESS, &site.return_address.to_le_bytes());
-    match site.code {
-        SiteCode::Load(number) => {
-            put(FAST_CODE, &fast_code(number));
-            put(SLOW_CODE, &[&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05]].concat());
-        }
-        SiteCode::Compare(with) => {
-            put(FAST_CODE, &compare_site::fast_code(distance(FAST_CODE, TAIL_CODE)));
-            put(TAIL_CODE, &compare_site::tail_code(with, distance(TAIL_CODE, RETURN_ADDRESS)));
-            put(SLOW_CODE, &[0x0f, 0x05]);
-        }
-    }
-    entry
-}
-
-/// The way between two places of an entry.
-fn distance(from: u64, to: u64) -> i32 {
-    // Both are less than the length of an entry.
-    i32::try_from(to.cast_signed() - from.cast_signed()).unwrap_or(0)
-}
-
-/// The code of an entry. It changes no register that a call does not, and no flags.
-fn fast_code(number: u32) -> Vec<u8> {
-    // Offsets in a thread area are less than a page.
-    let area = |at: u64| u32::try_from(at).unwrap_or(0).to_le_bytes();
-    let to_return_address = |after: usize| {
-        let after = i32::try_from(after).unwrap_or(0);
-        distance(FAST_CODE, RETURN_ADDRESS).wrapping_sub(after).to_le_bytes()
-    };
-    let local = match libc::c_long::from(number) {
-        libc::SYS_getpid => Some(word::PID),
-        libc::SYS_gettid => Some(word::TID),
-        _ => None,
-    };
-    let mut code = Vec::new();
-    if let Some(id) = local {
-        // mov eax, gs:[id]; mov ecx, eax; jrcxz behind; jmp [rip + return address]
-        code.extend_from_slice(&[0x65, 0x8b, 0x04, 0x25]);
-        code.extend_from_slice(&area(id));
-        code.extend_from_slice(&[0x89, 0xc1, 0xe3, 6, 0xff, 0x25]);
-        code.extend_from_slice(&to_return_address(code.len() + 4));
-    }
-    // mov rcx, [rip + return address]; mov eax, number; jmp gs:[entry]
-    code.extend_from_slice(&[0x48, 0x8b, 0x0d]);
-    code.extend_from_slice(&to_return_address(code.len() + 4));
-    code.push(0xb8);
-    code.extend_from_slice(&number.to_le_bytes());
-    code.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]);
-    code.extend_from_slice(&area(word::CALL_ENTRY));
-    code
 }
 
 /// The jump through `address`.

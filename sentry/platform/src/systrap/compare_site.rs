@@ -10,7 +10,6 @@
 //! The sentry therefore shows and accepts the registers of an ordinary call throughout.
 
 use crate::regs::Regs;
-use crate::stub::hand_over as word;
 
 /// The length of a site: `syscall` and `cmp rax, imm32`.
 pub(super) const LEN: u64 = CALL_LEN + COMPARE_LEN;
@@ -41,29 +40,6 @@ pub(super) fn operand_of(bytes: &[u8; 1 + LEN as usize]) -> Option<i32> {
 pub(super) fn jump(address: u32) -> [u8; LEN as usize] {
     let [a0, a1, a2, a3] = address.to_le_bytes();
     [0xff, 0x24, PRIVILEGED, a0, a1, a2, a3, 0x90]
-}
-
-/// The code of an entry up to the call, from where the code behind it is `to_tail` bytes away.
-pub(super) fn fast_code(to_tail: i32) -> Vec<u8> {
-    // lea rcx, [rip + tail]; jmp gs:[entry]
-    let mut code = vec![0x48, 0x8d, 0x0d];
-    code.extend_from_slice(&(to_tail - 7).to_le_bytes());
-    code.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]);
-    // Offsets in a thread area are less than a page.
-    code.extend_from_slice(&u32::try_from(word::CALL_ENTRY).unwrap_or(0).to_le_bytes());
-    code
-}
-
-/// The code of an entry behind the call, from where the return address is stored `to_return_address` bytes away. It can
-/// be done again from its start at any point.
-pub(super) fn tail_code(with: i32, to_return_address: i32) -> Vec<u8> {
-    // mov rcx, [rip + return address]; cmp rax, with; lea rcx, [rcx + 6]; jmp rcx
-    let mut code = vec![0x48, 0x8b, 0x0d];
-    code.extend_from_slice(&(to_return_address - 7).to_le_bytes());
-    code.extend_from_slice(&[0x48, 0x3d]);
-    code.extend_from_slice(&with.to_le_bytes());
-    code.extend_from_slice(&[0x48, 0x8d, 0x49, 6, 0xff, 0xe1]);
-    code
 }
 
 /// Does what `cmp rax, imm32` does (Intel SDM, volume 2, CMP).

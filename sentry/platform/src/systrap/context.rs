@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::contract::{CallSite, Context, Interrupter};
+use crate::contract::{Answers, CallSite, Context, CpuClock, Interrupter};
 use crate::event::{Access, Event, Fault};
 use crate::fpu::FpuState;
 use crate::host::{self, Woken};
 use crate::regs::Regs;
-use crate::stub::INTERRUPT_SIGNAL;
+use crate::stub::control::Window;
 use crate::stub::hand_over as word;
 use crate::stub::text::{self, Entry};
+use crate::stub::{INTERRUPT_SIGNAL, ThreadClock};
 use crate::systrap::call;
 use crate::systrap::call_site::{HotCalls, SITE_LEN, SiteCode, SiteTable};
 use crate::systrap::compare_site;
 use crate::systrap::frame::{Cause, Frame};
-use crate::systrap::guest_thread::GuestThread;
+use crate::systrap::guest_thread::{GuestThread, Taken};
 use crate::systrap::kick::Kick;
+use crate::systrap::placement::{Placement, Seats};
 use crate::systrap::space::Stub;
 
 /// How often a guest that runs for long is checked for life.
@@ -28,6 +30,9 @@ const TURN: Duration = Duration::from_millis(2);
 const PATIENCE: u32 = 10;
 /// Yields to a guest on the same processor before sleeping. Three round trips of the scheduler cost less than a sleep.
 const YIELDS: u32 = 3;
+/// How long either side spins for the other on another processor, in ticks of the processor's clock: some 4 us. What takes
+/// longer is worth a sleep.
+const SPIN_TICKS: u32 = 10_000;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const SYS_SECCOMP: i32 = 1;
@@ -50,8 +55,11 @@ pub(super) struct SystrapContext {
     hot_calls: HotCalls,
     /// The return address of the call that the guest is stopped at, if its site is certainly a rewritten one.
     came_by_table: Option<u64>,
-    /// Whether the guest thread is held on the processor of the sentry's thread.
+    /// Whether the guest thread is held on one processor.
     is_pinned: bool,
+    placement: Placement<'static>,
+    /// What guests that ran on the host thread before have used of its time.
+    time_before: Duration,
 }
 
 /// Where the guest's state is.
@@ -70,7 +78,8 @@ struct Lost;
 
 impl SystrapContext {
     /// Takes over a thread that is stopped in its handler.
-    pub(super) fn new(stub: Arc<Stub>, thread: Arc<GuestThread>, fpu: &FpuState) -> Self {
+    pub(super) fn new(stub: Arc<Stub>, taken: Taken, fpu: &FpuState) -> Self {
+        let Taken { thread, time_before } = taken;
         let stopped = match Frame::locate(&thread.area, thread.address) {
             Some(frame) => {
                 frame.set_fpu(&thread.area, fpu);
@@ -80,12 +89,23 @@ impl SystrapContext {
         };
         let entry = text::address(stub.process.layout(), Entry::Call);
         thread.area.u64(word::CALL_ENTRY).store(entry, Ordering::Relaxed);
-        // Those of the guest thread that had the area before.
-        thread.area.u32(word::PID).store(0, Ordering::Relaxed);
-        thread.area.u32(word::TID).store(0, Ordering::Relaxed);
+        // The guest thread that had the area before may have published other answers.
+        publish(&thread.area, &Answers::default());
         let kick = Arc::new(Kick::new(stub.process.pid(), thread.tid));
         let (resumed, hot_calls) = (Box::default(), HotCalls::new());
-        Self { stub, thread, kick, stopped, resumed, hot_calls, came_by_table: None, is_pinned: false }
+        let placement = Placement::new(Seats::of_machine());
+        Self {
+            stub,
+            thread,
+            kick,
+            stopped,
+            resumed,
+            hot_calls,
+            came_by_table: None,
+            is_pinned: false,
+            placement,
+            time_before,
+        }
     }
 
     fn run(&mut self, regs: &mut Regs) -> Result<Event, Lost> {
@@ -184,12 +204,12 @@ impl SystrapContext {
     fn resume(&mut self, command: u32) {
         self.stopped = Stopped::Nowhere;
         let here = host::current_cpu();
-        self.hold_on(here);
+        let may_spin = self.place(here);
         let area = &self.thread.area;
         area.u32(word::COMMAND).store(command, Ordering::Relaxed);
         area.u32(word::INTERRUPTED).store(0, Ordering::Relaxed);
         area.u32(word::SENTRY_CPU).store(here, Ordering::Relaxed);
-        area.u32(word::SPIN_BUDGET).store(0, Ordering::Relaxed);
+        area.u32(word::SPIN_BUDGET).store(if may_spin { SPIN_TICKS } else { 0 }, Ordering::Relaxed);
         // SeqCst: ordered before the load below as the stub orders its store of STUB_WAITS before loading the state.
         area.u32(word::STATE).store(word::STATE_RESPONSE, Ordering::SeqCst);
         if area.u32(word::STUB_WAITS).load(Ordering::SeqCst) != 0 {
@@ -197,17 +217,29 @@ impl SystrapContext {
         }
     }
 
-    /// Moves the guest thread to the processor where the sentry's thread runs: they take turns anyway, and waking a
-    /// thread on an idle processor costs several times what a change of threads on this one does.
-    fn hold_on(&mut self, cpu: u32) {
-        if self.thread.area.u32(word::STUB_CPU).load(Ordering::Relaxed) != cpu {
-            host::pin(self.thread.tid, cpu);
+    /// Moves the guest thread to where it is to run: the processor of the sentry's thread, since waking a thread on an
+    /// idle processor costs several times what a change of threads on this one does, or another one. True if both may
+    /// spin.
+    fn place(&mut self, here: u32) -> bool {
+        let has_changed = self.placement.on_turn(Instant::now);
+        let there = self.thread.area.u32(word::STUB_CPU).load(Ordering::Relaxed);
+        if self.placement.is_apart() {
+            if has_changed && let Some(other) = host::other_cpu(here) {
+                host::pin(self.thread.tid, other);
+                self.is_pinned = true;
+            }
+            return true;
+        }
+        if there != here {
+            host::pin(self.thread.tid, here);
             self.is_pinned = true;
         }
+        false
     }
 
     /// Lets the scheduler place a guest thread that computes.
     fn let_go(&mut self) {
+        self.placement.stop();
         if std::mem::take(&mut self.is_pinned) {
             host::unpin(self.thread.tid);
         }
@@ -216,11 +248,17 @@ impl SystrapContext {
     /// Waits until the guest stops.
     fn wait(&mut self) -> Result<(), Lost> {
         let state = self.thread.area.u32(word::STATE);
-        for _ in 0..YIELDS {
-            host::yield_now();
-            if state.load(Ordering::Acquire) == word::STATE_REQUEST {
-                return Ok(());
-            }
+        let is_request = || state.load(Ordering::Acquire) == word::STATE_REQUEST;
+        let came = if self.placement.is_apart() {
+            host::spin_until(SPIN_TICKS, is_request)
+        } else {
+            (0..YIELDS).any(|_| {
+                host::yield_now();
+                is_request()
+            })
+        };
+        if came {
+            return Ok(());
         }
         self.thread.area.u32(word::SENTRY_WAITS).store(1, Ordering::SeqCst);
         let slept = self.sleep();
@@ -359,6 +397,10 @@ impl Context for SystrapContext {
         self.kick.clone()
     }
 
+    fn cpu_clock(&self) -> Arc<dyn CpuClock> {
+        Arc::new(ThreadClock::new(Arc::downgrade(&self.stub), self.thread.tid, self.time_before))
+    }
+
     fn fpu(&mut self) -> FpuState {
         self.frame().map_or_else(FpuState::initial, |frame| frame.fpu(&self.thread.area))
     }
@@ -369,13 +411,30 @@ impl Context for SystrapContext {
         }
     }
 
-    fn publish_ids(&mut self, pid: i32, tid: i32) {
-        self.thread.area.u32(word::PID).store(pid.cast_unsigned(), Ordering::Relaxed);
-        self.thread.area.u32(word::TID).store(tid.cast_unsigned(), Ordering::Relaxed);
+    fn publish(&mut self, answers: &Answers) {
+        publish(&self.thread.area, answers);
     }
 
     fn hot_call(&mut self) -> Option<CallSite> {
         self.hot_calls.take()
+    }
+}
+
+/// Stores what the code of rewritten sites answers by itself.
+fn publish(area: &Window, answers: &Answers) {
+    let Answers { pid, tid, uid, euid, gid, egid } = *answers;
+    for n in 0..word::ID_NUMBERS {
+        area.u32(word::IDS + 4 * n).store(word::UNPUBLISHED, Ordering::Relaxed);
+    }
+    for (at, answer) in [
+        (word::PID, pid),
+        (word::TID, tid),
+        (word::id_of(libc::SYS_getuid), uid),
+        (word::id_of(libc::SYS_geteuid), euid),
+        (word::id_of(libc::SYS_getgid), gid),
+        (word::id_of(libc::SYS_getegid), egid),
+    ] {
+        area.u32(at).store(answer.unwrap_or(word::UNPUBLISHED), Ordering::Relaxed);
     }
 }
 

@@ -45,6 +45,12 @@ impl GuestThread {
     }
 }
 
+/// A thread for a guest thread, and the CPU time that it had used by then.
+pub(super) struct Taken {
+    pub(super) thread: Arc<GuestThread>,
+    pub(super) time_before: Duration,
+}
+
 /// The threads of a stub.
 pub(crate) struct ThreadPool {
     control: Arc<Control>,
@@ -72,16 +78,18 @@ impl ThreadPool {
     ///
     /// # Errors
     /// When the host refuses another thread.
-    pub(super) fn take(&self, process: &StubProcess) -> Result<Arc<GuestThread>, PlatformError> {
+    pub(super) fn take(&self, process: &StubProcess) -> Result<Taken, PlatformError> {
         if !process.is_alive() {
             return Err(PlatformError::Dead);
         }
-        if let Some(thread) = self.threads.lock().idle.pop() {
-            return Ok(thread);
+        let idle = self.threads.lock().idle.pop();
+        if let Some(thread) = idle {
+            let time_before = process.thread_time(thread.tid).unwrap_or_default();
+            return Ok(Taken { thread, time_before });
         }
         let thread = Arc::new(self.start(process)?);
         self.threads.lock().all.push(thread.clone());
-        Ok(thread)
+        Ok(Taken { thread, time_before: Duration::ZERO })
     }
 
     /// Takes a stopped thread back.

@@ -12,6 +12,8 @@ mod context;
 mod frame;
 mod guest_thread;
 mod kick;
+mod placement;
+mod site_entry;
 mod space;
 
 use std::ops::Range;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -32,6 +33,12 @@ pub(super) struct Stub {
     pub(super) process: StubProcess,
     pub(super) threads: ThreadPool,
     pub(super) sites: Arc<SiteTable>,
+}
+
+impl AsRef<StubProcess> for Stub {
+    fn as_ref(&self) -> &StubProcess {
+        &self.process
+    }
 }
 
 impl Space {
@@ -158,6 +165,10 @@ impl AddressSpace for Space {
             }
         }
         Ok(true)
+    }
+
+    fn cpu_time(&self) -> Duration {
+        self.stub.process.time()
     }
 
     fn is_alive(&self) -> bool {

@@ -153,7 +153,7 @@ impl CurrentTask {
                     break std::mem::take(&mut group.report_continued);
                 }
             }
-            self.sleep(None);
+            self.waiter().sleep(None);
         };
         self.set_run_state(RunState::Running);
         if report {
