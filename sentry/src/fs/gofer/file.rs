@@ -7,7 +7,7 @@ use sentry_platform::MemoryFileError;
 
 use crate::errno::Errno;
 use crate::fs::gofer::node::Node;
-use crate::io::{self, Direct, IoDst, IoSrc};
+use crate::io::{self, Direct, IoDst, IoSrc, SliceDst};
 use crate::vfs::{Allocate, Backing, File, FileOps, FileTime, Mappable, MappedRange, OpenFlags, Seek};
 
 /// An open file.
@@ -144,7 +144,16 @@ impl FileOps for GoferFile {
                     result => return result.map_err(memory_errno),
                 }
             },
-        )?;
+        );
+        let direct = match direct {
+            // At the end of the file there is nothing to store, so bad memory does not matter.
+            Err(Errno::EFAULT) => {
+                return self
+                    .read_through_buffer(&mut SliceDst::new(&mut [0]), &mut { start })
+                    .and_then(|there| if there == 0 { Ok(0) } else { Err(Errno::EFAULT) });
+            }
+            direct => direct?,
+        };
         match direct {
             Direct::Moved(done) => {
                 *pos += done as u64;

@@ -123,9 +123,11 @@ impl RegularFile {
 
     fn read(&self, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
         let start = *pos;
+        // What lies behind the end needs no memory, not even good one.
+        let left = self.state.read().size.saturating_sub(start);
         // The lock of an address space comes before that of a file: faults on mappings take them in this order.
         let direct = io::move_directly(
-            dst.remaining(),
+            dst.remaining().min(usize::try_from(left).unwrap_or(usize::MAX)),
             |len, fill| dst.put_direct(len, fill),
             |done, memory, at, len| {
                 let (state, from) = (self.state.read(), start + done as u64);
