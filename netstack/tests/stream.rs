@@ -220,7 +220,7 @@ impl Sink for Faulty {
 fn data_that_the_reader_cannot_store_stays_queued() {
     let mut wire = Wire::new();
     let (client, server) = pair(&mut wire, "10.0.0.2:80");
-    let data = pattern(30_000);
+    let data = pattern(20_000);
     assert_eq!(client.try_send(&mut &data[..]), Ok(data.len()));
     wire.settle();
     let mut nothing = Faulty { got: Vec::new(), left: 0 };
