@@ -71,6 +71,10 @@ pub trait AddressSpace: Send + Sync {
     /// Ends all guest threads of the space at once; their `switch` returns [`Event::Died`].
     fn kill(&self);
 
+    /// As [`AddressSpace::kill`], with no `switch` under way, and returns once no thread can touch memory: pages that were
+    /// mapped here may then be given to others, whatever the guest did to its threads.
+    fn end(&self);
+
     /// Maps one range.
     ///
     /// # Errors

@@ -412,3 +412,31 @@ fn jumping_into_the_table_of_rewritten_calls_disturbs_nobody() {
         assert!(guest.space.is_alive());
     });
 }
+
+#[test]
+fn nothing_runs_on_in_a_space_that_has_ended() {
+    // 1: inc qword [rdi]; jmp 1b
+    let code = [0x48, 0xff, 0x07, 0xeb, 0xfb];
+    each(|platform| {
+        // A thread of the other backend runs only while its tracer lets it.
+        if platform.0.name() != "systrap" {
+            return;
+        }
+        for _ in 0..20 {
+            let guest = Guest::new(platform, &code);
+            let mut context = guest.context();
+            let count = || guest.memory.load_u32(guest.data).unwrap();
+            std::thread::scope(|scope| {
+                let runs = scope.spawn(move || context.switch(&mut Regs { rdi: DATA, ..at(CODE) }));
+                while count() == 0 {
+                    std::thread::yield_now();
+                }
+                guest.space.end();
+                let last = count();
+                std::thread::sleep(Duration::from_millis(2));
+                assert_eq!(count(), last, "it still counts");
+                assert_eq!(runs.join().unwrap(), Event::Died);
+            });
+        }
+    });
+}

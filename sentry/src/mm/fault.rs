@@ -33,17 +33,28 @@ pub enum FaultError {
 }
 
 /// Anonymous memory is made in pieces of this size around the first touch.
-const FAULT_AROUND: u64 = 16 * PAGE_SIZE;
+pub(super) const FAULT_AROUND: u64 = 16 * PAGE_SIZE;
 /// Once this much is there in one piece, the next pieces are `LARGE_PIECE` long and filled by the host on touch.
 const SEQUENTIAL: u64 = 256 << 10;
 const LARGE_PIECE: u64 = 2 << 20;
 /// Pages copied at once on a write to memory shared by `fork(2)`.
 const COPY_AROUND: u64 = 4 * PAGE_SIZE;
 
+/// What becomes of a range in the host's mappings when it gets other pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostPages {
+    /// The new ones are mapped.
+    Map,
+    /// None are: a fault will tell.
+    Forget,
+}
+
 /// What a look at the areas asks for.
-enum Step {
+pub(super) enum Step {
     /// The page is there and may be accessed.
     Ready,
+    /// Also in the host's mappings.
+    Installed,
     /// A mapped file has to be asked, without the lock.
     Translate {
         mappable: std::sync::Arc<dyn crate::vfs::Mappable>,
@@ -77,11 +88,13 @@ impl MemoryManager {
             if layout.vmas.get(page).is_none() {
                 self.grow_stack(&mut layout, page)?;
             }
-            let step = self.step(&mut layout, page, access)?;
+            let host = if install { HostPages::Map } else { HostPages::Forget };
+            let step = self.step(&mut layout, page, access, host)?;
             let (mappable, gap, offset, write) = match step {
                 Step::Ready => {
                     return if install { self.install(&mut layout, page) } else { Ok(()) };
                 }
+                Step::Installed => return Ok(()),
                 Step::Translate { mappable, gap, offset, write } => (mappable, gap, offset, write),
             };
             // A file system may take locks or do I/O here; it never runs under the lock of the address space.
@@ -125,7 +138,13 @@ impl MemoryManager {
         layout.add(page..range.start, grown).map_err(|_| FaultError::OutOfMemory)
     }
 
-    fn step(&self, layout: &mut Layout, page: u64, access: Access) -> Result<Step, FaultError> {
+    fn step(
+        &self,
+        layout: &mut Layout,
+        page: u64,
+        access: Access,
+        host: HostPages,
+    ) -> Result<Step, FaultError> {
         let (area, vma) = layout.vmas.get(page).ok_or(FaultError::NotMapped)?;
         if !permits(vma.prot, access) {
             return Err(FaultError::Denied);
@@ -138,8 +157,7 @@ impl MemoryManager {
             }
             if !shared {
                 let limit = range.start.max(area.start)..range.end.min(area.end);
-                self.break_copy_on_write(layout, page, &limit)?;
-                return Ok(Step::Ready);
+                return self.break_copy_on_write(layout, page, &limit, host);
             }
             // A shared page that was only read so far: the file has to hear of the write.
             let gap = page..page + PAGE_SIZE;
@@ -203,14 +221,29 @@ impl MemoryManager {
         Ok(())
     }
 
+    /// Makes all pages of a small range of fresh anonymous memory and maps them in the host.
+    pub(super) fn make_all_present(
+        &self,
+        layout: &mut Layout,
+        start: u64,
+        len: u64,
+    ) -> Result<(), FaultError> {
+        let offset = self.frames.allocate(len).map_err(|_| FaultError::OutOfMemory)?;
+        self.frames.memory_file().commit(offset, len);
+        let pma = Pma { source: PmaSource::Frames(offset), writable: true, installed: false };
+        layout.pmas.insert(start..start + len, pma);
+        self.install(layout, start)
+    }
+
     /// Gives the pages around `page` to this address space alone. `limit` is the part of the area that may change.
     pub(super) fn break_copy_on_write(
         &self,
         layout: &mut Layout,
         page: u64,
         limit: &Range<u64>,
-    ) -> Result<(), FaultError> {
-        let Some((area, pma)) = layout.pmas.get(page) else { return Ok(()) };
+        host: HostPages,
+    ) -> Result<Step, FaultError> {
+        let Some((area, pma)) = layout.pmas.get(page) else { return Ok(Step::Ready) };
         let source = pma.source.advanced(page - area.start);
         if let PmaSource::Frames(at) = source
             && self.frames.is_exclusive(at)
@@ -221,7 +254,7 @@ impl MemoryManager {
                 end += PAGE_SIZE;
             }
             layout.pmas.update(page..end, |_, p| p.writable = true);
-            return Ok(());
+            return Ok(Step::Ready);
         }
         let start = (page - page % COPY_AROUND).max(limit.start);
         let end = (page - page % COPY_AROUND + COPY_AROUND).min(limit.end);
@@ -238,18 +271,27 @@ impl MemoryManager {
             self.frames.release(offset, len);
             return Err(error);
         }
-        let mut was_installed = false;
-        for (old, pma) in layout.pmas.remove(range.clone()) {
-            was_installed |= pma.installed;
+        let replaced = layout.pmas.remove(range.clone());
+        let was_installed = replaced.iter().any(|(_, pma)| pma.installed);
+        let pma = Pma { source: PmaSource::Frames(offset), writable: true, installed: false };
+        layout.pmas.insert(range.clone(), pma);
+        // The host still shows the old pages there: it must not keep them, whoever asked for the copy. They may be
+        // somebody else's once they are released, so that comes last.
+        let step = match host {
+            HostPages::Map => self.install(layout, page).map(|()| Step::Installed),
+            HostPages::Forget if was_installed => {
+                let unmapped = self.aspace.unmap(range.start, len);
+                unmapped.map(|()| Step::Ready).map_err(|_| FaultError::Host)
+            }
+            HostPages::Forget => Ok(Step::Ready),
+        };
+        if step.is_err() {
+            self.aspace.kill();
+        }
+        for (old, pma) in replaced {
             pma.release(old.end - old.start, &self.frames);
         }
-        // The host still shows the old pages there: it must not keep them, whoever asked for the copy.
-        if was_installed {
-            self.aspace.unmap(range.start, len).map_err(|_| FaultError::Host)?;
-        }
-        let pma = Pma { source: PmaSource::Frames(offset), writable: true, installed: false };
-        layout.pmas.insert(range, pma);
-        Ok(())
+        step
     }
 
     /// Copies pages into fresh frames; what is beyond the end of a host file stays zero.

@@ -415,11 +415,13 @@ impl std::fmt::Debug for MemoryManager {
 
 impl Drop for MemoryManager {
     fn drop(&mut self) {
+        // First: what still ran in the space, which a hostile guest may have made go on behind our back, would reach pages
+        // that are somebody else's by then.
+        self.aspace.end();
         let layout = self.layout.get_mut();
         for (range, pma) in layout.pmas.iter() {
             pma.release(range.end - range.start, &self.frames);
         }
-        self.aspace.kill();
     }
 }
 

@@ -56,6 +56,8 @@ impl AddressSpace for FakeSpace {
     }
 
     fn kill(&self) {}
+
+    fn end(&self) {}
 }
 
 struct FakePlatform {
@@ -118,6 +120,23 @@ fn fresh_memory_reads_as_zero_and_keeps_what_is_written_across_pages() {
     let mut back = [0; 6];
     f.mm.read_bytes(UserAddr(at + PAGE_SIZE - 3), &mut back).unwrap();
     assert_eq!(&back, b"across");
+}
+
+#[test]
+fn small_fresh_memory_is_there_at_once_and_nothing_else() {
+    let f = Fixture::new();
+    let space = f.platform.spaces.lock()[0].clone();
+    let in_host = |at: u64| space.0.lock().contains_key(&at);
+    let small = f.map(16);
+    assert!((0..16).all(|page| in_host(small + page * PAGE_SIZE)));
+    let large = f.map(17);
+    let read_only = MapRequest::anonymous(Placement::Hint(0), PAGE_SIZE, Prot::READ);
+    let read_only = f.mm.map(&read_only).unwrap();
+    assert!(!in_host(large) && !in_host(read_only));
+    assert_eq!(byte(&f.mm, small), 0);
+    // Without memory there is a mapping all the same.
+    let full = Fixture::with_limit(2 * PAGE_SIZE);
+    full.map(16);
 }
 
 #[test]

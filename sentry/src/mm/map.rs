@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use sentry_platform::MapOp;
 
 use crate::errno::Errno;
-use crate::mm::fault::host_prot;
+use crate::mm::fault::{FAULT_AROUND, host_prot};
 use crate::mm::layout::Layout;
 use crate::mm::vma::{Vma, VmaFlags, VmaSource};
 use crate::mm::{MemoryManager, PAGE_SIZE, Prot};
@@ -102,7 +102,13 @@ impl MemoryManager {
         };
         let mut flags = request.flags;
         flags.set(VmaFlags::LOCKED, layout.lock_future || flags.contains(VmaFlags::LOCKED));
+        let is_fresh = !matches!(request.placement, Placement::Fixed(_)) && flags.is_empty();
+        let is_plain = matches!(source, VmaSource::Anonymous) && request.prot.contains(Prot::WRITE);
         layout.add(range, Vma { prot: request.prot, max_prot: request.max_prot, flags, source })?;
+        if is_fresh && is_plain && len <= FAULT_AROUND {
+            // It is about to be used, and its first touch would bring all of it: save the fault. Failing is harmless.
+            let _ = self.make_all_present(&mut layout, addr, len);
+        }
         Ok(addr)
     }
 

@@ -2,6 +2,7 @@
 
 use sentry_platform::CallSite;
 
+use crate::mm::fault::{HostPages, Step};
 use crate::mm::pma::PmaSource;
 use crate::mm::{MemoryManager, PAGE_SIZE, Prot};
 
@@ -18,11 +19,15 @@ impl MemoryManager {
         }
         let Some((range, pma)) = layout.pmas.get(page) else { return };
         let limit = range.start.max(area.start)..range.end.min(area.end);
-        if !pma.writable && self.break_copy_on_write(&mut layout, page, &limit).is_err() {
-            return;
-        }
-        if self.install(&mut layout, page).is_err() {
-            return;
+        let step = if pma.writable {
+            Ok(Step::Ready)
+        } else {
+            self.break_copy_on_write(&mut layout, page, &limit, HostPages::Map)
+        };
+        match step {
+            Ok(Step::Installed) => {}
+            Ok(_) if self.install(&mut layout, page).is_ok() => {}
+            Ok(_) | Err(_) => return,
         }
         let Some((range, pma)) = layout.pmas.get(page) else { return };
         if let PmaSource::Frames(at) = pma.source {

@@ -218,9 +218,9 @@ impl CurrentTask {
         self.set_interrupter(context.interrupter());
         self.clocks().start_user(context.cpu_clock());
         group.count_guest_time(mm.address_space());
-        // The old context and address space go together: no guest code runs in them any more.
-        drop(std::mem::replace(&mut self.context, context));
+        // The old address space goes before the context, which then has no thread to give back.
         drop(std::mem::replace(&mut self.mm, mm));
+        drop(std::mem::replace(&mut self.context, context));
         self.regs = regs;
         self.publish_identity();
         group.set_handlers(group.handlers().for_exec());

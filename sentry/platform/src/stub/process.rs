@@ -287,6 +287,19 @@ impl StubProcess {
         }
         self.wake_waiters();
     }
+
+    /// Waits until a killed process is gone.
+    pub(crate) fn reap(&self) {
+        let mut life = self.life.lock();
+        while *life == Life::Running {
+            let mut status = 0;
+            // SAFETY: as in `is_alive`; a killed process ends soon.
+            let reaped = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
+            if reaped == self.pid || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+                *life = Life::Reaped(status);
+            }
+        }
+    }
 }
 
 impl AsRef<Self> for StubProcess {
@@ -298,15 +311,7 @@ impl AsRef<Self> for StubProcess {
 impl Drop for StubProcess {
     fn drop(&mut self) {
         self.kill();
-        let mut life = self.life.lock();
-        while *life == Life::Running {
-            let mut status = 0;
-            // SAFETY: as in `is_alive`; a killed process ends soon.
-            let reaped = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
-            if reaped == self.pid || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-                *life = Life::Reaped(status);
-            }
-        }
+        self.reap();
     }
 }
 

@@ -253,8 +253,10 @@ sentry_stub_handler:
     mov edx, 1
     syscall
     jmp 24f                          /* it sleeps, so it has to get a processor first: make room */
-21:  cmp r12d, dword ptr [rbx + {W_SENTRY_CPU}]
+21: cmp r12d, dword ptr [rbx + {W_SENTRY_CPU}]
     jne 24f
+    cmp dword ptr [rbx + {W_KIND}], {SIGSEGV}
+    je 24f                           /* a fault takes a while, and others that do its work need the processor */
     mov ebp, 3
 22:  mov eax, {SCHED_YIELD}
     syscall
@@ -369,6 +371,7 @@ sentry_stub_end:
     SECCOMP = const libc::SYS_seccomp,
     SIGALTSTACK = const libc::SYS_sigaltstack,
     RT_SIGRETURN = const libc::SYS_rt_sigreturn,
+    SIGSEGV = const libc::SIGSEGV,
     SCHED_YIELD = const libc::SYS_sched_yield,
     COMMANDS = const crate::stub::layout::COMMANDS,
     SCRATCH_FROM_COMMANDS = const crate::stub::layout::SCRATCH - crate::stub::layout::COMMANDS,

@@ -440,8 +440,9 @@ fn publish(area: &Window, answers: &Answers) {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
-        if self.frame().is_some() {
-            self.stub.threads.put(self.thread.clone());
+        // Without its space, the last context takes the process with it: nobody wants the thread any more.
+        if Arc::strong_count(&self.stub) > 1 && self.frame().is_some() {
+            self.stub.threads.put(self.thread.clone(), &self.stub.process);
         }
     }
 }

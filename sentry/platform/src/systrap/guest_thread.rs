@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub(crate) struct GuestThread {
     pub(super) address: u64,
     /// The thread id. A guest may have forged it, within its own process.
     pub(super) tid: i32,
+    /// The CPU time in nanoseconds when it was last put back.
+    used: AtomicU64,
 }
 
 impl GuestThread {
@@ -84,7 +86,7 @@ impl ThreadPool {
         }
         let idle = self.threads.lock().idle.pop();
         if let Some(thread) = idle {
-            let time_before = process.thread_time(thread.tid).unwrap_or_default();
+            let time_before = Duration::from_nanos(thread.used.load(Ordering::Relaxed));
             return Ok(Taken { thread, time_before });
         }
         let thread = Arc::new(self.start(process)?);
@@ -93,7 +95,10 @@ impl ThreadPool {
     }
 
     /// Takes a stopped thread back.
-    pub(super) fn put(&self, thread: Arc<GuestThread>) {
+    pub(super) fn put(&self, thread: Arc<GuestThread>, process: &StubProcess) {
+        // Now rather than when somebody waits for the next guest.
+        let used = process.thread_time(thread.tid).unwrap_or_default();
+        thread.used.store(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut threads = self.threads.lock();
         if threads.idle.len() < MAX_IDLE {
             threads.idle.push(thread);
@@ -124,7 +129,7 @@ impl ThreadPool {
             Ok(tid)
         });
         match started {
-            Ok(tid) => Ok(GuestThread { area, address, tid }),
+            Ok(tid) => Ok(GuestThread { area, address, tid, used: AtomicU64::new(0) }),
             Err(error) => {
                 // The area may still be written by whatever went wrong, so it is not given back.
                 std::mem::forget(area);

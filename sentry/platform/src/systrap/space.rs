@@ -179,4 +179,9 @@ impl AddressSpace for Space {
         self.stub.process.kill();
         self.stub.threads.wake_all();
     }
+
+    fn end(&self) {
+        self.kill();
+        self.stub.process.reap();
+    }
 }
