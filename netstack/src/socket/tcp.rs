@@ -345,7 +345,9 @@ impl TcpSocket {
                 total += range.len();
             }
             // Fewer ranges than one round takes: the queue is empty.
-            if total - before == room || ranges.len() < RANGES_PER_ROUND {
+            let is_drained = ranges.len() < RANGES_PER_ROUND
+                || endpoint.inspect(|inner| inner.machine.receive_queued()) == 0;
+            if total - before == room || is_drained {
                 return Ok(total);
             }
             ranges.clear();
@@ -365,6 +367,10 @@ impl TcpSocket {
         let result = endpoint.with(core, &mut outbox, |inner| {
             let mut left = room;
             while left > 0 && ranges.len() < RANGES_PER_ROUND {
+                if !ranges.is_empty() && inner.machine.receive_queued() == 0 {
+                    // An error that waits behind the data is for the next call.
+                    break;
+                }
                 match inner.machine.take(now, left) {
                     Ok(range) if range.is_empty() => break,
                     Ok(range) => {

@@ -36,6 +36,8 @@ pub struct Config {
     pub rto_max: Duration,
     /// `tcp_syn_retries`.
     pub syn_retries: u8,
+    /// `tcp_syn_linear_timeouts`: so many SYNs more, sent before the backoff begins.
+    pub syn_linear_timeouts: u8,
     /// `tcp_synack_retries`.
     pub synack_retries: u8,
     /// `tcp_retries2`: timeouts before an established connection is given up, as a time with exponential backoff.
@@ -141,6 +143,7 @@ impl Default for Config {
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
             syn_retries: 6,
+            syn_linear_timeouts: 4,
             synack_retries: 5,
             retries: 15,
             orphan_retries: 0,

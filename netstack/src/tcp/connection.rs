@@ -450,9 +450,15 @@ impl Connection {
         }
     }
 
-    /// Takes the pending error (`SO_ERROR`); each is reported once, here or by a send or receive.
+    /// Takes the pending error (`SO_ERROR`); each is reported once, here or by a send or receive. Without one, an
+    /// ICMP error that did not end the connection is given, once, as Linux does (`sk_err_soft`).
     pub fn take_error(&mut self) -> Option<CloseReason> {
-        self.error.take()
+        let mut soft = || match &mut self.phase {
+            Phase::Open(open) => open.take_soft_error(),
+            Phase::SynSent(state) => state.take_soft_error(),
+            Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
+        };
+        self.error.take().or_else(|| soft().map(CloseReason::Unreachable))
     }
 
     /// A snapshot of the figures; `None` outside of the synchronised states, where there are none.
@@ -528,8 +534,13 @@ impl Connection {
             SynReceivedReaction::Closed(reason, reset) => self.close_with_error(reason, reset),
             SynReceivedReaction::Established(negotiated, mut segment) => {
                 let is_closing = matches!(&self.phase, Phase::SynReceived(state) if state.is_closing);
-                self.phase = Phase::Open(Box::new(Open::new(&self.common, &negotiated)));
                 let is_syn = segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN);
+                let mut open = Open::new(&self.common, &negotiated);
+                if is_syn {
+                    // RFC 9293 section 3.5, figure 8: the crossed SYN-ACK is acknowledged as any SYN-ACK is.
+                    open.rcv.policy.demand();
+                }
+                self.phase = Phase::Open(Box::new(open));
                 let mut outcome = if is_syn {
                     self.take_rest_of_syn(now, segment)
                 } else {

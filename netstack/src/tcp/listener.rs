@@ -201,8 +201,17 @@ impl Listener {
         let common = self.common(flow);
         if let Some(half) = self.half_open.get_mut(flow) {
             if segment.repr.seq == half.irs {
-                // The SYN again: our SYN-ACK was lost.
-                return ListenOutcome::Reply(syn_ack(&common, now, half));
+                // The SYN again: our SYN-ACK was lost. Linux's tcp_check_req limits the answers like other ones to what is
+                // not acceptable.
+                if !half.challenge.allows(now, self.config.challenge_ack_interval) {
+                    return ListenOutcome::Drop(DropReason::Duplicate);
+                }
+                let reply = syn_ack(&common, now, half);
+                let deadline = now + backed_off(&common, u32::from(half.retransmits));
+                if let Some(half) = self.half_open.remove(flow) {
+                    self.half_open.insert(*flow, half, deadline);
+                }
+                return ListenOutcome::Reply(reply);
             }
             return challenge(&common, now, half, DropReason::UnexpectedSyn);
         }
@@ -235,7 +244,8 @@ impl Listener {
                 if self.is_accept_queue_full() {
                     return Err(DropReason::ListenOverflowSyn);
                 }
-                half_open >= self.backlog
+                // inet_csk_reqsk_queue_is_full compares with "greater", too.
+                half_open > self.backlog
             }
             ListenRules::Seed2019 => {
                 if self.is_accept_queue_full() && half_open >= self.backlog {
@@ -283,7 +293,7 @@ impl Listener {
             let reason = if is_old { DropReason::PawsOld } else { DropReason::OutOfWindow };
             return challenge(&common, now, half, reason);
         }
-        half.is_acked = true;
+        let was_acked = std::mem::replace(&mut half.is_acked, true);
         if is_full {
             if !self.config.abort_on_overflow {
                 return ListenOutcome::Drop(DropReason::ListenOverflowAck);
@@ -295,7 +305,9 @@ impl Listener {
         if is_bare && self.options.defer_accept.is_some_and(|limit| now - half.sent_at < limit) {
             return ListenOutcome::Drop(DropReason::DeferAccept);
         }
-        let negotiated = completed(&common, now, half, &segment);
+        let mut negotiated = completed(&common, now, half, &segment);
+        // A held-back handshake says nothing of the path.
+        negotiated.rtt = negotiated.rtt.filter(|_| !was_acked);
         self.half_open.remove(flow);
         self.ready(common, now, &negotiated, segment)
     }
@@ -371,7 +383,7 @@ fn completed(common: &Common, now: Instant, half: &HalfOpen, segment: &SegmentIn
         timestamps: recent.filter(|_| half.offer.timestamps),
         timestamp_offset: half.seed.timestamp_offset,
         has_ecn: half.offer.ecn,
-        rtt: (half.retransmits == 0 && !half.is_acked).then(|| now - half.sent_at),
+        rtt: (half.retransmits == 0).then(|| now - half.sent_at),
         is_syn_retransmitted: half.retransmits > 1,
     }
 }

@@ -331,7 +331,10 @@ impl Receiver {
         if let Some(store) = &self.out_of_order {
             store.sack(&mut blocks, max);
         }
-        blocks
+        match self.fin_at {
+            Some(fin) => with_fin(&blocks, fin),
+            None => blocks,
+        }
     }
 
     /// A segment with `sack_blocks` has left: a duplicate is reported once (RFC 2883 section 4).
@@ -382,6 +385,16 @@ impl Receiver {
     fn largest_window(&self) -> u32 {
         u32::from(u16::MAX) << self.wnd_shift
     }
+}
+
+/// A FIN that stands right behind a block belongs to it: it takes sequence space like data (RFC 2018 section 3).
+fn with_fin(blocks: &SackBlocks, fin: SeqNum) -> SackBlocks {
+    let mut extended = SackBlocks::default();
+    for block in blocks.as_slice() {
+        let end = if block.end == fin && block.start.lt(fin) { fin + 1 } else { block.end };
+        extended.push(SackBlock { end, ..*block });
+    }
+    extended
 }
 
 /// What `on_payload` needs to know besides the payload.

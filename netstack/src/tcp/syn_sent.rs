@@ -54,7 +54,7 @@ impl SynSent {
             path,
             sent_at: None,
             retransmits: 0,
-            deadline: now + backed_off(common, 0),
+            deadline: now + syn_wait(common, 0),
             is_due: true,
             reset: None,
             started: now,
@@ -76,6 +76,10 @@ impl SynSent {
             let is_expected = repr.ack == self.seed.iss + 1 && self.sent_at.is_some();
             // Linux also refuses an echo from the future or before the first SYN (RFC 7323 section 3.2 allows it).
             if !is_expected || self.is_echo_bad(now, repr.options.timestamps) {
+                if self.retransmits == 0 {
+                    // Linux: the answer to our RST may have made room for the SYN, so it need not wait for its timer.
+                    self.deadline = self.deadline.min(now + RETRY_AFTER_BAD_ACK);
+                }
                 self.reset = reset_reply(&segment).map(Box::new);
                 return SynSentReaction::Drop(DropReason::BadAck);
             }
@@ -149,17 +153,25 @@ impl SynSent {
         }
         let is_over = match common.options.user_timeout {
             Some(limit) => now - self.started >= limit,
-            None => self.retransmits >= common.syn_retries(),
+            None => {
+                let linear = u32::from(common.config.syn_linear_timeouts);
+                self.retransmits >= common.syn_retries().saturating_add(linear)
+            }
         };
         if is_over {
             return Err(self.soft_error.map_or(CloseReason::TimedOut, CloseReason::Unreachable));
         }
         self.retransmits += 1;
-        self.deadline = now + backed_off(common, self.retransmits);
+        self.deadline = self.bounded(common, now + syn_wait(common, self.retransmits));
         self.is_due = true;
         // RFC 3168 section 6.1.1.1: a lost ECN-setup SYN may have been dropped for its flags.
         self.offer.ecn = false;
         Ok(())
+    }
+
+    /// TCP_USER_TIMEOUT is noticed when it comes, not with the next SYN.
+    fn bounded(&self, common: &Common, deadline: Instant) -> Instant {
+        common.options.user_timeout.map_or(deadline, |limit| deadline.min(self.started + limit))
     }
 
     pub(super) fn wants_to_transmit(&self) -> bool {
@@ -175,7 +187,7 @@ impl SynSent {
             return None;
         }
         self.sent_at.get_or_insert(now);
-        self.deadline = now + backed_off(common, self.retransmits);
+        self.deadline = self.bounded(common, now + syn_wait(common, self.retransmits));
         let mut flags = TcpFlags::SYN;
         flags.set(TcpFlags::ECE | TcpFlags::CWR, self.offer.ecn);
         let mut repr = common.header(self.seed.iss, SeqNum(0), flags);
@@ -198,6 +210,11 @@ impl SynSent {
             | IcmpError::ParameterProblem => Err(CloseReason::Unreachable(error)),
             IcmpError::TimeExceeded => Ok(()),
         }
+    }
+
+    /// Takes the last ICMP error that did not end the attempt.
+    pub(super) fn take_soft_error(&mut self) -> Option<IcmpError> {
+        self.soft_error.take()
     }
 
     fn is_echo_bad(&self, now: Instant, timestamps: Option<Timestamps>) -> bool {
@@ -227,8 +244,16 @@ pub(super) fn timestamp(now: Instant, seed: Seed) -> u32 {
     low_u32(now.as_millis()).wrapping_add(seed.timestamp_offset)
 }
 
+/// The wait after a SYN that was sent `retransmits` times before: the backoff begins after the linear timeouts.
+fn syn_wait(common: &Common, retransmits: u32) -> Duration {
+    backed_off(common, retransmits.saturating_sub(common.config.syn_linear_timeouts.into()))
+}
+
 /// The wait after a SYN or SYN-ACK that was sent `retransmits` times before.
 pub(super) fn backed_off(common: &Common, retransmits: u32) -> Duration {
     let factor = 1_u32.checked_shl(retransmits).unwrap_or(u32::MAX);
     common.config.rto_initial.saturating_mul(factor).min(common.config.rto_max)
 }
+
+/// Linux's `TCP_TIMEOUT_MIN`, two ticks.
+const RETRY_AFTER_BAD_ACK: Duration = Duration::from_millis(8);

@@ -97,7 +97,9 @@ impl TimeWait {
         if is_old || repr.flags.contains(TcpFlags::ACK) {
             self.deadline = now + common.config.time_wait;
         }
-        let is_answered = self.challenge.allows(now, common.config.challenge_ack_interval);
+        // What takes sequence space is no part of an ACK loop (Linux's tcp_oow_rate_limited).
+        let is_data = segment.sequence_len() > 0 && !repr.flags.contains(TcpFlags::SYN);
+        let is_answered = is_data || self.challenge.allows(now, common.config.challenge_ack_interval);
         self.is_ack_due |= is_answered;
         let reason = if is_old { DropReason::PawsOld } else { DropReason::OutOfWindow };
         TimeWaitReaction::Stay(dropped(reason, is_answered))

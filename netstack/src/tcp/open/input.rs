@@ -8,6 +8,7 @@ use super::super::sender::{AckInput, Sender};
 use super::{Next, Open, Reaction, Synchronised};
 use crate::time::Instant;
 use core::time::Duration;
+use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 
 /// Why a segment goes no further.
@@ -37,7 +38,7 @@ impl Open {
         if let Err(reason) = self.take_ack(common, now, &segment, &mut events) {
             return self.dropped(reason, events);
         }
-        match self.after_ack(common, now, &mut events) {
+        match self.after_ack(common, now, segment.repr.ack, &mut events) {
             Next::Stay => {}
             next => return Reaction { outcome: Outcome { verdict: Verdict::Accepted, events }, next },
         }
@@ -152,7 +153,9 @@ impl Open {
         }
         if repr.ack.lt(self.snd.snd_una) {
             // RFC 5961 section 5.2: older than the largest window ever offered is an attack or a ghost.
-            if repr.ack.lt(self.snd.snd_una - self.snd.max_wnd()) {
+            // Nothing can be older than the beginning (Linux: tcp_ack).
+            let acked = u32::try_from(self.snd.counters.bytes_acked).unwrap_or(u32::MAX).saturating_add(1);
+            if repr.ack.lt(self.snd.snd_una - self.snd.max_wnd().min(acked)) {
                 self.challenge(common, now);
                 return Err(DropReason::BadAck);
             }
@@ -170,7 +173,7 @@ impl Open {
     }
 
     /// What an acknowledgment of our FIN leads to.
-    fn after_ack(&mut self, common: &Common, now: Instant, events: &mut Events) -> Next {
+    fn after_ack(&mut self, common: &Common, now: Instant, ack: SeqNum, events: &mut Events) -> Next {
         if !self.snd.is_fin_acked() {
             return Next::Stay;
         }
@@ -178,7 +181,8 @@ impl Open {
             Synchronised::FinWait1 => {
                 self.state = Synchronised::FinWait2;
                 if self.is_orphan && !self.arm_fin_wait2(common, now) {
-                    return Next::Closed(CloseReason::Done, None);
+                    // TCP_LINGER2 below zero: nobody is there for what the peer still sends, and Linux says so.
+                    return Next::Closed(CloseReason::Done, Some(Box::new(common.reset(ack, None, None))));
                 }
                 Next::Stay
             }
@@ -207,7 +211,7 @@ impl Open {
         let data_end = repr.seq + payload.len_u32();
         if self.is_read_shut && self.is_write_shut() && !payload.is_empty() && data_end.gt(self.rcv.rcv_nxt) {
             // RFC 9293 section 3.6.1: "If a TCP implementation ... receives data after CLOSE ... it SHOULD send a RST".
-            return self.refuse_data(common, now, events);
+            return Self::refuse_data(common, repr.ack, events);
         }
         if self.is_fin_received() {
             // Nothing can come after FIN; a repetition of what came before it wants its ACK again.
@@ -252,8 +256,10 @@ impl Open {
     }
 
     /// Data for a user who has closed both directions.
-    fn refuse_data(&mut self, common: &Common, now: Instant, events: Events) -> Reaction {
-        let reset = self.make_reset(common, now);
+    ///
+    /// RFC 9293 section 3.10.7.1, as for a connection that is gone: `<SEQ=SEG.ACK><CTL=RST>`.
+    fn refuse_data(common: &Common, ack: SeqNum, events: Events) -> Reaction {
+        let reset = Box::new(common.reset(ack, None, None));
         let outcome = Outcome { verdict: Verdict::Dropped(DropReason::DataAfterClose), events };
         Reaction { outcome, next: Next::Closed(CloseReason::Aborted, Some(reset)) }
     }

@@ -175,7 +175,8 @@ impl Open {
             path_mss: u32::from(snd.base_mss()),
             unacked: snd.board.total(),
             sacked: snd.board.sacked(),
-            lost: snd.board.lost(),
+            // As Linux counts: what is lost stays so while its retransmission is under way.
+            lost: snd.board.lost() + snd.board.retransmitted(),
             retransmitting: snd.board.retransmitted(),
             srtt: snd.rtt.srtt().unwrap_or_default(),
             rttvar: snd.rtt.rttvar(),

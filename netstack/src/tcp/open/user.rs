@@ -180,6 +180,11 @@ impl Open {
         Reaction::stay(Events::empty())
     }
 
+    /// Takes the last ICMP error that did not end the connection.
+    pub(in super::super) fn take_soft_error(&mut self) -> Option<IcmpError> {
+        self.soft_error.take()
+    }
+
     fn is_in_flight(&self, seq: SeqNum) -> bool {
         seq.ge(self.snd.snd_una) && seq.lt(self.snd.snd_nxt)
     }

@@ -55,10 +55,13 @@ impl Sender {
         let acked = context.delivered.acked;
         self.measure(&mut context);
         if acked > 0 {
-            self.rtt.set_backoff(0);
             self.recovery.timeouts = 0;
             self.stalled_since = None;
             self.counters.bytes_acked += u64::from(acked);
+        }
+        if context.rtt.is_some() {
+            // RFC 6298 section 5.7 and Karn: the backed-off timeout stays until there is a new sample.
+            self.rtt.set_backoff(0);
         }
         if acked > 0 || self.board.is_empty() {
             self.window_probes = 0;
@@ -263,6 +266,10 @@ impl Sender {
     fn advance_phase(&mut self, config: &Config, context: &Context) {
         match self.recovery.phase {
             Phase::Open => {
+                if context.has_dsack && self.recovery.is_all_reported() {
+                    // The proof came after the recovery had ended (Linux's tcp_try_undo_dsack).
+                    self.undo();
+                }
                 if self.board.lost() > 0 {
                     self.begin_recovery(context.prior_in_flight);
                 } else if context.input.has_ecn_echo && self.has_ecn {
@@ -358,12 +365,12 @@ impl Sender {
             self.congestion.undo(cwnd, ssthresh);
             self.counters.undos += 1;
         }
+        self.recovery.undo = None;
         self.leave_recovery();
     }
 
     fn leave_recovery(&mut self) {
         self.recovery.phase = Phase::Open;
-        self.recovery.undo = None;
         self.recovery.dup_acks = 0;
         self.rack.on_recovery_end();
     }
@@ -388,7 +395,8 @@ impl Sender {
                 self.congestion.set_cwnd(cwnd);
             }
             Phase::Open | Phase::Loss { .. } => {
-                if delivered.delivered == 0 || !self.is_window_limited() {
+                // SACKs alone do not open the window (Linux's tcp_may_raise_cwnd).
+                if delivered.acked == 0 || !self.is_window_limited() {
                     return;
                 }
                 let srtt = self.rtt.srtt().unwrap_or_default();

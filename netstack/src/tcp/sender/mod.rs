@@ -12,7 +12,7 @@ pub(super) use transmit::{DataOut, TransmitLimits};
 
 use super::config::Config;
 use super::congestion::{Algorithm, Congestion};
-use super::negotiated::Negotiated;
+use super::negotiated::{DEFAULT_MSS, Negotiated};
 use super::num::low_u32;
 use super::rack::Rack;
 use super::recovery::{Frto, Phase, Recovery};
@@ -111,12 +111,12 @@ impl Sender {
     /// Starts with the numbers that the handshake agreed on; the SYN is acknowledged.
     pub(super) fn new(config: &Config, algorithm: Algorithm, negotiated: &Negotiated) -> Self {
         let start = negotiated.iss + 1;
-        let base_mss = negotiated.send_mss;
+        let has_timestamps = negotiated.timestamps.is_some();
+        let base_mss = within_half_window(negotiated.send_mss, negotiated.snd_wnd, has_timestamps);
         let mut rtt = RttEstimator::new();
         if let Some(sample) = negotiated.rtt {
             rtt.on_sample(negotiated.now, sample);
         }
-        let has_timestamps = negotiated.timestamps.is_some();
         let mss = effective_mss(base_mss, has_timestamps);
         // RFC 6298 section 5.7 and RFC 5681 section 3.1: after a lost SYN start with one segment.
         let segments = if negotiated.is_syn_retransmitted { 1 } else { config.initial_window };
@@ -295,5 +295,18 @@ fn effective_mss(base: u16, has_timestamps: bool) -> u32 {
     u32::from(base).saturating_sub(options).max(1)
 }
 
+/// Linux's `tcp_bound_to_half_wnd`: at least two segments fit the largest window of the peer, so that it never has to
+/// acknowledge one alone (RFC 9293 section 3.8.6.2.1: a segment counts as full at half of that window).
+fn within_half_window(base: u16, window: u32, has_timestamps: bool) -> u16 {
+    let options = u32::from(base) - effective_mss(base, has_timestamps).min(base.into());
+    let cutoff = if window > u32::from(DEFAULT_MSS) { window / 2 } else { window };
+    if cutoff == 0 {
+        return base;
+    }
+    base.min(super::num::sat_u16(cutoff.max(MIN_PAYLOAD).saturating_add(options)))
+}
+
+/// RFC 791: "Every internet module must be able to forward a datagram of 68 octets", less the headers.
+const MIN_PAYLOAD: u32 = 68 - 40;
 /// The timestamps option with its padding.
 pub(super) const TIMESTAMPS_LEN: u32 = 12;

@@ -32,6 +32,16 @@ pub(in super::super) struct GiveUp {
     pub(in super::super) retries: u32,
 }
 
+impl GiveUp {
+    /// Cuts `wait` so that the user's limit is noticed when it comes (Linux's `tcp_clamp_rto_to_user_timeout`).
+    fn bounded(&self, wait: Duration, stalled: Duration) -> Duration {
+        match self.user_timeout {
+            Some(limit) => wait.min(limit.saturating_sub(stalled).max(MIN_TIMEOUT)),
+            None => wait,
+        }
+    }
+}
+
 impl Sender {
     /// When the timer is due.
     pub(in super::super) fn deadline(&self) -> Option<Instant> {
@@ -100,15 +110,16 @@ impl Sender {
         if self.board.is_empty() {
             return false;
         }
-        let since =
-            *self.stalled_since.get_or_insert(self.board.first().map_or(now, |record| record.sent_at));
+        // Linux counts from the first retransmission (retransmits_timed_out).
+        let since = *self.stalled_since.get_or_insert(now);
         if self.is_hopeless(config, now - since, give_up) {
             return true;
         }
         self.enter_loss(config, now);
         self.rtt.back_off();
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
-        self.timer = Some((SenderTimer::Retransmit, now + self.rtt.rto(config)));
+        let wait = give_up.bounded(self.rtt.rto(config), now - since);
+        self.timer = Some((SenderTimer::Retransmit, now + wait));
         false
     }
 
@@ -173,7 +184,8 @@ impl Sender {
         self.window_probes += 1;
         self.rtt.back_off();
         self.forced = Some(Forced::WindowProbe);
-        self.timer = Some((SenderTimer::Persist, now + self.rtt.rto(config).max(config.rto_min)));
+        let wait = give_up.bounded(self.rtt.rto(config).max(config.rto_min), now - since);
+        self.timer = Some((SenderTimer::Persist, now + wait));
         false
     }
 

@@ -72,13 +72,13 @@ fn linux_drops_syns_while_the_accept_queue_is_full() {
 #[test]
 fn cookies_beyond_the_backlog_complete_and_old_handshakes_wait() {
     let mut clients = Clients::new(plain(), Options::default(), 10);
-    let slow: Vec<_> = (1..=10).map(|port| clients.expect_syn_ack(port)).collect();
+    let slow: Vec<_> = (1..=11).map(|port| clients.expect_syn_ack(port)).collect();
     for port in 100..111 {
         let Some(ListenOutcome::Cookie(cookie)) = clients.syn(port) else { panic!("no cookie for {port}") };
         assert_eq!(cookie.repr.options.window_scale, None);
         assert!(clients.ack(port, &cookie, b"x").is_none());
     }
-    assert_eq!((clients.listener.half_open(), clients.listener.queued()), (10, 11));
+    assert_eq!((clients.listener.half_open(), clients.listener.queued()), (11, 11));
     for (port, syn_ack) in (1..).zip(&slow) {
         assert_dropped(clients.ack(port, syn_ack, b""), DropReason::ListenOverflowAck);
     }
@@ -158,8 +158,10 @@ fn modes_of_cookies_when_the_queue_is_full() {
     let rows = [(SynCookies::Off, false), (SynCookies::WhenNeeded, true)];
     for (mode, has_cookie) in rows {
         let mut clients = Clients::new(with_rules(ListenRules::Linux, mode), Options::default(), 1);
+        // The queue of half-open connections holds backlog + 1, too.
         clients.expect_syn_ack(1);
-        match clients.syn(2) {
+        clients.expect_syn_ack(2);
+        match clients.syn(3) {
             Some(ListenOutcome::Cookie(_)) => assert!(has_cookie),
             outcome => {
                 assert!(!has_cookie);
@@ -175,6 +177,9 @@ fn repeated_syn_repeats_the_syn_ack() {
     let first = clients.expect_syn_ack(1);
     for _ in 0..5 {
         assert_eq!(clients.expect_syn_ack(1).repr, first.repr);
+        // Not more often than twice a second.
+        assert!(matches!(clients.syn(1), Some(ListenOutcome::Drop(_))));
+        clients.now += Duration::from_millis(500);
     }
     assert_eq!(clients.listener.half_open(), 1);
 }

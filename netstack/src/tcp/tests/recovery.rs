@@ -128,8 +128,14 @@ fn timeout_backs_off_and_starts_over_with_one_segment() {
         assert!(pair[1].abs_diff(pair[0] * 2) <= 2, "{waits:?}");
     }
     let _ = peer.send(ACK, at(1), b"");
-    assert_eq!(peer.connection.info(peer.now).unwrap().backoff, 0);
+    // Karn: the backed-off timeout stays until something is acknowledged that was sent once.
+    assert_eq!(peer.connection.info(peer.now).unwrap().backoff, 4);
     assert!(!peer.drain().is_empty());
+    let _ = peer.send(ACK, at(6), b"");
+    peer.connection.send(peer.now, b"new").unwrap();
+    assert!(!peer.drain().is_empty());
+    let _ = peer.send(ACK, at(6) + 3, b"");
+    assert_eq!(peer.connection.info(peer.now).unwrap().backoff, 0);
 }
 
 /// RFC 1122 section 4.2.3.5: `tcp_retries2` as a time, about 15 minutes; a soft error is the reason given.

@@ -110,7 +110,8 @@ fn data_after_both_are_shut_is_reset() {
     shutdown(&mut peer, Shutdown::Both);
     peer.expect("FIN");
     let _ = peer.send(ACK, 2, b"too late");
-    assert_eq!(peer.expect("RST").repr.flags, RST_ACK);
+    let reset = peer.expect("RST").repr;
+    assert_eq!((reset.flags, reset.seq), (TcpFlags::RST, peer.iss + 2));
     assert_eq!(peer.connection.state(), State::Closed);
 }
 

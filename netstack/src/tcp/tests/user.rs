@@ -244,7 +244,7 @@ fn peek_leaves_and_take_shares() {
     assert_eq!(peer.connection.take(peer.now, 600).unwrap().len(), 400);
 }
 
-/// A SYN is sent 1 + `tcp_syn_retries` times, and then the connection attempt ends.
+/// A SYN is sent 1 + `tcp_syn_retries` times, and `tcp_syn_linear_timeouts` times more before the backoff, and then the connection attempt ends.
 #[test]
 fn connect_gives_up_after_its_retries() {
     use super::super::{Connection, PathInfo};
@@ -266,7 +266,7 @@ fn connect_gives_up_after_its_retries() {
         at = next;
         let _ = connection.on_timer(at);
     }
-    assert_eq!(sent, [0, 1, 3, 7, 15, 31, 63]);
-    assert_eq!((at - now).as_secs(), 127);
+    assert_eq!(sent, [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
+    assert_eq!((at - now).as_secs(), 131);
     assert_eq!(connection.take_error(), Some(CloseReason::TimedOut));
 }
