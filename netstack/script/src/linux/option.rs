@@ -1,0 +1,96 @@
+//! Socket options by name.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
+use super::Outcome;
+use crate::value::Value;
+
+/// Declares options that are an `int`, and looks them up by name.
+macro_rules! int_options {
+    ($($level:ident { $($name:ident)* })*) => {
+        /// One type per option, as `nix` wants it.
+        mod ints {
+            #![allow(non_camel_case_types, dead_code, reason = "the options keep the names that Linux gives them")]
+
+            use nix::libc;
+            use nix::{getsockopt_impl, setsockopt_impl};
+
+            $($(
+                #[derive(Clone, Copy)]
+                pub(super) struct $name;
+                getsockopt_impl!($name, libc::$level, libc::$name, i32, nix::sys::socket::sockopt::GetStruct<i32>);
+                setsockopt_impl!($name, libc::$level, libc::$name, i32, nix::sys::socket::sockopt::SetStruct<'_, i32>);
+            )*)*
+        }
+
+        fn set_int(fd: &OwnedFd, name: &str, value: i32) -> Result<(), Errno> {
+            match name {
+                $($(stringify!($name) => setsockopt(fd, ints::$name, &value),)*)*
+                _ => Err(Errno::ENOPROTOOPT),
+            }
+        }
+
+        fn get_int(fd: &OwnedFd, name: &str) -> Result<i32, Errno> {
+            match name {
+                $($(stringify!($name) => getsockopt(fd, ints::$name),)*)*
+                _ => Err(Errno::ENOPROTOOPT),
+            }
+        }
+    };
+}
+
+int_options! {
+    IPPROTO_TCP {
+        TCP_NODELAY TCP_MAXSEG TCP_CORK TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_SYNCNT TCP_LINGER2
+        TCP_DEFER_ACCEPT TCP_WINDOW_CLAMP TCP_QUICKACK TCP_USER_TIMEOUT TCP_FASTOPEN TCP_FASTOPEN_CONNECT
+        TCP_NOTSENT_LOWAT
+    }
+    SOL_SOCKET {
+        SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_SNDBUF SO_RCVBUF SO_OOBINLINE SO_ERROR SO_ACCEPTCONN SO_RCVLOWAT
+        SO_PRIORITY
+    }
+    IPPROTO_IP { IP_TTL IP_TOS IP_MTU_DISCOVER IP_RECVERR }
+    IPPROTO_IPV6 { IPV6_UNICAST_HOPS IPV6_TCLASS IPV6_RECVERR }
+}
+
+/// `setsockopt`.
+pub(super) fn set(fd: &OwnedFd, name: &str, value: &Value) -> Result<Outcome, Errno> {
+    match (name, value) {
+        ("TCP_CONGESTION", Value::Name(name)) => {
+            setsockopt(fd, sockopt::TcpCongestion, &OsString::from(name))?;
+        }
+        ("SO_LINGER", Value::Name(_)) => linger(fd, 0, 0)?,
+        ("SO_LINGER", Value::Int(seconds)) => {
+            linger(fd, 1, i32::try_from(*seconds).map_err(|_| Errno::EINVAL)?)?;
+        }
+        (name, Value::Int(number)) => {
+            set_int(fd, name, i32::try_from(*number).map_err(|_| Errno::EINVAL)?)?;
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(Outcome::Number(0))
+}
+
+fn linger(fd: &OwnedFd, l_onoff: i32, l_linger: i32) -> Result<(), Errno> {
+    setsockopt(fd, sockopt::Linger, &libc::linger { l_onoff, l_linger })
+}
+
+/// `getsockopt`; `SO_ERROR` gives the error's name.
+pub(super) fn get(fd: &OwnedFd, name: &str) -> Result<Outcome, Errno> {
+    match name {
+        "TCP_CONGESTION" => {
+            let name = getsockopt(fd, sockopt::TcpCongestion)?;
+            Ok(Outcome::Name(name.to_string_lossy().trim_end_matches('\0').to_owned()))
+        }
+        "SO_ERROR" => Ok(match get_int(fd, name)? {
+            0 => Outcome::Number(0),
+            number => Outcome::Name(format!("{:?}", Errno::from_raw(number))),
+        }),
+        name => Ok(Outcome::Number(get_int(fd, name)?.into())),
+    }
+}
