@@ -22,7 +22,6 @@ use crate::flows::TcpFlows;
 use crate::host::{Interest, Poller, Token};
 use crate::port_forward::{PortForwards, bind_forwards};
 use crate::router::{self, Router};
-use crate::spin::Spin;
 use crate::udp::UdpFlows;
 
 /// Why a gateway could not be made, or had to stop.
@@ -69,7 +68,6 @@ pub struct Gateway {
     dhcp: Option<DhcpServer>,
     router: Option<Router>,
     frames: Vec<Packet>,
-    spin: Spin,
 }
 
 /// Whether the guest is still there.
@@ -118,7 +116,6 @@ impl Gateway {
             echo: EchoFlows::new(),
             forwards,
             frames: Vec::new(),
-            spin: Spin::new(),
         })
     }
 
@@ -141,8 +138,7 @@ impl Gateway {
     /// Waits once, and does all that there is to do.
     fn turn(&mut self) -> Result<Guest, GatewayError> {
         let wait = |source| GatewayError::Host { step: "epoll_wait", source };
-        let patience = self.patience();
-        let count = self.spin.wait(&mut self.poller, patience).map_err(wait)?;
+        let count = self.poller.wait(self.patience()).map_err(wait)?;
         for index in 0..count {
             let (token, events) = self.poller.event(index);
             match token {

@@ -31,7 +31,6 @@ mod ready;
 mod relay;
 mod router;
 mod slab;
-mod spin;
 mod udp;
 
 pub use config::{Config, HostLoopback, Network4, Network6, ParseForwardError, PortForward, Transport};
