@@ -127,6 +127,17 @@ pub enum ConnectError {
     Pending(#[from] SocketError),
 }
 
+/// Why a connection attempt with data did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FastOpenError {
+    /// As for a connection without data.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The application's memory could not be read.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 /// Why nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {

@@ -10,6 +10,7 @@ mod clock;
 mod conntrack;
 mod driver;
 pub mod error;
+mod fast_open_cache;
 pub mod filter;
 mod flow_table;
 pub mod forward;

@@ -11,6 +11,7 @@ use netstack_wire::ip::Protocol;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::fast_open_cache::FastOpenCache;
 use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::gauges::Gauges;
@@ -73,6 +74,8 @@ pub(crate) struct Core {
     pub(crate) tcp_ports: PortTable<ListenEndpoint>,
     pub(crate) tcp_config: RwLock<Arc<tcp::Config>>,
     pub(crate) seeds: SeedGenerator,
+    /// Of servers that our connections may send data to in their SYNs.
+    pub(crate) fast_open: FastOpenCache,
     pub(crate) udp: PortTable<DatagramEndpoint>,
     pub(crate) ping: PortTable<DatagramEndpoint>,
     pub(crate) raw: RawSockets,

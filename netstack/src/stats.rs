@@ -212,6 +212,10 @@ counters! {
         tcp_active_opens,
         /// Connections opened by others (`tcpPassiveOpens`).
         tcp_passive_opens,
+        /// Connections that sent data in their SYN (`TCPFastOpenActive` counts those whose data was taken).
+        tcp_fast_open_active,
+        /// Connections accepted before their handshake was complete (`TCPFastOpenPassive`).
+        tcp_fast_open_passive,
         /// SYN cookies sent (`SyncookiesSent`).
         tcp_cookies_sent,
         /// Segments dropped because too many waited for a busy socket (`TCPBacklogDrop`).

@@ -25,6 +25,7 @@ use crate::tcp::{self, CloseReason, Connection, Flow, IcmpError, State};
 use crate::tcp_endpoint::{IpSettings, ListenEndpoint, TcpEndpoint, path_of};
 use crate::wait::{Readiness, WaitQueue};
 
+mod fast_open;
 mod forwarded;
 mod zero_copy;
 
@@ -161,6 +162,11 @@ impl TcpSocket {
     /// done, and [`take_error`](Self::take_error) tells if it failed. Calling again gives `AlreadyConnecting`, later
     /// `AlreadyConnected`. A socket whose handshake failed may try again.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
+        self.begin(remote, None)
+    }
+
+    /// Starts a connection; with Fast Open, the SYN carries what it says.
+    fn begin(&self, remote: SocketAddr, fast_open: Option<tcp::FastOpen>) -> Result<(), ConnectError> {
         let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
         let mut role = self.role.write();
         let claim = match &*role {
@@ -179,6 +185,10 @@ impl TcpSocket {
             *role = Role::Connected(Arc::clone(endpoint), claim);
         }
         drop(role);
+        if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {
+            // Before the outbox sends the SYN. Nobody else has seen the connection yet.
+            let _ = endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
+        }
         outbox.flush(&self.core);
         started.map(drop)
     }

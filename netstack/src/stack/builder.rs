@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::fast_open_cache::FastOpenCache;
 use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::ip::{PmtuCache, RateLimiter};
@@ -95,6 +96,7 @@ impl StackBuilder {
             tcp_ports: PortTable::new(Sharing::Stream),
             tcp_config: RwLock::new(Arc::new(self.tcp_config)),
             seeds: SeedGenerator::new(secrets.secret()),
+            fast_open: FastOpenCache::default(),
             udp: PortTable::new(Sharing::Datagram),
             ping: PortTable::new(Sharing::Datagram),
             raw: RawSockets::default(),

@@ -1,6 +1,7 @@
 //! The stack-wide settings of TCP: what Linux keeps in `net.ipv4.tcp_*`, with Linux's defaults.
 
 use super::congestion::Algorithm;
+use super::fast_open::FastOpenModes;
 use core::time::Duration;
 
 /// Settings shared by the connections of a stack. Immutable once shared; a change makes a new value for new connections.
@@ -76,6 +77,8 @@ pub struct Config {
     pub listen_rules: ListenRules,
     /// `tcp_abort_on_overflow`: answer the final ACK to a full accept queue with RST.
     pub abort_on_overflow: bool,
+    /// `tcp_fastopen`: who may put data into a SYN.
+    pub fast_open: FastOpenModes,
     /// `tcp_notsent_lowat`: unsent bytes below which the connection is writable.
     pub not_sent_low_water: u32,
     /// `tcp_rfc1337`: RST does not end TIME-WAIT. Linux has it off, which lets old duplicates assassinate it.
@@ -163,6 +166,7 @@ impl Default for Config {
             syn_cookies: SynCookies::WhenNeeded,
             listen_rules: ListenRules::Linux,
             abort_on_overflow: false,
+            fast_open: FastOpenModes::CLIENT,
             not_sent_low_water: u32::MAX,
             time_wait_ignores_reset: true,
         }

@@ -4,6 +4,7 @@
 use super::common::Common;
 use super::config::Config;
 use super::error::{RecvError, SendError, ShutdownError};
+use super::fast_open::FastOpen;
 use super::flow::Flow;
 use super::info::Info;
 use super::isn::Seed;
@@ -19,9 +20,11 @@ use super::state::State;
 use super::syn_received::{SynReceived, SynReceivedReaction};
 use super::syn_sent::{SynSent, SynSentReaction};
 use super::time_wait::{FinalNumbers, TimeWait, TimeWaitReaction};
+use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
 use bytes::Bytes;
 use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::TcpFlags;
 use std::sync::Arc;
 
 /// One TCP connection from SYN to CLOSED.
@@ -116,6 +119,42 @@ impl Connection {
         // Its data, FIN or RST counts. The shell looks at readiness when it takes the connection over.
         let _ = connection.on_segment(now, segment);
         connection
+    }
+
+    /// Starts before the handshake is complete; `syn` brought a right Fast Open cookie, and perhaps data.
+    pub(super) fn fast_opened(
+        common: Common,
+        now: Instant,
+        negotiated: &Negotiated,
+        unconfirmed: Unconfirmed,
+        mut syn: SegmentIn,
+    ) -> Self {
+        let open = Open::new(&common, negotiated);
+        let mut connection = Self { common, phase: Phase::Open(Box::new(open)), error: None };
+        // Its data and FIN as a segment of their own, which acknowledges nothing.
+        let repr = &mut syn.repr;
+        repr.flags.remove(TcpFlags::SYN | TcpFlags::ECE | TcpFlags::CWR);
+        repr.flags.insert(TcpFlags::ACK);
+        repr.seq += 1;
+        repr.ack = negotiated.iss + 1;
+        repr.window >>= negotiated.snd_wnd_shift;
+        let _ = connection.on_segment(now, syn);
+        if let Phase::Open(open) = &mut connection.phase {
+            open.set_unconfirmed(unconfirmed);
+        }
+        connection
+    }
+
+    /// Puts data, or the request for a cookie, into the SYN (RFC 7413). To be called before the SYN was polled; in other
+    /// states the data is not sent, and handed back.
+    pub fn fast_open(&mut self, attempt: FastOpen) -> Result<(), FastOpen> {
+        match &mut self.phase {
+            Phase::SynSent(state) if state.is_fresh() => {
+                state.set_fast_open(attempt);
+                Ok(())
+            }
+            _ => Err(attempt),
+        }
     }
 
     /// Processes a segment whose checksum is right and whose flow is this connection's.
@@ -503,8 +542,12 @@ impl Connection {
                 self.phase = Phase::SynReceived(state);
                 Outcome { verdict: Verdict::Accepted, events: Events::TRANSMIT }
             }
-            SynSentReaction::Established(negotiated, segment) => {
+            SynSentReaction::Established(negotiated, segment, unacked) => {
                 let mut open = Open::new(&self.common, &negotiated);
+                for range in unacked.into_ranges() {
+                    // A new connection takes whatever it is given.
+                    let _ = open.send_admitted(range);
+                }
                 // The third step of the handshake; data that waits goes with it.
                 open.rcv.policy.demand();
                 self.phase = Phase::Open(Box::new(open));
@@ -516,11 +559,10 @@ impl Connection {
     /// A SYN-ACK may carry data or FIN (RFC 9293 section 3.10.7.3 step 4).
     fn take_rest_of_syn(&mut self, now: Instant, mut segment: SegmentIn) -> Outcome {
         let mut events = Events::CONNECTED | Events::WRITABLE | Events::TRANSMIT;
-        let has_rest =
-            !segment.payload.is_empty() || segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::FIN);
+        let has_rest = !segment.payload.is_empty() || segment.repr.flags.contains(TcpFlags::FIN);
         if has_rest {
             segment.repr.seq += 1;
-            segment.repr.flags.remove(netstack_wire::tcp::TcpFlags::SYN);
+            segment.repr.flags.remove(TcpFlags::SYN);
             events |= self.on_segment(now, segment).events;
         }
         Outcome { verdict: Verdict::Accepted, events }
@@ -533,9 +575,16 @@ impl Connection {
             }
             SynReceivedReaction::Closed(reason, reset) => self.close_with_error(reason, reset),
             SynReceivedReaction::Established(negotiated, mut segment) => {
-                let is_closing = matches!(&self.phase, Phase::SynReceived(state) if state.is_closing);
-                let is_syn = segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN);
+                let (is_closing, pending) = match &mut self.phase {
+                    Phase::SynReceived(state) => (state.is_closing, core::mem::take(&mut state.pending)),
+                    _ => Default::default(),
+                };
+                let is_syn = segment.repr.flags.contains(TcpFlags::SYN);
                 let mut open = Open::new(&self.common, &negotiated);
+                for range in pending.into_ranges() {
+                    // A new connection takes whatever it is given.
+                    let _ = open.send_admitted(range);
+                }
                 if is_syn {
                     // RFC 9293 section 3.5, figure 8: the crossed SYN-ACK is acknowledged as any SYN-ACK is.
                     open.rcv.policy.demand();
@@ -545,7 +594,7 @@ impl Connection {
                     self.take_rest_of_syn(now, segment)
                 } else {
                     // The timestamp and window were taken; data and FIN remain.
-                    segment.repr.flags.remove(netstack_wire::tcp::TcpFlags::SYN);
+                    segment.repr.flags.remove(TcpFlags::SYN);
                     self.on_segment(now, segment)
                 };
                 outcome.events |= Events::CONNECTED | Events::WRITABLE;

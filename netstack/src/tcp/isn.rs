@@ -46,7 +46,7 @@ impl SeedGenerator {
         Seed { iss, timestamp_offset }
     }
 
-    fn hash(&self, value: &impl Hash) -> u64 {
+    pub(super) fn hash(&self, value: &impl Hash) -> u64 {
         SipHasher::hash_one(self.secret, value)
     }
 }

@@ -8,6 +8,7 @@ use super::common::{Common, bare};
 use super::config::{Config, ListenRules, SynCookies};
 use super::connection::Connection;
 use super::cookie::{CookieJar, decode_timestamp, encode_timestamp};
+use super::fast_open::FastOpenModes;
 use super::flow::Flow;
 use super::half_open::{HalfOpen, HalfOpenTable};
 use super::isn::{Secret, Seed, SeedGenerator};
@@ -17,9 +18,10 @@ use super::outcome::DropReason;
 use super::path::PathInfo;
 use super::segment::{SegmentIn, Transmit};
 use super::syn_sent::{backed_off, timestamp};
+use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{TcpFlags, Timestamps};
+use netstack_wire::tcp::{FastOpenCookie, TcpFlags, Timestamps};
 use std::sync::Arc;
 
 /// A listening socket's machine.
@@ -37,6 +39,8 @@ pub struct Listener {
     half_open: HalfOpenTable,
     /// Connections handed out and not yet taken from the accept queue.
     queued: u32,
+    /// Connections that Fast Open has opened and whose handshake is not complete, as the shell last counted them.
+    fast_opening: u32,
 }
 
 /// What the shell has to do with a segment for a listener.
@@ -50,6 +54,8 @@ pub enum ListenOutcome {
     Challenge(Transmit, DropReason),
     /// The handshake is complete: enter the connection into the demux table and into the accept queue.
     Ready(Box<Connection>),
+    /// The same for a connection that Fast Open has opened: its SYN-ACK is still to be sent and acknowledged.
+    FastOpen(Box<Connection>),
     /// Send this RST; the segment was dropped.
     Reset(Transmit, DropReason),
     /// Nothing to send.
@@ -74,6 +80,7 @@ impl Listener {
             cookies: CookieJar::new(secret),
             half_open: HalfOpenTable::new(secret),
             queued: 0,
+            fast_opening: 0,
         }
     }
 
@@ -140,6 +147,11 @@ impl Listener {
     /// A connection has left the accept queue: the user took it, or it was destroyed before.
     pub fn on_accepted(&mut self) {
         self.queued = self.queued.saturating_sub(1);
+    }
+
+    /// Tells how many connections of [`ListenOutcome::FastOpen`] wait for the end of their handshake.
+    pub fn set_fast_opening(&mut self, count: u32) {
+        self.fast_opening = count;
     }
 
     /// Changes the backlog (`listen` called again).
@@ -231,9 +243,55 @@ impl Listener {
             seed.iss = seed.iss.max(above);
         }
         let half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
-        let reply = syn_ack(&common, now, &half);
+        let mut reply = syn_ack(&common, now, &half);
+        match self.judge_fast_open(flow, segment) {
+            FastOpenVerdict::Accept => return self.open_fast(common, now, &half, segment.clone()),
+            FastOpenVerdict::Grant(cookie) => reply.repr.options.fast_open = Some(cookie),
+            FastOpenVerdict::Ignore => {}
+        }
         self.half_open.insert(*flow, half, now + backed_off(&common, 0));
         ListenOutcome::Reply(reply)
+    }
+
+    /// RFC 7413 section 4.2.2.
+    fn judge_fast_open(&self, flow: &Flow, segment: &SegmentIn) -> FastOpenVerdict {
+        let limit = self.options.fast_open_queue.unwrap_or(0);
+        if limit == 0 || !self.config.fast_open.contains(FastOpenModes::SERVER) {
+            return FastOpenVerdict::Ignore;
+        }
+        let is_open_to_all = self.options.fast_open_without_cookie
+            || self.config.fast_open.contains(FastOpenModes::SERVER_WITHOUT_COOKIE);
+        let has_room = self.fast_opening < limit;
+        match segment.repr.options.fast_open {
+            _ if is_open_to_all && !segment.payload.is_empty() => {
+                if has_room {
+                    FastOpenVerdict::Accept
+                } else {
+                    FastOpenVerdict::Ignore
+                }
+            }
+            None => FastOpenVerdict::Ignore,
+            Some(cookie) => {
+                let right = self.seeds.fast_open_cookie(flow);
+                match cookie == right {
+                    true if has_room => FastOpenVerdict::Accept,
+                    true => FastOpenVerdict::Ignore,
+                    false => FastOpenVerdict::Grant(right),
+                }
+            }
+        }
+    }
+
+    /// Makes the connection before its handshake is complete, and gives it what the SYN brought.
+    fn open_fast(&mut self, common: Common, now: Instant, half: &HalfOpen, syn: SegmentIn) -> ListenOutcome {
+        let mut negotiated = completed(&common, now, half, &syn);
+        // RFC 7323 section 2.2: the window of a SYN is never scaled.
+        negotiated.snd_wnd = u32::from(syn.repr.window);
+        negotiated.rtt = None;
+        let unconfirmed = Unconfirmed::new(&common, now, half.seed, half.irs, half.offer);
+        self.queued += 1;
+        let connection = Connection::fast_opened(common, now, &negotiated, unconfirmed, syn);
+        ListenOutcome::FastOpen(Box::new(connection))
     }
 
     /// Whether a new SYN is answered, and whether with a cookie.
@@ -359,6 +417,16 @@ impl Listener {
     fn common(&self, flow: &Flow) -> Common {
         Common::new(&self.config, &self.options, flow)
     }
+}
+
+/// What a listener does about the Fast Open option of a SYN.
+enum FastOpenVerdict {
+    /// An ordinary handshake.
+    Ignore,
+    /// An ordinary handshake, and a cookie for the next time.
+    Grant(FastOpenCookie),
+    /// The connection is open at once.
+    Accept,
 }
 
 /// What a finished handshake has agreed on.

@@ -30,6 +30,11 @@ pub struct Options {
     pub syn_retries: Option<u8>,
     /// `TCP_DEFER_ACCEPT`, listeners only.
     pub defer_accept: Option<Duration>,
+    /// `TCP_FASTOPEN`, listeners only: how many connections may be open before their handshake is complete; none takes
+    /// no data in SYNs.
+    pub fast_open_queue: Option<u32>,
+    /// `TCP_FASTOPEN_NO_COOKIE`: take or send data in SYNs without a cookie.
+    pub fast_open_without_cookie: bool,
     /// `TCP_NOTSENT_LOWAT`.
     pub not_sent_low_water: Option<u32>,
     /// `SO_SNDBUF` as stored (doubled by the caller as Linux does); turns send auto-tuning off.

@@ -10,7 +10,7 @@ use super::negotiated::{Negotiated, PeerOffer, send_mss};
 use super::outcome::{CloseReason, DropReason};
 use super::path::PathInfo;
 use super::rate_limit::RateLimit;
-use super::segment::{SegmentIn, Transmit};
+use super::segment::{Payload, SegmentIn, Transmit};
 use super::syn_sent::{SynSent, backed_off, timestamp};
 use crate::time::Instant;
 use netstack_wire::tcp::{TcpFlags, Timestamps};
@@ -29,6 +29,8 @@ pub(super) struct SynReceived {
     is_ack_due: bool,
     /// The user has closed or shut the sending direction: FIN follows as soon as the handshake is complete.
     pub(super) is_closing: bool,
+    /// What a Fast Open SYN of ours carried: the crossing SYN has acknowledged nothing of it.
+    pub(super) pending: Payload,
 }
 
 /// What a segment does in SYN-RECEIVED.
@@ -47,7 +49,7 @@ impl SynReceived {
     pub(super) fn crossed(
         common: &Common,
         now: Instant,
-        sent: &SynSent,
+        sent: &mut SynSent,
         segment: &SegmentIn,
         peer: &PeerOffer,
     ) -> Self {
@@ -66,6 +68,7 @@ impl SynReceived {
             challenge: RateLimit::default(),
             is_ack_due: false,
             is_closing: false,
+            pending: sent.take_unacked(0),
         }
     }
 
@@ -112,6 +115,7 @@ impl SynReceived {
             challenge: RateLimit::default(),
             is_ack_due: false,
             is_closing: false,
+            pending: Payload::new(),
         }
     }
 

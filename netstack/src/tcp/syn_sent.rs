@@ -2,12 +2,13 @@
 
 use super::closed::reset_reply;
 use super::common::{Common, bare};
+use super::fast_open::FastOpen;
 use super::isn::Seed;
 use super::negotiated::{Negotiated, Offer, PeerOffer, send_mss};
 use super::num::low_u32;
 use super::outcome::{CloseReason, DropReason, IcmpError};
 use super::path::PathInfo;
-use super::segment::{SegmentIn, Transmit};
+use super::segment::{Payload, SegmentIn, Transmit};
 use super::syn_received::SynReceived;
 use crate::time::Instant;
 use core::time::Duration;
@@ -30,6 +31,9 @@ pub(super) struct SynSent {
     reset: Option<Box<Transmit>>,
     started: Instant,
     soft_error: Option<IcmpError>,
+    fast_open: Option<Box<FastOpen>>,
+    /// How much of its data was in the SYN.
+    syn_data: u32,
 }
 
 /// What a segment does in SYN-SENT.
@@ -37,8 +41,8 @@ pub(super) struct SynSent {
 pub(super) enum SynSentReaction {
     /// Nothing changes.
     Drop(DropReason),
-    /// The handshake is complete.
-    Established(Box<Negotiated>, SegmentIn),
+    /// The handshake is complete. The payload is what the application gave for the SYN and the peer has not acknowledged.
+    Established(Box<Negotiated>, SegmentIn, Payload),
     /// A SYN crossed ours.
     SynReceived(Box<SynReceived>),
     /// It failed.
@@ -59,7 +63,26 @@ impl SynSent {
             reset: None,
             started: now,
             soft_error: None,
+            fast_open: None,
+            syn_data: 0,
         }
+    }
+
+    /// Whether nothing was sent yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.sent_at.is_none()
+    }
+
+    /// Puts data, or the request for a cookie, into a SYN that was not sent yet.
+    pub(super) fn set_fast_open(&mut self, fast_open: FastOpen) {
+        self.fast_open = Some(Box::new(fast_open));
+    }
+
+    /// Takes back what the SYN was to carry, less what the peer has acknowledged of it.
+    pub(super) fn take_unacked(&mut self, acked: u32) -> Payload {
+        let mut rest = self.fast_open.take().map(|attempt| attempt.data).unwrap_or_default();
+        rest.advance(super::num::usize_of(acked));
+        rest
     }
 
     /// Processes a segment.
@@ -72,8 +95,10 @@ impl SynSent {
         let repr = segment.repr;
         let has_ack = repr.flags.contains(TcpFlags::ACK);
         if has_ack {
-            // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set ...)". Only our SYN is out.
-            let is_expected = repr.ack == self.seed.iss + 1 && self.sent_at.is_some();
+            // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set ...)". Only our SYN is out,
+            // perhaps with data.
+            let is_expected =
+                repr.ack.is_within(self.seed.iss + 1, self.syn_data + 1) && self.sent_at.is_some();
             // Linux also refuses an echo from the future or before the first SYN (RFC 7323 section 3.2 allows it).
             if !is_expected || self.is_echo_bad(now, repr.options.timestamps) {
                 if self.retransmits == 0 {
@@ -101,8 +126,11 @@ impl SynSent {
                 common, now, self, &segment, &peer,
             )));
         }
-        let negotiated = self.negotiate(common, now, &segment, &peer);
-        SynSentReaction::Established(Box::new(negotiated), segment)
+        let mut negotiated = self.negotiate(common, now, &segment, &peer);
+        // The stream goes on behind what was acknowledged of the data in the SYN (RFC 7413 section 4.2.1).
+        let acked = repr.ack - (self.seed.iss + 1);
+        negotiated.iss += acked;
+        SynSentReaction::Established(Box::new(negotiated), segment, self.take_unacked(acked))
     }
 
     /// What SYN and SYN-ACK have agreed on.
@@ -192,7 +220,14 @@ impl SynSent {
         flags.set(TcpFlags::ECE | TcpFlags::CWR, self.offer.ecn);
         let mut repr = common.header(self.seed.iss, SeqNum(0), flags);
         self.offer.write(&mut repr, Timestamps { value: timestamp(now, self.seed), echo: 0 });
-        Some(bare(repr))
+        let mut syn = bare(repr);
+        // RFC 7413 section 4.2.1: a SYN that was lost may have been dropped for its data or option.
+        if let Some(attempt) = self.fast_open.as_ref().filter(|_| self.retransmits == 0) {
+            syn.repr.options.fast_open = attempt.cookie;
+            syn.payload = attempt.syn_payload(self.path.path_mss);
+            self.syn_data = syn.payload.len_u32();
+        }
+        Some(syn)
     }
 
     /// RFC 1122 section 4.2.3.9 and Linux: port and protocol unreachable refuse, the others only explain a timeout.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
+use netstack_wire::tcp::FastOpenCookie;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::flow_table::Keyed;
@@ -148,7 +149,11 @@ impl TcpEndpoint {
         let is_syn_in_time_wait = segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN)
             && inner.machine.state() == State::TimeWait;
         let copy = is_syn_in_time_wait.then(|| segment.clone());
+        let granted = granted_cookie(&segment);
         let outcome = inner.machine.on_segment(outbox.now(core), segment);
+        if let Some((cookie, mss)) = granted.filter(|_| outcome.events.contains(Events::CONNECTED)) {
+            core.fast_open.store(self.flow.remote_addr, cookie, mss);
+        }
         inner.events |= outcome.events;
         match outcome.verdict {
             Verdict::Accepted => {}
@@ -304,6 +309,13 @@ fn confirm_neighbour(inner: &Inner, now: Instant) {
     if let Some(neighbour) = neighbour.filter(|neighbour| neighbour.wants_confirmation()) {
         neighbour.confirm(now);
     }
+}
+
+/// The Fast Open cookie that a SYN-ACK grants, and the MSS in it (RFC 9293 section 3.7.1 if there is none).
+fn granted_cookie(segment: &SegmentIn) -> Option<(FastOpenCookie, u16)> {
+    let options = &segment.repr.options;
+    let cookie = options.fast_open.filter(|cookie| !cookie.is_request())?;
+    Some((cookie, options.mss.unwrap_or(536)))
 }
 
 /// The machine's readiness in the terms of the wait queues.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use netstack_wire::seq::SeqNum;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
-use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn};
+use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
 use crate::tcp_endpoint::transmit::{path_of, resolve, send_segment};
 use crate::tcp_endpoint::{IpSettings, TcpEndpoint, send_bare};
 use crate::time::Instant;
@@ -31,6 +31,8 @@ struct Listening {
     queue: VecDeque<Arc<TcpEndpoint>>,
     settings: IpSettings,
     port_use: PortUse,
+    /// Connections that Fast Open has opened and whose handshake may not be complete.
+    fast_opening: Vec<Weak<TcpEndpoint>>,
 }
 
 impl ListenEndpoint {
@@ -54,7 +56,8 @@ impl ListenEndpoint {
             Some(listening) => listening.machine.set_backlog(backlog),
             None => {
                 let machine = Listener::new(&config, options, backlog, secret, core.seeds.clone());
-                *listening = Some(Listening { machine, queue: VecDeque::new(), settings, port_use });
+                let (queue, fast_opening) = (VecDeque::new(), Vec::new());
+                *listening = Some(Listening { machine, queue, settings, port_use, fast_opening });
             }
         }
     }
@@ -109,13 +112,17 @@ impl ListenEndpoint {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
+            if segment.repr.options.fast_open.is_some() {
+                listening.count_fast_opening();
+            }
             let machine = &mut listening.machine;
             let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
             let deadline = machine.next_deadline();
             let settings = listening.settings;
             // Under the lock: the next segment of the flow must find the connection or the half-open record.
             let outcome = match outcome {
-                ListenOutcome::Ready(machine) => {
+                ListenOutcome::Ready(machine) | ListenOutcome::FastOpen(machine) => {
+                    let is_unconfirmed = machine.state() == State::SynReceived;
                     let endpoint = TcpEndpoint::new(
                         *flow,
                         *machine,
@@ -125,6 +132,10 @@ impl ListenEndpoint {
                         listening.port_use,
                     );
                     if endpoint.register(core) {
+                        if is_unconfirmed {
+                            listening.fast_opening.push(Arc::downgrade(&endpoint));
+                            core.counters.tcp_fast_open_passive.increment();
+                        }
                         endpoint.touch(outbox);
                         listening.queue.push_back(endpoint);
                         Handled::Accepted
@@ -175,6 +186,18 @@ impl ListenEndpoint {
                 inner.note(outcome);
             });
         }
+    }
+}
+
+impl Listening {
+    /// Forgets the connections whose handshake has ended, and tells the machine how many are left. At most as many as the
+    /// queue's limit are looked at, and only for a SYN that wants to be one more.
+    fn count_fast_opening(&mut self) {
+        self.fast_opening.retain(|endpoint| {
+            let state = endpoint.upgrade().map(|endpoint| endpoint.inspect(|inner| inner.machine.state()));
+            state == Some(State::SynReceived)
+        });
+        self.machine.set_fast_opening(u32::try_from(self.fast_opening.len()).unwrap_or(u32::MAX));
     }
 }
 

@@ -26,6 +26,10 @@ impl Open {
         segment: SegmentIn,
     ) -> Reaction {
         self.segments_in += u64::from(segment.merged);
+        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|it| it.is_same_syn(&segment)) {
+            unconfirmed.repeat();
+            return self.dropped(DropReason::UnexpectedSyn, Events::empty());
+        }
         match self.validate(common, now, &segment) {
             Ok(()) => {}
             Err(Reject::Drop(reason)) => return self.dropped(reason, Events::empty()),
@@ -161,6 +165,11 @@ impl Open {
             }
             self.snd.on_old_ack(&common.config, input);
             return Ok(());
+        }
+        if let Some(unconfirmed) = self.unconfirmed.take()
+            && let Some(rtt) = unconfirmed.rtt(now)
+        {
+            self.snd.rtt.on_sample(now, rtt);
         }
         let report = self.snd.on_ack(&common.config, input);
         if report.acked > 0 {

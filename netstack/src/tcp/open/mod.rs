@@ -17,6 +17,7 @@ use super::receiver::Receiver;
 use super::segment::Transmit;
 use super::sender::Sender;
 use super::state::State;
+use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
 
 /// The data of all synchronised states.
@@ -45,6 +46,8 @@ pub(super) struct Open {
     soft_error: Option<IcmpError>,
     segments_in: u64,
     segments_out: u64,
+    /// Fast Open: our SYN-ACK has not been acknowledged.
+    unconfirmed: Option<Box<Unconfirmed>>,
 }
 
 /// The synchronised states (RFC 9293 section 3.3.2) except TIME-WAIT, which needs hardly any data.
@@ -109,13 +112,20 @@ impl Open {
             soft_error: None,
             segments_in: 0,
             segments_out: 0,
+            unconfirmed: None,
         };
         open.arm_keepalive(common, negotiated.now);
         open
     }
 
+    /// Begins before the peer has acknowledged our SYN.
+    pub(super) fn set_unconfirmed(&mut self, unconfirmed: Unconfirmed) {
+        self.unconfirmed = Some(Box::new(unconfirmed));
+    }
+
     pub(super) fn state(&self) -> State {
         match self.state {
+            Synchronised::Established if self.unconfirmed.is_some() => State::SynReceived,
             Synchronised::Established => State::Established,
             Synchronised::CloseWait => State::CloseWait,
             Synchronised::FinWait1 => State::FinWait1,

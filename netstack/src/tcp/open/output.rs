@@ -20,6 +20,13 @@ impl Open {
         if !self.wants_to_transmit() {
             return None;
         }
+        let (rcv_nxt, echo) = (self.rcv.rcv_nxt, self.rcv.timestamp_echo());
+        let unconfirmed = self.unconfirmed.as_mut();
+        if let Some(syn_ack) = unconfirmed.and_then(|it| it.poll_transmit(common, now, rcv_nxt, echo)) {
+            self.segments_out += 1;
+            self.rcv.policy.on_ack_sent(&common.config);
+            return Some(syn_ack);
+        }
         let sack = self.rcv.sack_blocks(self.max_sack_blocks());
         if self.snd.wants_to_send() {
             let limits = self.limits(common, max_payload, &sack);
@@ -42,7 +49,10 @@ impl Open {
 
     /// Whether `poll_transmit` may have something.
     pub(super) fn wants_to_transmit(&self) -> bool {
-        self.rcv.policy.is_due() || self.is_keepalive_due || self.snd.wants_to_send()
+        self.rcv.policy.is_due()
+            || self.is_keepalive_due
+            || self.snd.wants_to_send()
+            || self.unconfirmed.as_ref().is_some_and(|it| it.wants_to_transmit())
     }
 
     /// A RST of ours.

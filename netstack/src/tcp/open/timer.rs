@@ -16,12 +16,16 @@ impl Open {
             .min(or_never(rcv.policy.deadline()))
             .min(or_never(*slow_timer))
             .min(or_never(*cork_until))
-            .min(or_never(*release_at));
+            .min(or_never(*release_at))
+            .min(or_never(self.unconfirmed.as_ref().map(|it| it.deadline())));
         (first != Instant::FAR_FUTURE).then_some(first)
     }
 
     /// Runs what is due at `now`.
     pub(in super::super) fn on_timer(&mut self, common: &Common, now: Instant) -> Reaction {
+        if let Some(Err(reason)) = self.unconfirmed.as_mut().map(|it| it.on_timer(common, now)) {
+            return Reaction::closed(reason, None);
+        }
         let give_up = self.give_up(common);
         if self.snd.on_timer(&common.config, now, give_up) {
             return Reaction::closed(self.timeout_reason(), None);
