@@ -78,6 +78,7 @@ guests! {
     direct_io
     epoll
     exec_environment
+    fast_open
     files
     fork_and_wait
     futexes

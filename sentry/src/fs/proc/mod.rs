@@ -6,6 +6,7 @@ mod net;
 mod root;
 mod status;
 mod sys;
+mod sys_tcp;
 mod system;
 mod task;
 

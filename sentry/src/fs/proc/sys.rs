@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::fs::pipe;
+use crate::fs::proc::sys_tcp;
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
 use crate::kernel::{Kernel, RELEASE, VERSION};
 use crate::vfs::Inode;
@@ -41,7 +42,12 @@ fn fixed(value: impl Into<String>) -> Arc<Inode> {
 
 /// The directory.
 pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
-    PseudoDir::inode(vec![("fs", fs()), ("kernel", kernel_directory(kernel)), ("net", net()), ("vm", vm())])
+    PseudoDir::inode(vec![
+        ("fs", fs()),
+        ("kernel", kernel_directory(kernel)),
+        ("net", net(kernel)),
+        ("vm", vm()),
+    ])
 }
 
 fn fs() -> Arc<Inode> {
@@ -143,7 +149,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     ])
 }
 
-fn net() -> Arc<Inode> {
+fn net(kernel: &Arc<Kernel>) -> Arc<Inode> {
     let core = PseudoDir::inode(vec![
         ("default_qdisc", fixed("pfifo_fast")),
         ("netdev_max_backlog", knob("1000")),
@@ -154,7 +160,7 @@ fn net() -> Arc<Inode> {
         ("wmem_default", knob("212992")),
         ("wmem_max", knob("4194304")),
     ]);
-    let ipv4 = PseudoDir::inode(vec![
+    let mut ipv4 = vec![
         ("ip_default_ttl", knob("64")),
         ("ip_forward", knob("0")),
         ("ip_local_port_range", fixed("32768\t60999")),
@@ -162,22 +168,10 @@ fn net() -> Arc<Inode> {
         ("ip_nonlocal_bind", knob("0")),
         ("ip_unprivileged_port_start", knob("1024")),
         ("ping_group_range", fixed("0\t2147483647")),
-        ("tcp_allowed_congestion_control", fixed("cubic reno")),
-        ("tcp_available_congestion_control", fixed("cubic reno")),
-        ("tcp_congestion_control", fixed("cubic")),
-        ("tcp_fin_timeout", knob("60")),
-        ("tcp_keepalive_intvl", knob("75")),
-        ("tcp_keepalive_probes", knob("9")),
-        ("tcp_keepalive_time", knob("7200")),
         ("tcp_max_syn_backlog", knob("4096")),
         ("tcp_mem", fixed("188319\t251094\t376638")),
-        ("tcp_rmem", fixed("4096\t131072\t6291456")),
-        ("tcp_sack", fixed("1")),
-        ("tcp_syncookies", knob("1")),
-        ("tcp_timestamps", fixed("1")),
-        ("tcp_window_scaling", fixed("1")),
-        ("tcp_wmem", fixed("4096\t16384\t4194304")),
-    ]);
+    ];
+    ipv4.extend(sys_tcp::files(kernel));
     let ipv6 = PseudoDir::inode(vec![(
         "conf",
         PseudoDir::inode(vec![
@@ -185,7 +179,7 @@ fn net() -> Arc<Inode> {
             ("default", PseudoDir::inode(vec![("disable_ipv6", fixed("0"))])),
         ]),
     )]);
-    PseudoDir::inode(vec![("core", core), ("ipv4", ipv4), ("ipv6", ipv6), ("unix", unix())])
+    PseudoDir::inode(vec![("core", core), ("ipv4", PseudoDir::inode(ipv4)), ("ipv6", ipv6), ("unix", unix())])
 }
 
 fn unix() -> Arc<Inode> {

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netstack::error::{MembershipError, SendError};
+use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
     Datagram, Family as IpFamily, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
 };
-use netstack::tcp::State;
+use netstack::tcp::{FastOpenModes, State};
 use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
 use sentry_abi::inet::TCP_CM_INQ;
 use sentry_abi::socket::{
@@ -286,6 +286,9 @@ impl InetSocket {
             // Urgent data is not built; sent inline it would be mistaken for ordinary data.
             return Err(Errno::EOPNOTSUPP);
         }
+        if request.flags.contains(MsgFlags::FASTOPEN) {
+            return self.open_with_data(tcp, src, request);
+        }
         // MSG_MORE is a hint about packet boundaries that the stream does not have; TCP_CORK is honoured.
         if src.remaining() == 0 {
             let is_open = matches!(tcp.state(), State::Established | State::CloseWait);
@@ -295,6 +298,24 @@ impl InetSocket {
             SendError::NotConnected => Errno::EPIPE,
             e => e.to_errno(),
         })
+    }
+
+    /// `MSG_FASTOPEN` (`tcp(7)`): connects, with data in the SYN if a cookie is known.
+    fn open_with_data(
+        &self,
+        tcp: &TcpSocket,
+        src: &mut dyn IoSrc,
+        request: &SendRequest<'_>,
+    ) -> Result<usize, Errno> {
+        let Destination::Address(to) = &request.to else { return Err(Errno::EINVAL) };
+        let is_allowed = self.namespace.stack().tcp_config().fast_open.contains(FastOpenModes::CLIENT);
+        let remote = address::decode(self.family, to)?.filter(|_| is_allowed).ok_or(Errno::EOPNOTSUPP)?;
+        let taken = tcp.connect_with_data(remote, &mut GuestSource(src)).map_err(|e| match e {
+            FastOpenError::Connect(e) => e.to_errno(),
+            FastOpenError::Fault(_) => Errno::EFAULT,
+        })?;
+        self.is_connecting.store(true, Ordering::Relaxed);
+        if taken > 0 { Ok(taken) } else { Err(Errno::EINPROGRESS) }
     }
 
     fn send_datagram(&self, src: &mut dyn IoSrc, request: &SendRequest<'_>) -> Result<usize, Errno> {

@@ -31,8 +31,9 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_TCP, TCP_INQ, get_in_queue, set_in_queue),
     option!(SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS, get_zero, set_bit, Effect::Hint("speed of thin streams only")),
     option!(SOL_TCP, TCP_THIN_DUPACK, get_zero, set_bit, Effect::Hint("without effect on Linux, too")),
-    option!(SOL_TCP, TCP_FASTOPEN, get_zero, set_fast_open),
-    option!(SOL_TCP, TCP_FASTOPEN_CONNECT, get_zero, set_fast_open),
+    option!(SOL_TCP, TCP_FASTOPEN, get_fast_open, set_fast_open),
+    option!(SOL_TCP, TCP_FASTOPEN_CONNECT, get_zero, set_fast_open_connect),
+    option!(SOL_TCP, TCP_FASTOPEN_NO_COOKIE, get_fast_open_no_cookie, set_fast_open_no_cookie),
     option!(SOL_TCP, TCP_REPAIR, get_zero, set_repair),
     option!(SOL_TCP, TCP_ULP, get_nothing, set_ulp),
     option!(SOL_TCP, TCP_CC_INFO, get_nothing, -),
@@ -303,8 +304,41 @@ fn set_in_queue(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Turning it off is all that can be done.
+/// The state in which Fast Open can be set up (`tcp_setsockopt`).
+fn before_use(tcp: &TcpSocket) -> Result<(), Errno> {
+    if matches!(tcp.state(), State::Closed | State::Listen) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn get_fast_open(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(saturate(tcp(context)?.tcp_options().fast_open_queue.unwrap_or(0)))
+}
+
 fn set_fast_open(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let tcp = tcp(context)?;
+    let queue = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+    before_use(tcp)?;
+    tcp.set_tcp_options(|options| options.fast_open_queue = Some(queue));
+    Ok(())
+}
+
+fn get_fast_open_no_cookie(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(tcp(context)?.tcp_options().fast_open_without_cookie)
+}
+
+fn set_fast_open_no_cookie(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let tcp = tcp(context)?;
+    let on = match int(value)? {
+        0 => false,
+        1 => true,
+        _ => return Err(Errno::EINVAL),
+    };
+    before_use(tcp)?;
+    tcp.set_tcp_options(|options| options.fast_open_without_cookie = on);
+    Ok(())
+}
+
+/// Turning it off is all that can be done.
+fn set_fast_open_connect(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     tcp(context)?;
     match int(value)? {
         0 => Ok(()),

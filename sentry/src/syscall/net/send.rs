@@ -107,6 +107,10 @@ fn send(
             Ok(n) => done += n as u64,
             // What was sent counts; the error shows up in the next call.
             Err(_) if done > 0 => break,
+            // MSG_FASTOPEN without a cookie: the data follows the handshake.
+            Err(SysError::Errno(Errno::EINPROGRESS)) if patience.waits() => {
+                patience.wait(task, file, Readiness::OUT, |_| socket.connect_result())?;
+            }
             Err(SysError::Errno(Errno::EPIPE)) => {
                 if is_stream && !flags.contains(MsgFlags::NOSIGNAL) {
                     task.raise(sentry_abi::signal::Signal::SIGPIPE);
@@ -121,6 +125,7 @@ fn send(
         }
         request.control.clear();
         request.in_flight = None;
+        request.flags.remove(MsgFlags::FASTOPEN);
     }
     Ok(done)
 }

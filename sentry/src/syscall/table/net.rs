@@ -13,7 +13,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         "sendto",
         [Fd, InBuf, Uint, Hex, SockAddr, Int],
         net::sys_sendto,
-        Partial("no MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN")
+        Partial("no MSG_OOB, MSG_ZEROCOPY")
     ),
     row!(RECVFROM, "recvfrom", [Fd, OutBuf, Uint, Hex, Ptr, Ptr], net::sys_recvfrom, Partial("no MSG_OOB")),
     row!(SENDMSG, "sendmsg", [Fd, Ptr, Hex], net::sys_sendmsg, Partial("as sendto")),

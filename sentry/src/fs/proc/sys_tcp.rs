@@ -1,0 +1,322 @@
+//! `/proc/sys/net/ipv4/tcp_*`: the settings of the network stack, which take effect for connections to come
+//! (`ip-sysctl` in the kernel's documentation says what they mean).
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, SynCookies};
+
+use crate::errno::Errno;
+use crate::fs::pseudo::{Text, TextInode};
+use crate::kernel::Kernel;
+use crate::vfs::Inode;
+
+/// The files, in any order.
+pub(super) fn files(kernel: &Arc<Kernel>) -> Vec<(&'static str, Arc<Inode>)> {
+    let file = |row: &'static Row| {
+        let setting = Setting { kernel: Arc::downgrade(kernel), row };
+        (row.name, TextInode::inode(if row.set.is_some() { 0o644 } else { 0o444 }, setting))
+    };
+    ROWS.iter().map(file).collect()
+}
+
+/// One setting.
+struct Row {
+    name: &'static str,
+    get: fn(&Config) -> String,
+    set: Option<fn(&mut Config, &str) -> Result<(), Errno>>,
+}
+
+/// A setting as a file.
+struct Setting {
+    /// Weak: the kernel owns the tree of files.
+    kernel: Weak<Kernel>,
+    row: &'static Row,
+}
+
+impl Setting {
+    fn stack(&self) -> Result<netstack::Stack, Errno> {
+        let kernel = self.kernel.upgrade().ok_or(Errno::ESRCH)?;
+        kernel.net.get().map(|namespace| namespace.stack().clone()).ok_or(Errno::ENOENT)
+    }
+}
+
+impl Text for Setting {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        let text = (self.row.get)(&self.stack()?.tcp_config());
+        Ok(format!("{text}\n").into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let set = self.row.set.ok_or(Errno::EACCES)?;
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let stack = self.stack()?;
+        let mut config = (*stack.tcp_config()).clone();
+        set(&mut config, text.trim_matches(['\n', '\0', ' ', '\t']))?;
+        stack.set_tcp_config(config);
+        Ok(())
+    }
+}
+
+const fn row(
+    name: &'static str,
+    get: fn(&Config) -> String,
+    set: fn(&mut Config, &str) -> Result<(), Errno>,
+) -> Row {
+    Row { name, get, set: Some(set) }
+}
+
+/// A number within `range`, out of which Linux answers `EINVAL`.
+fn number(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, Errno> {
+    text.parse().ok().filter(|value| range.contains(value)).ok_or(Errno::EINVAL)
+}
+
+fn byte(text: &str, least: u8, most: u8) -> Result<u8, Errno> {
+    let value = number(text, least.into()..=most.into())?;
+    u8::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+fn is_on(text: &str) -> Result<bool, Errno> {
+    number(text, 0..=255).map(|value| value != 0)
+}
+
+fn bit(value: bool) -> String {
+    u8::from(value).to_string()
+}
+
+fn seconds(text: &str) -> Result<Duration, Errno> {
+    number(text, 0..=i32::MAX.unsigned_abs()).map(|value| Duration::from_secs(value.into()))
+}
+
+fn sizes(text: &str) -> Result<BufferSizes, Errno> {
+    let values: Vec<u32> = text
+        .split_whitespace()
+        .map(|word| number(word, 1..=i32::MAX.unsigned_abs()))
+        .collect::<Result<_, _>>()?;
+    match values[..] {
+        [min, default, max] => Ok(BufferSizes { min, default, max }),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn triple(sizes: BufferSizes) -> String {
+    let BufferSizes { min, default, max } = sizes;
+    format!("{min}\t{default}\t{max}")
+}
+
+fn algorithms() -> String {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" ")
+}
+
+const ROWS: &[Row] = &[
+    row(
+        "tcp_abort_on_overflow",
+        |config| bit(config.abort_on_overflow),
+        |config, text| is_on(text).map(|on| config.abort_on_overflow = on),
+    ),
+    Row { name: "tcp_allowed_congestion_control", get: |_| algorithms(), set: None },
+    Row { name: "tcp_available_congestion_control", get: |_| algorithms(), set: None },
+    row(
+        "tcp_congestion_control",
+        |config| config.congestion.name().to_owned(),
+        |config, text| {
+            config.congestion = Algorithm::from_name(text).ok_or(Errno::ENOENT)?;
+            Ok(())
+        },
+    ),
+    row("tcp_dsack", |config| bit(config.dsack), |config, text| is_on(text).map(|on| config.dsack = on)),
+    row(
+        "tcp_early_retrans",
+        |config| if config.tail_loss_probe { "3" } else { "0" }.to_owned(),
+        |config, text| byte(text, 0, 4).map(|mode| config.tail_loss_probe = mode >= 3),
+    ),
+    row(
+        "tcp_ecn",
+        |config| {
+            match config.ecn {
+                EcnMode::Off => "0",
+                EcnMode::On => "1",
+                EcnMode::Passive => "2",
+            }
+            .to_owned()
+        },
+        |config, text| {
+            config.ecn = match byte(text, 0, 2)? {
+                0 => EcnMode::Off,
+                1 => EcnMode::On,
+                _ => EcnMode::Passive,
+            };
+            Ok(())
+        },
+    ),
+    row(
+        "tcp_fastopen",
+        |config| config.fast_open.bits().to_string(),
+        |config, text| {
+            let bits = u16::try_from(number(text, 0..=0xffff)?).map_err(|_| Errno::EINVAL)?;
+            // Bits that mean nothing here would be read back as if they did.
+            config.fast_open = FastOpenModes::from_bits(bits).ok_or(Errno::EINVAL)?;
+            Ok(())
+        },
+    ),
+    row(
+        "tcp_fin_timeout",
+        |config| config.fin_timeout.as_secs().to_string(),
+        |config, text| seconds(text).map(|time| config.fin_timeout = time),
+    ),
+    row(
+        "tcp_frto",
+        |config| if config.frto { "2" } else { "0" }.to_owned(),
+        |config, text| byte(text, 0, 2).map(|mode| config.frto = mode > 0),
+    ),
+    row(
+        "tcp_invalid_ratelimit",
+        |config| config.challenge_ack_interval.as_millis().to_string(),
+        |config, text| {
+            let limit = number(text, 0..=i32::MAX.unsigned_abs())?;
+            config.challenge_ack_interval = Duration::from_millis(limit.into());
+            Ok(())
+        },
+    ),
+    row(
+        "tcp_keepalive_intvl",
+        |config| config.keepalive_interval.as_secs().to_string(),
+        |config, text| seconds(text).map(|time| config.keepalive_interval = time),
+    ),
+    row(
+        "tcp_keepalive_probes",
+        |config| config.keepalive_probes.to_string(),
+        |config, text| byte(text, 0, 255).map(|probes| config.keepalive_probes = probes),
+    ),
+    row(
+        "tcp_keepalive_time",
+        |config| config.keepalive_idle.as_secs().to_string(),
+        |config, text| seconds(text).map(|time| config.keepalive_idle = time),
+    ),
+    row(
+        "tcp_moderate_rcvbuf",
+        |config| bit(config.tune_receive_buffer),
+        |config, text| is_on(text).map(|on| config.tune_receive_buffer = on),
+    ),
+    row(
+        "tcp_notsent_lowat",
+        |config| config.not_sent_low_water.to_string(),
+        |config, text| number(text, 0..=u32::MAX).map(|bytes| config.not_sent_low_water = bytes),
+    ),
+    row(
+        "tcp_orphan_retries",
+        |config| config.orphan_retries.to_string(),
+        |config, text| byte(text, 0, 255).map(|retries| config.orphan_retries = retries),
+    ),
+    row(
+        "tcp_recovery",
+        |config| bit(config.rack),
+        |config, text| byte(text, 0, 1).map(|mode| config.rack = mode > 0),
+    ),
+    row(
+        "tcp_reordering",
+        |config| config.reordering.to_string(),
+        |config, text| byte(text, 1, 255).map(|degree| config.reordering = degree),
+    ),
+    row(
+        "tcp_retries2",
+        |config| config.retries.to_string(),
+        |config, text| byte(text, 0, 255).map(|retries| config.retries = retries),
+    ),
+    row(
+        "tcp_rfc1337",
+        |config| bit(config.time_wait_ignores_reset),
+        |config, text| is_on(text).map(|on| config.time_wait_ignores_reset = on),
+    ),
+    row(
+        "tcp_rmem",
+        |config| triple(config.receive_buffer),
+        |config, text| sizes(text).map(|sizes| config.receive_buffer = sizes),
+    ),
+    row("tcp_sack", |config| bit(config.sack), |config, text| is_on(text).map(|on| config.sack = on)),
+    row(
+        "tcp_slow_start_after_idle",
+        |config| bit(config.slow_start_after_idle),
+        |config, text| is_on(text).map(|on| config.slow_start_after_idle = on),
+    ),
+    row(
+        "tcp_syn_retries",
+        |config| config.syn_retries.to_string(),
+        |config, text| byte(text, 1, 127).map(|retries| config.syn_retries = retries),
+    ),
+    row(
+        "tcp_synack_retries",
+        |config| config.synack_retries.to_string(),
+        |config, text| byte(text, 0, 255).map(|retries| config.synack_retries = retries),
+    ),
+    row(
+        "tcp_syncookies",
+        |config| {
+            match config.syn_cookies {
+                SynCookies::Off => "0",
+                SynCookies::WhenNeeded => "1",
+                SynCookies::Always => "2",
+            }
+            .to_owned()
+        },
+        |config, text| {
+            config.syn_cookies = match byte(text, 0, 2)? {
+                0 => SynCookies::Off,
+                1 => SynCookies::WhenNeeded,
+                _ => SynCookies::Always,
+            };
+            Ok(())
+        },
+    ),
+    row(
+        "tcp_timestamps",
+        |config| bit(config.timestamps),
+        |config, text| byte(text, 0, 2).map(|mode| config.timestamps = mode > 0),
+    ),
+    row(
+        "tcp_window_scaling",
+        |config| bit(config.window_scaling),
+        |config, text| is_on(text).map(|on| config.window_scaling = on),
+    ),
+    row(
+        "tcp_wmem",
+        |config| triple(config.send_buffer),
+        |config, text| sizes(text).map(|sizes| config.send_buffer = sizes),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each setting takes back what it shows, and shows what it took.
+    #[test]
+    fn what_is_written_is_read_again() {
+        for row in ROWS {
+            let Some(set) = row.set else { continue };
+            let mut config = Config::default();
+            let shown = (row.get)(&config);
+            assert_eq!(set(&mut config, &shown), Ok(()), "{}", row.name);
+            assert_eq!((row.get)(&config), shown, "{}", row.name);
+            assert!(set(&mut config, "nonsense").is_err(), "{}", row.name);
+            assert!(set(&mut config, "").is_err(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn names_are_sorted_and_unique() {
+        assert!(ROWS.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn values_out_of_range_change_nothing() {
+        let mut config = Config::default();
+        for (name, value) in
+            [("tcp_ecn", "3"), ("tcp_syn_retries", "0"), ("tcp_rmem", "1 2"), ("tcp_sack", "-1")]
+        {
+            let row = ROWS.iter().find(|row| row.name == name).unwrap();
+            assert_eq!(row.set.unwrap()(&mut config, value), Err(Errno::EINVAL), "{name}");
+        }
+        assert_eq!(config.syn_retries, Config::default().syn_retries);
+    }
+}
