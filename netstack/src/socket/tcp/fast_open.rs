@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
-use smallvec::SmallVec;
+use bytes::Bytes;
 
 use crate::buffer::Source;
 use crate::error::FastOpenError;
 use crate::ip::unmapped;
-use crate::socket::copy_in::copy_in;
 use crate::socket::tcp::TcpSocket;
 use crate::tcp::{FastOpen, FastOpenModes, Payload};
 
@@ -44,12 +43,10 @@ impl TcpSocket {
                 return Ok(0);
             }
         };
-        let len = data.remaining().min(usize::from(mss));
-        let parts = copy_in(&self.core.send_pool, data, len)?;
-        let taken = parts.iter().map(|part| part.len()).sum();
-        let mut payload = Payload::new();
-        SmallVec::into_iter(parts).for_each(|part| payload.push(part));
-        self.begin(remote, Some(FastOpen { cookie, mss, data: payload }))?;
+        let mut first = vec![0; data.remaining().min(usize::from(mss))];
+        data.read_into(&mut first)?;
+        let taken = first.len();
+        self.begin(remote, Some(FastOpen { cookie, mss, data: Payload::from(Bytes::from(first)) }))?;
         self.core.counters.tcp_fast_open_active.increment();
         Ok(taken)
     }
