@@ -45,7 +45,9 @@ pub fn listener(data: &[u8]) {
                     | ListenOutcome::Cookie(transmit)
                     | ListenOutcome::Challenge(transmit, _)
                     | ListenOutcome::Reset(transmit, _) => answers[usize::from(port)] = numbers(&transmit),
-                    ListenOutcome::Ready(connection) => queue.push(connection),
+                    ListenOutcome::Ready(connection) | ListenOutcome::FastOpen(connection) => {
+                        queue.push(connection);
+                    }
                     ListenOutcome::Drop(_) => {}
                 }
             }

@@ -174,7 +174,7 @@ impl Clients {
     pub(super) fn deliver(&mut self, port: u16, segment: SegmentIn) -> Option<ListenOutcome> {
         let path = PathInfo::with_mss(1460);
         match self.listener.on_segment(self.now, &Self::flow(port), path, segment) {
-            ListenOutcome::Ready(connection) => {
+            ListenOutcome::Ready(connection) | ListenOutcome::FastOpen(connection) => {
                 self.accept_queue.push(*connection);
                 None
             }
