@@ -67,9 +67,14 @@ static void wait_variants(void)
     int status;
     CHECK_FAILS(waitpid(-1, &status, 0), ECHILD);
     CHECK_FAILS(waitpid(-1, &status, 0x1000000), EINVAL);
+    int go[2];
+    CHECK(pipe(go) == 0);
     pid_t child = fork();
     if (child == 0) {
         raise(SIGSTOP);
+        // Its end would take the news that it went on with it.
+        char c;
+        CHECK(read(go[0], &c, 1) == 1);
         _exit(9);
     }
     siginfo_t info;
@@ -78,6 +83,7 @@ static void wait_variants(void)
     CHECK(info.si_pid == child && info.si_code == CLD_STOPPED && info.si_status == SIGSTOP);
     CHECK(waitpid(child, &status, WNOHANG) == 0);
     CHECK(kill(child, SIGCONT) == 0 && waitpid(child, &status, WCONTINUED) == child && WIFCONTINUED(status));
+    CHECK(write(go[1], "x", 1) == 1 && close(go[0]) == 0 && close(go[1]) == 0);
     CHECK(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0 && info.si_code == CLD_EXITED && info.si_status == 9);
     struct rusage usage;
     CHECK(wait4(child, &status, 0, &usage) == child && WEXITSTATUS(status) == 9);

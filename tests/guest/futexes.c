@@ -95,9 +95,15 @@ static void shared_between_processes(void)
             futex(word, FUTEX_WAIT, 0, NULL, NULL, 0);
         _exit(0);
     }
-    usleep(30000);
+    // Until it sleeps, nobody is woken.
+    long woken = 0;
+    for (int i = 0; i < 10000 && woken == 0; i++) {
+        usleep(1000);
+        woken = futex(word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    }
+    CHECK(woken == 1);
     atomic_store(word, 1);
-    CHECK(futex(word, FUTEX_WAKE, 1, NULL, NULL, 0) == 1);
+    CHECK(futex(word, FUTEX_WAKE, 1, NULL, NULL, 0) >= 0);
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
