@@ -116,7 +116,15 @@ impl Outbox {
     }
 
     /// Does all that is pending. No lock may be held.
+    #[inline]
     pub(crate) fn flush(&mut self, core: &Arc<Core>) {
+        // A read of what is there already causes nothing.
+        if !self.pending().is_empty() {
+            self.work_off(core);
+        }
+    }
+
+    fn work_off(&mut self, core: &Arc<Core>) {
         loop {
             release_held(core, self);
             self.finish_touched(core);
@@ -196,6 +204,9 @@ thread_local! {
 /// Lists with room for more than this, some 100 KiB, are not kept.
 const MAX_KEPT: usize = 1024;
 
+/// The lengths of a batch.
+type Sizes = SmallVec<[usize; 64]>;
+
 fn transmit(interface: &Interface, packets: &mut [Packet]) {
     let counters = &interface.counters;
     let mut rest = packets;
@@ -205,10 +216,8 @@ fn transmit(interface: &Interface, packets: &mut [Packet]) {
             return;
         }
         // The link may take the packets out of the slice, so they are measured before.
-        let sizes: SmallVec<[usize; 64]> = match rest {
-            [only] => SmallVec::from_elem(only.len(), 1),
-            _ => rest.iter().map(Packet::len).collect(),
-        };
+        let sizes: Sizes = if rest.len() == 1 { Sizes::new() } else { rest.iter().map(Packet::len).collect() };
+        let first = rest[0].len();
         let dropped = match interface.link.send_batch(rest) {
             Ok(0) | Err(LinkError::Full) => {
                 counters.tx_dropped_full.add(rest.len() as u64);
@@ -217,7 +226,8 @@ fn transmit(interface: &Interface, packets: &mut [Packet]) {
             Ok(taken) => {
                 let taken = taken.min(rest.len());
                 counters.tx_packets.add(taken as u64);
-                counters.tx_bytes.add(sizes[..taken].iter().sum::<usize>() as u64);
+                let bytes = if sizes.is_empty() { first } else { sizes[..taken].iter().sum() };
+                counters.tx_bytes.add(bytes as u64);
                 taken
             }
             Err(LinkError::TooLarge) => {

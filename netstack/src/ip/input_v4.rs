@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use netstack_wire::checksum;
 use netstack_wire::ip::ParseError;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 
@@ -21,14 +22,12 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     if !packet.make_contiguous(start, header_len.max(ipv4::MIN_HEADER_LEN)) {
         return counters.ip_in_truncated.increment();
     }
-    let parsed = match rx.is_looped {
-        true => Ipv4Repr::parse_unchecked(packet.contiguous(start)),
-        false => Ipv4Repr::parse_unchecked(packet.contiguous(start)).and_then(|repr| {
-            let header = packet.get(start, repr.header_len()).ok_or(ParseError::Truncated)?;
-            let is_right = netstack_wire::checksum::sum(header) == 0xffff;
-            if is_right { Ok(repr) } else { Err(ParseError::BadChecksum) }
-        }),
-    };
+    let header = packet.contiguous(start);
+    let parsed = Ipv4Repr::parse_unchecked(header).and_then(|repr| {
+        let is_right = rx.is_looped
+            || header.get(..repr.header_len()).is_some_and(|header| checksum::sum(header) == 0xffff);
+        if is_right { Ok(repr) } else { Err(ParseError::BadChecksum) }
+    });
     let repr = match parsed {
         Ok(repr) => repr,
         Err(ParseError::Truncated) => return counters.ip_in_truncated.increment(),

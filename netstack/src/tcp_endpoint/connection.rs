@@ -114,6 +114,7 @@ impl TcpEndpoint {
     }
 
     /// Takes a segment, at once or into the backlog. Never waits.
+    #[inline]
     pub(super) fn on_segment(self: &Arc<Self>, core: &Arc<Core>, segment: SegmentIn, outbox: &mut Outbox) {
         match self.inner.try_lock() {
             Some(mut inner) => self.process(core, &mut inner, segment, outbox),
@@ -139,6 +140,7 @@ impl TcpEndpoint {
         self.backlog_len.store(backlog.len(), Ordering::Release);
     }
 
+    #[inline]
     fn process(
         self: &Arc<Self>,
         core: &Arc<Core>,

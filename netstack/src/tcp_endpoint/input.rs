@@ -65,12 +65,18 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
 }
 
 /// Gives the held segment to its connection.
+#[inline]
 pub(crate) fn release_held(core: &Arc<Core>, outbox: &mut Outbox) {
+    // Taking nothing would move as many bytes as taking something.
+    if outbox.held().is_none() {
+        return;
+    }
     if let Some(held) = outbox.held().take() {
         dispatch(core, held, outbox);
     }
 }
 
+#[inline]
 fn hold_or_dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
     match held.can_grow() {
         true => *outbox.held() = Some(held),

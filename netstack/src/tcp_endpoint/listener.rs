@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use netstack_wire::seq::SeqNum;
 use parking_lot::Mutex;
 
+use crate::ip::{Egress, RouteError};
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
@@ -23,6 +24,14 @@ pub(crate) struct ListenEndpoint {
     pub(crate) waiters: Arc<WaitQueue>,
     slot: TimerSlot,
     listening: Mutex<Option<Listening>>,
+    /// The way to the peer that came last: the segments of a handshake, and often of many, have the same.
+    way: Mutex<Option<Way>>,
+}
+
+struct Way {
+    /// The ends, without their ports.
+    ends: (IpAddr, IpAddr, u32),
+    egress: Egress,
 }
 
 struct Listening {
@@ -37,7 +46,7 @@ struct Listening {
 
 impl ListenEndpoint {
     pub(crate) fn new(address: Option<IpAddr>, waiters: Arc<WaitQueue>) -> Arc<Self> {
-        Arc::new(Self { address, waiters, slot: TimerSlot::default(), listening: Mutex::new(None) })
+        Arc::new(Self { address, waiters, slot: TimerSlot::default(), listening: Mutex::default(), way: Mutex::default() })
     }
 
     /// Starts to listen, or changes the backlog.
@@ -105,9 +114,10 @@ impl ListenEndpoint {
         isn_above: Option<SeqNum>,
         outbox: &mut Outbox,
     ) {
-        let Ok(mut egress) = resolve(core, flow) else {
+        let Ok(mut way) = self.way_for(core, flow) else {
             return core.counters.ip_out_no_routes.increment();
         };
+        let egress = &mut way.egress;
         let (outcome, settings, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
@@ -116,7 +126,7 @@ impl ListenEndpoint {
                 listening.count_fast_opening();
             }
             let machine = &mut listening.machine;
-            let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
+            let outcome = machine.on_segment_above(now, flow, path_of(egress), segment, isn_above);
             let deadline = machine.next_deadline();
             let settings = listening.settings;
             // Under the lock: the next segment of the flow must find the connection or the half-open record.
@@ -168,9 +178,20 @@ impl ListenEndpoint {
             }
             Handled::Send(transmit) => {
                 // Lost like any segment, if at all.
-                let _ = send_segment(core, flow, &mut egress, &settings, transmit, outbox);
+                let _ = send_segment(core, flow, egress, &settings, transmit, outbox);
             }
             Handled::Nothing => {}
+        }
+        *self.way.lock() = Some(way);
+    }
+
+    /// Takes the way that the last segment's answer took, if it is this one's, or finds one.
+    fn way_for(&self, core: &Core, flow: &Flow) -> Result<Way, RouteError> {
+        let ends = (flow.local_addr, flow.remote_addr, flow.zone);
+        let last = self.way.lock().take();
+        match last.filter(|way| way.ends == ends && way.egress.is_current(core)) {
+            Some(way) => Ok(way),
+            None => Ok(Way { ends, egress: resolve(core, flow)? }),
         }
     }
 

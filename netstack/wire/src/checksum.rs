@@ -11,10 +11,13 @@ use core::net::IpAddr;
 #[must_use]
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
-    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     // Headers are all tail.
-    let total = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
-    finish(total, tail)
+    if bytes.len() < WORTH_BLOCKS { finish(0, bytes) } else { sum_long(bytes) }
+}
+
+fn sum_long(bytes: &[u8]) -> u16 {
+    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    finish(sum_blocks(blocks), tail)
 }
 
 fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u128 {
@@ -140,7 +143,10 @@ fn add_block(lanes: &mut [u128; LANES], block: &[u8; BLOCK]) {
     }
 }
 
-/// Adds a tail shorter than a block and folds.
+/// Below this, adding the lanes up costs more than they save.
+const WORTH_BLOCKS: usize = 96;
+
+/// Adds a tail and folds.
 #[inline]
 fn finish(total: u128, tail: &[u8]) -> u16 {
     // Both halves: the upper one counts carries.

@@ -141,20 +141,20 @@ impl Ipv4Repr {
         let flags = (if self.dont_fragment { DONT_FRAGMENT } else { 0 })
             | (if self.more_fragments { MORE_FRAGMENTS } else { 0 })
             | (self.fragment_offset / 8);
-        let out = &mut out[..header_len];
+        let [a, b, c, d] = source.octets();
+        let [e, f, g, h] = destination.octets();
+        let ([len0, len1], [id0, id1], [flags0, flags1]) =
+            (total_len.to_be_bytes(), ident.to_be_bytes(), flags.to_be_bytes());
         // The header is at most 15 words.
-        out[0] = 0x40 | (header_len / 4) as u8;
-        out[1] = tos;
-        out[TOTAL_LEN_OFFSET..IDENT_OFFSET].copy_from_slice(&total_len.to_be_bytes());
-        out[IDENT_OFFSET..FLAGS_OFFSET].copy_from_slice(&ident.to_be_bytes());
-        out[FLAGS_OFFSET..TTL_OFFSET].copy_from_slice(&flags.to_be_bytes());
-        out[TTL_OFFSET] = ttl;
-        out[PROTOCOL_OFFSET] = protocol.0;
-        out[CHECKSUM_OFFSET..SOURCE_OFFSET].fill(0);
-        out[SOURCE_OFFSET..DESTINATION_OFFSET].copy_from_slice(&source.octets());
-        out[DESTINATION_OFFSET..MIN_HEADER_LEN].copy_from_slice(&destination.octets());
-        let checksum = !checksum::sum(out);
-        out[CHECKSUM_OFFSET..SOURCE_OFFSET].copy_from_slice(&checksum.to_be_bytes());
+        let first = 0x40 | (header_len / 4) as u8;
+        let mut fixed = [
+            first, tos, len0, len1, id0, id1, flags0, flags1, ttl, protocol.0, 0, 0, a, b, c, d, e, f, g, h,
+        ];
+        let options = out.get(MIN_HEADER_LEN..header_len).unwrap_or_default();
+        let sum = checksum::sum(&fixed);
+        let checksum = !(if options.is_empty() { sum } else { checksum::add(sum, checksum::sum(options)) });
+        fixed[CHECKSUM_OFFSET..SOURCE_OFFSET].copy_from_slice(&checksum.to_be_bytes());
+        out[..MIN_HEADER_LEN].copy_from_slice(&fixed);
     }
 }
 
