@@ -216,7 +216,8 @@ fn transmit(interface: &Interface, packets: &mut [Packet]) {
             return;
         }
         // The link may take the packets out of the slice, so they are measured before.
-        let sizes: Sizes = if rest.len() == 1 { Sizes::new() } else { rest.iter().map(Packet::len).collect() };
+        let sizes: Sizes =
+            if rest.len() == 1 { Sizes::new() } else { rest.iter().map(Packet::len).collect() };
         let first = rest[0].len();
         let dropped = match interface.link.send_batch(rest) {
             Ok(0) | Err(LinkError::Full) => {

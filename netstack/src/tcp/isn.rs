@@ -42,7 +42,7 @@ impl SeedGenerator {
     pub fn seed(&self, now: Instant, flow: &Flow) -> Seed {
         let clock = low_u32(now.as_nanos() >> ISN_TICK_SHIFT);
         let iss = SeqNum(low_u32(self.hash(flow)).wrapping_add(clock));
-        let timestamp_offset = low_u32(self.hash(&(flow.local_addr, flow.remote_addr)));
+        let timestamp_offset = low_u32(self.hash(&Flow { local_port: 0, remote_port: 0, ..*flow }));
         Seed { iss, timestamp_offset }
     }
 

@@ -46,7 +46,13 @@ struct Listening {
 
 impl ListenEndpoint {
     pub(crate) fn new(address: Option<IpAddr>, waiters: Arc<WaitQueue>) -> Arc<Self> {
-        Arc::new(Self { address, waiters, slot: TimerSlot::default(), listening: Mutex::default(), way: Mutex::default() })
+        Arc::new(Self {
+            address,
+            waiters,
+            slot: TimerSlot::default(),
+            listening: Mutex::default(),
+            way: Mutex::default(),
+        })
     }
 
     /// Starts to listen, or changes the backlog.

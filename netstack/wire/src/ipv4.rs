@@ -147,9 +147,8 @@ impl Ipv4Repr {
             (total_len.to_be_bytes(), ident.to_be_bytes(), flags.to_be_bytes());
         // The header is at most 15 words.
         let first = 0x40 | (header_len / 4) as u8;
-        let mut fixed = [
-            first, tos, len0, len1, id0, id1, flags0, flags1, ttl, protocol.0, 0, 0, a, b, c, d, e, f, g, h,
-        ];
+        let mut fixed =
+            [first, tos, len0, len1, id0, id1, flags0, flags1, ttl, protocol.0, 0, 0, a, b, c, d, e, f, g, h];
         let options = out.get(MIN_HEADER_LEN..header_len).unwrap_or_default();
         let sum = checksum::sum(&fixed);
         let checksum = !(if options.is_empty() { sum } else { checksum::add(sum, checksum::sum(options)) });
