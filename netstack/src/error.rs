@@ -225,7 +225,19 @@ pub enum MembershipError {
     /// The socket is not a member.
     #[error("not a member")]
     NotMember,
-    /// The socket has as many memberships as it may have.
+    /// The source is no host of the group's family.
+    #[error("not a source address")]
+    InvalidSource,
+    /// The membership names what is wanted, and the operation what is not, or the other way round.
+    #[error("the membership filters the other way")]
+    WrongMode,
+    /// The source is in the membership's list already.
+    #[error("source is listed already")]
+    SourceExists,
+    /// The source is not in the membership's list.
+    #[error("source is not listed")]
+    NoSuchSource,
+    /// The socket has as many memberships, or the membership as many sources, as it may have.
     #[error("too many memberships")]
     TooMany,
 }

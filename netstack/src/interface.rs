@@ -1,6 +1,5 @@
 //! A NIC as the stack works with it: its link, its neighbours, its groups and its counters.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -9,7 +8,7 @@ use netstack_wire::ethernet::MacAddr;
 use parking_lot::RwLock;
 
 use crate::forward::ForwardEndpoint;
-use crate::ip::Autoconf;
+use crate::ip::{Autoconf, Groups};
 use crate::link::{Capabilities, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
@@ -31,8 +30,8 @@ pub(crate) struct Interface {
     /// Whether there is a forwarder, so that asking costs one load.
     accepts_any: AtomicBool,
     forwarder: RwLock<Option<Arc<ForwardEndpoint>>>,
-    /// The multicast groups that sockets or the stack itself joined, with how often.
-    pub(crate) groups: RwLock<HashMap<IpAddr, usize>>,
+    /// The multicast groups that sockets or the stack itself joined.
+    pub(crate) groups: Groups,
     pub(crate) neighbours: NeighbourCache,
     autoconf: RwLock<Option<Arc<Autoconf>>>,
     pub(crate) counters: NicCounters,
@@ -53,7 +52,7 @@ impl Interface {
             is_up: AtomicBool::new(true),
             accepts_any: AtomicBool::new(false),
             forwarder: RwLock::default(),
-            groups: RwLock::new(HashMap::from([(ALL_SYSTEMS, 1)])),
+            groups: Groups::new(id),
             neighbours: NeighbourCache::default(),
             autoconf: RwLock::default(),
             counters: NicCounters::default(),
@@ -148,31 +147,8 @@ impl Interface {
         }
     }
 
-    /// Adds a member of a group; true for the first.
-    pub(crate) fn join(&self, group: IpAddr) -> bool {
-        let mut groups = self.groups.write();
-        let members = groups.entry(group).or_default();
-        *members += 1;
-        *members == 1
-    }
-
-    /// Removes a member of a group; true for the last.
-    pub(crate) fn leave(&self, group: IpAddr) -> bool {
-        let mut groups = self.groups.write();
-        let Some(members) = groups.get_mut(&group) else { return false };
-        *members -= 1;
-        let is_last = *members == 0;
-        if is_last {
-            groups.remove(&group);
-        }
-        is_last
-    }
-
     /// Tells whether packets to `group` are wanted.
     pub(crate) fn is_member(&self, group: IpAddr) -> bool {
-        self.groups.read().contains_key(&group)
+        self.groups.contains(group)
     }
 }
-
-/// RFC 1112 section 7.2: every host is a member of the all-hosts group on every interface.
-const ALL_SYSTEMS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(224, 0, 0, 1));

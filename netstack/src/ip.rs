@@ -39,7 +39,7 @@ use crate::time::Instant;
 pub(crate) use autoconf::Autoconf;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
-pub(crate) use group::{join_group, leave_group, report_joined, report_left};
+pub(crate) use group::{Groups, MemberId, join_group, leave_group, set_membership};
 pub(crate) use guard::AddressGuard;
 pub(crate) use icmp_error::{IcmpReason, reject, report, report_unfiltered};
 pub(crate) use input::{Rx, input, input_looped};

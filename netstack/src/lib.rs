@@ -18,6 +18,7 @@ pub mod gauges;
 mod interface;
 mod ip;
 pub mod link;
+pub mod multicast;
 mod neighbour;
 pub mod net;
 pub mod nic;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
@@ -87,6 +87,7 @@ pub(crate) struct Core {
     /// Who looks after which IPv4 address.
     pub(crate) guards: Mutex<HashMap<(NicId, Ipv4Addr), Arc<ip::AddressGuard>>>,
     next_ident: AtomicU32,
+    next_member: AtomicU64,
 }
 
 impl std::fmt::Debug for Core {
@@ -106,6 +107,11 @@ impl Core {
     pub(crate) fn next_ident(&self, output: &IpOutput) -> u16 {
         // The low half.
         (self.next_fragment_ident(output) & 0xffff) as u16
+    }
+
+    /// A number for a new membership; zero is the stack itself.
+    pub(crate) fn next_member(&self) -> ip::MemberId {
+        ip::MemberId(self.next_member.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The same with 32 bits, for IPv6.

@@ -164,6 +164,12 @@ counters! {
         ip_frag_ok,
         /// Fragments made (`ipFragCreates`).
         ip_frag_creates,
+        /// IGMP and MLD queries received.
+        membership_in_queries,
+        /// IGMP and MLD messages that make no sense.
+        membership_in_errors,
+        /// IGMP and MLD messages sent.
+        membership_out_reports,
         /// ICMP messages received (`icmpInMsgs`).
         icmp_in_msgs,
         /// ICMP messages that make no sense (`icmpInErrors`).

@@ -168,8 +168,8 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         Icmpv6Message::Other { kind, .. } => {
             if (ndp::ROUTER_SOLICITATION..=ndp::REDIRECT).contains(&kind) {
                 super::ndp::input(rx, ip, &message);
-            } else if kind == MLD_QUERY {
-                group::report_all(rx.core, rx.interface, true, rx.outbox);
+            } else if MLD_KINDS.contains(&kind) {
+                group::input_mld(rx, ip, &message);
             }
             return;
         }
@@ -182,7 +182,7 @@ fn is_for_other(rx: &Rx<'_>, ip: &IpMeta) -> bool {
     ip.cast == Cast::Unicast && rx.takes_for_others() && rx.topology.local_address(ip.destination).is_none()
 }
 
-fn message_bytes(ip: &IpMeta, packet: &Packet) -> Bytes {
+pub(super) fn message_bytes(ip: &IpMeta, packet: &Packet) -> Bytes {
     let mut message = packet.clone();
     message.trim_front(ip.offset);
     message.truncate(ip.len);
@@ -322,5 +322,5 @@ fn plateau(quoted: &[u8]) -> u32 {
     PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
 }
 
-/// The type of a multicast listener query (RFC 3810 section 5.1).
-const MLD_QUERY: u8 = 130;
+/// Multicast listener queries, reports and dones of version 1 (RFC 2710), and reports of version 2 (RFC 3810).
+const MLD_KINDS: [u8; 4] = [130, 131, 132, 143];

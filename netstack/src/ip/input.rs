@@ -180,14 +180,6 @@ impl<'a> Rx<'a> {
         }
     }
 
-    /// Answers a membership query (RFC 3376 section 4.1). DEVIATION: at once, not after a random part of the maximum
-    /// response time: this host has few groups.
-    fn igmp(&mut self, ip: &IpMeta, packet: &Packet) {
-        if packet.contiguous(ip.offset).first() == Some(&IGMP_QUERY) {
-            group::report_all(self.core, self.interface, false, self.outbox);
-        }
-    }
-
     /// Hands a whole packet for us to its transport; gives it back if there is none for its protocol.
     pub(super) fn transport(&mut self, ip: &IpMeta, mut packet: Packet) -> Option<Packet> {
         self.tally.in_delivers += 1;
@@ -199,7 +191,7 @@ impl<'a> Rx<'a> {
             Protocol::UDP => socket::udp::input(self, ip, packet),
             Protocol::ICMP if ip.source.is_ipv4() => icmp::input_v4(self, ip, packet),
             Protocol::ICMPV6 if ip.source.is_ipv6() => icmp::input_v6(self, ip, packet),
-            Protocol::IGMP if ip.source.is_ipv4() => self.igmp(ip, &packet),
+            Protocol::IGMP if ip.source.is_ipv4() => group::input_igmp(self, ip, &packet),
             Protocol::NO_NEXT => {}
             _ if was_raw => {}
             _ => return Some(packet),
@@ -207,6 +199,3 @@ impl<'a> Rx<'a> {
         None
     }
 }
-
-/// The type of a membership query.
-const IGMP_QUERY: u8 = 0x11;

@@ -14,6 +14,7 @@ use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped};
 use crate::nic::NicId;
 use crate::options::{Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, Shutdown, SocketOptions};
 use crate::packet::Body;
+use crate::socket::membership::Membership;
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
@@ -38,7 +39,7 @@ pub(crate) struct State {
     pub(crate) connected_from: Option<IpAddr>,
     pub(crate) local_port: u16,
     pub(crate) peer: Option<Peer>,
-    pub(crate) memberships: Vec<(IpAddr, NicId)>,
+    pub(crate) memberships: Vec<Membership>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     error: Option<SocketError>,

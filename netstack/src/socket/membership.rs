@@ -1,45 +1,40 @@
-//! Multicast memberships of sockets.
+//! Multicast memberships of sockets, with the sources they want (RFC 3678).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::error::MembershipError;
-use crate::ip::{self, Cast, Egress, IpMeta, RouteQuery, unmapped};
+use crate::ip::{self, Cast, Egress, IpMeta, MemberId, RouteQuery, unmapped};
+use crate::multicast::{FilterMode, SourceFilter};
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::socket::datagram::DatagramEndpoint;
 use crate::stack::Core;
 
-/// Joins a group.
+/// One membership of a socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    group: IpAddr,
+    nic: NicId,
+    filter: SourceFilter,
+    member: MemberId,
+}
+
+/// Joins a group, for all sources.
 pub(super) fn join(
     core: &Arc<Core>,
     endpoint: &DatagramEndpoint,
     group: IpAddr,
     nic: Option<NicId>,
 ) -> Result<(), MembershipError> {
-    let (group, nic) = resolve(core, endpoint, group, nic)?;
-    {
-        let mut state = endpoint.lock();
-        if state.memberships.contains(&(group, nic)) {
-            return Err(MembershipError::AlreadyMember);
-        }
-        if state.memberships.len() >= MAX_MEMBERSHIPS {
-            return Err(MembershipError::TooMany);
-        }
-        state.memberships.push((group, nic));
-    }
-    let topology = core.topology.load();
-    let interface = topology.interface(nic).ok_or(MembershipError::NoSuchNic)?;
-    if interface.join(group) {
-        let mut outbox = Outbox::default();
-        ip::report_joined(core, interface, group, &mut outbox);
-        outbox.flush(core);
-    }
-    Ok(())
+    change(core, endpoint, group, nic, |before| match before {
+        Some(_) => Err(MembershipError::AlreadyMember),
+        None => Ok(SourceFilter::any()),
+    })
 }
 
-/// Leaves a group.
+/// Leaves a group, whatever its sources.
 pub(super) fn leave(
     core: &Arc<Core>,
     endpoint: &DatagramEndpoint,
@@ -52,29 +47,170 @@ pub(super) fn leave(
         let index = state
             .memberships
             .iter()
-            .position(|&(joined, on)| joined == group && nic.is_none_or(|nic| nic == on));
+            .position(|joined| joined.group == group && nic.is_none_or(|nic| nic == joined.nic));
         state.memberships.remove(index.ok_or(MembershipError::NotMember)?)
     };
-    leave_interface(core, left);
+    apply(core, Membership { filter: SourceFilter::none(), ..left });
     Ok(())
+}
+
+/// Wants a source of a group in addition (`IP_ADD_SOURCE_MEMBERSHIP`).
+pub(super) fn add_source(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    source: IpAddr,
+    nic: Option<NicId>,
+) -> Result<(), MembershipError> {
+    let source = checked_source(group, source)?;
+    change(core, endpoint, group, nic, |before| {
+        let mut filter = before.unwrap_or_else(SourceFilter::none);
+        expect_mode(&filter, FilterMode::Include)?;
+        // Linux answers EADDRNOTAVAIL to a source that is there already.
+        if !filter.sources.insert(source) { Err(MembershipError::SourceExists) } else { Ok(filter) }
+    })
+}
+
+/// Wants a source of a group no more (`IP_DROP_SOURCE_MEMBERSHIP`); the last one ends the membership.
+pub(super) fn drop_source(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    source: IpAddr,
+    nic: Option<NicId>,
+) -> Result<(), MembershipError> {
+    let source = checked_source(group, source)?;
+    change(core, endpoint, group, nic, |before| {
+        let mut filter = before.ok_or(MembershipError::NotMember)?;
+        expect_mode(&filter, FilterMode::Include)?;
+        if filter.sources.remove(&source) { Ok(filter) } else { Err(MembershipError::NoSuchSource) }
+    })
+}
+
+/// Wants all sources of a group but this one (`IP_BLOCK_SOURCE`).
+pub(super) fn block_source(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    source: IpAddr,
+    nic: Option<NicId>,
+) -> Result<(), MembershipError> {
+    let source = checked_source(group, source)?;
+    change(core, endpoint, group, nic, |before| {
+        let mut filter = before.ok_or(MembershipError::NotMember)?;
+        expect_mode(&filter, FilterMode::Exclude)?;
+        if filter.sources.insert(source) { Ok(filter) } else { Err(MembershipError::SourceExists) }
+    })
+}
+
+/// Undoes blocking (`IP_UNBLOCK_SOURCE`).
+pub(super) fn unblock_source(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    source: IpAddr,
+    nic: Option<NicId>,
+) -> Result<(), MembershipError> {
+    let source = checked_source(group, source)?;
+    change(core, endpoint, group, nic, |before| {
+        let mut filter = before.ok_or(MembershipError::NotMember)?;
+        expect_mode(&filter, FilterMode::Exclude)?;
+        if filter.sources.remove(&source) { Ok(filter) } else { Err(MembershipError::NoSuchSource) }
+    })
+}
+
+/// Replaces the sources of a membership (`IP_MSFILTER`); none at all ends it.
+pub(super) fn set_filter(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    nic: Option<NicId>,
+    filter: SourceFilter,
+) -> Result<(), MembershipError> {
+    for source in &filter.sources {
+        checked_source(group, *source)?;
+    }
+    change(core, endpoint, group, nic, |before| match before {
+        None if filter.is_none() => Err(MembershipError::NotMember),
+        _ => Ok(filter),
+    })
+}
+
+/// The sources of a membership.
+pub(super) fn filter(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    nic: Option<NicId>,
+) -> Result<SourceFilter, MembershipError> {
+    let (group, nic) = resolve(core, endpoint, group, nic)?;
+    let state = endpoint.lock();
+    let found = state.memberships.iter().find(|joined| (joined.group, joined.nic) == (group, nic));
+    found.map(|joined| joined.filter.clone()).ok_or(MembershipError::NotMember)
 }
 
 /// Leaves all groups, when the socket closes.
 pub(super) fn leave_all(core: &Arc<Core>, endpoint: &DatagramEndpoint) {
     let memberships = std::mem::take(&mut endpoint.lock().memberships);
     for membership in memberships {
-        leave_interface(core, membership);
+        apply(core, Membership { filter: SourceFilter::none(), ..membership });
     }
 }
 
-fn leave_interface(core: &Arc<Core>, (group, nic): (IpAddr, NicId)) {
+/// Changes what a socket wants of a group; `change` gets what it wanted, if it is a member.
+fn change(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    nic: Option<NicId>,
+    change: impl FnOnce(Option<SourceFilter>) -> Result<SourceFilter, MembershipError>,
+) -> Result<(), MembershipError> {
+    let (group, nic) = resolve(core, endpoint, group, nic)?;
+    let changed = {
+        let mut state = endpoint.lock();
+        let index = state.memberships.iter().position(|joined| (joined.group, joined.nic) == (group, nic));
+        let filter = change(index.map(|index| state.memberships[index].filter.clone()))?;
+        if filter.sources.len() > MAX_SOURCES {
+            return Err(MembershipError::TooMany);
+        }
+        match index {
+            Some(index) => {
+                state.memberships[index].filter = filter;
+                let changed = state.memberships[index].clone();
+                if changed.filter.is_none() {
+                    state.memberships.remove(index);
+                }
+                changed
+            }
+            None if state.memberships.len() >= MAX_MEMBERSHIPS => return Err(MembershipError::TooMany),
+            None => {
+                let joined = Membership { group, nic, filter, member: core.next_member() };
+                state.memberships.push(joined.clone());
+                joined
+            }
+        }
+    };
+    apply(core, changed);
+    Ok(())
+}
+
+/// Tells the NIC what a socket wants.
+fn apply(core: &Arc<Core>, Membership { group, nic, filter, member }: Membership) {
     let topology = core.topology.load();
     let Some(interface) = topology.interface(nic) else { return };
-    if interface.leave(group) {
-        let mut outbox = Outbox::default();
-        ip::report_left(core, interface, group, &mut outbox);
-        outbox.flush(core);
-    }
+    let mut outbox = Outbox::default();
+    ip::set_membership(core, interface, group, member, filter, &mut outbox);
+    outbox.flush(core);
+}
+
+fn expect_mode(filter: &SourceFilter, mode: FilterMode) -> Result<(), MembershipError> {
+    if filter.mode == mode { Ok(()) } else { Err(MembershipError::WrongMode) }
+}
+
+fn checked_source(group: IpAddr, source: IpAddr) -> Result<IpAddr, MembershipError> {
+    let (group, source) = (unmapped(group), unmapped(source));
+    let is_host = group.is_ipv4() == source.is_ipv4() && !source.is_multicast() && !source.is_unspecified();
+    if is_host { Ok(source) } else { Err(MembershipError::InvalidSource) }
 }
 
 fn resolve(
@@ -106,11 +242,16 @@ pub(super) fn wants(endpoint: &DatagramEndpoint, ip: &IpMeta) -> bool {
         return true;
     }
     let state = endpoint.lock();
-    let is_member = state.memberships.contains(&(ip.destination, ip.nic));
-    is_member
-        || (state.options.multicast_all
-            && !state.memberships.iter().any(|(group, _)| *group == ip.destination))
+    let mut of_group = state.memberships.iter().filter(|joined| joined.group == ip.destination).peekable();
+    // Without a membership of its own a socket gets what others joined, if it asks for that.
+    if of_group.peek().is_none() {
+        return state.options.multicast_all;
+    }
+    let allows = |joined: &Membership| joined.nic == ip.nic && joined.filter.allows(ip.source);
+    of_group.any(allows)
 }
 
 /// Linux's `net.ipv4.igmp_max_memberships`.
 const MAX_MEMBERSHIPS: usize = 20;
+/// Bounds one filter; Linux's `net.ipv4.igmp_max_msf` is 10 and `net.ipv6.mld_max_msf` 64.
+const MAX_SOURCES: usize = 64;

@@ -15,6 +15,7 @@ use crate::error::{
 use crate::forward::{self, ForwardError};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IcmpReason, IpMeta, Rx, reject, send, zone_of};
+use crate::multicast::SourceFilter;
 use crate::nic::NicId;
 use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
@@ -171,6 +172,61 @@ impl UdpSocket {
     /// Leaves a multicast group.
     pub fn leave_group(&self, group: IpAddr, nic: Option<NicId>) -> Result<(), MembershipError> {
         membership::leave(&self.core, &self.endpoint, group, nic)
+    }
+
+    /// Receives a group from one source in addition to others asked for so (`IP_ADD_SOURCE_MEMBERSHIP`).
+    pub fn add_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<(), MembershipError> {
+        membership::add_source(&self.core, &self.endpoint, group, source, nic)
+    }
+
+    /// Undoes [`add_source`](Self::add_source) (`IP_DROP_SOURCE_MEMBERSHIP`).
+    pub fn drop_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<(), MembershipError> {
+        membership::drop_source(&self.core, &self.endpoint, group, source, nic)
+    }
+
+    /// Receives a group that was joined for all sources from one source no more (`IP_BLOCK_SOURCE`).
+    pub fn block_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<(), MembershipError> {
+        membership::block_source(&self.core, &self.endpoint, group, source, nic)
+    }
+
+    /// Undoes [`block_source`](Self::block_source) (`IP_UNBLOCK_SOURCE`).
+    pub fn unblock_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<(), MembershipError> {
+        membership::unblock_source(&self.core, &self.endpoint, group, source, nic)
+    }
+
+    /// Replaces the sources of a membership, or begins or ends one (`IP_MSFILTER`).
+    pub fn set_source_filter(
+        &self,
+        group: IpAddr,
+        nic: Option<NicId>,
+        filter: SourceFilter,
+    ) -> Result<(), MembershipError> {
+        membership::set_filter(&self.core, &self.endpoint, group, nic, filter)
+    }
+
+    /// The sources of a membership.
+    pub fn source_filter(&self, group: IpAddr, nic: Option<NicId>) -> Result<SourceFilter, MembershipError> {
+        membership::filter(&self.core, &self.endpoint, group, nic)
     }
 
     /// The address and port of this end; unspecified parts are zero.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -105,6 +105,7 @@ impl StackBuilder {
             detections: Mutex::default(),
             guards: Mutex::default(),
             next_ident: AtomicU32::new(0),
+            next_member: AtomicU64::new(0),
             secrets,
         };
         let stack = Stack { core: Arc::new(core) };

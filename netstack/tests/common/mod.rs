@@ -37,7 +37,8 @@ impl Host {
         {
             stack.add_address(nic, address.parse().unwrap()).unwrap();
         }
-        // What configuring said to the link (membership reports) is of no interest here.
+        // What configuring said to the link (membership reports, repeated within a second) is of no interest here.
+        stack.advance_to(Instant::from_millis(1000));
         link.take();
         Self { stack, link, nic }
     }
@@ -210,7 +211,6 @@ impl Triple {
             router
                 .set_nic_options(nic, |options| (options.forwards_v4, options.forwards_v6) = (true, true))
                 .unwrap();
-            link.take();
             links.push(link);
             nics.push(nic);
         }
@@ -228,10 +228,13 @@ impl Triple {
                 let route = Route::via(network.parse().unwrap(), gateway.parse().unwrap(), nic);
                 stack.add_route(route).unwrap();
             }
+            stack.advance_to(Instant::from_millis(1000));
             link.take();
             Host { stack, link, nic }
         };
         let [left, right] = [host(1, left), host(2, right)];
+        router.advance_to(Instant::from_millis(1000));
+        links.iter().for_each(|link| drop(link.take()));
         let router_links = links.try_into().ok().unwrap();
         let router_nics = nics.try_into().ok().unwrap();
         Self { left, right, router, router_links, router_nics, seen: Vec::new() }

@@ -10,6 +10,7 @@ pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod membership;
 pub mod ndp;
 pub mod seq;
 pub mod tcp;

@@ -3,3 +3,4 @@
 mod common;
 mod crew;
 mod peer;
+mod router;

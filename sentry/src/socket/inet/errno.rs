@@ -126,7 +126,8 @@ impl ToErrno for MembershipError {
             Self::NotMulticast => Errno::EINVAL,
             Self::NoSuchNic => Errno::ENODEV,
             Self::AlreadyMember => Errno::EADDRINUSE,
-            Self::NotMember => Errno::EADDRNOTAVAIL,
+            Self::NotMember | Self::SourceExists | Self::NoSuchSource => Errno::EADDRNOTAVAIL,
+            Self::InvalidSource | Self::WrongMode => Errno::EINVAL,
             Self::TooMany => Errno::ENOBUFS,
         }
     }
@@ -227,6 +228,10 @@ mod tests {
             (MembershipError::NoSuchNic, Errno::ENODEV),
             (MembershipError::AlreadyMember, Errno::EADDRINUSE),
             (MembershipError::NotMember, Errno::EADDRNOTAVAIL),
+            (MembershipError::SourceExists, Errno::EADDRNOTAVAIL),
+            (MembershipError::NoSuchSource, Errno::EADDRNOTAVAIL),
+            (MembershipError::InvalidSource, Errno::EINVAL),
+            (MembershipError::WrongMode, Errno::EINVAL),
             (MembershipError::TooMany, Errno::ENOBUFS),
         ]);
         check(&[
