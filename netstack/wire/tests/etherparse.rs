@@ -16,7 +16,8 @@ use netstack_wire::icmpv6::Icmpv6Message;
 use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::{Extensions, FragmentRepr, Ipv6Repr, options};
-use netstack_wire::ndp::NdpRepr;
+use netstack_wire::membership::{GroupRecord, MembershipRepr, RecordKind};
+use netstack_wire::ndp::{NdpRepr, Preference, RouterAdvertisement};
 use netstack_wire::udp::UdpRepr;
 use proptest::prelude::*;
 
@@ -160,6 +161,8 @@ proptest! {
         let _ = Icmpv4Message::parse(&bytes);
         let _ = Icmpv6Message::parse(&bytes);
         let _ = NdpRepr::parse(&bytes);
+        let _ = MembershipRepr::parse_igmp(&bytes);
+        let _ = MembershipRepr::parse_mld(&bytes);
         prop_assert!(Extensions::new(Protocol(next), &bytes).count() <= bytes.len() / 8 + 1);
         prop_assert!(options(&bytes).count() <= bytes.len());
     }
@@ -209,4 +212,62 @@ fn a_built_packet_is_read() {
     assert_eq!((ip.ttl, ip.protocol, usize::from(ip.payload_len)), (33, Protocol::UDP, 8 + payload.len()));
     let udp = UdpRepr::parse(&frame[34..]).unwrap();
     assert_eq!((udp.source_port, udp.destination_port), (1000, 2000));
+}
+
+/// Redirects, router advertisements and IPv6 redirects: what we write they read, as far as they know it.
+#[test]
+fn router_messages_agree() {
+    let mut bytes = [0; 8];
+    let gateway = Ipv4Addr::new(10, 0, 0, 254);
+    Icmpv4Message::Redirect { code: 1, gateway }.emit(&mut bytes);
+    let (theirs, _) = Icmpv4Header::from_slice(&bytes).unwrap();
+    let Icmpv4Type::Redirect(redirect) = theirs.icmp_type else { panic!("{theirs:?}") };
+    assert_eq!(redirect.gateway_internet_address, gateway.octets());
+    let advertisement = RouterAdvertisement {
+        hop_limit: 61,
+        is_managed: true,
+        has_other_config: false,
+        lifetime_s: 1234,
+        reachable_ms: 5,
+        retransmit_ms: 6,
+        source_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        mtu: Some(1400),
+        preference: Preference::Medium,
+        prefixes: Vec::new(),
+        routes: Vec::new(),
+        dns_servers: Vec::new(),
+        dns_search: Vec::new(),
+    };
+    let bytes = NdpRepr::RouterAdvertisement(advertisement).to_vec();
+    let (theirs, rest) = Icmpv6Header::from_slice(&bytes).unwrap();
+    let Icmpv6Type::RouterAdvertisement(header) = theirs.icmp_type else { panic!("{theirs:?}") };
+    assert_eq!((header.cur_hop_limit, header.router_lifetime), (61, 1234));
+    assert!(header.managed_address_config && !header.other_config);
+    assert_eq!(&rest[..8], [0, 0, 0, 5, 0, 0, 0, 6]);
+    let target: Ipv6Addr = "fe80::1".parse().unwrap();
+    let redirect = NdpRepr::Redirect { target, destination: target, target_mac: None, quoted: Vec::new() };
+    let (theirs, rest) = Icmpv6Header::from_slice(&redirect.to_vec()).map(|(h, r)| (h, r.to_vec())).unwrap();
+    assert_eq!((theirs.icmp_type, rest.len()), (Icmpv6Type::Redirect, 32));
+}
+
+/// A membership report in an IGMP packet with the router alert option, as a whole frame; and MLD as ICMPv6.
+#[test]
+fn membership_reports_travel_in_packets_they_read() {
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let record = GroupRecord { kind: RecordKind::ToExclude, group: group.into(), sources: Vec::new() };
+    let message = MembershipRepr::Records(vec![record]).to_vec(true);
+    let mut header =
+        Ipv4Header::new(message.len() as u16, 1, IpNumber::IGMP, [10, 0, 0, 1], [224, 0, 0, 22]).unwrap();
+    header.options = [0x94, 4, 0, 0].into();
+    header.header_checksum = header.calc_header_checksum();
+    let packet = [&header.to_bytes()[..], &message].concat();
+    let ours = Ipv4Repr::parse(&packet).unwrap();
+    assert_eq!((ours.protocol, ours.options_len), (Protocol::IGMP, 4));
+    assert!(MembershipRepr::parse_igmp(&packet[ours.header_len()..]).is_some());
+    let group: Ipv6Addr = "ff15::1".parse().unwrap();
+    let report = MembershipRepr::Report { version: 2, group: group.into() };
+    let bytes = report.to_vec(false);
+    let (theirs, _) = Icmpv6Header::from_slice(&bytes).unwrap();
+    let Icmpv6Type::Unknown { type_u8, code_u8, .. } = theirs.icmp_type else { panic!("{theirs:?}") };
+    assert_eq!((type_u8, code_u8), (131, 0));
 }
