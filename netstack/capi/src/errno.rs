@@ -135,7 +135,10 @@ impl From<MembershipError> for Errno {
             MembershipError::NotMulticast => libc::EINVAL,
             MembershipError::NoSuchNic => libc::ENODEV,
             MembershipError::AlreadyMember => libc::EADDRINUSE,
-            MembershipError::NotMember => libc::EADDRNOTAVAIL,
+            MembershipError::NotMember | MembershipError::SourceExists | MembershipError::NoSuchSource => {
+                libc::EADDRNOTAVAIL
+            }
+            MembershipError::InvalidSource | MembershipError::WrongMode => libc::EINVAL,
             MembershipError::TooMany => libc::ENOBUFS,
         })
     }

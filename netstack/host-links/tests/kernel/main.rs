@@ -2,5 +2,6 @@
 
 mod common;
 mod crew;
+mod multicast;
 mod peer;
 mod router;
