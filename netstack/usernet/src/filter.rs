@@ -43,6 +43,8 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         let mask = u64::from(libc::PROT_EXEC.cast_unsigned());
         rules.insert(number, vec![argument(2, SeccompCmpOp::MaskedEq(mask), 0)?]);
     }
+    // Not blocking.
+    rules.insert(libc::SYS_ioctl, vec![argument(1, SeccompCmpOp::Eq, FIONBIO)?]);
     let commands = [libc::F_GETFL, libc::F_SETFL, libc::F_GETFD, libc::F_SETFD];
     let commands = commands.into_iter().map(|command| argument(1, SeccompCmpOp::Eq, command));
     rules.insert(libc::SYS_fcntl, commands.collect::<Result<_, _>>()?);
@@ -54,8 +56,11 @@ fn argument(index: u8, operator: SeccompCmpOp, value: libc::c_int) -> Result<Sec
     SeccompRule::new(vec![SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?])
 }
 
+/// ioctl_tty(2) has it; the type of the constant differs between C libraries.
+const FIONBIO: libc::c_int = 0x5421;
+
 /// What it does with the host's sockets; socket(2) itself is checked.
-const SOCKETS: [i64; 14] = [
+const SOCKETS: [i64; 13] = [
     libc::SYS_connect,
     libc::SYS_accept4,
     libc::SYS_shutdown,
@@ -69,7 +74,6 @@ const SOCKETS: [i64; 14] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_ctl,
-    libc::SYS_ioctl,
 ];
 
 /// What its allocator, clock and end need.
