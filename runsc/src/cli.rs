@@ -13,7 +13,14 @@ use crate::log;
 
 /// An OCI runtime that runs containers on a kernel of its own.
 #[derive(Debug, Parser)]
-#[command(name = "runsc", version, disable_help_subcommand = true, subcommand_required = true)]
+#[command(
+    name = "runsc",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    // Engines put their own flags behind those that their user configured.
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -64,13 +71,13 @@ pub(crate) struct Global {
     /// Where changes of the root file system go: "none" or "root:memory"
     #[arg(long, value_name = "MODE", default_value = "none")]
     pub(crate) overlay2: Overlay,
-    /// Accepted for engines; being root or not decides
+    /// Whether the caller is an ordinary user; it has to be true
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub(crate) rootless: Option<bool>,
-    /// Accepted for engines; files go through the gofer
+    /// For engines; only "false": files go through the gofer
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub(crate) directfs: Option<bool>,
-    /// Accepted for engines; groups are made without systemd
+    /// For engines: "slice:prefix:name" in cgroupsPath. Groups are made at that place without asking systemd
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub(crate) systemd_cgroup: Option<bool>,
 }
@@ -226,7 +233,7 @@ pub(crate) struct Do {
     #[arg(long)]
     pub(crate) host_loopback: bool,
     /// Host directory to show, writable, as `SRC[:DST]`
-    #[arg(long, value_name = "SRC[:DST]")]
+    #[arg(long, short, value_name = "SRC[:DST]")]
     pub(crate) volume: Vec<String>,
     /// The command with its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
@@ -250,6 +257,12 @@ pub(crate) struct Create {
     /// File for the pid of the sandbox
     #[arg(long)]
     pub(crate) pid_file: Option<PathBuf>,
+    /// For engines: the sandbox never pivots the host's root
+    #[arg(long, hide = true)]
+    pub(crate) no_pivot: bool,
+    /// For engines: the guest has no keyrings of the host
+    #[arg(long, hide = true)]
+    pub(crate) no_new_keyring: bool,
     /// The container
     pub(crate) id: String,
 }

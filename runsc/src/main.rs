@@ -8,6 +8,7 @@ mod command;
 mod compat;
 mod container;
 mod failure;
+mod flag;
 mod foreground;
 mod log;
 mod network;
@@ -15,6 +16,7 @@ mod sandbox;
 mod state;
 mod sweep;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,7 +33,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("runsc: {}", first_line(&error.to_string()));
+            let message = first_line(&error.to_string());
+            log_of_bad_command_line();
+            log::error(&message);
+            eprintln!("runsc: {message}");
             return ExitCode::from(failure::RUNTIME_FAILURE);
         }
     };
@@ -45,6 +50,20 @@ fn main() -> ExitCode {
             ExitCode::from(failure::exit_code(&error))
         }
     }
+}
+
+/// Opens the engine's log although the flags could not be parsed: engines show its last line, and nothing else.
+fn log_of_bad_command_line() {
+    let args: Vec<String> = std::env::args().collect();
+    let value = |flag: &str| {
+        let found = args.iter().position(|arg| arg == flag).and_then(|at| args.get(at + 1)).cloned();
+        found.or_else(|| args.iter().find_map(|arg| arg.strip_prefix(&format!("{flag}=")).map(str::to_owned)))
+    };
+    let format = match value("--log-format").as_deref() {
+        Some("json") => log::Format::Json,
+        _ => log::Format::Text,
+    };
+    log::open(value("--log").as_deref().map(Path::new), format, None);
 }
 
 /// The parser's messages go on with usage and tips.

@@ -5,12 +5,14 @@
 //! value whose drop removes it. Every wait is bounded.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod netns;
 mod process;
 mod sandbox;
 mod skip;
 mod terminal;
 
+pub use bundle::Bundle;
 pub use netns::Netns;
 pub use process::{Finished, Running, wait_until};
 pub use sandbox::{Sandbox, assert_same, runsc};

@@ -25,10 +25,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
+use crate::flag;
 
 /// Runs the verb; the status is that of the guest's program where the verb waits for one.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let Cli { global, command } = cli;
+    flag::check(&global, nix::unistd::geteuid().is_root())?;
     match command {
         Command::Do(args) => run_do::run(&global, args),
         Command::Run(args) => run::run(&global, &args),

@@ -21,10 +21,8 @@ pub(super) fn run(global: &Global, args: &Ps) -> Result<ExitCode> {
         other => bail!("unexpected reply of the sandbox: {other:?}"),
     };
     match args.format {
-        // Engines take a list of pids.
-        Format::Json => {
-            println!("{}", json!(processes.iter().map(|process| process.pid).collect::<Vec<_>>()));
-        }
+        // Engines look the pids up on the host, where all of the container is one process.
+        Format::Json => println!("{}", json!([entry.record.pid()])),
         Format::Table => print_table(&processes),
     }
     Ok(ExitCode::SUCCESS)

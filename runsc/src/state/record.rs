@@ -64,10 +64,11 @@ impl Record {
         Ok(())
     }
 
-    /// Pid of the sandbox on the host, 0 when it is gone, as OCI's state shows it.
+    /// Pid of the sandbox on the host, 0 when it is gone, as OCI's state shows it: hooks find the namespaces by it while
+    /// the container is being made.
     pub(crate) fn pid(&self) -> i32 {
         match self.sandbox {
-            Some(process) if self.status.is_alive() => process.pid,
+            Some(process) if self.status != Status::Stopped => process.pid,
             _ => 0,
         }
     }

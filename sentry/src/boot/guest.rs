@@ -78,6 +78,9 @@ impl Guest {
             strace: config.strace.is_some(),
         });
         let kernel = kernel.map_err(|error| failed("create the kernel", &error))?;
+        if let Some(strace) = config.strace.as_ref().filter(|strace| !strace.syscalls.is_empty()) {
+            kernel.trace_only(&strace.syscalls);
+        }
         let stack = Stack::builder().build();
         let network = match config.network {
             NetworkKind::Host => NetNamespace::on_host(stack.clone()),

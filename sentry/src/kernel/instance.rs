@@ -1,5 +1,6 @@
 //! The kernel object: one per sandbox.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -22,6 +23,9 @@ pub struct KernelConfig {
     pub strace: bool,
 }
 
+/// More than any system call's number.
+const MAX_SYSCALL: u64 = 1024;
+
 /// What is shared by every task of a sandbox.
 pub struct Kernel {
     clocks: Clocks,
@@ -38,6 +42,8 @@ pub struct Kernel {
     ended: Condvar,
     max_tasks: usize,
     strace: bool,
+    /// The calls to print; not set for all of them.
+    traced: std::sync::OnceLock<HashSet<u64>>,
     pub(crate) vdso: crate::loader::Vdso,
     hwcap: u64,
 }
@@ -63,6 +69,7 @@ impl Kernel {
             ended: Condvar::new(),
             max_tasks,
             strace,
+            traced: std::sync::OnceLock::new(),
             vdso,
             hwcap: read_hwcap(),
         });
@@ -128,6 +135,19 @@ impl Kernel {
     #[must_use]
     pub fn is_tracing(&self) -> bool {
         self.strace
+    }
+
+    /// True where calls of `number` are printed.
+    #[must_use]
+    pub(crate) fn traces(&self, number: u64) -> bool {
+        self.is_tracing() && self.traced.get().is_none_or(|traced| traced.contains(&number))
+    }
+
+    /// Limits what is printed to the calls with these names, once. Names of no call are left out.
+    pub(crate) fn trace_only(&self, names: &[String]) {
+        let is_named =
+            |number: &u64| sentry_abi::syscall::name(*number).is_some_and(|name| names.contains(&name));
+        self.traced.get_or_init(|| (0..MAX_SYSCALL).filter(is_named).collect());
     }
 
     pub(crate) fn notify_ended(&self) {

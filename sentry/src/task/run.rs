@@ -108,7 +108,7 @@ impl CurrentTask {
     fn system_call(&mut self) {
         let number = self.regs.orig_rax;
         let args = Args(self.regs.syscall_args());
-        let result = if self.kernel().is_tracing() {
+        let result = if self.kernel().traces(number) {
             strace::traced(self, number, &args)
         } else {
             syscall::dispatch(self, number, &args)
