@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -39,6 +39,8 @@ pub(crate) struct TimerQueue {
     heap: Mutex<BinaryHeap<Entry>>,
     /// The heap's first deadline, so that asking costs one load.
     earliest: AtomicU64,
+    /// About how many entries are stale: those of targets that have ended, and those that an earlier one replaced.
+    stale: AtomicUsize,
     waker: RwLock<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
@@ -49,7 +51,12 @@ struct Entry {
 
 impl TimerQueue {
     pub(crate) fn new() -> Self {
-        Self { heap: Mutex::default(), earliest: AtomicU64::new(NEVER), waker: RwLock::default() }
+        Self {
+            heap: Mutex::default(),
+            earliest: AtomicU64::new(NEVER),
+            stale: AtomicUsize::new(0),
+            waker: RwLock::default(),
+        }
     }
 
     /// Makes sure that `target` is looked at when `deadline` has come.
@@ -61,8 +68,12 @@ impl TimerQueue {
         if target.slot().0.load(Ordering::Acquire) <= at {
             return;
         }
-        if target.slot().0.fetch_min(at, Ordering::AcqRel) <= at {
+        let previous = target.slot().0.fetch_min(at, Ordering::AcqRel);
+        if previous <= at {
             return;
+        }
+        if previous != NEVER {
+            self.note_stale();
         }
         let weak: Weak<T> = Arc::downgrade(target);
         let is_first = {
@@ -95,7 +106,10 @@ impl TimerQueue {
         while heap.peek().is_some_and(|entry| entry.at <= now) {
             let Some(entry) = heap.pop() else { break };
             self.publish(&heap);
-            let Some(target) = entry.target.upgrade() else { continue };
+            let Some(target) = entry.target.upgrade() else {
+                self.forget_stale();
+                continue;
+            };
             // A different value: an earlier entry has replaced this one.
             let is_current = target
                 .slot()
@@ -105,10 +119,48 @@ impl TimerQueue {
             if is_current {
                 return Some(target);
             }
+            self.forget_stale();
             // This may be the last reference; its drop must not run under the lock.
             parking_lot::MutexGuard::unlocked(&mut heap, || drop(target));
         }
         None
+    }
+
+    /// Forgets the deadline of a target that has ended. Its entry would keep the target's memory until the deadline, which
+    /// for a keepalive is two hours away.
+    pub(crate) fn disarm(&self, slot: &TimerSlot) {
+        if slot.0.swap(NEVER, Ordering::AcqRel) != NEVER {
+            self.note_stale();
+        }
+    }
+
+    /// Counts a stale entry, and removes all of them once they are half of the queue: a constant cost for each.
+    fn note_stale(&self) {
+        let stale = self.stale.fetch_add(1, Ordering::Relaxed) + 1;
+        if stale < FEW {
+            return;
+        }
+        // Whatever turns out to be referenced by nobody else is dropped after the lock.
+        let mut held = Vec::new();
+        let mut heap = self.heap.lock();
+        if stale * 2 < heap.len() {
+            return;
+        }
+        heap.retain(|entry| {
+            let Some(target) = entry.target.upgrade() else { return false };
+            let is_current = target.slot().0.load(Ordering::Acquire) == entry.at;
+            held.push(target);
+            is_current
+        });
+        self.stale.store(0, Ordering::Relaxed);
+        self.publish(&heap);
+        drop(heap);
+    }
+
+    /// A stale entry has left the queue by itself.
+    fn forget_stale(&self) {
+        // Zero if it was counted before the last sweep.
+        let _ = self.stale.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stale| stale.checked_sub(1));
     }
 
     /// How many entries there are, stale ones included.
@@ -149,3 +201,5 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 const NEVER: u64 = u64::MAX;
+/// So few stale entries are not worth a sweep.
+const FEW: usize = 64;

@@ -36,8 +36,9 @@ pub struct TcpSocket {
     family: Family,
     waiters: Arc<WaitQueue>,
     options: Mutex<SocketOptions>,
-    /// For the connection or listener to come; theirs count once they exist.
-    tcp_options: Mutex<tcp::Options>,
+    /// For the connection or listener to come, if they were changed; theirs count once they exist. Most sockets are
+    /// accepted and never have any.
+    tcp_options: Mutex<Option<Box<tcp::Options>>>,
     role: RwLock<Role>,
 }
 
@@ -138,7 +139,7 @@ impl TcpSocket {
             let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
             (IpSettings::of(&options), port_use)
         };
-        claim.endpoint.listen(&self.core, backlog, *self.tcp_options.lock(), settings, port_use);
+        claim.endpoint.listen(&self.core, backlog, self.early_options(), settings, port_use);
         *role = Role::Listening(claim);
         Ok(())
     }
@@ -298,7 +299,7 @@ impl TcpSocket {
         let core = &self.core;
         let now = core.clock.now();
         let config = Arc::clone(&core.tcp_config.read());
-        let options = *self.tcp_options.lock();
+        let options = self.early_options();
         let seed = core.seeds.seed(now, flow);
         let machine = Connection::connect(now, &config, options, flow, path_of(&egress), seed);
         let waiters = Arc::clone(&self.waiters);
@@ -525,8 +526,19 @@ impl TcpSocket {
     pub fn tcp_options(&self) -> tcp::Options {
         match self.connection() {
             Some(endpoint) => endpoint.inspect(|inner| *inner.machine.options()),
-            None => *self.tcp_options.lock(),
+            None => self.early_options(),
         }
+    }
+
+    fn early_options(&self) -> tcp::Options {
+        self.tcp_options.lock().as_deref().copied().unwrap_or_default()
+    }
+
+    fn change_early_options(&self, change: impl FnOnce(&mut tcp::Options)) -> tcp::Options {
+        let mut early = self.tcp_options.lock();
+        let options = early.get_or_insert_default();
+        change(options);
+        **options
     }
 
     /// Changes TCP options; the new ones take effect at once where Linux's do.
@@ -539,12 +551,10 @@ impl TcpSocket {
                 inner.machine.set_options(self.core.clock.now(), options);
             }),
             Role::Listening(claim) => {
-                let mut options = *self.tcp_options.lock();
-                change(&mut options);
-                *self.tcp_options.lock() = options;
+                let options = self.change_early_options(change);
                 claim.endpoint.set_options(|current| *current = options);
             }
-            Role::Idle | Role::Bound(_) | Role::Closed => change(&mut self.tcp_options.lock()),
+            Role::Idle | Role::Bound(_) | Role::Closed => drop(self.change_early_options(change)),
         }
         outbox.flush(&self.core);
     }

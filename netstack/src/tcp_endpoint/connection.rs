@@ -256,6 +256,7 @@ impl TcpEndpoint {
         if std::mem::take(&mut inner.is_in_table) {
             core.tcp.remove(&core.secrets, self);
             core.tcp_ports.remove_user(self.flow.local_port, self.port_use);
+            core.timers.disarm(&self.slot);
         }
     }
 

@@ -9,7 +9,7 @@ use netstack::error::{AcceptError, RecvError, SendError};
 use netstack::options::{Family, RecvFlags};
 use netstack::wait::{Readiness, WaitQueue};
 use netstack::wire::ethernet::MacAddr;
-use netstack::{Stack, TcpSocket};
+use netstack::{NicId, Stack, TcpSocket};
 use netstack_host_links::{
     Crew, HostLink, PacketLink, PacketOptions, Pump, Reader, TapLink, TapMode, TapOptions, VnetHeaders,
 };
@@ -69,6 +69,8 @@ pub(crate) enum Drive {
     Reader(#[expect(dead_code, reason = "held for its drop")] Reader),
     /// Whoever waits.
     Crew(Crew),
+    /// Nobody, for now.
+    Nobody,
 }
 
 /// A stack whose link is read by somebody, and the kernel behind it.
@@ -77,6 +79,8 @@ pub(crate) struct Net {
     pub(crate) drive: Drive,
     pub(crate) stack: Stack,
     pub(crate) kernel: Netns,
+    link: Arc<dyn HostLink>,
+    nic: NicId,
     _stack_end: Option<Netns>,
 }
 
@@ -107,10 +111,22 @@ impl Net {
             stack.add_address(nic, format!("{address}/{length}").parse().unwrap()).unwrap();
         }
         let mut pump = Pump::new(stack.clone()).unwrap();
-        pump.add(nic, link);
-        let net = Self { drive: drive(pump), stack, kernel, _stack_end: stack_end };
+        pump.add(nic, Arc::clone(&link));
+        let net = Self { drive: drive(pump), stack, kernel, link, nic, _stack_end: stack_end };
         net.wait_for_carrier();
         net
+    }
+
+    /// Stops reading the link, until [`resume`](Self::resume).
+    pub(crate) fn pause(&mut self) {
+        self.drive = Drive::Nobody;
+    }
+
+    /// Reads the link again, on a thread.
+    pub(crate) fn resume(&mut self) {
+        let mut pump = Pump::new(self.stack.clone()).unwrap();
+        pump.add(self.nic, Arc::clone(&self.link));
+        self.drive = Drive::Reader(Reader::spawn(pump).unwrap());
     }
 
     /// A fresh tap drops frames until the kernel has noticed its carrier; IPv6 addresses of the stack are checked for

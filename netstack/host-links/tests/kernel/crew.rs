@@ -18,7 +18,7 @@ fn net() -> Net {
 fn crew(net: &Net) -> &Crew {
     match &net.drive {
         Drive::Crew(crew) => crew,
-        Drive::Reader(_) => unreachable!("these tests have a crew"),
+        Drive::Reader(_) | Drive::Nobody => unreachable!("these tests have a crew"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 mod crew;
+mod lifecycle;
 mod multicast;
 mod peer;
 mod router;
