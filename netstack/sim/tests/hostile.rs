@@ -50,9 +50,8 @@ impl Scene {
     /// Resets what is left and checks that nothing stays.
     #[track_caller]
     fn end(mut self, connections: impl IntoIterator<Item = (Puppet, TcpSocket)>) {
-        for (puppet, socket) in connections {
+        for (_, socket) in connections {
             socket.abort();
-            drop(puppet);
         }
         drop(self.listener);
         self.network.drain();
