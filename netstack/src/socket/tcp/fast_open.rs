@@ -33,7 +33,7 @@ impl TcpSocket {
             return Ok(0);
         }
         let is_open_to_all = modes.contains(FastOpenModes::CLIENT_WITHOUT_COOKIE)
-            || self.tcp_options.lock().fast_open_without_cookie;
+            || self.early_options().fast_open_without_cookie;
         let known = self.core.fast_open.get(unmapped(remote.ip()));
         let (cookie, mss) = match known {
             Some(known) => (Some(known.cookie), known.mss),
