@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use sentry_platform::{Access, MapOp, MapSource, Populate};
+use sentry_platform::{Access, MapOp, Populate};
 
 use crate::errno::Errno;
 use crate::mm::layout::{Layout, STACK_GUARD_GAP};
@@ -325,10 +325,7 @@ impl MemoryManager {
         if !pma.writable {
             prot.remove(Prot::WRITE);
         }
-        let source = match pma.source.advanced(start - range.start) {
-            PmaSource::Frames(at) | PmaSource::Shared(at) => MapSource::MemoryFile(at),
-            PmaSource::Host(fd, at) => MapSource::HostFile(fd, at),
-        };
+        let source = pma.source.advanced(start - range.start).in_host();
         let populate = if end - start <= FAULT_AROUND { Populate::Eagerly } else { Populate::OnTouch };
         let op = MapOp::Map { addr: start, len: end - start, source, prot: host_prot(prot), populate };
         self.aspace.apply(&[op]).map_err(|error| {

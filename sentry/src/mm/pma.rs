@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use sentry_platform::MapSource;
+
 use crate::mm::Frames;
 use crate::mm::range_map::RangeValue;
 
@@ -24,6 +26,14 @@ impl PmaSource {
             Self::Frames(at) => Self::Frames(at + by),
             Self::Shared(at) => Self::Shared(at + by),
             Self::Host(fd, at) => Self::Host(fd.clone(), at + by),
+        }
+    }
+
+    /// As the platform maps it.
+    pub(crate) fn in_host(&self) -> MapSource {
+        match self {
+            Self::Frames(at) | Self::Shared(at) => MapSource::MemoryFile(*at),
+            Self::Host(fd, at) => MapSource::HostFile(fd.clone(), *at),
         }
     }
 
