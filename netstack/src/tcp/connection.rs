@@ -573,7 +573,7 @@ impl Connection {
             SynReceivedReaction::Drop(reason) => {
                 Outcome { verdict: Verdict::Dropped(reason), events: self.transmit_event() }
             }
-            SynReceivedReaction::Closed(reason, reset) => self.close_with_error(reason, reset),
+            SynReceivedReaction::Closed(reason) => self.close_with_error(reason, None),
             SynReceivedReaction::Established(negotiated, mut segment) => {
                 let (is_closing, pending) = match &mut self.phase {
                     Phase::SynReceived(state) => (state.is_closing, core::mem::take(&mut state.pending)),

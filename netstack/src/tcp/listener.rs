@@ -107,7 +107,7 @@ impl Listener {
     ) -> ListenOutcome {
         let flags = segment.repr.flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN);
         if flags.contains(TcpFlags::RST) {
-            return self.on_reset(flow, &segment);
+            return self.on_reset(now, flow, &segment);
         }
         if flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             // RFC 9293 section 3.10.7.2: any acknowledgment is bad in LISTEN.
@@ -193,11 +193,17 @@ impl Listener {
         records.into_iter().map(reset).collect()
     }
 
-    fn on_reset(&mut self, flow: &Flow, segment: &SegmentIn) -> ListenOutcome {
-        // RFC 5961 section 3.2 for SYN-RECEIVED: only the exact number ends it.
-        let is_exact = self.half_open.get_mut(flow).is_some_and(|half| segment.repr.seq == half.irs + 1);
-        if is_exact {
+    /// RFC 5961 section 3.2 for SYN-RECEIVED: only the exact number ends it, others in the window are challenged.
+    fn on_reset(&mut self, now: Instant, flow: &Flow, segment: &SegmentIn) -> ListenOutcome {
+        let common = self.common(flow);
+        let Some(half) = self.half_open.get_mut(flow) else {
+            return ListenOutcome::Drop(DropReason::ListenUnexpected);
+        };
+        let rcv_nxt = half.irs + 1;
+        if segment.repr.seq == rcv_nxt {
             self.half_open.remove(flow);
+        } else if segment.repr.seq.is_within(rcv_nxt, u32::from(half.offer.window).max(1)) {
+            return challenge(&common, now, half, DropReason::InexactReset);
         }
         ListenOutcome::Drop(DropReason::ListenUnexpected)
     }

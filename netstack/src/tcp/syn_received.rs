@@ -27,6 +27,8 @@ pub(super) struct SynReceived {
     started: Instant,
     challenge: RateLimit,
     is_ack_due: bool,
+    /// A RST that an unacceptable acknowledgment asked for.
+    reset: Option<Box<Transmit>>,
     /// The user has closed or shut the sending direction: FIN follows as soon as the handshake is complete.
     pub(super) is_closing: bool,
     /// What a Fast Open SYN of ours carried: the crossing SYN has acknowledged nothing of it.
@@ -41,7 +43,7 @@ pub(super) enum SynReceivedReaction {
     /// The handshake is complete.
     Established(Box<Negotiated>, SegmentIn),
     /// It failed.
-    Closed(CloseReason, Option<Box<Transmit>>),
+    Closed(CloseReason),
 }
 
 impl SynReceived {
@@ -67,6 +69,7 @@ impl SynReceived {
             started: now,
             challenge: RateLimit::default(),
             is_ack_due: false,
+            reset: None,
             is_closing: false,
             pending: sent.take_unacked(0),
         }
@@ -114,6 +117,7 @@ impl SynReceived {
             started: now,
             challenge: RateLimit::default(),
             is_ack_due: false,
+            reset: None,
             is_closing: false,
             pending: Payload::new(),
         }
@@ -130,11 +134,14 @@ impl SynReceived {
         let rcv_nxt = self.negotiated.irs + 1;
         if repr.flags.contains(TcpFlags::RST) {
             // RFC 5961 section 3.2, and in this state of an active open: "connection refused".
-            return if repr.seq == rcv_nxt {
-                SynReceivedReaction::Closed(CloseReason::Refused, None)
-            } else {
-                SynReceivedReaction::Drop(DropReason::InexactReset)
-            };
+            if repr.seq == rcv_nxt {
+                return SynReceivedReaction::Closed(CloseReason::Refused);
+            }
+            if !repr.seq.is_within(rcv_nxt, self.negotiated.rcv_wnd.max(1)) {
+                return SynReceivedReaction::Drop(DropReason::OutOfWindow);
+            }
+            self.is_ack_due = self.challenge.allows(now, common.config.challenge_ack_interval);
+            return SynReceivedReaction::Drop(DropReason::InexactReset);
         }
         let is_syn = repr.flags.contains(TcpFlags::SYN);
         let is_answer = is_syn && repr.flags.contains(TcpFlags::ACK) && repr.seq == self.negotiated.irs;
@@ -157,9 +164,10 @@ impl SynReceived {
             return SynReceivedReaction::Drop(DropReason::NoAck);
         }
         if repr.ack != self.seed.iss + 1 {
-            // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>".
-            let reset = Box::new(common.reset(repr.ack, None, None));
-            return SynReceivedReaction::Closed(CloseReason::Reset, Some(reset));
+            // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>" and go on: it
+            // may be anybody's.
+            self.reset = Some(Box::new(common.reset(repr.ack, None, None)));
+            return SynReceivedReaction::Drop(DropReason::BadAck);
         }
         let mut negotiated = self.negotiated;
         negotiated.now = now;
@@ -196,11 +204,14 @@ impl SynReceived {
     }
 
     pub(super) fn wants_to_transmit(&self) -> bool {
-        self.is_due || self.is_ack_due
+        self.is_due || self.is_ack_due || self.reset.is_some()
     }
 
-    /// Gives the SYN-ACK, or a challenge ACK.
+    /// Gives the SYN-ACK, a challenge ACK or a RST.
     pub(super) fn poll_transmit(&mut self, common: &Common, now: Instant) -> Option<Transmit> {
+        if let Some(reset) = self.reset.take() {
+            return Some(*reset);
+        }
         let timestamps =
             Timestamps { value: timestamp(now, self.seed), echo: self.negotiated.timestamps.unwrap_or(0) };
         let rcv_nxt = self.negotiated.irs + 1;

@@ -5,6 +5,7 @@ mod listen;
 mod network;
 mod peer;
 mod recovery;
+mod rows;
 mod segments;
 mod shutdown;
 mod transfer;
