@@ -272,7 +272,7 @@ fn is_option(run: &mut Run, flow: &Flow, spec: &OptionSpec, option: &TcpOption) 
         (OptionSpec::FastOpen(expected), TcpOption::FastOpen(cookie)) => match expected {
             FastOpenSpec::Request => cookie.is_empty(),
             FastOpenSpec::Any => !cookie.is_empty(),
-            FastOpenSpec::Learnt => *cookie == flow.cookie,
+            FastOpenSpec::Learnt => *cookie == run.flows.cookie(),
             FastOpenSpec::Bytes(bytes) => cookie == bytes,
         },
         (OptionSpec::Other(kind, body), TcpOption::Other(got_kind, got_body)) => {

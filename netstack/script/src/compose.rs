@@ -165,7 +165,7 @@ fn options(run: &mut Run, flow: &mut Flow, tcp: &TcpSpec) -> Result<Vec<TcpOptio
             OptionSpec::End => TcpOption::End,
             OptionSpec::FastOpen(FastOpenSpec::Bytes(bytes)) => TcpOption::FastOpen(bytes.clone()),
             OptionSpec::FastOpen(FastOpenSpec::Learnt | FastOpenSpec::Any) => {
-                TcpOption::FastOpen(flow.cookie.clone())
+                TcpOption::FastOpen(run.flows.cookie())
             }
             OptionSpec::FastOpen(FastOpenSpec::Request) => TcpOption::FastOpen(Vec::new()),
             OptionSpec::Other(kind, body) => TcpOption::Other(run.fit(kind)?, body.clone()),

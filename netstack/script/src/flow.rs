@@ -160,6 +160,18 @@ impl Flows {
         self.flows.iter_mut().find(|flow| flow.label == label)
     }
 
+    /// The Fast Open cookie that the stack gave to the peer, on whichever flow: it is for the peer's address.
+    #[must_use]
+    pub(crate) fn cookie(&self) -> Vec<u8> {
+        self.flows
+            .iter()
+            .rev()
+            .map(|flow| &flow.cookie)
+            .find(|cookie| !cookie.is_empty())
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// The flow that the peer opens, made if it is new.
     pub(crate) fn opened_by_peer(&mut self, label: &str, local_port: u16, peer_iss: u32) -> &mut Flow {
         let index = self.flows.iter().position(|flow| flow.label == label).unwrap_or_else(|| {

@@ -10,12 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack::error::ConnectError;
+use netstack::error::{ConnectError, FastOpenError};
 use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
 use netstack::options::{Family, RecvFlags, SendMeta, Shutdown};
 use netstack::route::Route;
-use netstack::tcp::Config;
+use netstack::tcp::{Config, FastOpenModes};
 use netstack::time::Instant;
 use netstack::wait::Readiness;
 use netstack::{IpCidr, NicId, Stack, TcpSocket, UdpSocket};
@@ -293,7 +293,13 @@ impl Backend for NetstackBackend {
             },
             Call::SendTo(id, data, port, flags) => {
                 let to = SocketAddr::new(self.setup.peer(), *port);
-                match self.sockets.get(id) {
+                match self.sockets.get_mut(id) {
+                    Some(Socket::Tcp(tcp)) if flags.fast_open => {
+                        if !self.stack.tcp_config().fast_open.contains(FastOpenModes::CLIENT) {
+                            return error("EOPNOTSUPP");
+                        }
+                        send_in_syn(tcp, data, to)
+                    }
                     Some(Socket::Tcp(tcp)) => send(tcp, data, *flags),
                     Some(Socket::Udp(udp)) => {
                         let meta = SendMeta { to: Some(to), ..SendMeta::default() };
@@ -410,6 +416,22 @@ fn send(tcp: &TcpState, data: &[u8], flags: Flags) -> Reply {
         // The stack knows datagrams, too; for a stream it is EPIPE (observed).
         Err(netstack::error::SendError::NotConnected) => error("EPIPE"),
         result => counted(result),
+    }
+}
+
+/// `MSG_FASTOPEN`: connects with data, or asks for a cookie and leaves the data for later (tcp(7)).
+fn send_in_syn(tcp: &mut TcpState, data: &[u8], to: SocketAddr) -> Reply {
+    match tcp.socket.connect_with_data(to, &mut &data[..]) {
+        Ok(0) => {
+            tcp.is_connecting = true;
+            error("EINPROGRESS")
+        }
+        Ok(count) => {
+            tcp.is_connecting = true;
+            Reply::Number(i64::try_from(count).unwrap_or(i64::MAX))
+        }
+        Err(FastOpenError::Connect(reason)) => error(reason.errno()),
+        Err(FastOpenError::Fault(_)) => error("EFAULT"),
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
             };
             socket.set_tcp_options(|options| options.fin_wait2 = setting);
         }
+        "TCP_FASTOPEN" if number < 0 => return error("EINVAL"),
+        "TCP_FASTOPEN" => socket.set_tcp_options(|options| options.fast_open_queue = Some(low32)),
         "TCP_DEFER_ACCEPT" => {
             let time = (number > 0).then(|| Duration::from_secs(defer_period(unsigned)));
             socket.set_tcp_options(|options| options.defer_accept = time);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, ListenRules, SynCookies};
+use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, ListenRules, SynCookies};
 
 use crate::value::Value;
 
@@ -51,6 +51,10 @@ pub(super) fn apply(config: &mut Config, name: &str, value: &Value) -> Result<()
         "tcp_slow_start_after_idle" => config.slow_start_after_idle = on()?,
         "tcp_syn_retries" => config.syn_retries = byte()?,
         "tcp_syn_linear_timeouts" => config.syn_linear_timeouts = byte()?,
+        "tcp_fastopen" => {
+            let bits = u16::try_from(number()?).map_err(|_| "tcp_fastopen is out of range")?;
+            config.fast_open = FastOpenModes::from_bits_truncate(bits);
+        }
         "tcp_synack_retries" => config.synack_retries = byte()?,
         "tcp_retries2" => config.retries = byte()?,
         "tcp_orphan_retries" => config.orphan_retries = byte()?,
