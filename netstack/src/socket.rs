@@ -6,6 +6,7 @@
 
 mod copy_in;
 mod datagram;
+mod front;
 mod membership;
 mod packet;
 pub(crate) mod ping;

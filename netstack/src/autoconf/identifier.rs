@@ -66,7 +66,7 @@ fn upper_half(prefix: Ipv6Addr) -> u64 {
 fn is_reserved(identifier: u64) -> bool {
     identifier == 0
         || (0x0200_5eff_fe00_0000..=0x0200_5eff_feff_ffff).contains(&identifier)
-        || identifier >= 0xfdff_ffff_ffff_ff80 && identifier <= 0xfdff_ffff_ffff_ffff
+        || (0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff).contains(&identifier)
 }
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ impl Machine {
             .iter()
             .map(|&Router { address, preference, expires, .. }| RouterInfo { address, preference, expires })
             .collect();
-        routers.sort_by(|a, b| b.preference.cmp(&a.preference));
+        routers.sort_by_key(|router| std::cmp::Reverse(router.preference));
         let made = self.autonomous.iter().flat_map(|prefix| &prefix.addresses);
         let addresses = made.map(|made| AutoconfAddress {
             address: made.address,

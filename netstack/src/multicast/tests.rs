@@ -64,7 +64,7 @@ fn changes_are_told_as_often_as_robustness_says() {
         assert_eq!(machine.set_filter(now, ip(GROUP), filter.clone(), 7), [], "{filter:?}, again");
         // Once more, within a second.
         assert_eq!(run(&mut machine, now + Duration::from_secs(1)), expected, "{filter:?}, repeated");
-        now = now + Duration::from_secs(5);
+        now += Duration::from_secs(5);
         assert_eq!(run(&mut machine, now), []);
     }
     assert!(machine.groups.is_empty());

@@ -8,18 +8,18 @@ use netstack_wire::icmpv4::{self, Icmpv4Message};
 use netstack_wire::icmpv6::Icmpv6Message;
 use netstack_wire::ip::Protocol;
 
-use crate::buffer::{Sink, Source};
-use crate::error::{BindError, ConnectError, RecvError, SendError, ShutdownError, SocketError};
+use crate::buffer::Source;
+use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{IpMeta, Rx, icmp, send};
-use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
+use crate::options::{Family, SendMeta, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::port_table::{Binding, Target};
 use crate::socket::datagram::{DatagramEndpoint, Queued, gather};
+use crate::socket::front::datagram_front;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
-use crate::wait::{Readiness, WaitQueue};
 
 /// A ping socket. The port of its local address is the ICMP identifier.
 ///
@@ -129,62 +129,9 @@ impl PingSocket {
             }
         }
     }
-
-    /// The address and port of this end; unspecified parts are zero.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.endpoint.local_addr()
-    }
-
-    /// The address and port of the other end, if connected.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.endpoint.peer_addr()
-    }
-
-    /// What can be done now.
-    pub fn readiness(&self) -> Readiness {
-        self.endpoint.readiness()
-    }
-
-    /// Where to wait for changes of the readiness.
-    pub fn wait_queue(&self) -> &WaitQueue {
-        &self.endpoint.waiters
-    }
-
-    /// The options.
-    pub fn options(&self) -> SocketOptions {
-        self.endpoint.options()
-    }
-
-    /// Changes options; the new ones take effect at once.
-    pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        self.endpoint.set_options(change);
-    }
-
-    /// Takes the pending error, if there is one (`SO_ERROR`).
-    pub fn take_error(&self) -> Option<SocketError> {
-        self.endpoint.take_error()
-    }
-
-    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
-    pub fn take_queued_error(&self) -> Option<QueuedError> {
-        self.endpoint.take_queued_error()
-    }
-
-    /// Receives one datagram; what exceeds the room is cut off.
-    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
-        self.endpoint.receive(out, flags)
-    }
-
-    /// The length of the next datagram, if there is one (`FIONREAD`).
-    pub fn next_datagram_len(&self) -> Option<usize> {
-        self.endpoint.next_len()
-    }
-
-    /// Shuts directions; needs a connected socket.
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
-        self.endpoint.shutdown(how)
-    }
 }
+
+datagram_front!(PingSocket);
 
 impl Drop for PingSocket {
     fn drop(&mut self) {

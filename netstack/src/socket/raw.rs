@@ -10,22 +10,18 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 use parking_lot::{Mutex, RwLock};
 
-use crate::buffer::{Sink, Source};
-use crate::error::{
-    BindError, ConnectError, MembershipError, RecvError, SendError, ShutdownError, SocketError,
-};
+use crate::buffer::Source;
+use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{IpMeta, Rx, send, send_with_header};
-use crate::multicast::SourceFilter;
-use crate::nic::NicId;
-use crate::options::{Datagram, Family, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions};
+use crate::options::{Family, SendMeta};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::socket::datagram::{DatagramEndpoint, Outgoing, Queued, gather};
+use crate::socket::front::{datagram_front, membership_front};
 use crate::socket::membership;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
-use crate::wait::{Readiness, WaitQueue};
 
 /// A raw socket. IPv4 ones receive whole IP packets, IPv6 ones the payload after the headers, as in Linux.
 #[derive(Debug)]
@@ -151,127 +147,10 @@ impl RawSocket {
             Err(error) => Err(self.endpoint.output_failed(error, (outgoing.output.destination, 0))),
         }
     }
-
-    /// Joins a multicast group on a NIC; without one, the routing table picks it.
-    pub fn join_group(&self, group: IpAddr, nic: Option<NicId>) -> Result<(), MembershipError> {
-        membership::join(&self.core, &self.endpoint, group, nic)
-    }
-
-    /// Leaves a multicast group.
-    pub fn leave_group(&self, group: IpAddr, nic: Option<NicId>) -> Result<(), MembershipError> {
-        membership::leave(&self.core, &self.endpoint, group, nic)
-    }
-
-    /// Receives a group from one source in addition to others asked for so (`IP_ADD_SOURCE_MEMBERSHIP`).
-    pub fn add_source(
-        &self,
-        group: IpAddr,
-        source: IpAddr,
-        nic: Option<NicId>,
-    ) -> Result<(), MembershipError> {
-        membership::add_source(&self.core, &self.endpoint, group, source, nic)
-    }
-
-    /// Undoes [`add_source`](Self::add_source) (`IP_DROP_SOURCE_MEMBERSHIP`).
-    pub fn drop_source(
-        &self,
-        group: IpAddr,
-        source: IpAddr,
-        nic: Option<NicId>,
-    ) -> Result<(), MembershipError> {
-        membership::drop_source(&self.core, &self.endpoint, group, source, nic)
-    }
-
-    /// Receives a group that was joined for all sources from one source no more (`IP_BLOCK_SOURCE`).
-    pub fn block_source(
-        &self,
-        group: IpAddr,
-        source: IpAddr,
-        nic: Option<NicId>,
-    ) -> Result<(), MembershipError> {
-        membership::block_source(&self.core, &self.endpoint, group, source, nic)
-    }
-
-    /// Undoes [`block_source`](Self::block_source) (`IP_UNBLOCK_SOURCE`).
-    pub fn unblock_source(
-        &self,
-        group: IpAddr,
-        source: IpAddr,
-        nic: Option<NicId>,
-    ) -> Result<(), MembershipError> {
-        membership::unblock_source(&self.core, &self.endpoint, group, source, nic)
-    }
-
-    /// Replaces the sources of a membership, or begins or ends one (`IP_MSFILTER`).
-    pub fn set_source_filter(
-        &self,
-        group: IpAddr,
-        nic: Option<NicId>,
-        filter: SourceFilter,
-    ) -> Result<(), MembershipError> {
-        membership::set_filter(&self.core, &self.endpoint, group, nic, filter)
-    }
-
-    /// The sources of a membership.
-    pub fn source_filter(&self, group: IpAddr, nic: Option<NicId>) -> Result<SourceFilter, MembershipError> {
-        membership::filter(&self.core, &self.endpoint, group, nic)
-    }
-
-    /// The address and port of this end; unspecified parts are zero.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.endpoint.local_addr()
-    }
-
-    /// The address and port of the other end, if connected.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.endpoint.peer_addr()
-    }
-
-    /// What can be done now.
-    pub fn readiness(&self) -> Readiness {
-        self.endpoint.readiness()
-    }
-
-    /// Where to wait for changes of the readiness.
-    pub fn wait_queue(&self) -> &WaitQueue {
-        &self.endpoint.waiters
-    }
-
-    /// The options.
-    pub fn options(&self) -> SocketOptions {
-        self.endpoint.options()
-    }
-
-    /// Changes options; the new ones take effect at once.
-    pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        self.endpoint.set_options(change);
-    }
-
-    /// Takes the pending error, if there is one (`SO_ERROR`).
-    pub fn take_error(&self) -> Option<SocketError> {
-        self.endpoint.take_error()
-    }
-
-    /// Takes the oldest entry of the error queue (`MSG_ERRQUEUE`).
-    pub fn take_queued_error(&self) -> Option<QueuedError> {
-        self.endpoint.take_queued_error()
-    }
-
-    /// Receives one datagram; what exceeds the room is cut off.
-    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
-        self.endpoint.receive(out, flags)
-    }
-
-    /// The length of the next datagram, if there is one (`FIONREAD`).
-    pub fn next_datagram_len(&self) -> Option<usize> {
-        self.endpoint.next_len()
-    }
-
-    /// Shuts directions; needs a connected socket.
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
-        self.endpoint.shutdown(how)
-    }
 }
+
+datagram_front!(RawSocket);
+membership_front!(RawSocket);
 
 impl Drop for RawSocket {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use crate::cidr::family_of;
 use crate::error::{
     AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, ShutdownError, SocketError,
 };
-use crate::ip::{Delivery, Egress, RouteError, RouteQuery, unmapped, unspecified_like, zone_of};
+use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped, unspecified_like, zone_of};
 use crate::nic::NicId;
 use crate::options::{Family, QueuedError, RecvFlags, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
@@ -227,7 +227,8 @@ impl TcpSocket {
         }
         let nic = options.bound_nic.or(nic);
         let query = RouteQuery { destination: address, source: bound, nic };
-        let egress = Egress::resolve(core, query).map_err(|error| match error {
+        let origin = Origin { mark: options.mark, arrived_on: None };
+        let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
             RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
             RouteError::NoSource => ConnectError::AddressNotAvailable,
             RouteError::Blackhole => ConnectError::InvalidAddress,

@@ -14,7 +14,7 @@ use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
-use crate::tcp_endpoint::transmit::{max_payload, resolve, send_segment};
+use crate::tcp_endpoint::transmit::{max_payload, resolve_marked, send_segment};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -237,7 +237,7 @@ impl TcpEndpoint {
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
         while let Some(transmit) = machine.poll_transmit(now, limit) {
             if egress.as_ref().is_none_or(|egress| !egress.is_current(core)) {
-                *egress = resolve(core, &self.flow).ok();
+                *egress = resolve_marked(core, &self.flow, settings.mark).ok();
             }
             let Some(egress) = egress else {
                 core.counters.ip_out_no_routes.increment();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::CHECKSUM_OFFSET;
 
-use crate::ip::{Egress, Fragmenting, IpOutput, OutputError, RouteQuery, send};
+use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, send};
 use crate::nic::NicId;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
@@ -67,8 +67,14 @@ pub(crate) fn send_bare(
 
 /// The way to a flow's other end.
 pub(crate) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::RouteError> {
+    resolve_marked(core, flow, 0)
+}
+
+/// The same for a connection with a firewall mark.
+pub(super) fn resolve_marked(core: &Core, flow: &Flow, mark: u32) -> Result<Egress, crate::ip::RouteError> {
     let nic = NicId::from_index(flow.zone);
-    Egress::resolve(core, RouteQuery { destination: flow.remote_addr, source: Some(flow.local_addr), nic })
+    let query = RouteQuery { destination: flow.remote_addr, source: Some(flow.local_addr), nic };
+    Egress::resolve_for(core, query, Origin { mark, arrived_on: None })
 }
 
 /// The path as the machines see it.

@@ -110,7 +110,7 @@ impl FqCodel {
             let flow = &mut self.flows[index];
             if flow.deficit <= 0 {
                 flow.deficit += self.settings.quantum;
-                self.to_old(is_new, index);
+                self.make_old(is_new, index);
                 continue;
             }
             let before = flow.queue.len();
@@ -124,7 +124,7 @@ impl FqCodel {
                     return Some(packet);
                 }
                 // RFC 8290 section 4.2: a new flow that is empty goes through the old list once, lest it come first always.
-                None if is_new && !self.old_flows.is_empty() => self.to_old(is_new, index),
+                None if is_new && !self.old_flows.is_empty() => self.make_old(is_new, index),
                 None => {
                     let list = if is_new { &mut self.new_flows } else { &mut self.old_flows };
                     list.pop_front();
@@ -138,7 +138,7 @@ impl FqCodel {
         QdiscStats { backlog: self.backlog, ..self.stats }
     }
 
-    fn to_old(&mut self, is_new: bool, index: usize) {
+    fn make_old(&mut self, is_new: bool, index: usize) {
         let list = if is_new { &mut self.new_flows } else { &mut self.old_flows };
         list.pop_front();
         self.old_flows.push_back(index);
