@@ -141,7 +141,9 @@ impl TcpFlows {
             let Stage::Connecting { host, request } = stage else {
                 return Some(Flow { mark, before, stage });
             };
-            if let Ok(Some(error)) | Err(error) = host.take_error() {
+            // Without an error there is none to ask for.
+            let has_failed = events.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+            if has_failed && let Ok(Some(error)) | Err(error) = host.take_error() {
                 decline(request, &error);
                 return None;
             }
