@@ -16,38 +16,42 @@ use crate::network::{Network, NodeId, Way};
 use crate::smoltcp_host::SmoltcpSpec;
 use crate::transfer::{Transfer, TransferSpec};
 
-/// Who sends.
+/// Who sends. In JSON: Linux's name of the congestion control, or `smoltcp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Sender {
-    /// Our stack with NewReno.
-    NewReno,
-    /// Our stack with CUBIC.
-    Cubic,
+    /// Our stack.
+    Ours(Algorithm),
     /// smoltcp. Its Reno and its CUBIC give the same figures, since it compares their window with what it is about to
     /// send and not with what is in flight.
     Smoltcp,
 }
 
-impl Sender {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 3] = [Self::NewReno, Self::Cubic, Self::Smoltcp];
-
-    /// The name in the table.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NewReno => "NewReno",
-            Self::Cubic => "CUBIC",
-            Self::Smoltcp => "smoltcp",
+impl From<Sender> for &'static str {
+    fn from(sender: Sender) -> Self {
+        match sender {
+            Sender::Ours(algorithm) => algorithm.name(),
+            Sender::Smoltcp => "smoltcp",
         }
     }
+}
 
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Self::NewReno => Algorithm::NewReno,
-            Self::Cubic | Self::Smoltcp => Algorithm::Cubic,
+impl TryFrom<String> for Sender {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match Algorithm::from_name(&name) {
+            Some(algorithm) => Ok(Self::Ours(algorithm)),
+            None if name == "smoltcp" => Ok(Self::Smoltcp),
+            None => Err(format!("no congestion control {name:?}")),
         }
+    }
+}
+
+impl Sender {
+    /// All of them, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Algorithm::ALL.iter().copied().map(Self::Ours).chain([Self::Smoltcp])
     }
 
     const fn is_smoltcp(self) -> bool {
@@ -57,12 +61,13 @@ impl Sender {
     /// A node of this kind. Sender and receiver are of one kind, as a stack's users would have it. smoltcp does not tune
     /// its buffers; larger ones than the default of [`SmoltcpSpec`] help it on clean long paths and ruin it elsewhere.
     fn add(self, network: &mut Network) -> NodeId {
-        if self.is_smoltcp() {
-            let congestion = Some(self.algorithm());
-            return network.add_smoltcp(SmoltcpSpec { congestion, ..SmoltcpSpec::default() });
+        match self {
+            Self::Smoltcp => network.add_smoltcp(SmoltcpSpec::default()),
+            Self::Ours(congestion) => {
+                let tcp = Config { congestion, ..Config::default() };
+                network.add_host(HostSpec { tcp, ..HostSpec::default() })
+            }
         }
-        let tcp = Config { congestion: self.algorithm(), ..Config::default() };
-        network.add_host(HostSpec { tcp, ..HostSpec::default() })
     }
 }
 
@@ -98,7 +103,7 @@ impl Cell {
         let mut cells = Vec::new();
         for rtt_ms in [1, 20, 100] {
             for loss_ppm in [0, 1_000, 10_000, 50_000] {
-                cells.extend(Sender::ALL.map(|sender| Self { sender, loss_ppm, rtt_ms }));
+                cells.extend(Sender::all().map(|sender| Self { sender, loss_ppm, rtt_ms }));
             }
         }
         cells
@@ -211,7 +216,7 @@ pub fn table(rows: &[Row]) -> String {
     for Row { cell: Cell { sender, loss_ppm, rtt_ms }, goodput_mbit, retransmitted_percent, fairness } in rows
     {
         let loss = f64::from(*loss_ppm) / 10_000.0;
-        let name = sender.name();
+        let name: &str = (*sender).into();
         let again = retransmitted_percent.map_or("-".to_owned(), |percent| format!("{percent:.2} %"));
         text +=
             &format!("| {rtt_ms} ms | {loss} % | {name} | {goodput_mbit:.2} | {again} | {fairness:.2} |\n");
@@ -220,13 +225,13 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 /// Several, so that the median is not one lucky run.
-pub const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+pub const SEEDS: [u64; 7] = [1, 2, 3, 4, 5, 6, 7];
 /// The bottleneck of a goodput cell, in bits per second.
 const RATE: u64 = 1_000_000_000;
 /// That of a fairness cell: slow enough for both streams to fill it at every round-trip time.
 const SHARED_RATE: u64 = 20_000_000;
 const CLEAN_BYTES: usize = 30_000_000;
-const LOSSY_BYTES: usize = 5_000_000;
+const LOSSY_BYTES: usize = 8_000_000;
 /// A stream that is not through by then has the goodput that it reached.
 const LIMIT: Duration = Duration::from_secs(60);
 const HEAD_START: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ pub(crate) struct Options {
     /// JSON instead of the table.
     #[arg(long)]
     json: bool,
-    /// Compare with the committed table and fail if a cell differs by more than a twentieth.
+    /// Compare with the committed table and fail if a cell differs by more than a tenth.
     #[arg(long)]
     check: bool,
     /// Replace the committed table.
