@@ -131,7 +131,7 @@ pub enum ListenRules {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            receive_buffer: BufferSizes { min: 4 << 10, default: 128 << 10, max: 6 << 20 },
+            receive_buffer: BufferSizes { min: 4 << 10, default: 128 << 10, max: 32 << 20 },
             send_buffer: BufferSizes { min: 4 << 10, default: 16 << 10, max: 4 << 20 },
             tune_receive_buffer: true,
             sack: true,

@@ -290,7 +290,7 @@ impl Connection {
     /// `WriteClosed` or `Failed`; nothing was queued then.
     pub fn send_admitted(&mut self, _now: Instant, data: Bytes) -> Result<(), SendError> {
         match &mut self.phase {
-            Phase::Open(open) => open.send_admitted(data),
+            Phase::Open(open) => open.send_admitted(&self.common, data),
             _ => Err(self.send_error()),
         }
     }
@@ -301,7 +301,7 @@ impl Connection {
     /// `WriteClosed` or `Failed`; nothing was queued then.
     pub fn send_copied(&mut self, _now: Instant, data: &[u8]) -> Result<(), SendError> {
         match &mut self.phase {
-            Phase::Open(open) => open.send_copied(data),
+            Phase::Open(open) => open.send_copied(&self.common, data),
             _ => Err(self.send_error()),
         }
     }

@@ -54,6 +54,12 @@ pub struct Info {
     pub ssthresh: u32,
     /// Congestion window in bytes.
     pub cwnd: u32,
+    /// The rate at which data leaves, in bytes a second; `None` without pacing.
+    pub pacing_rate: Option<u64>,
+    /// The latest delivery rate in bytes a second; zero before the first measurement.
+    pub delivery_rate: u64,
+    /// The application, rather than the network, limits that rate.
+    pub is_delivery_rate_app_limited: bool,
     /// The reordering degree in segments.
     pub reordering: u32,
     /// The window that the peer offers, in bytes.

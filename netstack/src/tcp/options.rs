@@ -41,6 +41,8 @@ pub struct Options {
     pub send_buffer: Option<u32>,
     /// `SO_RCVBUF` as stored (doubled by the caller as Linux does); turns receive auto-tuning off.
     pub receive_buffer: Option<u32>,
+    /// `SO_MAX_PACING_RATE` in bytes a second; none means no limit.
+    pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`.
     pub congestion: Option<Algorithm>,
 }

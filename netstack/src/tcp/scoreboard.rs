@@ -4,7 +4,9 @@
 //! loss mark ends, and selectively acknowledged neighbours are merged. So the number of records follows the number of
 //! sends and holes, never the number of wire segments.
 
+use super::delivery_rate::{DeliveryRate, RateSample, Snapshot};
 use crate::time::Instant;
+use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::SackBlock;
 use std::collections::VecDeque;
@@ -22,6 +24,8 @@ pub(super) struct Scoreboard {
     retransmitted: u32,
     /// No lost record lies before this one; where the next retransmission starts to look.
     lost_hint: SeqNum,
+    /// How fast what is in flight gets delivered.
+    pub(super) rate: DeliveryRate,
 }
 
 /// A range of sequence space `[start, end)` that was sent at one time.
@@ -34,6 +38,8 @@ pub(super) struct Record {
     pub(super) fate: Fate,
     /// Whether it was sent more than once.
     pub(super) is_retransmission: bool,
+    /// What had been delivered when it was sent.
+    snapshot: Snapshot,
 }
 
 /// What is known of a record.
@@ -64,6 +70,8 @@ pub(super) struct Delivered {
     is_ambiguous: bool,
     /// The last-sent record among those newly delivered: its time, end and whether it was a retransmission.
     pub(super) newest: Option<(Instant, SeqNum, bool)>,
+    /// What that record remembers.
+    newest_snapshot: Snapshot,
     /// Whether a never retransmitted byte was newly delivered (for F-RTO).
     pub(super) original: bool,
     /// Whether a retransmitted byte was newly delivered.
@@ -107,6 +115,17 @@ impl Scoreboard {
         self.total - self.sacked - self.lost
     }
 
+    /// Counts what an acknowledgment delivered and measures how fast that was.
+    pub(super) fn measure_rate(
+        &mut self,
+        now: Instant,
+        delivered: &Delivered,
+        min_rtt: Option<Duration>,
+    ) -> Option<RateSample> {
+        let (sent_at, ..) = delivered.newest?;
+        self.rate.on_delivered(now, delivered.delivered, (sent_at, delivered.newest_snapshot), min_rtt)
+    }
+
     /// Gives back the memory of an empty scoreboard.
     pub(super) fn release(&mut self) {
         if self.records.is_empty() {
@@ -137,9 +156,11 @@ impl Scoreboard {
 
     /// Enters new data `[start, end)`, which follows what is held.
     pub(super) fn on_sent(&mut self, start: SeqNum, end: SeqNum, now: Instant) {
-        if self.records.is_empty() {
+        let is_first = self.records.is_empty();
+        if is_first {
             self.lost_hint = start;
         }
+        let snapshot = self.rate.on_sent(now, is_first);
         self.total += end - start;
         if let Some(last) = self.records.back_mut()
             && last.sent_at == now
@@ -149,7 +170,8 @@ impl Scoreboard {
             last.end = end;
             return;
         }
-        let record = Record { start, end, sent_at: now, fate: Fate::Outstanding, is_retransmission: false };
+        let fate = Fate::Outstanding;
+        let record = Record { start, end, sent_at: now, fate, is_retransmission: false, snapshot };
         self.records.push_back(record);
     }
 
@@ -197,7 +219,8 @@ impl Scoreboard {
             past += 1;
         }
         let Some(record) = self.records.get_mut(first) else { return };
-        *record = Record { start, end, sent_at: now, fate: Fate::Outstanding, is_retransmission: true };
+        let (fate, snapshot) = (Fate::Outstanding, self.rate.on_sent(now, false));
+        *record = Record { start, end, sent_at: now, fate, is_retransmission: true, snapshot };
         if past > first + 1 {
             self.records.drain(first + 1..past);
         }
@@ -420,6 +443,7 @@ impl Delivered {
         self.delivered += record.len();
         if self.newest.is_none_or(|(at, end, _)| is_sent_after((record.sent_at, record.end), (at, end))) {
             self.newest = Some((record.sent_at, record.end, record.is_retransmission));
+            self.newest_snapshot = record.snapshot;
         }
         if record.is_retransmission {
             self.retransmission = true;

@@ -109,6 +109,7 @@ impl Mode {
 pub(crate) enum CongestionControl {
     Cubic,
     Reno,
+    Bbr,
 }
 
 impl From<CongestionControl> for Algorithm {
@@ -116,6 +117,7 @@ impl From<CongestionControl> for Algorithm {
         match cc {
             CongestionControl::Cubic => Self::Cubic,
             CongestionControl::Reno => Self::NewReno,
+            CongestionControl::Bbr => Self::Bbr,
         }
     }
 }

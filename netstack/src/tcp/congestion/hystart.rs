@@ -76,16 +76,27 @@ impl HyStart {
         }
         match self.phase {
             Phase::SlowStart => {
-                let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if current >= last.saturating_add(threshold) {
+                if current >= last.saturating_add(threshold(last)) {
                     self.phase = Phase::Conservative { baseline_us: current, rounds: 0 };
                 }
             }
             // "If ... currentRoundMinRTT < cssBaselineMinRtt, then the slow start phase was exited prematurely".
             Phase::Conservative { baseline_us, .. } if current < baseline_us => self.phase = Phase::SlowStart,
-            Phase::Conservative { .. } | Phase::Done => {}
+            // DEVIATION: the RFC goes on for five rounds, by when the window has tripled. A delay that rises by the
+            // threshold again was no mistake, and a queue of less than two round trips would overflow.
+            Phase::Conservative { baseline_us, rounds } => {
+                if current >= baseline_us.saturating_add(threshold(baseline_us)) {
+                    self.phase = Phase::Conservative { baseline_us, rounds: rounds.max(CSS_ROUNDS) };
+                }
+            }
+            Phase::Done => {}
         }
     }
+}
+
+/// RttThresh: by how much the delay must rise.
+fn threshold(rtt_us: u32) -> u32 {
+    (rtt_us / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH)
 }
 
 /// RFC 9406 section 4.3, all of these; times in microseconds.

@@ -4,11 +4,15 @@
 //! slow the growth. Loss recovery (when to reduce, when to undo) is the business of `recovery`; the controllers here
 //! only say by how much.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod new_reno;
 
+use super::delivery_rate::per_second;
 use crate::time::Instant;
+use bbr::Bbr;
+pub(super) use bbr::{Feedback, LossState};
 use core::time::Duration;
 use cubic::Cubic;
 use new_reno::NewReno;
@@ -21,11 +25,13 @@ pub enum Algorithm {
     /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
     #[default]
     Cubic,
+    /// BBR, version 1: a model of the path instead of losses, with pacing.
+    Bbr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::NewReno, Self::Cubic];
+    pub const ALL: &'static [Self] = &[Self::NewReno, Self::Cubic, Self::Bbr];
 
     /// Linux's name (`TCP_CONGESTION`).
     #[must_use]
@@ -33,6 +39,7 @@ impl Algorithm {
         match self {
             Self::NewReno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 
@@ -65,6 +72,7 @@ pub(super) struct Window {
 enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 /// An acknowledgment of new data, as a controller sees it.
@@ -122,6 +130,7 @@ impl Congestion {
         match self.controller {
             Controller::NewReno(_) => Algorithm::NewReno,
             Controller::Cubic(_) => Algorithm::Cubic,
+            Controller::Bbr(_) => Algorithm::Bbr,
         }
     }
 
@@ -137,16 +146,67 @@ impl Congestion {
         match &mut self.controller {
             Controller::NewReno(reno) => reno.on_ack(&mut self.window, acked),
             Controller::Cubic(cubic) => cubic.on_ack(&mut self.window, acked),
+            // Fed by `on_feedback`.
+            Controller::Bbr(_) => {}
+        }
+    }
+
+    /// Whether the controller sets the window by itself, in recovery as well, from [`Feedback`].
+    pub(super) fn is_autonomous(&self) -> bool {
+        matches!(self.controller, Controller::Bbr(_))
+    }
+
+    /// Feeds an autonomous controller. Returns whether it holds the connection back on purpose, so that what is measured
+    /// from here on does not say how fast the path is.
+    pub(super) fn on_feedback(&mut self, feedback: &Feedback) -> bool {
+        match &mut self.controller {
+            Controller::Bbr(bbr) => bbr.on_ack(&mut self.window, feedback),
+            Controller::NewReno(_) | Controller::Cubic(_) => false,
+        }
+    }
+
+    /// The rate in bytes a second at which the controller wants data to leave; `None` without pacing.
+    ///
+    /// The window-based ones are paced, too, where a round trip is long enough for it: in slow start at twice the window
+    /// per round trip (RFC 9406 section 4.2 counts on it), then at 1.2 times, as Linux with its fair queue. ACKs that come
+    /// bunched, a recovery that ends and an application that writes a lot at once would otherwise send bursts that
+    /// overflow queues long before the path is full.
+    pub(super) fn pacing_rate(&self, srtt: Option<Duration>) -> Option<u64> {
+        match &self.controller {
+            Controller::Bbr(bbr) => Some(bbr.pacing_rate(&self.window, srtt)),
+            Controller::NewReno(_) | Controller::Cubic(_) => {
+                if self.window.cwnd <= HARMLESS_BURST {
+                    return None;
+                }
+                let srtt = srtt.filter(|srtt| *srtt >= SHORTEST_PACED)?;
+                let per_cent = if self.window.is_slow_start() { 200 } else { 120 };
+                Some(per_second(u64::from(self.window.cwnd) * per_cent / 100, srtt))
+            }
+        }
+    }
+
+    /// Data is sent with nothing in flight, after the application had nothing to send for a while.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        if let Controller::Bbr(bbr) = &mut self.controller {
+            bbr.on_restart(&mut self.window, now);
+        }
+    }
+
+    /// A reduction is complete: the window is what it was to become, or `most` if that is less.
+    pub(super) fn end_reduction(&mut self, most: u32) {
+        if !self.is_autonomous() {
+            self.set_cwnd(self.window.ssthresh.min(most));
         }
     }
 
     /// A congestion event (loss or ECN echo): sets `ssthresh`; the caller brings `cwnd` down to it.
     pub(super) fn on_congestion(&mut self) {
-        self.window.ssthresh = match &mut self.controller {
+        let ssthresh = match &mut self.controller {
             Controller::NewReno(reno) => reno.reduce(&self.window),
             Controller::Cubic(cubic) => cubic.reduce(&self.window),
-        }
-        .max(self.window.floor());
+            Controller::Bbr(bbr) => return bbr.on_congestion(&self.window),
+        };
+        self.window.ssthresh = ssthresh.max(self.window.floor());
     }
 
     /// A retransmission timeout: `cwnd` is to become one segment beyond what is in flight.
@@ -155,21 +215,28 @@ impl Congestion {
         match &mut self.controller {
             Controller::NewReno(reno) => reno.on_timeout(),
             Controller::Cubic(cubic) => cubic.on_timeout(),
+            Controller::Bbr(bbr) => bbr.on_timeout(),
         }
     }
 
     /// The last reduction was a mistake: restores both variables.
     pub(super) fn undo(&mut self, cwnd: u32, ssthresh: u32) {
+        match &mut self.controller {
+            Controller::NewReno(_) => {}
+            Controller::Cubic(cubic) => cubic.undo(),
+            // It returns to the window before by itself.
+            Controller::Bbr(bbr) => return bbr.undo(),
+        }
         self.window.cwnd = self.window.cwnd.max(cwnd);
         self.window.ssthresh = self.window.ssthresh.max(ssthresh);
-        if let Controller::Cubic(cubic) = &mut self.controller {
-            cubic.undo();
-        }
     }
 
     /// The sender was idle for `idle`: RFC 5681 section 4.1 restarts from the initial window; as in Linux (RFC 2861) the
     /// window halves per timeout instead and `ssthresh` remembers three quarters of it.
     pub(super) fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: u32) {
+        if self.is_autonomous() {
+            return;
+        }
         let Window { cwnd, ssthresh, .. } = self.window;
         self.window.ssthresh = ssthresh.max(cwnd / 4 * 3);
         let mut cwnd = cwnd;
@@ -190,9 +257,15 @@ impl Controller {
         match algorithm {
             Algorithm::NewReno => Self::NewReno(NewReno::default()),
             Algorithm::Cubic => Self::Cubic(Cubic::default()),
+            Algorithm::Bbr => Self::Bbr(Box::new(Bbr::new())),
         }
     }
 }
+
+/// RFC 6928 lets this much leave at once without knowing anything of the path.
+const HARMLESS_BURST: u32 = 15_000;
+/// On shorter paths, bursts of the timers' resolution are a good part of the window anyway.
+const SHORTEST_PACED: Duration = Duration::from_millis(4);
 
 #[cfg(test)]
 mod tests;

@@ -97,7 +97,7 @@ impl Open {
     pub(super) fn new(common: &Common, negotiated: &Negotiated) -> Self {
         let mut open = Self {
             state: Synchronised::Established,
-            snd: Sender::new(&common.config, common.algorithm(), negotiated),
+            snd: Sender::new(&common.config, common.algorithm(), common.options.max_pacing_rate, negotiated),
             rcv: Receiver::new(&common.config, &common.options, negotiated),
             is_read_shut: false,
             is_orphan: false,
@@ -193,6 +193,9 @@ impl Open {
             min_rtt: snd.rtt.min_rtt().unwrap_or_default(),
             ssthresh: snd.congestion.ssthresh(),
             cwnd: snd.congestion.cwnd(),
+            pacing_rate: snd.pacing_rate(),
+            delivery_rate: snd.delivery_rate(),
+            is_delivery_rate_app_limited: snd.board.rate.is_app_limited(),
             reordering: u32::from(common.config.reordering),
             snd_wnd: snd.snd_wnd,
             rcv_wnd: rcv.rcv_wnd(),

@@ -15,6 +15,7 @@ impl Open {
     pub(in super::super) fn send(&mut self, common: &Common, data: &[u8]) -> Result<usize, SendError> {
         let room = self.send_room(common)?;
         let count = data.len().min(room);
+        self.note_app_limit(common);
         self.snd.push_copy(&data[..count]);
         Ok(count)
     }
@@ -23,26 +24,37 @@ impl Open {
     pub(in super::super) fn send_bytes(&mut self, common: &Common, data: &Bytes) -> Result<usize, SendError> {
         let room = self.send_room(common)?;
         let count = data.len().min(room);
+        self.note_app_limit(common);
         self.snd.push_shared(data.slice(..count));
         Ok(count)
     }
 
     /// Queues all of `data` by reference, whatever the room.
-    pub(in super::super) fn send_admitted(&mut self, data: Bytes) -> Result<(), SendError> {
+    pub(in super::super) fn send_admitted(&mut self, common: &Common, data: Bytes) -> Result<(), SendError> {
         if self.is_write_shut() {
             return Err(SendError::WriteClosed);
         }
+        self.note_app_limit(common);
         self.snd.push_shared(data);
         Ok(())
     }
 
     /// Queues a copy of all of `data`, whatever the room.
-    pub(in super::super) fn send_copied(&mut self, data: &[u8]) -> Result<(), SendError> {
+    pub(in super::super) fn send_copied(&mut self, common: &Common, data: &[u8]) -> Result<(), SendError> {
         if self.is_write_shut() {
             return Err(SendError::WriteClosed);
         }
+        self.note_app_limit(common);
         self.snd.push_copy(data);
         Ok(())
+    }
+
+    /// Data comes: the application may have been what limits the sender, unless its buffer was, which is full then of what
+    /// is in flight.
+    fn note_app_limit(&mut self, common: &Common) {
+        if self.snd.queued() < self.send_capacity(common) / 2 {
+            self.snd.note_app_limit();
+        }
     }
 
     /// How many bytes would be queued now.
@@ -57,27 +69,34 @@ impl Open {
     }
 
     /// The send buffer in payload bytes: half of `SO_SNDBUF` if the user set it (the other half pays for what is around the
-    /// payload, as in Linux), otherwise twice what can be in flight.
+    /// payload, as in Linux), otherwise twice what could ever be in flight. It does not shrink with the window (nor does
+    /// Linux's): while a loss is repaired, the buffer is full of what waits behind the hole, and new data has to go on.
     pub(super) fn send_capacity(&self, common: &Common) -> u32 {
         let sizes = common.config.send_buffer;
         match common.options.send_buffer {
             Some(bytes) => (bytes / 2).max(self.snd.mss()),
             None => {
                 let mss = self.snd.mss();
-                let flight = self.snd.congestion.cwnd().min(self.snd.snd_wnd);
                 let floor = common.config.initial_window.saturating_mul(mss);
-                flight.max(floor).saturating_mul(2).clamp(sizes.default.min(sizes.max), sizes.max)
+                self.snd
+                    .largest_flight()
+                    .max(floor)
+                    .saturating_mul(2)
+                    .clamp(sizes.default.min(sizes.max), sizes.max)
             }
         }
     }
 
     /// Linux's `sk_stream_is_writeable`: a third of the buffer is free, and not too much waits unsent.
+    ///
+    /// DEVIATION: of a large buffer a fixed part is enough. A third of one that holds just the bandwidth-delay product is
+    /// written in one burst, and the next waits until all of that is acknowledged: a part of the window lies idle.
     pub(super) fn is_writable(&self, common: &Common) -> bool {
         let capacity = self.send_capacity(common);
         let free = capacity.saturating_sub(self.snd.queued());
         let low_water = common.options.not_sent_low_water.unwrap_or(common.config.not_sent_low_water);
         // tcp_stream_memory_free: who waits is told when there is twice the room.
-        free >= capacity / 3 && self.snd.not_sent().saturating_mul(2) < low_water
+        free >= (capacity / 3).min(ENOUGH_ROOM) && self.snd.not_sent().saturating_mul(2) < low_water
     }
 
     /// The user has read something: the window may have opened.
@@ -141,6 +160,7 @@ impl Open {
     pub(in super::super) fn set_options(&mut self, common: &Common, now: Instant, had_keepalive: bool) {
         self.rcv.set_options(&common.options);
         self.snd.set_algorithm(common.algorithm());
+        self.snd.set_max_pacing_rate(common.options.max_pacing_rate);
         let is_fin_wait2 = self.state == Synchronised::FinWait2 && self.is_orphan;
         if common.options.keepalive != had_keepalive || common.options.keepalive && !is_fin_wait2 {
             self.arm_keepalive(common, now);
@@ -209,3 +229,6 @@ impl Open {
         self.snd.push_fin();
     }
 }
+
+/// Worth a wake-up, and within what a cache holds.
+const ENOUGH_ROOM: u32 = 256 << 10;

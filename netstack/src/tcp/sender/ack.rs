@@ -1,11 +1,9 @@
-//! Acknowledgments: what they deliver, what they say about losses, and what the window becomes.
+//! Acknowledgments: what they deliver and measure, and the timer after them. What they say about losses is in `loss.rs`,
+//! where recovery goes in `phase.rs`, what the window becomes in `window.rs`.
 
 use super::super::config::Config;
-use super::super::congestion::AckedData;
-use super::super::prr::{Prr, PrrAck};
-use super::super::rack::RackContext;
-use super::super::recovery::{Frto, Phase, Undo};
-use super::super::scoreboard::{Delivered, Fate};
+use super::super::delivery_rate::RateSample;
+use super::super::scoreboard::Delivered;
 use super::{LossProbe, Sender, SenderTimer};
 use crate::time::Instant;
 use core::time::Duration;
@@ -37,15 +35,18 @@ pub(in super::super) struct AckReport {
 }
 
 /// What the steps of one acknowledgment share.
-struct Context {
-    input: AckInput,
-    delivered: Delivered,
-    prior_in_flight: u32,
-    prior_lost: u32,
-    has_dsack: bool,
-    is_duplicate: bool,
-    round_ended: bool,
-    rtt: Option<Duration>,
+pub(super) struct Context {
+    pub(super) input: AckInput,
+    pub(super) delivered: Delivered,
+    pub(super) prior_in_flight: u32,
+    pub(super) prior_lost: u32,
+    pub(super) has_dsack: bool,
+    pub(super) is_duplicate: bool,
+    pub(super) round_ended: bool,
+    pub(super) rtt: Option<Duration>,
+    /// The same, where it comes from the time of sending rather than from a timestamp.
+    pub(super) exact_rtt: Option<Duration>,
+    pub(super) rate: Option<RateSample>,
 }
 
 impl Sender {
@@ -114,6 +115,8 @@ impl Sender {
             is_duplicate,
             round_ended,
             rtt: None,
+            exact_rtt: None,
+            rate: None,
         }
     }
 
@@ -160,8 +163,9 @@ impl Sender {
     fn measure(&mut self, context: &mut Context) {
         let Context { input, delivered, .. } = context;
         let now = input.now;
-        let rtt = match delivered.rtt_from() {
-            Some(sent_at) => Some(now - sent_at),
+        context.exact_rtt = delivered.rtt_from().map(|sent_at| now - sent_at);
+        let rtt = match context.exact_rtt {
+            Some(rtt) => Some(rtt),
             // RFC 7323 section 4: a timestamp measures retransmissions as well, to the millisecond.
             None if delivered.acked > 0 => {
                 let elapsed = input.echo.map(|echo| self.timestamp(now).wrapping_sub(echo));
@@ -177,68 +181,9 @@ impl Sender {
         context.rtt = rtt;
         let is_echo_old = self.recovery.is_eifel(input.echo);
         self.rack.on_delivered(now, delivered, input.ack, self.rtt.min_rtt(), is_echo_old);
-    }
-
-    /// Marks what this acknowledgment shows to be lost; returns when to look again.
-    fn detect_losses(&mut self, config: &Config, context: &Context) -> Option<Duration> {
-        let now = context.input.now;
-        let mss = self.mss();
-        if !self.has_sack {
-            self.count_duplicates(config, context);
-            return None;
-        }
-        // SACK reneging: the cumulative ACK stops right before what had been selectively acknowledged (RFC 2018 section 8).
-        // Only a timeout acts on it (section 8: "MUST turn off all of the SACKed bits" then).
-        if !config.rack {
-            let threshold = u32::from(config.reordering).saturating_sub(1).saturating_mul(mss);
-            self.mark_by_rfc6675(threshold);
-            return None;
-        }
-        let rack = RackContext {
-            now,
-            srtt: self.rtt.srtt().unwrap_or(config.rto_initial),
-            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
-            is_recovering: self.recovery.is_recovering(),
-            dup_thresh_bytes: u32::from(config.reordering).saturating_mul(mss),
-        };
-        self.rack.detect(&mut self.board, &rack)
-    }
-
-    /// RFC 6675 section 4, IsLost: more than (DupThresh - 1) * SMSS bytes above it have been selectively acknowledged.
-    fn mark_by_rfc6675(&mut self, threshold: u32) {
-        let mut above = 0;
-        let mut limit = None;
-        for record in self.board.iter().rev() {
-            if above > threshold {
-                limit = Some(record.end);
-                break;
-            }
-            if record.fate == Fate::Sacked {
-                above += record.end - record.start;
-            }
-        }
-        if let Some(limit) = limit {
-            self.board.mark_lost(|record| !record.is_retransmission, |record| record.start.ge(limit));
-        }
-    }
-
-    /// Without SACK: the third duplicate marks the first segment, a partial acknowledgment the next (RFC 6582).
-    fn count_duplicates(&mut self, config: &Config, context: &Context) {
-        let mss = self.mss();
-        if context.delivered.acked > 0 {
-            self.recovery.dup_acks = 0;
-            let is_partial = match self.recovery.phase {
-                Phase::Recovery { high, .. } => self.snd_una.lt(high),
-                _ => false,
-            };
-            if is_partial && self.board.first().is_some_and(|first| !first.is_retransmission) {
-                self.board.mark_head_lost(mss);
-            }
-        } else if context.is_duplicate {
-            self.recovery.dup_acks = self.recovery.dup_acks.saturating_add(1);
-            if self.recovery.dup_acks == u32::from(config.reordering) && self.recovery.is_open() {
-                self.board.mark_head_lost(mss);
-            }
+        context.rate = self.board.measure_rate(now, delivered, self.rtt.min_rtt());
+        if let Some(sample) = context.rate {
+            self.delivery_rate = sample.rate();
         }
     }
 
@@ -257,168 +202,9 @@ impl Sender {
             self.probe = None;
             if self.recovery.is_open() {
                 self.congestion.on_congestion();
-                self.congestion.set_cwnd(self.congestion.ssthresh().min(self.congestion.cwnd()));
+                self.congestion.end_reduction(self.congestion.cwnd());
             }
         }
-    }
-
-    /// Moves through the phases of recovery.
-    fn advance_phase(&mut self, config: &Config, context: &Context) {
-        match self.recovery.phase {
-            Phase::Open => {
-                if context.has_dsack && self.recovery.is_all_reported() {
-                    // The proof came after the recovery had ended (Linux's tcp_try_undo_dsack).
-                    self.undo();
-                }
-                if self.board.lost() > 0 {
-                    self.begin_recovery(context.prior_in_flight);
-                } else if context.input.has_ecn_echo && self.has_ecn {
-                    self.enter_cwr(context);
-                }
-            }
-            Phase::Cwr { high, prr } => {
-                if self.board.lost() > 0 {
-                    // The reduction is under way already; the losses only add retransmissions.
-                    self.recovery.phase = Phase::Recovery { high: self.snd_nxt, prr };
-                    self.recovery.undo = None;
-                } else if self.snd_una.ge(high) {
-                    self.congestion.set_cwnd(self.congestion.ssthresh().min(self.congestion.cwnd()));
-                    self.recovery.phase = Phase::Open;
-                }
-            }
-            Phase::Recovery { high, .. } => self.advance_recovery(context, high),
-            Phase::Loss { high, frto } => self.advance_loss(config, context, high, frto),
-        }
-    }
-
-    /// Starts fast recovery with `flight` bytes in the network before the loss was seen.
-    pub(super) fn begin_recovery(&mut self, flight: u32) {
-        self.remember_for_undo(self.snd_una);
-        self.congestion.on_congestion();
-        self.recovery.phase = Phase::Recovery { high: self.snd_nxt, prr: Prr::new(flight) };
-        self.probe = None;
-    }
-
-    fn enter_cwr(&mut self, context: &Context) {
-        self.recovery.undo = None;
-        self.congestion.on_congestion();
-        self.cwr_pending = true;
-        self.recovery.phase = Phase::Cwr { high: self.snd_nxt, prr: Prr::new(context.prior_in_flight) };
-    }
-
-    /// Keeps what an undo restores; nested reductions keep the first.
-    pub(super) fn remember_for_undo(&mut self, marker: SeqNum) {
-        let (cwnd, ssthresh) = (self.congestion.cwnd(), self.congestion.ssthresh());
-        self.recovery.remember(marker, cwnd, ssthresh, self.board.retransmitted());
-    }
-
-    fn advance_recovery(&mut self, context: &Context, high: SeqNum) {
-        let advanced = context.delivered.acked > 0;
-        if advanced && self.recovery.is_eifel(context.input.echo) || self.recovery.is_all_reported() {
-            return self.undo();
-        }
-        if self.snd_una.lt(high) {
-            return;
-        }
-        self.congestion.set_cwnd(self.congestion.ssthresh());
-        self.leave_recovery();
-    }
-
-    fn advance_loss(&mut self, config: &Config, context: &Context, high: SeqNum, frto: Frto) {
-        let advanced = context.delivered.acked > 0;
-        if advanced && self.recovery.is_eifel(context.input.echo) {
-            return self.undo();
-        }
-        if frto != Frto::Off {
-            // RFC 5682 section 3.1 step 3b: never retransmitted data was acknowledged, so the timeout was spurious.
-            // Without SACK, data that a retransmission has let through proves nothing.
-            let Delivered { original, was_lost, retransmission, .. } = context.delivered;
-            let is_certain = original && (self.has_sack || !retransmission);
-            if is_certain && was_lost > 0 || self.is_frto_proof(context, frto) {
-                return self.undo();
-            }
-            let next = match frto {
-                Frto::FirstAck if advanced && self.snd_una.lt(high) && self.unsent_sequence() > 0 => {
-                    Frto::SentNew
-                }
-                _ => Frto::Off,
-            };
-            self.recovery.phase = Phase::Loss { high, frto: if config.frto { next } else { Frto::Off } };
-        }
-        if self.recovery.is_all_reported() {
-            return self.undo();
-        }
-        if self.snd_una.ge(high) {
-            self.leave_recovery();
-        }
-    }
-
-    /// RFC 5682 section 2.1 step 3: the second ACK after the timeout advances over data that was not retransmitted.
-    fn is_frto_proof(&self, context: &Context, frto: Frto) -> bool {
-        frto == Frto::SentNew && context.delivered.acked > 0 && context.delivered.original
-    }
-
-    /// The reduction was a mistake: RFC 4015 and Linux restore the window and forget the loss marks.
-    fn undo(&mut self) {
-        self.board.forget_losses();
-        if let Some(Undo { cwnd, ssthresh, .. }) = self.recovery.undo {
-            self.congestion.undo(cwnd, ssthresh);
-            self.counters.undos += 1;
-        }
-        self.recovery.undo = None;
-        self.leave_recovery();
-    }
-
-    fn leave_recovery(&mut self) {
-        self.recovery.phase = Phase::Open;
-        self.recovery.dup_acks = 0;
-        self.rack.on_recovery_end();
-    }
-
-    /// Sets the congestion window.
-    fn update_window(&mut self, context: &Context) {
-        let Context { input, delivered, .. } = context;
-        let (ssthresh, mss, in_flight) = (self.congestion.ssthresh(), self.mss(), self.board.in_flight());
-        match &mut self.recovery.phase {
-            Phase::Cwr { prr, .. } | Phase::Recovery { prr, .. } => {
-                // Each duplicate ACK stands for a delivered segment where SACK does not tell.
-                let bytes = match delivered.delivered {
-                    0 if context.is_duplicate && !self.has_sack => mss,
-                    bytes => bytes,
-                };
-                if bytes == 0 {
-                    return;
-                }
-                let is_safe = delivered.acked > 0 && self.board.lost() <= context.prior_lost;
-                let ack = PrrAck { delivered: bytes, in_flight, ssthresh, mss, is_safe };
-                let cwnd = prr.on_ack(&ack);
-                self.congestion.set_cwnd(cwnd);
-            }
-            Phase::Open | Phase::Loss { .. } => {
-                // SACKs alone do not open the window (Linux's tcp_may_raise_cwnd).
-                if delivered.acked == 0 || !self.is_window_limited() {
-                    return;
-                }
-                let srtt = self.rtt.srtt().unwrap_or_default();
-                let acked = AckedData {
-                    now: input.now,
-                    bytes: delivered.delivered,
-                    rtt: context.rtt,
-                    srtt,
-                    round_ended: context.round_ended,
-                };
-                self.congestion.on_ack(&acked);
-            }
-        }
-    }
-
-    /// Whether the window may grow: it is what has limited us lately (RFC 9438 section 5.8; Linux's rule for slow start).
-    fn is_window_limited(&self) -> bool {
-        if self.usage.is_limited {
-            return true;
-        }
-        let window = self.congestion.window();
-        window.is_slow_start() && window.cwnd < self.usage.max_in_flight.saturating_mul(2)
     }
 
     /// Sets the timer after an acknowledgment.

@@ -1,10 +1,13 @@
 //! The sending half of a synchronised connection: send queue, windows, loss recovery and its timer.
 //!
-//! Inputs are acknowledgments (`ack.rs`) and the timer (`timeout.rs`); the output is `poll_data` (`transmit.rs`).
+//! Inputs are acknowledgments (`ack.rs`, with `loss.rs`, `phase.rs` and `window.rs` for what follows) and the timer (`timeout.rs`); the output is `poll_data` (`transmit.rs`).
 
 mod ack;
+mod loss;
+mod phase;
 mod timeout;
 mod transmit;
+mod window;
 
 pub(super) use ack::AckInput;
 pub(super) use timeout::{GiveUp, SenderTimer};
@@ -14,6 +17,7 @@ use super::config::Config;
 use super::congestion::{Algorithm, Congestion};
 use super::negotiated::{DEFAULT_MSS, Negotiated};
 use super::num::low_u32;
+use super::pacing::Pacing;
 use super::rack::Rack;
 use super::recovery::{Frto, Phase, Recovery};
 use super::rtt::RttEstimator;
@@ -63,9 +67,17 @@ pub(super) struct Sender {
     /// The end of the round trip being measured by the growth of `snd_una`.
     round_end: SeqNum,
     usage: WindowUsage,
+    /// The largest flight that both windows have ever allowed.
+    largest_flight: u32,
     /// Whether the next new segment carries CWR (RFC 3168 section 6.1.2).
     cwr_pending: bool,
     last_sent_at: Instant,
+    /// Present since the congestion control or the user wanted pacing; its rate is `u64::MAX` while they do not.
+    pacing: Option<Box<Pacing>>,
+    /// The user's limit in bytes a second; `u64::MAX` if there is none.
+    max_pacing_rate: u64,
+    /// The latest delivery rate in bytes a second; zero before the first.
+    delivery_rate: u64,
     pub(super) counters: SenderCounters,
 }
 
@@ -109,7 +121,12 @@ enum Forced {
 
 impl Sender {
     /// Starts with the numbers that the handshake agreed on; the SYN is acknowledged.
-    pub(super) fn new(config: &Config, algorithm: Algorithm, negotiated: &Negotiated) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        algorithm: Algorithm,
+        max_pacing_rate: Option<u64>,
+        negotiated: &Negotiated,
+    ) -> Self {
         let start = negotiated.iss + 1;
         let has_timestamps = negotiated.timestamps.is_some();
         let base_mss = within_half_window(negotiated.send_mss, negotiated.snd_wnd, has_timestamps);
@@ -120,7 +137,7 @@ impl Sender {
         let mss = effective_mss(base_mss, has_timestamps);
         // RFC 6298 section 5.7 and RFC 5681 section 3.1: after a lost SYN start with one segment.
         let segments = if negotiated.is_syn_retransmitted { 1 } else { config.initial_window };
-        Self {
+        let mut sender = Self {
             snd_una: start,
             snd_nxt: start,
             snd_wnd: negotiated.snd_wnd,
@@ -147,11 +164,17 @@ impl Sender {
             stalled_since: None,
             small_end: start,
             round_end: start,
+            largest_flight: 0,
             usage: WindowUsage { until: start, ..WindowUsage::default() },
             cwr_pending: false,
             last_sent_at: negotiated.now,
+            pacing: None,
+            max_pacing_rate: max_pacing_rate.unwrap_or(u64::MAX),
+            delivery_rate: 0,
             counters: SenderCounters::default(),
-        }
+        };
+        sender.update_pacing();
+        sender
     }
 
     /// The payload of a full segment that carries nothing but timestamps as options.
@@ -246,6 +269,11 @@ impl Sender {
         self.wnd_shift
     }
 
+    /// The largest flight that both windows have ever allowed.
+    pub(super) fn largest_flight(&self) -> u32 {
+        self.largest_flight
+    }
+
     pub(super) fn max_wnd(&self) -> u32 {
         self.max_wnd
     }
@@ -282,6 +310,43 @@ impl Sender {
 
     pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
         self.congestion.set_algorithm(algorithm);
+        self.update_pacing();
+    }
+
+    /// `SO_MAX_PACING_RATE`: at most so many bytes a second.
+    pub(super) fn set_max_pacing_rate(&mut self, rate: Option<u64>) {
+        self.max_pacing_rate = rate.unwrap_or(u64::MAX);
+        self.update_pacing();
+    }
+
+    /// The rate at which data leaves, in bytes a second; `None` without pacing.
+    pub(super) fn pacing_rate(&self) -> Option<u64> {
+        self.pacing.as_ref().map(|pacing| pacing.rate()).filter(|rate| *rate != u64::MAX)
+    }
+
+    /// The latest sample of the delivery rate in bytes a second.
+    pub(super) fn delivery_rate(&self) -> u64 {
+        self.delivery_rate
+    }
+
+    /// Paces at what the congestion control and the user want, or not at all.
+    fn update_pacing(&mut self) {
+        let wanted = self.congestion.pacing_rate(self.rtt.srtt());
+        let rate = wanted.unwrap_or(u64::MAX).min(self.max_pacing_rate);
+        match &mut self.pacing {
+            Some(pacing) => pacing.set_rate(rate),
+            None if rate == u64::MAX => {}
+            None => self.pacing = Some(Box::new(Pacing::new(rate))),
+        }
+    }
+
+    /// The application brings data: if what it had brought before is all gone and the window has room, the rate of
+    /// delivery has been the application's (Linux's `tcp_rate_check_app_limited`).
+    pub(super) fn note_app_limit(&mut self) {
+        let in_flight = self.board.in_flight();
+        if self.not_sent() < self.mss() && in_flight < self.congestion.cwnd() && self.board.lost() == 0 {
+            self.board.rate.on_app_limited(in_flight);
+        }
     }
 
     pub(super) fn has_ecn(&self) -> bool {

@@ -45,7 +45,9 @@ impl GiveUp {
 impl Sender {
     /// When the timer is due.
     pub(in super::super) fn deadline(&self) -> Option<Instant> {
-        self.timer.map(|(_, at)| at)
+        let timer = self.timer.map(|(_, at)| at);
+        let release = self.pacing.as_ref().and_then(|pacing| pacing.deadline());
+        timer.into_iter().chain(release).min()
     }
 
     /// Which timer is running.
@@ -89,6 +91,9 @@ impl Sender {
 
     /// Runs the timer if it is due. Returns whether the peer is to be given up.
     pub(in super::super) fn on_timer(&mut self, config: &Config, now: Instant, give_up: GiveUp) -> bool {
+        if let Some(pacing) = &mut self.pacing {
+            pacing.on_timer(now);
+        }
         let Some((kind, at)) = self.timer else { return false };
         if now < at {
             return false;

@@ -47,12 +47,21 @@ impl Sender {
         &mut self,
         config: &Config,
         now: Instant,
-        limits: TransmitLimits,
+        mut limits: TransmitLimits,
     ) -> Option<DataOut> {
         match self.forced.take() {
             Some(Forced::LossProbe) => return self.send_loss_probe(config, now, limits),
             Some(Forced::WindowProbe) => return Some(self.send_window_probe(config, now, limits)),
             None => {}
+        }
+        let has_room = self.cwnd_room() > 0;
+        if self.is_past_first_window(config)
+            && let Some(pacing) = &mut self.pacing
+        {
+            if has_room && !pacing.may_send(now) {
+                return None;
+            }
+            limits.max_payload = limits.max_payload.min(pacing.quantum(limits.segment));
         }
         let is_probing = matches!(self.recovery.phase, Phase::Loss { frto: Frto::SentNew, .. });
         if is_probing && let Ok(out) = self.send_new(config, now, limits) {
@@ -84,6 +93,23 @@ impl Sender {
         self.forced.is_some()
             || self.board.lost() > 0
             || self.unsent_sequence() > 0 && (self.window_room() > 0 || self.board.is_empty())
+    }
+
+    /// How large a super-segment is worth waiting for (Linux's `tcp_tso_autosize`): what the window sends in a millisecond,
+    /// and more the shorter the path is. On a long one, a part of the window would lie idle.
+    fn burst(&self, limits: TransmitLimits) -> u32 {
+        let (Some(srtt), Some(min_rtt)) = (self.rtt.srtt(), self.rtt.min_rtt()) else {
+            return limits.max_payload;
+        };
+        let halvings = u32::try_from(min_rtt.as_micros() >> BURST_RTT_SHIFT).unwrap_or(u32::MAX);
+        let near = limits.max_payload.checked_shr(halvings).unwrap_or(0);
+        if halvings == 0 {
+            return near;
+        }
+        let micros = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX).max(1);
+        let steady = u64::from(self.congestion.cwnd()) * BURST_MICROS / micros;
+        let bytes = u32::try_from(steady).unwrap_or(u32::MAX).saturating_add(near);
+        bytes.max(limits.segment.saturating_mul(2))
     }
 
     /// What the congestion window leaves.
@@ -130,7 +156,9 @@ impl Sender {
         if self.unsent_sequence() == 0 {
             return Err(Blocked::Nothing);
         }
-        self.restart_after_idle(config, now);
+        if self.board.is_empty() {
+            self.restart_after_idle(config, now);
+        }
         let len = self.new_data_len(limits)?;
         let unsent = self.not_sent();
         let fin_fits = self.window_room() > len;
@@ -216,13 +244,17 @@ impl Sender {
         let chunk = self.congestion.cwnd().min(self.snd_wnd) / 3;
         self.recovery.is_open()
             && self.board.sacked() == 0
-            && allowed < chunk.min(limits.max_payload)
             && in_flight >= limits.segment.saturating_mul(4)
+            && allowed < chunk.min(limits.max_payload)
+            && allowed < self.burst(limits)
     }
 
     /// RFC 5681 section 4.1.
     fn restart_after_idle(&mut self, config: &Config, now: Instant) {
-        if !config.slow_start_after_idle || !self.board.is_empty() {
+        if self.board.rate.is_app_limited() {
+            self.congestion.on_restart(now);
+        }
+        if !config.slow_start_after_idle {
             return;
         }
         let idle = now - self.last_sent_at;
@@ -284,6 +316,11 @@ impl Sender {
     fn account(&mut self, config: &Config, now: Instant, bytes: u32) {
         self.counters.bytes_sent += u64::from(bytes);
         self.recovery.on_sent(bytes);
+        if self.is_past_first_window(config)
+            && let Some(pacing) = &mut self.pacing
+        {
+            pacing.on_sent(now, bytes);
+        }
         self.last_sent_at = now;
         // RFC 6298 section 5.1; a probe timer moves with each transmission (RFC 8985 section 7.2).
         let must_arm = match self.timer() {
@@ -293,6 +330,11 @@ impl Sender {
         if must_arm {
             self.arm(config, now);
         }
+    }
+
+    /// The first window goes out at once, as in Linux: nothing is known of the path, and waiting costs most there.
+    fn is_past_first_window(&self, config: &Config) -> bool {
+        self.counters.bytes_sent >= u64::from(config.initial_window) * u64::from(self.mss())
     }
 
     /// Keeps track of whether the congestion window is what limits us (Linux's `tcp_cwnd_validate`).
@@ -326,6 +368,11 @@ impl Sender {
         }
     }
 }
+
+/// Linux's `tcp_tso_rtt_log`: the super-segment halves with every 512 microseconds of round-trip time.
+const BURST_RTT_SHIFT: u32 = 9;
+/// A millisecond of the window with a fifth of slack, as Linux's pacing rate in congestion avoidance.
+const BURST_MICROS: u64 = 1_200;
 
 /// The largest multiple of `segment` within `bytes`.
 fn whole_segments(bytes: u32, segment: u32) -> u32 {

@@ -5,6 +5,8 @@ use super::network::{Link, Network, stream_byte};
 use core::time::Duration;
 use std::sync::Arc;
 
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr];
+
 /// One direction of a transfer as its applications see it.
 #[derive(Debug, Default)]
 struct Stream {
@@ -118,7 +120,7 @@ fn random_setup(seed: u64) -> (Network, [Stream; 2], u32) {
             dsack: !rng.chance(300),
             // A tenth of the segments lost each way may take more than eight attempts.
             orphan_retries: 12,
-            congestion: if rng.chance(500) { Algorithm::NewReno } else { Algorithm::Cubic },
+            congestion: ALGORITHMS[usize::try_from(rng.below(3)).unwrap()],
             ecn: if rng.chance(500) { EcnMode::On } else { EcnMode::Off },
             ..Config::default()
         };
@@ -203,12 +205,75 @@ fn one_way(config: &Config, link: Link, total: usize) -> (Duration, Network) {
 fn clean_path_is_filled() {
     let rate = 12_500_000;
     let link = Link { rate, queue: Duration::from_millis(40), ..Link::ideal(Duration::from_millis(10)) };
-    let total = 20_000_000;
-    let (took, network) = one_way(&Config::default(), link, total);
+    let total = 10_000_000;
+    for algorithm in ALGORITHMS {
+        let config = Config { congestion: algorithm, ..Config::default() };
+        let (took, network) = one_way(&config, link, total);
+        let ideal = Duration::from_secs_f64(total as f64 / rate as f64);
+        assert!(took < ideal.mul_f64(1.4), "{algorithm:?} took {took:?}, the link needs {ideal:?}");
+        let info = network.ends[0].connection.as_ref().unwrap().info(network.now).unwrap();
+        // NewReno leaves slow start by a loss only: a queue's worth is gone by then.
+        assert!(info.total_retransmits < 600, "{algorithm:?}: {}", info.total_retransmits);
+    }
+}
+
+/// A queue of half a round trip: slow start overshoots once, and neither the end of its repair nor what the application
+/// then writes at once overflows the queue again.
+#[test]
+fn shallow_queue_overflows_once() {
+    let rate = 62_500_000;
+    let link = Link { rate, queue: Duration::from_millis(12), ..Link::ideal(Duration::from_millis(10)) };
+    let total = 40_000_000;
+    for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+        let config = Config { congestion: algorithm, ..Config::default() };
+        let (took, network) = one_way(&config, link, total);
+        let ideal = Duration::from_secs_f64(total as f64 / rate as f64);
+        assert!(took < ideal.mul_f64(1.35), "{algorithm:?} took {took:?}, the link needs {ideal:?}");
+        let info = network.ends[0].connection.as_ref().unwrap().info(network.now).unwrap();
+        assert!(info.total_retransmits < 1500, "{algorithm:?}: {}", info.total_retransmits);
+    }
+}
+
+/// One segment in a hundred is lost, without congestion: BBR fills most of the path, where the others get a tenth.
+#[test]
+fn bbr_does_not_mind_random_loss() {
+    let rate = 12_500_000;
+    let queue = Duration::from_millis(40);
+    let link = Link { rate, queue, loss: 10, ..Link::ideal(Duration::from_millis(10)) };
+    let total = 10_000_000;
+    let config = Config { congestion: Algorithm::Bbr, ..Config::default() };
+    let (took, network) = one_way(&config, link, total);
     let ideal = Duration::from_secs_f64(total as f64 / rate as f64);
-    assert!(took < ideal.mul_f64(1.25), "took {took:?}, the link needs {ideal:?}");
+    assert!(took < ideal.mul_f64(1.5), "took {took:?}, the link needs {ideal:?}");
     let info = network.ends[0].connection.as_ref().unwrap().info(network.now).unwrap();
-    assert!(info.total_retransmits < 400, "{}", info.total_retransmits);
+    let lost = network.ends[0].sent_segments / 100;
+    assert!(info.total_retransmits < lost * 2 + 50, "{} for {lost} losses", info.total_retransmits);
+    let pacing = info.pacing_rate.unwrap();
+    assert!((rate * 7 / 10..=rate * 14 / 10).contains(&pacing), "{pacing}");
+}
+
+/// `SO_MAX_PACING_RATE` holds whatever the algorithm: 2 MB take two seconds at 1 MB/s.
+#[test]
+fn pacing_limit_is_kept() {
+    for algorithm in ALGORITHMS {
+        let config = Arc::new(Config { congestion: algorithm, ..Config::default() });
+        let options = Options { max_pacing_rate: Some(1_000_000), ..Options::default() };
+        let link = Link::ideal(Duration::from_micros(500));
+        let mut network = Network::new(7, link, [&config, &config], [options, Options::default()], 1460);
+        network.establish();
+        let mut read = 0;
+        let mut buf = vec![0; 1 << 20];
+        let start = network.now;
+        while network.now - start < Duration::from_secs(2) {
+            let now = network.now;
+            while network.client().send(now, &[7; 50_000]).is_ok_and(|count| count > 0) {}
+            while let Ok(count) = network.server().recv(now, &mut buf) {
+                read += count;
+            }
+            assert!(network.step());
+        }
+        assert!((1_900_000..2_050_000).contains(&read), "{algorithm:?}: {read}");
+    }
 }
 
 /// No timeouts where SACK, RACK and the tail loss probe can do without: 1 % loss, 20 ms.

@@ -72,7 +72,8 @@ pub fn tcp_info(state: State, info: Option<&Info>) -> TcpInfo {
     out.reordering = info.reordering;
     out.rcv_space = info.receive_space;
     out.total_retrans = low32(info.total_retransmits);
-    out.pacing_rate = u64::MAX;
+    out.pacing_rate = info.pacing_rate.unwrap_or(u64::MAX);
+    out.delivery_rate = info.delivery_rate;
     out.max_pacing_rate = u64::MAX;
     out.bytes_acked = info.bytes_acked;
     out.bytes_received = info.bytes_received;

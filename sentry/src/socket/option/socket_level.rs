@@ -78,7 +78,13 @@ pub(super) const ROWS: &[OptionRow] = &[
         Effect::Hint("nothing to poll: packets come by thread")
     ),
     option!(SOL_SOCKET, SO_PREFER_BUSY_POLL, get_zero, set_any, Effect::Hint("as SO_BUSY_POLL")),
-    option!(SOL_SOCKET, SO_MAX_PACING_RATE, get_unlimited, -),
+    option!(
+        SOL_SOCKET,
+        SO_MAX_PACING_RATE,
+        get_max_pacing_rate,
+        set_max_pacing_rate,
+        Effect::Partial("streams only")
+    ),
     option!(SOL_SOCKET, SO_INCOMING_CPU, get_minus_one, set_any, Effect::Hint("one receive queue")),
     option!(SOL_SOCKET, SO_COOKIE, get_cookie, -),
     option!(SOL_SOCKET, SO_NETNS_COOKIE, get_namespace_cookie, -),
@@ -525,8 +531,23 @@ fn set_mark(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn get_unlimited(_: &Context<'_>) -> Result<Value, Errno> {
-    Ok(bytes(&u64::MAX))
+fn get_max_pacing_rate(context: &Context<'_>) -> Result<Value, Errno> {
+    let tcp = context.inet().ok().and_then(|inet| inet.tcp());
+    Ok(bytes(&tcp.and_then(|tcp| tcp.tcp_options().max_pacing_rate).unwrap_or(u64::MAX)))
+}
+
+/// An `unsigned long`, or an `unsigned int` whose largest value means no limit as well (`sk_setsockopt`).
+fn set_max_pacing_rate(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let tcp = context.inet()?.tcp().ok_or(Errno::ENOPROTOOPT)?;
+    let rate = match object::<u64>(value) {
+        Ok(rate) => rate,
+        Err(_) => match int(value)?.cast_unsigned() {
+            u32::MAX => u64::MAX,
+            rate => rate.into(),
+        },
+    };
+    tcp.set_tcp_options(|options| options.max_pacing_rate = (rate != u64::MAX).then_some(rate));
+    Ok(())
 }
 
 fn get_cookie(context: &Context<'_>) -> Result<Value, Errno> {
