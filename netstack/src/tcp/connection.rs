@@ -546,7 +546,7 @@ impl Connection {
                 let mut open = Open::new(&self.common, &negotiated);
                 for range in unacked.into_ranges() {
                     // A new connection takes whatever it is given.
-                    let _ = open.send_admitted(range);
+                    let _ = open.send_admitted(&self.common, range);
                 }
                 // The third step of the handshake; data that waits goes with it.
                 open.rcv.policy.demand();
@@ -583,7 +583,7 @@ impl Connection {
                 let mut open = Open::new(&self.common, &negotiated);
                 for range in pending.into_ranges() {
                     // A new connection takes whatever it is given.
-                    let _ = open.send_admitted(range);
+                    let _ = open.send_admitted(&self.common, range);
                 }
                 if is_syn {
                     // RFC 9293 section 3.5, figure 8: the crossed SYN-ACK is acknowledged as any SYN-ACK is.
