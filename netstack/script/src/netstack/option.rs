@@ -102,6 +102,7 @@ fn set_congestion(tcp: &TcpState, name: &str) -> Reply {
     let algorithm = match name {
         "reno" => Algorithm::NewReno,
         "cubic" => Algorithm::Cubic,
+        "bbr" => Algorithm::Bbr,
         _ => return error("ENOENT"),
     };
     tcp.socket.set_tcp_options(|options| options.congestion = Some(algorithm));
@@ -122,6 +123,7 @@ pub(super) fn get(tcp: &TcpState, name: &str, config: &Config) -> Reply {
                 match options.congestion.unwrap_or(config.congestion) {
                     Algorithm::NewReno => "reno",
                     Algorithm::Cubic => "cubic",
+                    Algorithm::Bbr => "bbr",
                 }
                 .to_owned(),
             );

@@ -45,6 +45,7 @@ pub(super) fn apply(config: &mut Config, name: &str, value: &Value) -> Result<()
             config.congestion = match text()? {
                 "reno" => Algorithm::NewReno,
                 "cubic" => Algorithm::Cubic,
+                "bbr" => Algorithm::Bbr,
                 other => return Err(format!("there is no congestion control `{other}`")),
             };
         }
