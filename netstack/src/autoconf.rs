@@ -1,7 +1,8 @@
 //! IPv6 autoconfiguration: routers, prefixes and addresses from router advertisements (RFC 4861 section 6.3, RFC 4862),
 //! with stable (RFC 7217) and temporary (RFC 8981) interface identifiers.
 //!
-//! [`Machine`] decides; the shell in [`ip`](crate::ip) sends its solicitations and applies its actions.
+//! `Machine` decides; the shell in `ip/autoconf.rs` sends its solicitations and applies its actions. It is turned on per NIC
+//! with [`Stack::start_autoconf`](crate::Stack::start_autoconf).
 
 use std::net::Ipv6Addr;
 

@@ -20,7 +20,7 @@ pub(crate) struct TcpTrack {
     /// Segments since the last acknowledged progress, for a shorter lifetime of connections that are gone.
     retransmissions: u8,
     last: Option<(Direction, SeqNum, SeqNum)>,
-    /// Sides that sent a FIN, the first one being the active closer.
+    /// It was picked up in the middle, and its windows are not known well enough yet to refuse anything.
     is_liberal: bool,
 }
 

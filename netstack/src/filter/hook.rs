@@ -35,7 +35,7 @@ pub(crate) struct Passage {
 pub(crate) fn prerouting(rx: &mut Rx<'_>, transit: &mut Transit) -> Option<Passage> {
     let core = rx.core;
     let mut passage = Passage::begin(core, transit, rx.now, Some(rx.interface))?;
-    if !passage.track(core, Hook::Prerouting, transit, rx.is_looped, rx.outbox)
+    if !passage.track(core, Hook::Prerouting, transit, rx.is_looped)
         || !passage.table(core, Table::Mangle, Hook::Prerouting, transit, None, rx.outbox)
     {
         return None;
@@ -96,7 +96,7 @@ pub(crate) fn output(
         return transit.send(core, egress, policy, outbox);
     };
     let (destination, mark) = (transit.destination, transit.packet.meta.mark);
-    let goes_on = passage.track(core, Hook::Output, &mut transit, false, outbox)
+    let goes_on = passage.track(core, Hook::Output, &mut transit, false)
         && passage.table(core, Table::Mangle, Hook::Output, &mut transit, Some(egress), outbox)
         && passage.map_destination(core, Hook::Output, &mut transit)
         && passage.table(core, Table::Filter, Hook::Output, &mut transit, Some(egress), outbox);
@@ -172,14 +172,7 @@ impl Passage {
     }
 
     /// The raw table, and tracking; false if the packet goes no further.
-    fn track(
-        &mut self,
-        core: &Arc<Core>,
-        hook: Hook,
-        transit: &mut Transit,
-        is_looped: bool,
-        outbox: &mut Outbox,
-    ) -> bool {
+    fn track(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit, is_looped: bool) -> bool {
         match self.traverse(Table::Raw, hook, transit, None) {
             Verdict::Drop => {
                 core.counters.filter_dropped.increment();
@@ -188,7 +181,6 @@ impl Passage {
             Verdict::NoTrack => return true,
             _ => {}
         }
-        let _ = outbox;
         if !self.rules.needs_tracking {
             return true;
         }

@@ -55,8 +55,7 @@ impl Stack {
         Some(autoconf.info())
     }
 
-    /// Asks on a NIC whether any address of it is also another station's, or tells everybody that it is ours: an
-    /// unsolicited advertisement or ARP announcement.
+    /// Tells everybody on the link that an address is ours: an ARP announcement, or an unsolicited advertisement.
     pub fn announce_address(&self, nic: NicId, address: IpAddr) -> Result<(), ConfigError> {
         let topology = self.core.topology.load();
         let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
