@@ -137,6 +137,9 @@ fn main() {
         let mut compared = Guest::new(&platform, &memory, COMPARED_CALLS, Ids::Unknown);
         let mut local = Guest::new(&platform, &memory, CALLS, Ids::Published);
         let mut touches = Guest::new(&platform, &memory, TOUCHES, Ids::Unknown);
+        // Calls without a pause, as a busy program makes them: the two sides may then spin for each other.
+        let mut steady: Vec<f64> = (0..rounds).map(|_| calls.calls()).collect();
+        println!("{:8} {:26} {:9.0} ns", platform.name(), "call, steady", median(&mut steady));
         let mut samples: [Vec<f64>; 7] = Default::default();
         for _ in 0..rounds {
             samples[0].push(native());

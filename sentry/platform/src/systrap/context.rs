@@ -30,9 +30,10 @@ const TURN: Duration = Duration::from_millis(2);
 const PATIENCE: u32 = 10;
 /// Yields to a guest on the same processor before sleeping. Three round trips of the scheduler cost less than a sleep.
 const YIELDS: u32 = 3;
-/// How long either side spins for the other on another processor, in ticks of the processor's clock: some 4 us. What takes
-/// longer is worth a sleep.
-const SPIN_TICKS: u32 = 10_000;
+/// How long either side spins for the other on another processor, in ticks of the processor's clock: some 40 us. That is
+/// more than waking a thread there takes, or two that once slept would go on waking each other for ever. Pairs for which
+/// it is often not enough are not kept apart.
+const SPIN_TICKS: u32 = 100_000;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const SYS_SECCOMP: i32 = 1;
@@ -250,7 +251,11 @@ impl SystrapContext {
         let state = self.thread.area.u32(word::STATE);
         let is_request = || state.load(Ordering::Acquire) == word::STATE_REQUEST;
         let came = if self.placement.is_apart() {
-            host::spin_until(SPIN_TICKS, is_request)
+            let came = host::spin_until(SPIN_TICKS, is_request);
+            if !came {
+                self.placement.on_failed_spin(Instant::now);
+            }
+            came
         } else {
             (0..YIELDS).any(|_| {
                 host::yield_now();

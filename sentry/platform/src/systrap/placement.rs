@@ -3,7 +3,7 @@
 //! Together, they take turns by yielding, which costs two changes of threads a call and works on any machine. Apart, both
 //! spin for a while, which costs a fifth of that where calls come fast and both processors are free, and a lot more where
 //! they are not. So it is tried only where calls come fast, kept only while it is faster than it was together, and
-//! tried again only after a time that doubles with each failure.
+//! tried again only after a time that grows with each failure.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,9 +16,12 @@ const WINDOW: u32 = 64;
 /// The longest that a window may take for its calls to count as fast. Where others compete for the processor, or calls
 /// do work, it takes longer.
 const FAST: Duration = Duration::from_micros(WINDOW as u64 * 6);
-/// The first and the longest pause between attempts.
-const MIN_PAUSE: Duration = Duration::from_millis(4);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The first and the longest pause between attempts. One that fails costs some milliseconds, for which the other thread waits
+/// for a busy processor.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// Times that the sentry may spin in vain in one window before the attempt is over.
+const MAX_FAILURES: u32 = 2;
 /// Windows apart after which an attempt counts as a success: a tenth of a second or so.
 const SUCCESS: u32 = 2000;
 
@@ -54,6 +57,7 @@ pub(super) struct Placement<'a> {
     seats: &'a Seats,
     arrangement: Arrangement,
     turns: u32,
+    failures: u32,
     since: Option<Instant>,
     pause: Duration,
     not_before: Option<Instant>,
@@ -75,6 +79,7 @@ impl<'a> Placement<'a> {
             seats,
             arrangement: Arrangement::Together,
             turns: 0,
+            failures: 0,
             since: None,
             pause: MIN_PAUSE,
             not_before: None,
@@ -92,7 +97,7 @@ impl<'a> Placement<'a> {
         if self.turns < WINDOW {
             return false;
         }
-        self.turns = 0;
+        (self.turns, self.failures) = (0, 0);
         let now = now();
         let Some(took) = self.since.replace(now).map(|since| now.duration_since(since)) else { return false };
         match self.arrangement {
@@ -109,6 +114,15 @@ impl<'a> Placement<'a> {
                 self.reunite(now);
                 true
             }
+        }
+    }
+
+    /// The sentry has spun in vain: the guest computes, or waits for a processor.
+    pub(super) fn on_failed_spin(&mut self, now: impl FnOnce() -> Instant) {
+        self.failures += 1;
+        if self.failures > MAX_FAILURES && self.is_apart() {
+            self.reunite(now());
+            (self.turns, self.failures, self.since) = (0, 0, None);
         }
     }
 
@@ -133,7 +147,7 @@ impl<'a> Placement<'a> {
         self.arrangement = Arrangement::Together;
         self.seats.put();
         self.not_before = now.checked_add(self.pause);
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        self.pause = (self.pause * 4).min(MAX_PAUSE);
     }
 }
 
@@ -187,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn pause_between_attempts_doubles() {
+    fn pause_between_attempts_grows() {
         let (seats, mut now) = (Seats::new(2), Instant::now());
         let mut placement = Placement::new(&seats);
         let mut attempts = Vec::new();
         let start = now;
-        while now < start + Duration::from_millis(100) {
+        while now < start + Duration::from_secs(1) {
             if window(&mut placement, &mut now, QUICK) && placement.is_apart() {
                 attempts.push(now);
                 // It fails at once.
@@ -201,7 +215,21 @@ mod tests {
         }
         let pauses: Vec<_> = attempts.windows(2).map(|w| w[1] - w[0]).collect();
         assert!(pauses.len() >= 3, "{pauses:?}");
-        assert!(pauses.windows(2).all(|w| w[1] > w[0] + w[0] / 2), "{pauses:?}");
+        assert!(pauses.windows(2).all(|w| w[1] > w[0] * 3), "{pauses:?}");
+    }
+
+    #[test]
+    fn spinning_in_vain_ends_an_attempt_at_once() {
+        let (seats, mut now) = (Seats::new(2), Instant::now());
+        let mut placement = Placement::new(&seats);
+        window(&mut placement, &mut now, QUICK);
+        assert!(window(&mut placement, &mut now, QUICK));
+        (0..MAX_FAILURES).for_each(|_| placement.on_failed_spin(|| now));
+        assert!(placement.is_apart());
+        placement.on_failed_spin(|| now);
+        assert!(!placement.is_apart());
+        // Not before the pause is over.
+        assert!(!window(&mut placement, &mut now, QUICK) && !window(&mut placement, &mut now, QUICK));
     }
 
     #[test]
