@@ -154,12 +154,13 @@ fn unprivileged_caller_has_a_network() {
     wait_for_port(&netns, "127.0.0.1", 8000);
     // The program may be in a folder that the user cannot enter.
     let folder = tempfile::Builder::new().prefix("usernet-").tempdir_in("/tmp").expect("a folder");
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+    let state = format!("--root={}/state", folder.path().display());
     let program = folder.path().join("runsc");
     fs::copy(runsc(), &program).expect("copy the program");
     let mut command = netns.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-    command.args(["--root=/tmp/usernet-state", "do", "--host-loopback", "--", "bash", "-c"]);
+    command.args([&state, "do", "--host-loopback", "--", "bash", "-c"]);
     command.arg("exec 3<>/dev/tcp/10.0.2.2/8000; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3");
     let out = Running::start(&mut command).finish(LIMIT).ok();
     assert!(out.out().contains("200 OK"), "{} {}", out.out(), out.err());
