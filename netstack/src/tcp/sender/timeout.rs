@@ -2,6 +2,7 @@
 //! (RFC 9293 section 3.8.6.1). At most one of them is ever needed.
 
 use super::super::config::Config;
+use super::super::prr::PrrAck;
 use super::super::rack::RackContext;
 use super::super::recovery::{Frto, Phase};
 use super::super::scoreboard::Fate;
@@ -168,10 +169,20 @@ impl Sender {
         let wait = self.rack.detect(&mut self.board, &context);
         if self.board.lost() > 0 && !self.recovery.is_recovering() {
             self.begin_recovery(in_flight);
+            self.reduce_for_one_delivery();
         }
         match wait {
             Some(wait) => self.timer = Some((SenderTimer::Reorder, now + wait.max(MIN_TIMEOUT))),
             None => self.timer = Some((SenderTimer::Retransmit, now + self.rtt.rto(config))),
+        }
+    }
+
+    /// Linux's `tcp_rack_reo_timeout`: what was delivered out of order pays for one retransmission, not for a burst.
+    fn reduce_for_one_delivery(&mut self) {
+        let (in_flight, mss, ssthresh) = (self.board.in_flight(), self.mss(), self.congestion.ssthresh());
+        if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
+            let cwnd = prr.on_ack(&PrrAck { delivered: mss, in_flight, ssthresh, mss, is_safe: false });
+            self.congestion.set_cwnd(cwnd);
         }
     }
 
