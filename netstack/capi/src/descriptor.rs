@@ -51,10 +51,6 @@ pub(crate) struct Socket {
 }
 
 /// The kinds of sockets.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most sockets are TCP, and each is in an allocation of its own"
-)]
 pub(crate) enum Kind {
     Tcp(TcpSocket),
     Udp(UdpSocket),

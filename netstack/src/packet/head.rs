@@ -107,6 +107,7 @@ fn take_spare() -> Box<Buffer> {
 }
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "the allocations themselves are kept, and go back into packets as they are")]
     static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -20,11 +20,16 @@ pub(super) fn files(kernel: &Arc<Kernel>) -> Vec<(&'static str, Arc<Inode>)> {
     ROWS.iter().map(file).collect()
 }
 
+/// Shows a setting.
+type Get = fn(&Config) -> String;
+/// Changes it as the text says.
+type Set = fn(&mut Config, &str) -> Result<(), Errno>;
+
 /// One setting.
 struct Row {
     name: &'static str,
-    get: fn(&Config) -> String,
-    set: Option<fn(&mut Config, &str) -> Result<(), Errno>>,
+    get: Get,
+    set: Option<Set>,
 }
 
 /// A setting as a file.
@@ -58,11 +63,7 @@ impl Text for Setting {
     }
 }
 
-const fn row(
-    name: &'static str,
-    get: fn(&Config) -> String,
-    set: fn(&mut Config, &str) -> Result<(), Errno>,
-) -> Row {
+const fn row(name: &'static str, get: Get, set: Set) -> Row {
     Row { name, get, set: Some(set) }
 }
 

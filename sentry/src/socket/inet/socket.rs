@@ -49,7 +49,6 @@ pub enum Transport {
 
 /// The stack's socket.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one allocation per socket, which is never moved")]
 pub enum Protocol {
     /// TCP.
     Tcp(TcpSocket),
