@@ -3,8 +3,6 @@
 //! Packets move a lot, so the buffer is behind a pointer, and received packets have none. A thread keeps the buffers of
 //! the packets that it dropped: what sends also drops, and so no allocator is asked for each packet.
 
-#![expect(clippy::vec_box, reason = "the boxes themselves move between packets and the list")]
-
 use std::cell::RefCell;
 
 /// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte

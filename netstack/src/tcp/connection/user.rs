@@ -1,0 +1,261 @@
+//! What the user may do with a connection, whichever state it is in.
+
+use super::super::error::{RecvError, SendError, ShutdownError};
+use super::super::num::usize_of;
+use super::super::options::Options;
+use super::super::outcome::{CloseReason, Outcome};
+use super::super::receive_queue::ReceiveQueue;
+use super::{Connection, Phase, Shutdown};
+use crate::time::Instant;
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Connection {
+    /// Queues a copy of as much of `data` as there is room for, and returns how much.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was queued then.
+    pub fn send(&mut self, _now: Instant, data: &[u8]) -> Result<usize, SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send(&self.common, data),
+            _ => Err(self.send_error()),
+        }
+    }
+
+    /// Queues as much of `data` as there is room for without copying it, and returns how much.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was queued then.
+    pub fn send_bytes(&mut self, _now: Instant, data: &Bytes) -> Result<usize, SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_bytes(&self.common, data),
+            _ => Err(self.send_error()),
+        }
+    }
+
+    /// Queues all of `data` without copying it, beyond the send buffer if need be.
+    ///
+    /// For a caller who consumed as many bytes as [`send_room`](Self::send_room) said: the room shrinks with the
+    /// congestion window, and what was consumed must not be lost to that.
+    ///
+    /// # Errors
+    /// `WriteClosed` or `Failed`; nothing was queued then.
+    pub fn send_admitted(&mut self, _now: Instant, data: Bytes) -> Result<(), SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_admitted(&self.common, data),
+            _ => Err(self.send_error()),
+        }
+    }
+
+    /// Queues a copy of all of `data`, with the rules of [`send_admitted`](Self::send_admitted).
+    ///
+    /// # Errors
+    /// `WriteClosed` or `Failed`; nothing was queued then.
+    pub fn send_copied(&mut self, _now: Instant, data: &[u8]) -> Result<(), SendError> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_copied(&self.common, data),
+            _ => Err(self.send_error()),
+        }
+    }
+
+    /// How many bytes `send` would take now; zero also when it would fail.
+    #[must_use]
+    pub fn send_room(&self) -> usize {
+        match &self.phase {
+            Phase::Open(open) => open.send_room(&self.common).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Moves received bytes into `buf`; zero at the end of the stream. It may leave a window update to transmit.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn recv(&mut self, now: Instant, buf: &mut [u8]) -> Result<usize, RecvError> {
+        self.read(now, |queue| queue.read(buf))
+    }
+
+    /// Takes one contiguous range of at most `max` received bytes without copying; empty at the end of the stream.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn take(&mut self, now: Instant, max: usize) -> Result<Bytes, RecvError> {
+        self.read(now, |queue| queue.take(max))
+    }
+
+    /// Puts bytes that [`Connection::take`] gave back in front of the queue, the last ones first: their reader could not
+    /// store them. The peer may have been offered their room already; the queue then holds that much more.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        match &mut self.phase {
+            Phase::Open(open) => open.rcv.queue.put_back(bytes),
+            Phase::TimeWait(ended) => ended.unread.put_back(bytes),
+            Phase::Closed(ended) => ended.unread.put_back(bytes),
+            // A connection that data came over does not get back there.
+            Phase::SynSent(_) | Phase::SynReceived(_) => {}
+        }
+    }
+
+    /// Copies received bytes from `offset` on into `buf` and leaves them queued.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn peek(&mut self, offset: usize, buf: &mut [u8]) -> Result<usize, RecvError> {
+        match self.unread() {
+            Some(queue) if !queue.is_empty() => Ok(queue.peek(offset, buf)),
+            _ => self.end_of_stream().map(|()| 0),
+        }
+    }
+
+    /// How many received bytes wait for the reader (FIONREAD).
+    #[must_use]
+    pub fn receive_queued(&self) -> usize {
+        self.unread().map_or(0, |queue| usize_of(queue.len()))
+    }
+
+    /// How many queued bytes are not acknowledged (SIOCOUTQ) and not sent (SIOCOUTQNSD).
+    #[must_use]
+    pub fn send_queued(&self) -> (usize, usize) {
+        match &self.phase {
+            Phase::Open(open) => {
+                let (queued, unsent) = (open.snd.queued(), open.snd.not_sent());
+                (usize_of(queued), usize_of(unsent))
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// Shuts one or both directions, with the rules of Linux (nothing is sent for the read side).
+    ///
+    /// # Errors
+    /// There is no connection to shut.
+    pub fn shutdown(&mut self, now: Instant, how: Shutdown) -> Result<Outcome, ShutdownError> {
+        match &mut self.phase {
+            Phase::Open(open) => {
+                let reaction = open.shutdown(&self.common, now, how);
+                Ok(self.apply(now, reaction))
+            }
+            // Linux disconnects a socket that is shut while it connects, whichever direction (inet_shutdown).
+            Phase::SynSent(_) => Ok(self.close_with_error(CloseReason::Reset, None)),
+            Phase::SynReceived(state) => {
+                state.is_closing |= how != Shutdown::Read;
+                Ok(Outcome::default())
+            }
+            Phase::TimeWait(_) => Ok(Outcome::default()),
+            Phase::Closed(_) => Err(ShutdownError::NotConnected),
+        }
+    }
+
+    /// The user is done: sends what is queued and FIN in the background, or RST if data is unread (RFC 2525 section 2.17).
+    pub fn close(&mut self, now: Instant) -> Outcome {
+        match &mut self.phase {
+            Phase::Open(open) => {
+                let reaction = open.close(&self.common, now);
+                self.apply(now, reaction)
+            }
+            Phase::SynSent(_) => self.close_silently(CloseReason::Aborted, None),
+            Phase::SynReceived(state) => {
+                state.is_closing = true;
+                Outcome::default()
+            }
+            Phase::TimeWait(ended) => {
+                ended.unread = ReceiveQueue::default();
+                Outcome::default()
+            }
+            Phase::Closed(ended) => {
+                ended.unread = ReceiveQueue::default();
+                Outcome::default()
+            }
+        }
+    }
+
+    /// Resets the connection (linger with a zero timeout).
+    pub fn abort(&mut self, now: Instant) -> Outcome {
+        match &mut self.phase {
+            Phase::Open(open) => {
+                let reaction = open.abort(&self.common, now);
+                self.apply(now, reaction)
+            }
+            Phase::SynReceived(state) => {
+                let reset = state.make_reset(&self.common);
+                self.close_silently(CloseReason::Aborted, Some(reset))
+            }
+            Phase::SynSent(_) | Phase::TimeWait(_) => self.close_silently(CloseReason::Aborted, None),
+            Phase::Closed(_) => Outcome::default(),
+        }
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.common.options
+    }
+
+    /// Changes options; the new ones take effect at once where Linux's do.
+    pub fn set_options(&mut self, now: Instant, options: Options) {
+        let had_keepalive = self.common.options.keepalive;
+        self.common.options = Arc::new(options);
+        if let Phase::Open(open) = &mut self.phase {
+            open.set_options(&self.common, now, had_keepalive);
+        }
+    }
+
+    /// `TCP_QUICKACK`: acknowledge at once for a while, or go back to delayed ACKs.
+    pub fn set_quick_ack(&mut self, on: bool) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.set_quick_ack(on);
+        }
+    }
+
+    /// Why a send outside of the synchronised states fails.
+    fn send_error(&mut self) -> SendError {
+        match &self.phase {
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::Open(_) => SendError::WouldBlock,
+            Phase::TimeWait(_) | Phase::Closed(_) => {
+                self.error.take().map_or(SendError::WriteClosed, SendError::Failed)
+            }
+        }
+    }
+
+    fn unread(&self) -> Option<&ReceiveQueue> {
+        match &self.phase {
+            Phase::Open(open) => Some(&open.rcv.queue),
+            Phase::TimeWait(ended) => Some(&ended.unread),
+            Phase::Closed(ended) => Some(&ended.unread),
+            Phase::SynSent(_) | Phase::SynReceived(_) => None,
+        }
+    }
+
+    /// Reads with `read` if there is something, otherwise says why not.
+    fn read<T: Default>(
+        &mut self,
+        now: Instant,
+        read: impl FnOnce(&mut ReceiveQueue) -> T,
+    ) -> Result<T, RecvError> {
+        match &mut self.phase {
+            Phase::Open(open) if !open.rcv.queue.is_empty() => {
+                let result = read(&mut open.rcv.queue);
+                open.on_read(&self.common, now);
+                Ok(result)
+            }
+            Phase::TimeWait(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread)),
+            Phase::Closed(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread)),
+            _ => self.end_of_stream().map(|()| T::default()),
+        }
+    }
+
+    /// What a read at an empty queue gives: the end of the stream, or an error.
+    fn end_of_stream(&mut self) -> Result<(), RecvError> {
+        // A stream that had ended before the reset has ended in order (Linux, tcp_recvmsg: SOCK_DONE comes before the
+        // error, which is left for the writer).
+        if self.error != Some(CloseReason::ResetAfterFin)
+            && let Some(error) = self.error.take()
+        {
+            return Err(RecvError::Failed(error));
+        }
+        match &self.phase {
+            Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
+            Phase::Open(open) if !open.is_read_over() => Err(RecvError::WouldBlock),
+            Phase::Open(_) | Phase::TimeWait(_) | Phase::Closed(_) => Ok(()),
+        }
+    }
+}
