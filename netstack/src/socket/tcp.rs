@@ -3,30 +3,25 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use smallvec::SmallVec;
 
-use crate::buffer::{Sink, Source};
-use crate::cidr::family_of;
-use crate::error::{
-    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, ShutdownError, SocketError,
-};
-use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped, unspecified_like, zone_of};
+use crate::error::{AcceptError, BindError, ListenError, ShutdownError, SocketError};
+use crate::ip::{unmapped, unspecified_like};
 use crate::nic::NicId;
-use crate::options::{Family, QueuedError, RecvFlags, Shutdown, SocketOptions};
+use crate::options::{Family, QueuedError, Shutdown, SocketOptions};
 use crate::outbox::Outbox;
 use crate::port_table::{Binding, PortUse};
-use crate::socket::copy_in::Copied;
 use crate::socket::datagram::socket_addr;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
 use crate::tcp::{self, CloseReason, Connection, Flow, IcmpError, State};
-use crate::tcp_endpoint::{IpSettings, ListenEndpoint, TcpEndpoint, path_of};
+use crate::tcp_endpoint::{IpSettings, ListenEndpoint, TcpEndpoint};
 use crate::wait::{Readiness, WaitQueue};
 
+mod connect;
 mod fast_open;
 mod forwarded;
+mod transfer;
 mod zero_copy;
 
 /// A TCP socket.
@@ -157,276 +152,6 @@ impl TcpSocket {
         let waiters = Arc::clone(&endpoint.waiters);
         let role = Role::Connected(endpoint, None);
         Ok((Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role), peer))
-    }
-
-    /// Starts a connection. Success means that the handshake is under way: the socket becomes writable when it is
-    /// done, and [`take_error`](Self::take_error) tells if it failed. Calling again gives `AlreadyConnecting`, later
-    /// `AlreadyConnected`. A socket whose handshake failed may try again.
-    pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
-        self.begin(remote, None)
-    }
-
-    /// Starts a connection; with Fast Open, the SYN carries what it says.
-    fn begin(&self, remote: SocketAddr, fast_open: Option<tcp::FastOpen>) -> Result<(), ConnectError> {
-        let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
-        let mut role = self.role.write();
-        let claim = match &*role {
-            Role::Idle => None,
-            Role::Bound(claim) => Some(claim.clone()),
-            Role::Connected(endpoint, claim) => {
-                self.may_connect_again(endpoint)?;
-                claim.clone()
-            }
-            Role::Listening(_) => return Err(ConnectError::AlreadyConnected),
-            Role::Closed => return Err(ConnectError::InvalidState),
-        };
-        let mut outbox = Outbox::default();
-        let started = self.start(address, remote.port(), nic, claim.as_ref(), &mut outbox);
-        if let Ok(endpoint) = &started {
-            *role = Role::Connected(Arc::clone(endpoint), claim);
-        }
-        drop(role);
-        if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {
-            // Before the outbox sends the SYN. Nobody else has seen the connection yet.
-            let _ = endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
-        }
-        outbox.flush(&self.core);
-        started.map(drop)
-    }
-
-    fn may_connect_again(&self, endpoint: &Arc<TcpEndpoint>) -> Result<(), ConnectError> {
-        let (state, error) = endpoint.with(&self.core, &mut Outbox::default(), |inner| {
-            let state = inner.machine.state();
-            let error = if state == State::Closed { inner.machine.take_error() } else { None };
-            (state, error)
-        });
-        match (state, error) {
-            (State::SynSent | State::SynReceived, _) => Err(ConnectError::AlreadyConnecting),
-            (State::Closed, Some(reason)) => Err(ConnectError::Pending(socket_error(reason))),
-            (State::Closed, None) => Ok(()),
-            _ => Err(ConnectError::AlreadyConnected),
-        }
-    }
-
-    fn start(
-        &self,
-        address: IpAddr,
-        port: u16,
-        nic: Option<NicId>,
-        claim: Option<&Claim>,
-        outbox: &mut Outbox,
-    ) -> Result<Arc<TcpEndpoint>, ConnectError> {
-        let core = &self.core;
-        let options = self.options.lock().clone();
-        if options.only_v6 && address.is_ipv4() {
-            return Err(ConnectError::NetworkUnreachable);
-        }
-        let bound = claim.and_then(|claim| claim.endpoint.address);
-        if bound.is_some_and(|bound| family_of(bound) != family_of(address)) {
-            return Err(ConnectError::FamilyMismatch);
-        }
-        let nic = options.bound_nic.or(nic);
-        let query = RouteQuery { destination: address, source: bound, nic };
-        let origin = Origin { mark: options.mark, arrived_on: None };
-        let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
-            RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
-            RouteError::NoSource => ConnectError::AddressNotAvailable,
-            RouteError::Blackhole => ConnectError::InvalidAddress,
-            RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
-            RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
-        })?;
-        match egress.delivery {
-            Delivery::Unicast | Delivery::Local(_) => {}
-            // Linux: tcp_v4_connect refuses what is multicast or broadcast.
-            Delivery::Broadcast | Delivery::Multicast => return Err(ConnectError::NetworkUnreachable),
-        }
-        let remote_addr = if address.is_unspecified() { egress.next_hop } else { address };
-        let flow = Flow {
-            local_addr: egress.source,
-            remote_addr,
-            local_port: claim.map_or(0, |claim| claim.port),
-            remote_port: port,
-            zone: zone_of(remote_addr, egress_nic(&egress)),
-        };
-        let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
-        let settings = IpSettings::of(&options);
-        match claim {
-            Some(_) => {
-                let endpoint = self.open(&flow, egress, settings, port_use, outbox);
-                endpoint.ok_or(ConnectError::AddressNotAvailable)
-            }
-            None => self.open_ephemeral(flow, &egress, settings, port_use, outbox),
-        }
-    }
-
-    /// Tries the ephemeral ports in the order of RFC 6056 section 3.3.3: from an offset that a hash of the destination
-    /// gives, and a counter.
-    fn open_ephemeral(
-        &self,
-        flow: Flow,
-        egress: &Egress,
-        settings: IpSettings,
-        port_use: PortUse,
-        outbox: &mut Outbox,
-    ) -> Result<Arc<TcpEndpoint>, ConnectError> {
-        let core = &self.core;
-        let range = &core.ephemeral_ports;
-        let count = u32::from(*range.end() - *range.start()) + 1;
-        let offset = core.secrets.hash_pair(flow.local_addr, flow.remote_addr, u64::from(flow.remote_port));
-        for _ in 0..count {
-            let step = core.next_port.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            // Below `count`, which is at most 2^16.
-            let index = (offset.wrapping_add(u64::from(step)) % u64::from(count)) as u16;
-            let flow = Flow { local_port: range.start() + index, ..flow };
-            if core.tcp_ports.is_claimed(flow.local_port) || core.tcp.contains(&core.secrets, &flow) {
-                continue;
-            }
-            if let Some(endpoint) = self.open(&flow, egress.clone(), settings, port_use, outbox) {
-                return Ok(endpoint);
-            }
-        }
-        Err(ConnectError::AddressNotAvailable)
-    }
-
-    /// Makes the connection and sends the SYN; `None` if the flow exists.
-    fn open(
-        &self,
-        flow: &Flow,
-        egress: Egress,
-        settings: IpSettings,
-        port_use: PortUse,
-        outbox: &mut Outbox,
-    ) -> Option<Arc<TcpEndpoint>> {
-        let core = &self.core;
-        let now = core.clock.now();
-        let config = Arc::clone(&core.tcp_config.read());
-        let options = self.early_options();
-        let seed = core.seeds.seed(now, flow);
-        let machine = Connection::connect(now, &config, options, flow, path_of(&egress), seed);
-        let waiters = Arc::clone(&self.waiters);
-        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), settings, waiters, port_use);
-        if !endpoint.register(core) {
-            return None;
-        }
-        core.counters.tcp_active_opens.increment();
-        endpoint.touch(outbox);
-        Some(endpoint)
-    }
-
-    /// Queues as much of `data` as fits and returns how much that was (never zero unless `data` is empty).
-    pub fn try_send(&self, data: &mut dyn Source) -> Result<usize, SendError> {
-        let endpoint = self.connection().ok_or(SendError::NotConnected)?;
-        let core = &self.core;
-        let room = endpoint.inspect(|inner| inner.machine.send_room());
-        // Without room the machine still has to say why.
-        let len = data.remaining().min(room).min(MAX_SEND);
-        let mut copied = Copied::new();
-        copied.copy_in(&core.send_pool, data, len)?;
-        let mut outbox = Outbox::default();
-        let now = outbox.now(core);
-        let result = endpoint.with(core, &mut outbox, |inner| match copied.send(&mut inner.machine, now) {
-            Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
-            result => result,
-        });
-        outbox.flush(core);
-        result.map_err(send_error)
-    }
-
-    /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
-    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<usize, RecvError> {
-        let endpoint = self.connection().ok_or(RecvError::NotConnected)?;
-        if flags.peek {
-            return self.peek(&endpoint, out);
-        }
-        let (mut total, mut ranges) = (0, Ranges::new());
-        loop {
-            let room = out.room();
-            match self.take(&endpoint, room, &mut ranges) {
-                Ok(()) => {}
-                Err(_) if total > 0 => return Ok(total),
-                Err(tcp::RecvError::WouldBlock) => return Err(RecvError::WouldBlock),
-                Err(tcp::RecvError::Failed(reason)) => return Err(RecvError::Pending(socket_error(reason))),
-            }
-            let before = total;
-            for (at, range) in ranges.iter().enumerate() {
-                if let Err(fault) = out.write_from(range) {
-                    self.put_back(&endpoint, &ranges[at..]);
-                    // Linux reports what was copied before the fault.
-                    return if total > 0 { Ok(total) } else { Err(fault.into()) };
-                }
-                total += range.len();
-            }
-            // Fewer ranges than one round takes: the queue is empty.
-            let is_drained = ranges.len() < RANGES_PER_ROUND
-                || endpoint.inspect(|inner| inner.machine.receive_queued()) == 0;
-            if total - before == room || is_drained {
-                return Ok(total);
-            }
-            ranges.clear();
-        }
-    }
-
-    /// Takes some ranges of the receive queue under one lock; none at the end of the stream.
-    fn take(
-        &self,
-        endpoint: &Arc<TcpEndpoint>,
-        room: usize,
-        ranges: &mut Ranges,
-    ) -> Result<(), tcp::RecvError> {
-        let core = &self.core;
-        let mut outbox = Outbox::default();
-        let now = outbox.now(core);
-        let result = endpoint.with(core, &mut outbox, |inner| {
-            let mut left = room;
-            while left > 0 && ranges.len() < RANGES_PER_ROUND {
-                if !ranges.is_empty() && inner.machine.receive_queued() == 0 {
-                    // An error that waits behind the data is for the next call.
-                    break;
-                }
-                match inner.machine.take(now, left) {
-                    Ok(range) if range.is_empty() => break,
-                    Ok(range) => {
-                        left -= range.len();
-                        ranges.push(range);
-                    }
-                    Err(_) if !ranges.is_empty() => break,
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        });
-        outbox.flush(core);
-        result
-    }
-
-    /// Puts back what was taken and could not be stored, for the next reader.
-    fn put_back(&self, endpoint: &Arc<TcpEndpoint>, ranges: &[Bytes]) {
-        let mut outbox = Outbox::default();
-        endpoint.with(&self.core, &mut outbox, |inner| {
-            ranges.iter().rev().for_each(|range| inner.machine.put_back(range.clone()));
-        });
-        outbox.flush(&self.core);
-    }
-
-    fn peek(&self, endpoint: &Arc<TcpEndpoint>, out: &mut dyn Sink) -> Result<usize, RecvError> {
-        let core = &self.core;
-        let mut outbox = Outbox::default();
-        let result = endpoint.with(core, &mut outbox, |inner| {
-            let mut seen = vec![0; out.room().min(inner.machine.receive_queued())];
-            inner.machine.peek(0, &mut seen).map(|len| {
-                seen.truncate(len);
-                seen
-            })
-        });
-        outbox.flush(core);
-        match result {
-            Ok(seen) => {
-                out.write_from(&seen)?;
-                Ok(seen.len())
-            }
-            Err(tcp::RecvError::WouldBlock) => Err(RecvError::WouldBlock),
-            Err(tcp::RecvError::Failed(reason)) => Err(RecvError::Pending(socket_error(reason))),
-        }
     }
 
     /// Shuts directions: `Write` queues a FIN behind the data, `Read` discards what comes later and sends nothing.
@@ -700,21 +425,6 @@ impl Drop for TcpSocket {
     }
 }
 
-fn egress_nic(egress: &Egress) -> NicId {
-    match egress.delivery {
-        Delivery::Local(nic) => nic,
-        Delivery::Unicast | Delivery::Broadcast | Delivery::Multicast => egress.interface.id,
-    }
-}
-
-fn send_error(error: tcp::SendError) -> SendError {
-    match error {
-        tcp::SendError::WouldBlock => SendError::WouldBlock,
-        tcp::SendError::WriteClosed => SendError::Shutdown,
-        tcp::SendError::Failed(reason) => SendError::Pending(socket_error(reason)),
-    }
-}
-
 /// Why a connection ended, in the words of sockets.
 fn socket_error(reason: CloseReason) -> SocketError {
     match reason {
@@ -733,11 +443,3 @@ fn socket_error(reason: CloseReason) -> SocketError {
         },
     }
 }
-
-/// The most that one call copies: enough to fill several super-segments, little enough to stay in the cache.
-const MAX_SEND: usize = 256 << 10;
-/// Ranges on their way from the receive queue to the application.
-type Ranges = SmallVec<[Bytes; RANGES_PER_ROUND]>;
-
-/// Ranges taken per lock; more than a reader's buffer usually spans.
-const RANGES_PER_ROUND: usize = 16;

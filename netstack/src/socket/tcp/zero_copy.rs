@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::error::{RecvError, SendError};
 use crate::outbox::Outbox;
-use crate::socket::tcp::{Ranges, TcpSocket, send_error, socket_error};
+use crate::socket::tcp::transfer::{Ranges, send_error};
+use crate::socket::tcp::{TcpSocket, socket_error};
 use crate::tcp;
 
 impl TcpSocket {

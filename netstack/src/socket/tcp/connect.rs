@@ -1,0 +1,181 @@
+//! Opening connections.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::{Claim, Role, TcpSocket, socket_error};
+use crate::cidr::family_of;
+use crate::error::{ConnectError, SocketError};
+use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, zone_of};
+use crate::nic::NicId;
+use crate::outbox::Outbox;
+use crate::port_table::PortUse;
+use crate::tcp::{self, Connection, Flow, State};
+use crate::tcp_endpoint::{IpSettings, TcpEndpoint, path_of};
+
+impl TcpSocket {
+    /// Starts a connection. Success means that the handshake is under way: the socket becomes writable when it is
+    /// done, and [`take_error`](Self::take_error) tells if it failed. Calling again gives `AlreadyConnecting`, later
+    /// `AlreadyConnected`. A socket whose handshake failed may try again.
+    pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
+        self.begin(remote, None)
+    }
+
+    /// Starts a connection; with Fast Open, the SYN carries what it says.
+    pub(super) fn begin(
+        &self,
+        remote: SocketAddr,
+        fast_open: Option<tcp::FastOpen>,
+    ) -> Result<(), ConnectError> {
+        let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
+        let mut role = self.role.write();
+        let claim = match &*role {
+            Role::Idle => None,
+            Role::Bound(claim) => Some(claim.clone()),
+            Role::Connected(endpoint, claim) => {
+                self.may_connect_again(endpoint)?;
+                claim.clone()
+            }
+            Role::Listening(_) => return Err(ConnectError::AlreadyConnected),
+            Role::Closed => return Err(ConnectError::InvalidState),
+        };
+        let mut outbox = Outbox::default();
+        let started = self.start(address, remote.port(), nic, claim.as_ref(), &mut outbox);
+        if let Ok(endpoint) = &started {
+            *role = Role::Connected(Arc::clone(endpoint), claim);
+        }
+        drop(role);
+        if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {
+            // Before the outbox sends the SYN. Nobody else has seen the connection yet.
+            let _ = endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
+        }
+        outbox.flush(&self.core);
+        started.map(drop)
+    }
+
+    fn may_connect_again(&self, endpoint: &Arc<TcpEndpoint>) -> Result<(), ConnectError> {
+        let (state, error) = endpoint.with(&self.core, &mut Outbox::default(), |inner| {
+            let state = inner.machine.state();
+            let error = if state == State::Closed { inner.machine.take_error() } else { None };
+            (state, error)
+        });
+        match (state, error) {
+            (State::SynSent | State::SynReceived, _) => Err(ConnectError::AlreadyConnecting),
+            (State::Closed, Some(reason)) => Err(ConnectError::Pending(socket_error(reason))),
+            (State::Closed, None) => Ok(()),
+            _ => Err(ConnectError::AlreadyConnected),
+        }
+    }
+
+    fn start(
+        &self,
+        address: IpAddr,
+        port: u16,
+        nic: Option<NicId>,
+        claim: Option<&Claim>,
+        outbox: &mut Outbox,
+    ) -> Result<Arc<TcpEndpoint>, ConnectError> {
+        let core = &self.core;
+        let options = self.options.lock().clone();
+        if options.only_v6 && address.is_ipv4() {
+            return Err(ConnectError::NetworkUnreachable);
+        }
+        let bound = claim.and_then(|claim| claim.endpoint.address);
+        if bound.is_some_and(|bound| family_of(bound) != family_of(address)) {
+            return Err(ConnectError::FamilyMismatch);
+        }
+        let nic = options.bound_nic.or(nic);
+        let query = RouteQuery { destination: address, source: bound, nic };
+        let origin = Origin { mark: options.mark, arrived_on: None };
+        let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
+            RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
+            RouteError::NoSource => ConnectError::AddressNotAvailable,
+            RouteError::Blackhole => ConnectError::InvalidAddress,
+            RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
+            RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
+        })?;
+        match egress.delivery {
+            Delivery::Unicast | Delivery::Local(_) => {}
+            // Linux: tcp_v4_connect refuses what is multicast or broadcast.
+            Delivery::Broadcast | Delivery::Multicast => return Err(ConnectError::NetworkUnreachable),
+        }
+        let remote_addr = if address.is_unspecified() { egress.next_hop } else { address };
+        let flow = Flow {
+            local_addr: egress.source,
+            remote_addr,
+            local_port: claim.map_or(0, |claim| claim.port),
+            remote_port: port,
+            zone: zone_of(remote_addr, egress_nic(&egress)),
+        };
+        let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
+        let settings = IpSettings::of(&options);
+        match claim {
+            Some(_) => {
+                let endpoint = self.open(&flow, egress, settings, port_use, outbox);
+                endpoint.ok_or(ConnectError::AddressNotAvailable)
+            }
+            None => self.open_ephemeral(flow, &egress, settings, port_use, outbox),
+        }
+    }
+
+    /// Tries the ephemeral ports in the order of RFC 6056 section 3.3.3: from an offset that a hash of the destination
+    /// gives, and a counter.
+    fn open_ephemeral(
+        &self,
+        flow: Flow,
+        egress: &Egress,
+        settings: IpSettings,
+        port_use: PortUse,
+        outbox: &mut Outbox,
+    ) -> Result<Arc<TcpEndpoint>, ConnectError> {
+        let core = &self.core;
+        let range = &core.ephemeral_ports;
+        let count = u32::from(*range.end() - *range.start()) + 1;
+        let offset = core.secrets.hash_pair(flow.local_addr, flow.remote_addr, u64::from(flow.remote_port));
+        for _ in 0..count {
+            let step = core.next_port.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // Below `count`, which is at most 2^16.
+            let index = (offset.wrapping_add(u64::from(step)) % u64::from(count)) as u16;
+            let flow = Flow { local_port: range.start() + index, ..flow };
+            if core.tcp_ports.is_claimed(flow.local_port) || core.tcp.contains(&core.secrets, &flow) {
+                continue;
+            }
+            if let Some(endpoint) = self.open(&flow, egress.clone(), settings, port_use, outbox) {
+                return Ok(endpoint);
+            }
+        }
+        Err(ConnectError::AddressNotAvailable)
+    }
+
+    /// Makes the connection and sends the SYN; `None` if the flow exists.
+    fn open(
+        &self,
+        flow: &Flow,
+        egress: Egress,
+        settings: IpSettings,
+        port_use: PortUse,
+        outbox: &mut Outbox,
+    ) -> Option<Arc<TcpEndpoint>> {
+        let core = &self.core;
+        let now = core.clock.now();
+        let config = Arc::clone(&core.tcp_config.read());
+        let options = self.early_options();
+        let seed = core.seeds.seed(now, flow);
+        let machine = Connection::connect(now, &config, options, flow, path_of(&egress), seed);
+        let waiters = Arc::clone(&self.waiters);
+        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), settings, waiters, port_use);
+        if !endpoint.register(core) {
+            return None;
+        }
+        core.counters.tcp_active_opens.increment();
+        endpoint.touch(outbox);
+        Some(endpoint)
+    }
+}
+
+fn egress_nic(egress: &Egress) -> NicId {
+    match egress.delivery {
+        Delivery::Local(nic) => nic,
+        Delivery::Unicast | Delivery::Broadcast | Delivery::Multicast => egress.interface.id,
+    }
+}

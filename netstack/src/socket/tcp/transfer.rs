@@ -1,0 +1,149 @@
+//! Sending and receiving.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{TcpSocket, socket_error};
+use crate::buffer::{Sink, Source};
+use crate::error::{RecvError, SendError};
+use crate::options::RecvFlags;
+use crate::outbox::Outbox;
+use crate::socket::copy_in::Copied;
+use crate::tcp;
+use crate::tcp_endpoint::TcpEndpoint;
+
+impl TcpSocket {
+    /// Queues as much of `data` as fits and returns how much that was (never zero unless `data` is empty).
+    pub fn try_send(&self, data: &mut dyn Source) -> Result<usize, SendError> {
+        let endpoint = self.connection().ok_or(SendError::NotConnected)?;
+        let core = &self.core;
+        let room = endpoint.inspect(|inner| inner.machine.send_room());
+        // Without room the machine still has to say why.
+        let len = data.remaining().min(room).min(MAX_SEND);
+        let mut copied = Copied::new();
+        copied.copy_in(&core.send_pool, data, len)?;
+        let mut outbox = Outbox::default();
+        let now = outbox.now(core);
+        let result = endpoint.with(core, &mut outbox, |inner| match copied.send(&mut inner.machine, now) {
+            Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
+            result => result,
+        });
+        outbox.flush(core);
+        result.map_err(send_error)
+    }
+
+    /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
+    pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<usize, RecvError> {
+        let endpoint = self.connection().ok_or(RecvError::NotConnected)?;
+        if flags.peek {
+            return self.peek(&endpoint, out);
+        }
+        let (mut total, mut ranges) = (0, Ranges::new());
+        loop {
+            let room = out.room();
+            match self.take(&endpoint, room, &mut ranges) {
+                Ok(()) => {}
+                Err(_) if total > 0 => return Ok(total),
+                Err(tcp::RecvError::WouldBlock) => return Err(RecvError::WouldBlock),
+                Err(tcp::RecvError::Failed(reason)) => return Err(RecvError::Pending(socket_error(reason))),
+            }
+            let before = total;
+            for (at, range) in ranges.iter().enumerate() {
+                if let Err(fault) = out.write_from(range) {
+                    self.put_back(&endpoint, &ranges[at..]);
+                    // Linux reports what was copied before the fault.
+                    return if total > 0 { Ok(total) } else { Err(fault.into()) };
+                }
+                total += range.len();
+            }
+            // Fewer ranges than one round takes: the queue is empty.
+            let is_drained = ranges.len() < RANGES_PER_ROUND
+                || endpoint.inspect(|inner| inner.machine.receive_queued()) == 0;
+            if total - before == room || is_drained {
+                return Ok(total);
+            }
+            ranges.clear();
+        }
+    }
+
+    /// Takes some ranges of the receive queue under one lock; none at the end of the stream.
+    pub(super) fn take(
+        &self,
+        endpoint: &Arc<TcpEndpoint>,
+        room: usize,
+        ranges: &mut Ranges,
+    ) -> Result<(), tcp::RecvError> {
+        let core = &self.core;
+        let mut outbox = Outbox::default();
+        let now = outbox.now(core);
+        let result = endpoint.with(core, &mut outbox, |inner| {
+            let mut left = room;
+            while left > 0 && ranges.len() < RANGES_PER_ROUND {
+                if !ranges.is_empty() && inner.machine.receive_queued() == 0 {
+                    // An error that waits behind the data is for the next call.
+                    break;
+                }
+                match inner.machine.take(now, left) {
+                    Ok(range) if range.is_empty() => break,
+                    Ok(range) => {
+                        left -= range.len();
+                        ranges.push(range);
+                    }
+                    Err(_) if !ranges.is_empty() => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        });
+        outbox.flush(core);
+        result
+    }
+
+    /// Puts back what was taken and could not be stored, for the next reader.
+    pub(super) fn put_back(&self, endpoint: &Arc<TcpEndpoint>, ranges: &[Bytes]) {
+        let mut outbox = Outbox::default();
+        endpoint.with(&self.core, &mut outbox, |inner| {
+            ranges.iter().rev().for_each(|range| inner.machine.put_back(range.clone()));
+        });
+        outbox.flush(&self.core);
+    }
+
+    pub(super) fn peek(&self, endpoint: &Arc<TcpEndpoint>, out: &mut dyn Sink) -> Result<usize, RecvError> {
+        let core = &self.core;
+        let mut outbox = Outbox::default();
+        let result = endpoint.with(core, &mut outbox, |inner| {
+            let mut seen = vec![0; out.room().min(inner.machine.receive_queued())];
+            inner.machine.peek(0, &mut seen).map(|len| {
+                seen.truncate(len);
+                seen
+            })
+        });
+        outbox.flush(core);
+        match result {
+            Ok(seen) => {
+                out.write_from(&seen)?;
+                Ok(seen.len())
+            }
+            Err(tcp::RecvError::WouldBlock) => Err(RecvError::WouldBlock),
+            Err(tcp::RecvError::Failed(reason)) => Err(RecvError::Pending(socket_error(reason))),
+        }
+    }
+}
+
+pub(super) fn send_error(error: tcp::SendError) -> SendError {
+    match error {
+        tcp::SendError::WouldBlock => SendError::WouldBlock,
+        tcp::SendError::WriteClosed => SendError::Shutdown,
+        tcp::SendError::Failed(reason) => SendError::Pending(socket_error(reason)),
+    }
+}
+
+/// The most that one call copies: enough to fill several super-segments, little enough to stay in the cache.
+const MAX_SEND: usize = 256 << 10;
+/// Ranges on their way from the receive queue to the application.
+pub(super) type Ranges = SmallVec<[Bytes; RANGES_PER_ROUND]>;
+
+/// Ranges taken per lock; more than a reader's buffer usually spans.
+const RANGES_PER_ROUND: usize = 16;
