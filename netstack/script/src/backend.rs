@@ -63,6 +63,15 @@ pub struct Setup {
     pub is_v6: bool,
 }
 
+/// What both stacks are set to before a script's own settings, so that they start from the same.
+pub(crate) const COMMON_SYSCTLS: [(&str, &str); 5] = [
+    ("tcp_congestion_control", "reno"),
+    ("tcp_rmem", "4096 131072 6291456"),
+    ("tcp_wmem", "4096 16384 4194304"),
+    ("tcp_ecn", "2"),
+    ("tcp_timestamps", "1"),
+];
+
 impl Setup {
     /// The address of the stack under test.
     #[must_use]

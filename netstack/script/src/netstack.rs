@@ -20,7 +20,7 @@ use netstack::time::Instant;
 use netstack::wait::Readiness;
 use netstack::{IpCidr, NicId, Stack, TcpSocket, UdpSocket};
 
-use crate::backend::{Backend, Captured, Reply, Setup, SocketId, Ticket, Tolerance};
+use crate::backend::{Backend, COMMON_SYSCTLS, Captured, Reply, Setup, SocketId, Ticket, Tolerance};
 use crate::call::{Call, Flags, How, Protocol};
 use crate::syntax::BackendName;
 use crate::value::Value;
@@ -66,7 +66,10 @@ impl NetstackBackend {
     /// # Errors
     /// Settings that the stack does not have.
     pub fn new(setup: &Setup) -> Result<Self, String> {
-        let mut config = Config { congestion: netstack::tcp::Algorithm::NewReno, ..Config::default() };
+        let mut config = Config::default();
+        for (name, value) in COMMON_SYSCTLS {
+            sysctl::apply(&mut config, name, &Value::of_text(value))?;
+        }
         for (name, value) in setup.sysctls.iter().chain(&setup.config) {
             sysctl::apply(&mut config, name, value)?;
         }

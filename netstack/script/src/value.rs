@@ -21,6 +21,11 @@ pub enum Value {
 }
 
 impl Value {
+    /// The number that a text is, or the text.
+    pub(crate) fn of_text(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Int)
+    }
+
     /// What it is, for messages.
     #[must_use]
     pub fn kind(&self) -> &'static str {

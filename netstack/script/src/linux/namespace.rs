@@ -7,13 +7,13 @@ use std::sync::Arc;
 use netstack_host_links::{TapLink, TapOptions, VnetHeaders};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::backend::Setup;
+use crate::backend::{COMMON_SYSCTLS, Setup};
 use crate::value::Value;
 
 /// Moves the calling thread into a new network namespace and sets it up.
 pub(super) fn enter(setup: &Setup) -> Result<Arc<TapLink>, String> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("cannot make a network namespace: {error}"))?;
-    for (name, value) in DEFAULTS {
+    for (name, value) in COMMON_SYSCTLS.into_iter().chain(OWN_SYSCTLS) {
         write_sysctl(name, value)?;
     }
     for (name, value) in &setup.sysctls {
@@ -65,16 +65,7 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), String> {
     std::fs::write(&path, value).map_err(|error| format!("{path}: {error}"))
 }
 
-/// What netstack has by default, and nothing that is remembered from one connection to the next.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("tcp_congestion_control", "reno"),
-    ("tcp_rmem", "4096 131072 6291456"),
-    ("tcp_wmem", "4096 16384 4194304"),
-    ("tcp_no_metrics_save", "1"),
-    ("tcp_ecn", "2"),
-    ("tcp_timestamps", "1"),
-    // Errors are not rationed.
-    ("icmp_ratelimit", "0"),
-];
+/// Nothing is remembered from one connection to the next, and errors are not rationed.
+const OWN_SYSCTLS: [(&str, &str); 2] = [("tcp_no_metrics_save", "1"), ("icmp_ratelimit", "0")];
 
 const DEVICE: &str = "tun0";
