@@ -30,9 +30,15 @@ fn name_size_and_attributes() {
             .send("stty size; stty -a; stty -echo; stty -a | grep -o -- -echo' '; stty sane; echo end1\n");
         terminal.expect("end1\r\n").expect("$ ");
         terminal.send("trap 'echo resized $(stty size)' WINCH; echo end2\n").expect("end2\r\n").expect("$ ");
-        terminal.resize(40, 99).pause().send("\n").expect("resized 40 99\r\n");
+        // bash runs the trap at once only if the signal finds it reading.
+        terminal.pause().resize(40, 99).pause().send("\n").expect("resized 40 99\r\n").expect("$ ");
         terminal.send("stty rows 20 cols 70; echo end3 $(stty size)\n").expect("end3 20 70\r\n").expect("$ ");
-        terminal.send("read x < /dev/tty; echo got $x\n").pause().send("line\n").expect("got line\r\n");
+        terminal
+            .send("read x < /dev/tty; echo got $x\n")
+            .pause()
+            .send("line\n")
+            .expect("got line\r\n")
+            .expect("$ ");
         terminal.send("exit 7\n");
     });
 }
