@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::TcpFlags;
 use parking_lot::Mutex;
 
 use crate::ip::{Egress, RouteError};
@@ -128,7 +129,9 @@ impl ListenEndpoint {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
-            if segment.repr.options.fast_open.is_some() {
+            let is_syn = segment.repr.flags.contains(TcpFlags::SYN);
+            // Without cookies the data alone opens a connection.
+            if is_syn && (segment.repr.options.fast_open.is_some() || !segment.payload.is_empty()) {
                 listening.count_fast_opening();
             }
             let machine = &mut listening.machine;
