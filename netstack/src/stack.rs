@@ -218,6 +218,19 @@ impl Stack {
         Arc::clone(&self.core.tcp_config.read())
     }
 
+    /// Changes some TCP settings of later connections and listeners; none if `change` fails. Changes that others make at
+    /// the same time are kept.
+    pub fn change_tcp_config<E>(
+        &self,
+        change: impl FnOnce(&mut tcp::Config) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut current = self.core.tcp_config.write();
+        let mut config = (**current).clone();
+        change(&mut config)?;
+        *current = Arc::new(config);
+        Ok(())
+    }
+
     /// Changes the TCP settings of later connections and listeners.
     pub fn set_tcp_config(&self, config: tcp::Config) {
         *self.core.tcp_config.write() = Arc::new(config);

@@ -223,3 +223,25 @@ fn a_reset_ends_what_was_opened_early() {
     assert_eq!(server.state(), State::Closed);
     assert_eq!(read_available(&server), b"data");
 }
+
+#[test]
+fn the_queue_bounds_data_without_a_cookie_as_well() {
+    let (mut wire, listener) = wire(2);
+    let all = FastOpenModes::all();
+    for host in [&wire.a, &wire.b] {
+        host.stack.change_tcp_config(|config| Ok::<_, ()>(config.fast_open = all)).unwrap();
+    }
+    drop(listener);
+    let listener = TcpSocket::new(&wire.b.stack, family_of(SERVER.parse().unwrap()));
+    listener.set_tcp_options(|options| options.fast_open_queue = Some(2));
+    listener.bind(SERVER.parse().unwrap()).unwrap();
+    listener.listen(16).unwrap();
+    let clients: Vec<_> = (0..5).map(|_| connect(&wire, b"x").0).collect();
+    // The server's segments are lost, its ARP replies are not.
+    wire.settle_with(|sender, frame| sender == 1 || frame.to_vec()[12..14] != [8, 0]);
+    assert_eq!(wire.b.stack.stats().tcp_fast_open_passive, 2);
+    wire.run(Duration::from_millis(3500));
+    for _ in &clients {
+        assert_eq!(read_available(&listener.try_accept().unwrap().0), b"x");
+    }
+}

@@ -55,11 +55,8 @@ impl Text for Setting {
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let set = self.row.set.ok_or(Errno::EACCES)?;
         let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-        let stack = self.stack()?;
-        let mut config = (*stack.tcp_config()).clone();
-        set(&mut config, text.trim_matches(['\n', '\0', ' ', '\t']))?;
-        stack.set_tcp_config(config);
-        Ok(())
+        let text = text.trim_matches(['\n', '\0', ' ', '\t']);
+        self.stack()?.change_tcp_config(|config| set(config, text))
     }
 }
 
