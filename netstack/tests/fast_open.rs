@@ -229,7 +229,9 @@ fn the_queue_bounds_data_without_a_cookie_as_well() {
     let (mut wire, listener) = wire(2);
     let all = FastOpenModes::all();
     for host in [&wire.a, &wire.b] {
-        host.stack.change_tcp_config(|config| Ok::<_, ()>(config.fast_open = all)).unwrap();
+        let mut config = (*host.stack.tcp_config()).clone();
+        config.fast_open = all;
+        host.stack.set_tcp_config(config);
     }
     drop(listener);
     let listener = TcpSocket::new(&wire.b.stack, family_of(SERVER.parse().unwrap()));
