@@ -18,6 +18,7 @@ use crate::log;
 use crate::network::{self, TakenOver};
 use crate::sandbox::{self, Client, GatewayPlan, Launched, NetNamespace, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, Status, Store, now_secs};
+use crate::sweep::sweep;
 
 /// The store that the flags name.
 pub(crate) fn store(global: &Global) -> Store {
@@ -40,6 +41,7 @@ pub(crate) fn create(global: &Global, args: &Create, lifetime: Lifetime) -> Resu
     let bundle = Bundle::load(&args.bundle)?;
     let plan = plan(global, args, &bundle, lifetime)?;
     let store = store(global);
+    sweep(&store);
     let mut entry = store.create(record(&args.id, &bundle, lifetime))?;
     let launched = match bring_up(global, &bundle, plan, &mut entry) {
         Ok(launched) => launched,

@@ -15,7 +15,7 @@ mod terminal;
 pub use bundle::Bundle;
 pub use netns::Netns;
 pub use process::{Finished, Running, wait_until};
-pub use sandbox::{Sandbox, assert_same, runsc};
+pub use sandbox::{Place, Sandbox, assert_same, runsc};
 pub use skip::{Need, is_missing};
 pub use terminal::{Terminal, console_socket};
 

@@ -1,6 +1,7 @@
 //! Real programs that talk TCP through the sandbox's own stack with the host kernel as the peer.
 //!
-//! Each test has a network namespace of its own; the sandbox's veth ends in it, and the peers run in it.
+//! Each test has a network namespace of its own; the sandbox's veth ends in it, and the peers run in it. Each runs once
+//! with `runsc do` and once with an OCI bundle that names a namespace.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -8,10 +9,44 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use integration_tests::{Need, Netns, Running, Sandbox, require, wait_until};
+use integration_tests::{Need, Netns, Place, Running, require, wait_until};
 
 const SANDBOX: &str = "10.77.0.2";
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Each test in each kind of sandbox.
+macro_rules! in_each_place {
+    ($($name:ident)*) => {
+        $(mod $name {
+            use integration_tests::Place;
+
+            #[test]
+            fn with_do() {
+                super::$name(Place::Do);
+            }
+
+            #[test]
+            fn in_a_bundle() {
+                super::$name(Place::Bundle);
+            }
+        })*
+    };
+}
+
+in_each_place! {
+    ping_both_ways
+    http_server_sends_a_large_file
+    curl_inside_fetches_a_large_file
+    upload_from_inside_is_byte_identical
+    echo_server_with_200_concurrent_clients
+    iperf3_server_and_client
+    busybox_httpd_and_wget
+    busybox_nc_both_ways
+    interface_shows_its_address_inside
+    redis_server_answers_redis_benchmark
+    nginx_serves_files
+    udp_datagrams_pass
+}
 
 /// The address of the host's end of the veth: the one after the sandbox's.
 fn host() -> String {
@@ -48,29 +83,28 @@ fn big_file(path: &Path, mib: usize) {
     fs::write(path, bytes).expect("write the test file");
 }
 
-#[test]
-fn ping_both_ways() {
+fn ping_both_ways(place: Place) {
     require!(Need::Root, Need::Program("ip"), Need::Program("ping"));
     let netns = Netns::new();
-    let out = Sandbox::on(&netns, SANDBOX).run("ping", &["-c", "3", "-i", "0.2", "-W", "2", &host()]).ok();
+    let inside = place.beside(&netns, SANDBOX);
+    let out = inside.run("ping", &["-c", "3", "-i", "0.2", "-W", "2", &host()]).ok();
     assert!(out.out().contains(" 0% packet loss"), "{}", out.out());
 
-    let _sandbox = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("sleep", &["20"]));
+    let _sandbox = Running::start(&mut inside.command("sleep", &["20"]));
     wait_until("answer to ping", Duration::from_secs(10), || {
         netns.command("ping").args(["-c", "1", "-W", "1", SANDBOX]).output().is_ok_and(|o| o.status.success())
     });
 }
 
-#[test]
-fn http_server_sends_a_large_file() {
+fn http_server_sends_a_large_file(place: Place) {
     require!(Need::Root, Need::Program("python3"), Need::Program("curl"));
     let folder = tempfile::tempdir().expect("a folder");
     big_file(&folder.path().join("big"), 100);
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let path = folder.path().to_str().expect("a UTF-8 path");
-    let server = Sandbox::on(&netns, SANDBOX);
     let _server =
-        Running::start(&mut server.command("python3", &["-m", "http.server", "8000", "--directory", path]));
+        Running::start(&mut inside.command("python3", &["-m", "http.server", "8000", "--directory", path]));
     wait_for_port(&netns, SANDBOX, 8000);
     let got = folder.path().join("got");
     run(netns
@@ -85,36 +119,34 @@ fn http_server_sends_a_large_file() {
     );
 }
 
-#[test]
-fn curl_inside_fetches_a_large_file() {
+fn curl_inside_fetches_a_large_file(place: Place) {
     require!(Need::Root, Need::Program("python3"), Need::Program("curl"));
     let folder = tempfile::tempdir().expect("a folder");
     big_file(&folder.path().join("big"), 100);
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     // The host's end of the veth exists only while a sandbox does: listen on all addresses.
     let path = folder.path().to_str().expect("a UTF-8 path");
     let _server =
         Running::start(netns.command("python3").args(["-m", "http.server", "8000", "--directory", path]));
     wait_for_port(&netns, "127.0.0.1", 8000);
     let url = format!("http://{}:8000/big", host());
-    let sums = Sandbox::on(&netns, SANDBOX)
-        .sh(&format!("curl -sS -m 50 {url} | cmp - {path}/big && echo same"))
-        .ok();
+    let sums = inside.sh(&format!("curl -sS -m 50 {url} | cmp - {path}/big && echo same")).ok();
     assert_eq!(sums.out(), "same\n", "{}", sums.err());
 }
 
-#[test]
-fn upload_from_inside_is_byte_identical() {
+fn upload_from_inside_is_byte_identical(place: Place) {
     require!(Need::Root, Need::Program("nc"));
     let folder = tempfile::tempdir().expect("a folder");
     big_file(&folder.path().join("big"), 100);
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let got = folder.path().join("got");
     let listen = format!("nc -l -N 9000 > {}", got.display());
     let sink = Running::start(netns.command("bash").args(["-c", &listen]));
     std::thread::sleep(Duration::from_millis(200));
     let script = format!("exec 3<>/dev/tcp/{}/9000; cat {}/big >&3", host(), folder.path().display());
-    Sandbox::on(&netns, SANDBOX).sh(&script).ok();
+    inside.sh(&script).ok();
     sink.finish(LIMIT).ok();
     assert!(
         fs::read(&got).expect("read") == fs::read(folder.path().join("big")).expect("read"),
@@ -122,10 +154,10 @@ fn upload_from_inside_is_byte_identical() {
     );
 }
 
-#[test]
-fn echo_server_with_200_concurrent_clients() {
+fn echo_server_with_200_concurrent_clients(place: Place) {
     require!(Need::Root, Need::Program("python3"));
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let server = "import asyncio\n\
         async def echo(r, w):\n \
          while data := await r.read(65536): w.write(data); await w.drain()\n \
@@ -134,7 +166,7 @@ fn echo_server_with_200_concurrent_clients() {
          s = await asyncio.start_server(echo, '0.0.0.0', 7000, backlog=512)\n \
          await s.serve_forever()\n\
         asyncio.run(main())";
-    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("python3", &["-c", server]));
+    let _server = Running::start(&mut inside.command("python3", &["-c", server]));
     wait_for_port(&netns, SANDBOX, 7000);
     let client = format!(
         "import asyncio, os\n\
@@ -151,39 +183,45 @@ fn echo_server_with_200_concurrent_clients() {
     assert_eq!(out.out(), "all\n");
 }
 
-#[test]
-fn iperf3_server_and_client() {
+fn iperf3_server_and_client(place: Place) {
     require!(Need::Root, Need::Program("iperf3"));
     let netns = Netns::new();
-    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("iperf3", &["-s"]));
+    let inside = place.beside(&netns, SANDBOX);
+    let _server = Running::start(&mut inside.command("iperf3", &["-s"]));
     wait_for_port(&netns, SANDBOX, 5201);
     for direction in [&[][..], &["-R"]] {
-        let out = run(netns.command("iperf3").args(["-c", SANDBOX, "-t", "2", "-J"]).args(direction)).ok();
-        let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("iperf3 writes JSON");
-        let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
-        assert!(rate > 100e6, "{direction:?}: {rate} bit/s");
+        let out = run(netns.command("iperf3").args(["-c", SANDBOX, "-t", "1", "-J"]).args(direction)).ok();
+        assert_rate(&out.stdout);
     }
     drop(_server);
 
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let _server = Running::start(netns.command("iperf3").arg("-s"));
     wait_for_port(&netns, "127.0.0.1", 5201);
-    let out = Sandbox::on(&netns, SANDBOX).run("iperf3", &["-c", &host(), "-t", "2", "-J"]).ok();
-    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("iperf3 writes JSON");
+    for direction in [&[][..], &["-R"]] {
+        let host = host();
+        let arguments = [&["-c", &host, "-t", "1", "-J"], direction].concat();
+        let out = inside.run("iperf3", &arguments).ok();
+        assert_rate(&out.stdout);
+    }
+}
+
+#[track_caller]
+fn assert_rate(report: &[u8]) {
+    let report: serde_json::Value = serde_json::from_slice(report).expect("iperf3 writes JSON");
     let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
     assert!(rate > 100e6, "{rate} bit/s");
 }
 
-#[test]
-fn busybox_httpd_and_wget() {
+fn busybox_httpd_and_wget(place: Place) {
     require!(Need::Root, Need::Program("busybox"));
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("page"), "from busybox\n").expect("write");
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let path = folder.path().to_str().expect("a UTF-8 path");
-    let _server = Running::start(
-        &mut Sandbox::on(&netns, SANDBOX).command("busybox", &["httpd", "-f", "-p", "80", "-h", path]),
-    );
+    let _server = Running::start(&mut inside.command("busybox", &["httpd", "-f", "-p", "80", "-h", path]));
     wait_for_port(&netns, SANDBOX, 80);
     let out =
         run(netns.command("busybox").args(["wget", "-q", "-O", "-", &format!("http://{SANDBOX}/page")])).ok();
@@ -193,26 +231,50 @@ fn busybox_httpd_and_wget() {
     let _server = Running::start(netns.command("busybox").args(["httpd", "-f", "-p", "80", "-h", path]));
     wait_for_port(&netns, "127.0.0.1", 80);
     let url = format!("http://{}/page", host());
-    let out = Sandbox::on(&netns, SANDBOX).run("busybox", &["wget", "-q", "-O", "-", &url]).ok();
+    let out = inside.run("busybox", &["wget", "-q", "-O", "-", &url]).ok();
     assert_eq!(out.out(), "from busybox\n");
 }
 
-#[test]
-fn interface_shows_its_address_inside() {
+fn busybox_nc_both_ways(place: Place) {
+    require!(Need::Root, Need::Program("busybox"));
+    let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
+    let talk = format!("printf 'to the host\\n' | busybox nc -w 5 {} 9001", host());
+    let listener = Running::start(netns.command("busybox").args(["nc", "-l", "-p", "9001"]));
+    wait_until("the listener", LIMIT, || {
+        let out = netns.command("ss").args(["-ltn"]).output();
+        out.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(":9001"))
+    });
+    let _ = inside.sh(&talk).ok();
+    assert_eq!(listener.finish(LIMIT).ok().out(), "to the host\n");
+
+    let script = "printf 'from inside\\n' | busybox nc -l -p 9002";
+    let _listener = Running::start(&mut inside.command("bash", &["-c", script]));
+    let mut got = String::new();
+    wait_until("the listener inside", LIMIT, || {
+        let out = run(netns.command("busybox").args(["nc", "-w", "2", SANDBOX, "9002"]));
+        got = out.out();
+        !got.is_empty()
+    });
+    assert_eq!(got, "from inside\n");
+}
+
+fn interface_shows_its_address_inside(place: Place) {
     require!(Need::Root, Need::Program("busybox"), Need::Program("ip"));
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     for program in ["busybox ip addr", "ip addr", "ip route"] {
-        let out = Sandbox::on(&netns, SANDBOX).sh(program).ok();
+        let out = inside.sh(program).ok();
         assert!(out.out().contains("10.77.0."), "{program}:\n{}", out.out());
     }
 }
 
-#[test]
-fn redis_server_answers_redis_benchmark() {
+fn redis_server_answers_redis_benchmark(place: Place) {
     require!(Need::Root, Need::Program("redis-server"), Need::Program("redis-benchmark"));
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let arguments = ["--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp"];
-    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("redis-server", &arguments));
+    let _server = Running::start(&mut inside.command("redis-server", &arguments));
     wait_for_port(&netns, SANDBOX, 6379);
     let benchmark = ["-h", SANDBOX, "-n", "10000", "-c", "20", "-t", "set,get,lpush,lrange_100", "--csv"];
     let out = run(netns.command("redis-benchmark").args(benchmark)).ok();
@@ -225,8 +287,7 @@ fn redis_server_answers_redis_benchmark() {
     assert_eq!(big.out(), "OK\n3000000\n");
 }
 
-#[test]
-fn nginx_serves_files() {
+fn nginx_serves_files(place: Place) {
     require!(Need::Root, Need::Program("nginx"), Need::Program("curl"));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("a UTF-8 path");
@@ -240,8 +301,9 @@ fn nginx_serves_files() {
     fs::write(folder.path().join("nginx.conf"), config).expect("write");
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let arguments = ["-c", &format!("{path}/nginx.conf"), "-e", "stderr"];
-    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("/usr/sbin/nginx", &arguments));
+    let _server = Running::start(&mut inside.command("/usr/sbin/nginx", &arguments));
     wait_for_port(&netns, SANDBOX, 8080);
     let url = format!("http://{SANDBOX}:8080/file");
     let script = format!(
@@ -251,14 +313,14 @@ fn nginx_serves_files() {
     assert_eq!(out.out(), "end\n", "{}", out.err());
 }
 
-#[test]
-fn udp_datagrams_pass() {
+fn udp_datagrams_pass(place: Place) {
     require!(Need::Root, Need::Program("python3"));
     let netns = Netns::new();
+    let inside = place.beside(&netns, SANDBOX);
     let server = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 5000))\n\
         t = socket.create_server(('0.0.0.0', 5001))\n\
         while True:\n d, a = s.recvfrom(70000)\n s.sendto(d[::-1], a)";
-    let _server = Running::start(&mut Sandbox::on(&netns, SANDBOX).command("python3", &["-c", server]));
+    let _server = Running::start(&mut inside.command("python3", &["-c", server]));
     wait_for_port(&netns, SANDBOX, 5001);
     let client = format!(
         "import socket, os\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)\n\
