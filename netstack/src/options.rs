@@ -1,6 +1,7 @@
 //! Socket options that belong to no single protocol, and the values that travel with one datagram.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
 
 use crate::nic::NicId;
 use crate::time::Instant;
@@ -71,6 +72,14 @@ pub struct SocketOptions {
     pub send_buffer: usize,
     /// The limit of bytes waiting to be received, at true size (`SO_RCVBUF` after Linux's doubling).
     pub recv_buffer: usize,
+}
+
+impl SocketOptions {
+    /// The defaults, shared: sockets keep options of their own only once they differ.
+    pub(crate) fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<SocketOptions>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
 }
 
 impl Default for SocketOptions {

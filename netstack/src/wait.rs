@@ -71,9 +71,11 @@ pub struct WaitId(u64);
 pub struct WaitQueue {
     /// The union of all interests; zero while nobody waits. Lets `notify` return without the lock.
     interest: AtomicU32,
-    waiters: Mutex<Waiters>,
+    /// Allocated by the first who waits: most of a hundred thousand idle sockets have had nobody.
+    waiters: Mutex<Option<Box<Waiters>>>,
 }
 
+#[derive(Default)]
 struct Waiters {
     next_id: u64,
     entries: SmallVec<[Waiter; 1]>,
@@ -88,10 +90,7 @@ struct Waiter {
 impl WaitQueue {
     /// Makes a queue without observers.
     pub fn new() -> Self {
-        Self {
-            interest: AtomicU32::new(0),
-            waiters: Mutex::new(Waiters { next_id: 0, entries: SmallVec::new() }),
-        }
+        Self { interest: AtomicU32::new(0), waiters: Mutex::new(None) }
     }
 
     /// Adds an observer for the conditions in `interest`; [`Readiness::ALWAYS`] is added to them.
@@ -100,11 +99,12 @@ impl WaitQueue {
     pub fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> WaitId {
         let interest = interest | Readiness::ALWAYS;
         let id = {
-            let mut waiters = self.waiters.lock();
+            let mut guard = self.waiters.lock();
+            let waiters = guard.get_or_insert_default();
             let id = WaitId(waiters.next_id);
             waiters.next_id += 1;
             waiters.entries.push(Waiter { id, interest, observer });
-            self.publish(&waiters);
+            self.publish(waiters);
             id
         };
         // Pairs with the fence in `notify`: either the notifier sees our interest, or we (looking at the object after
@@ -116,10 +116,11 @@ impl WaitQueue {
     /// Changes what a registered observer wants to hear about. Returns false if `id` is not registered.
     pub fn update(&self, id: WaitId, interest: Readiness) -> bool {
         let found = {
-            let mut waiters = self.waiters.lock();
+            let mut guard = self.waiters.lock();
+            let Some(waiters) = &mut *guard else { return false };
             let found = waiters.entries.iter_mut().find(|waiter| waiter.id == id);
             let changed = found.map(|waiter| waiter.interest = interest | Readiness::ALWAYS).is_some();
-            self.publish(&waiters);
+            self.publish(waiters);
             changed
         };
         fence(Ordering::SeqCst);
@@ -131,10 +132,11 @@ impl WaitQueue {
     /// A notification that another thread has begun may still arrive after this returns.
     pub fn unregister(&self, id: WaitId) -> bool {
         let removed = {
-            let mut waiters = self.waiters.lock();
+            let mut guard = self.waiters.lock();
+            let Some(waiters) = &mut *guard else { return false };
             let found = waiters.entries.iter().position(|waiter| waiter.id == id);
             let removed = found.map(|index| waiters.entries.remove(index));
-            self.publish(&waiters);
+            self.publish(waiters);
             removed
         };
         // The observer is dropped here, outside the lock: its drop may run code of the embedder.
@@ -150,8 +152,9 @@ impl WaitQueue {
             return;
         }
         let targets: SmallVec<[Arc<dyn Observer>; 4]> = {
-            let waiters = self.waiters.lock();
-            let interested = waiters.entries.iter().filter(|waiter| waiter.interest.intersects(ready));
+            let guard = self.waiters.lock();
+            let entries = guard.as_ref().map_or(&[][..], |waiters| &waiters.entries);
+            let interested = entries.iter().filter(|waiter| waiter.interest.intersects(ready));
             interested.map(|waiter| Arc::clone(&waiter.observer)).collect()
         };
         for target in targets {

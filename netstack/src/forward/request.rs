@@ -11,12 +11,13 @@ use crate::cidr::family_of;
 use crate::forward::{ForwardEndpoint, ForwardError, Unreachable, reply};
 use crate::ip::IpMeta;
 use crate::nic::NicId;
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::socket::{TcpSocket, UdpSocket, socket_addr};
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Flow, SegmentIn};
-use crate::tcp_endpoint::{IpSettings, path_of, resolve, send_bare};
+use crate::tcp_endpoint::{path_of, resolve, send_bare};
 
 /// Something to decide about.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl TcpRequest {
         let mut outbox = Outbox::default();
         if let Some(reset) = tcp::reset_reply(&self.asked.segment) {
             self.core.counters.tcp_out_rsts.increment();
-            send_bare(&self.core, &self.asked.flow, &IpSettings::default(), reset, &mut outbox);
+            send_bare(&self.core, &self.asked.flow, &SocketOptions::default(), reset, &mut outbox);
         }
         outbox.flush(&self.core);
     }

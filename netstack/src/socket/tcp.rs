@@ -15,7 +15,7 @@ use crate::socket::datagram::socket_addr;
 use crate::socket::udp::check_local;
 use crate::stack::{Core, Stack};
 use crate::tcp::{self, CloseReason, Connection, Flow, IcmpError, State};
-use crate::tcp_endpoint::{IpSettings, ListenEndpoint, TcpEndpoint};
+use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint};
 use crate::wait::{Readiness, WaitQueue};
 
 mod connect;
@@ -30,11 +30,18 @@ pub struct TcpSocket {
     core: Arc<Core>,
     family: Family,
     waiters: Arc<WaitQueue>,
-    options: Mutex<SocketOptions>,
+    settings: Mutex<Settings>,
+    role: RwLock<Role>,
+}
+
+/// What the user has set.
+#[derive(Debug)]
+struct Settings {
+    /// Shared with the connection and, until changed, with other sockets.
+    socket: Arc<SocketOptions>,
     /// For the connection or listener to come, if they were changed; theirs count once they exist. Most sockets are
     /// accepted and never have any.
-    tcp_options: Mutex<Option<Box<tcp::Options>>>,
-    role: RwLock<Role>,
+    tcp: Option<Box<tcp::Options>>,
 }
 
 /// What the socket has become.
@@ -44,7 +51,7 @@ enum Role {
     Bound(Claim),
     Listening(Claim),
     /// A connection, in whatever state, and the claim of a socket that was bound before it connected.
-    Connected(Arc<TcpEndpoint>, Option<Claim>),
+    Connected(Arc<TcpEndpoint>, Option<Box<Claim>>),
     Closed,
 }
 
@@ -58,18 +65,24 @@ struct Claim {
 impl TcpSocket {
     /// Makes an unbound socket.
     pub fn new(stack: &Stack, family: Family) -> Self {
-        Self::with_role(Arc::clone(&stack.core), family, SocketOptions::default(), Arc::default(), Role::Idle)
+        Self::with_role(
+            Arc::clone(&stack.core),
+            family,
+            SocketOptions::shared_default(),
+            Arc::default(),
+            Role::Idle,
+        )
     }
 
     fn with_role(
         core: Arc<Core>,
         family: Family,
-        options: SocketOptions,
+        options: Arc<SocketOptions>,
         waiters: Arc<WaitQueue>,
         role: Role,
     ) -> Self {
-        let (options, tcp_options) = (Mutex::new(options), Mutex::default());
-        Self { core, family, waiters, options, tcp_options, role: RwLock::new(role) }
+        let settings = Mutex::new(Settings { socket: options, tcp: None });
+        Self { core, family, waiters, settings, role: RwLock::new(role) }
     }
 
     /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
@@ -83,7 +96,7 @@ impl TcpSocket {
             if is_group {
                 return Err(BindError::AddressNotAvailable);
             }
-            check_local(&self.core, address, &self.options.lock())?;
+            check_local(&self.core, address, &self.settings.lock().socket)?;
         }
         *role = Role::Bound(self.claim(address, nic, local.port())?);
         Ok(())
@@ -91,7 +104,7 @@ impl TcpSocket {
 
     fn claim(&self, address: Option<IpAddr>, nic: Option<NicId>, port: u16) -> Result<Claim, BindError> {
         let binding = {
-            let options = self.options.lock();
+            let options = &self.settings.lock().socket;
             Binding {
                 address,
                 family: self.family,
@@ -129,12 +142,9 @@ impl TcpSocket {
         };
         let started = self.core.tcp_ports.start_receiving(claim.port, &claim.endpoint);
         started.map_err(|_| ListenError::AddressInUse)?;
-        let (settings, port_use) = {
-            let options = self.options.lock();
-            let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
-            (IpSettings::of(&options), port_use)
-        };
-        claim.endpoint.listen(&self.core, backlog, self.early_options(), settings, port_use);
+        let options = Arc::clone(&self.settings.lock().socket);
+        let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
+        claim.endpoint.listen(&self.core, backlog, *self.early_options(), options, port_use);
         *role = Role::Listening(claim);
         Ok(())
     }
@@ -148,7 +158,7 @@ impl TcpSocket {
             }
         };
         let peer = self.peer_of(&endpoint.flow);
-        let options = self.options.lock().clone();
+        let options = Arc::clone(&self.settings.lock().socket);
         let waiters = Arc::clone(&endpoint.waiters);
         let role = Role::Connected(endpoint, None);
         Ok((Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role), peer))
@@ -216,7 +226,7 @@ impl TcpSocket {
                     let outcome = how(&mut inner.machine, self.core.clock.now());
                     inner.note(outcome);
                 });
-                claim
+                claim.map(|claim| *claim)
             }
         };
         if let Some(claim) = claim {
@@ -252,17 +262,20 @@ impl TcpSocket {
     pub fn tcp_options(&self) -> tcp::Options {
         match self.connection() {
             Some(endpoint) => endpoint.inspect(|inner| *inner.machine.options()),
-            None => self.early_options(),
+            None => *self.early_options(),
         }
     }
 
-    fn early_options(&self) -> tcp::Options {
-        self.tcp_options.lock().as_deref().copied().unwrap_or_default()
+    fn early_options(&self) -> Arc<tcp::Options> {
+        match self.settings.lock().tcp.as_deref() {
+            Some(options) => Arc::new(*options),
+            None => tcp::Options::shared_default(),
+        }
     }
 
     fn change_early_options(&self, change: impl FnOnce(&mut tcp::Options)) -> tcp::Options {
-        let mut early = self.tcp_options.lock();
-        let options = early.get_or_insert_default();
+        let mut settings = self.settings.lock();
+        let options = settings.tcp.get_or_insert_default();
         change(options);
         **options
     }
@@ -355,24 +368,23 @@ impl TcpSocket {
 
     /// The options.
     pub fn options(&self) -> SocketOptions {
-        self.options.lock().clone()
+        SocketOptions::clone(&self.settings.lock().socket)
     }
 
     /// Changes options; the new ones take effect at once.
     ///
     /// The buffer sizes are those of [`tcp::Options`], which this keeps in step when they are changed here.
     pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        let (settings, send_buffer, recv_buffer) = {
-            let mut options = self.options.lock();
+        let (shared, send_buffer, recv_buffer) = {
+            let mut settings = self.settings.lock();
+            let options = Arc::make_mut(&mut settings.socket);
             let before = (options.send_buffer, options.recv_buffer);
-            change(&mut options);
+            change(options);
             let changed =
                 |old: usize, new: usize| (old != new).then(|| u32::try_from(new).unwrap_or(u32::MAX));
-            (
-                IpSettings::of(&options),
-                changed(before.0, options.send_buffer),
-                changed(before.1, options.recv_buffer),
-            )
+            let (send, recv) =
+                (changed(before.0, options.send_buffer), changed(before.1, options.recv_buffer));
+            (Arc::clone(&settings.socket), send, recv)
         };
         if send_buffer.is_some() || recv_buffer.is_some() {
             self.set_tcp_options(|options| {
@@ -381,8 +393,8 @@ impl TcpSocket {
             });
         }
         match &*self.role.read() {
-            Role::Connected(endpoint, _) => endpoint.set_ip_settings(settings),
-            Role::Listening(claim) => claim.endpoint.set_ip_settings(settings),
+            Role::Connected(endpoint, _) => endpoint.set_socket_options(shared),
+            Role::Listening(claim) => claim.endpoint.set_socket_options(shared),
             Role::Idle | Role::Bound(_) | Role::Closed => {}
         }
     }

@@ -22,9 +22,9 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(config: &Arc<Config>, options: &Arc<Options>, flow: &Flow) -> Self {
+    pub(super) fn new(config: &Arc<Config>, options: impl Into<Arc<Options>>, flow: &Flow) -> Self {
         let Flow { local_port, remote_port, .. } = *flow;
-        Self { config: Arc::clone(config), options: Arc::clone(options), local_port, remote_port }
+        Self { config: Arc::clone(config), options: options.into(), local_port, remote_port }
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

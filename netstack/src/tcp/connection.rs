@@ -82,12 +82,12 @@ impl Connection {
     pub fn connect(
         now: Instant,
         config: &Arc<Config>,
-        options: Options,
+        options: impl Into<Arc<Options>>,
         flow: &Flow,
         path: PathInfo,
         seed: Seed,
     ) -> Self {
-        let common = Common::new(config, &Arc::new(options), flow);
+        let common = Common::new(config, options, flow);
         let phase = Phase::SynSent(Box::new(SynSent::new(&common, now, path, seed)));
         Self { common, phase, error: None }
     }
@@ -97,13 +97,13 @@ impl Connection {
     pub fn answer(
         now: Instant,
         config: &Arc<Config>,
-        options: Options,
+        options: impl Into<Arc<Options>>,
         flow: &Flow,
         path: PathInfo,
         seed: Seed,
         syn: &SegmentIn,
     ) -> Self {
-        let common = Common::new(config, &Arc::new(options), flow);
+        let common = Common::new(config, options, flow);
         let phase = Phase::SynReceived(Box::new(SynReceived::passive(&common, now, seed, path, syn)));
         Self { common, phase, error: None }
     }

@@ -421,7 +421,7 @@ impl Listener {
     }
 
     fn common(&self, flow: &Flow) -> Common {
-        Common::new(&self.config, &self.options, flow)
+        Common::new(&self.config, Arc::clone(&self.options), flow)
     }
 }
 

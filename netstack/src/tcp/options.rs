@@ -2,6 +2,7 @@
 
 use super::congestion::Algorithm;
 use core::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 /// The options of one connection; a listener hands its own on to what it accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,6 +46,15 @@ pub struct Options {
     pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`.
     pub congestion: Option<Algorithm>,
+}
+
+impl Options {
+    /// The defaults, shared: connections keep options of their own only once they differ.
+    #[must_use]
+    pub fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Options>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
 }
 
 /// `TCP_LINGER2`: how long an orphan may stay in FIN-WAIT-2.

@@ -1,14 +1,14 @@
 //! The endpoint of one connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use netstack_wire::tcp::FastOpenCookie;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::flow_table::Keyed;
 use crate::ip::Egress;
-use crate::options::{PmtuDiscovery, SocketOptions};
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
@@ -27,9 +27,9 @@ pub(crate) struct TcpEndpoint {
     slot: TimerSlot,
     /// It is in some thread's list of endpoints to finish.
     is_touched: AtomicBool,
-    backlog_len: AtomicUsize,
-    /// Segments that arrived while somebody else held `inner`.
-    backlog: Mutex<Vec<SegmentIn>>,
+    has_backlog: AtomicBool,
+    /// Segments that arrived while somebody else held `inner`; allocated by the first of them.
+    backlog: Mutex<Option<Box<Backlog>>>,
     inner: Mutex<Inner>,
 }
 
@@ -37,45 +37,17 @@ pub(crate) struct TcpEndpoint {
 pub(crate) struct Inner {
     pub(crate) machine: Connection,
     egress: Option<Egress>,
-    settings: IpSettings,
+    /// Shared with the socket.
+    options: Arc<SocketOptions>,
     /// What happened since observers were last notified.
     events: Events,
     is_in_table: bool,
 }
 
-/// What a socket's options mean for the IP header.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct IpSettings {
-    pub(crate) ttl: Option<u8>,
-    pub(crate) hop_limit: Option<u8>,
-    pub(crate) tos: u8,
-    pub(crate) traffic_class: u8,
-    pub(crate) dont_fragment: bool,
-    pub(crate) mark: u32,
-    pub(crate) owner: u64,
-}
-
-impl IpSettings {
-    pub(crate) fn of(options: &SocketOptions) -> Self {
-        Self {
-            ttl: options.ttl,
-            hop_limit: options.hop_limit,
-            tos: options.tos,
-            traffic_class: options.traffic_class,
-            dont_fragment: matches!(
-                options.pmtu_discovery,
-                PmtuDiscovery::Want | PmtuDiscovery::Do | PmtuDiscovery::Probe
-            ),
-            mark: options.mark,
-            owner: options.owner,
-        }
-    }
-}
-
-impl Default for IpSettings {
-    fn default() -> Self {
-        Self::of(&SocketOptions::default())
-    }
+/// The memory of a backlog that is in use.
+#[derive(Default)]
+struct Backlog {
+    segments: Vec<SegmentIn>,
 }
 
 impl TcpEndpoint {
@@ -84,18 +56,18 @@ impl TcpEndpoint {
         flow: Flow,
         machine: Connection,
         egress: Option<Egress>,
-        settings: IpSettings,
+        options: Arc<SocketOptions>,
         waiters: Arc<WaitQueue>,
         port_use: PortUse,
     ) -> Arc<Self> {
-        let inner = Inner { machine, egress, settings, events: Events::empty(), is_in_table: false };
+        let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
         Arc::new(Self {
             flow,
             waiters,
             port_use,
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),
-            backlog_len: AtomicUsize::new(0),
+            has_backlog: AtomicBool::new(false),
             backlog: Mutex::default(),
             inner: Mutex::new(inner),
         })
@@ -131,13 +103,14 @@ impl TcpEndpoint {
     }
 
     fn push_backlog(&self, core: &Core, segment: SegmentIn) {
-        let mut backlog = self.backlog.lock();
-        if backlog.len() >= MAX_BACKLOG {
+        let mut guard = self.backlog.lock();
+        let Backlog { segments } = &mut **guard.get_or_insert_default();
+        if segments.len() >= MAX_BACKLOG {
             core.counters.tcp_backlog_drops.increment();
             return;
         }
-        backlog.push(segment);
-        self.backlog_len.store(backlog.len(), Ordering::Release);
+        segments.push(segment);
+        self.has_backlog.store(true, Ordering::Release);
     }
 
     #[inline]
@@ -189,7 +162,7 @@ impl TcpEndpoint {
         // and left it to us. The fence pairs with the lock operations on its side.
         loop {
             fence(Ordering::SeqCst);
-            if self.backlog_len.load(Ordering::Acquire) == 0 {
+            if !self.has_backlog.load(Ordering::Acquire) {
                 return result;
             }
             // Whoever holds the lock now will look after us.
@@ -204,13 +177,13 @@ impl TcpEndpoint {
     }
 
     fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: MutexGuard<'_, Inner>, outbox: &mut Outbox) {
-        while self.backlog_len.load(Ordering::Acquire) > 0 {
-            let segments = {
+        while self.has_backlog.load(Ordering::Acquire) {
+            let backlog = {
                 let mut backlog = self.backlog.lock();
-                self.backlog_len.store(0, Ordering::Release);
-                std::mem::take(&mut *backlog)
+                self.has_backlog.store(false, Ordering::Release);
+                backlog.take()
             };
-            for segment in segments {
+            for segment in backlog.into_iter().flat_map(|backlog| backlog.segments) {
                 self.process(core, &mut inner, segment, outbox);
             }
         }
@@ -232,18 +205,18 @@ impl TcpEndpoint {
 
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let now = outbox.now(core);
-        let Inner { machine, egress, settings, .. } = inner;
+        let Inner { machine, egress, options, .. } = inner;
         // Pacing and congestion windows bound this in the machine; the link bounds it by dropping.
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
         while let Some(transmit) = machine.poll_transmit(now, limit) {
             if egress.as_ref().is_none_or(|egress| !egress.is_current(core)) {
-                *egress = resolve_marked(core, &self.flow, settings.mark).ok();
+                *egress = resolve_marked(core, &self.flow, options.mark).ok();
             }
             let Some(egress) = egress else {
                 core.counters.ip_out_no_routes.increment();
                 continue;
             };
-            match send_segment(core, &self.flow, egress, settings, transmit, outbox) {
+            match send_segment(core, &self.flow, egress, options, transmit, outbox) {
                 Ok(()) => {}
                 // As if the segment had been lost; the machine's timers and ICMP decide what it means.
                 Err(_) => core.counters.ip_out_discards.increment(),
@@ -265,9 +238,10 @@ impl TcpEndpoint {
         readiness_of(self.inner.lock().machine.readiness())
     }
 
-    /// The socket's IP options changed.
-    pub(crate) fn set_ip_settings(&self, settings: IpSettings) {
-        self.inner.lock().settings = settings;
+    /// The socket's options changed.
+    pub(crate) fn set_socket_options(&self, options: Arc<SocketOptions>) {
+        // The old ones may be the last reference; they are dropped after the lock.
+        let _old = std::mem::replace(&mut self.inner.lock().options, options);
     }
 }
 

@@ -12,13 +12,14 @@ use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IpMeta, Rx, zone_of};
 use crate::nic::NicId;
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
 use crate::port_table::Target;
 use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
 use crate::tcp_endpoint::coalesce::Held;
-use crate::tcp_endpoint::{IpSettings, send_bare};
+use crate::tcp_endpoint::send_bare;
 
 /// Takes a TCP segment for us.
 pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
@@ -154,7 +155,7 @@ fn to_listener_on(
             core.counters.tcp_no_ports.increment();
             if let Some(reset) = tcp::reset_reply(&segment) {
                 core.counters.tcp_out_rsts.increment();
-                send_bare(core, flow, &IpSettings::default(), reset, outbox);
+                send_bare(core, flow, &SocketOptions::default(), reset, outbox);
             }
         }
     }

@@ -9,12 +9,13 @@ use netstack_wire::tcp::TcpFlags;
 use parking_lot::Mutex;
 
 use crate::ip::{Egress, RouteError};
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
 use crate::tcp_endpoint::transmit::{path_of, resolve, send_segment};
-use crate::tcp_endpoint::{IpSettings, TcpEndpoint, send_bare};
+use crate::tcp_endpoint::{TcpEndpoint, send_bare};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -39,7 +40,7 @@ struct Listening {
     machine: Listener,
     /// Established connections, oldest first.
     queue: VecDeque<Arc<TcpEndpoint>>,
-    settings: IpSettings,
+    socket_options: Arc<SocketOptions>,
     port_use: PortUse,
     /// Connections that Fast Open has opened and whose handshake may not be complete.
     fast_opening: Vec<Weak<TcpEndpoint>>,
@@ -62,7 +63,7 @@ impl ListenEndpoint {
         core: &Core,
         backlog: u32,
         options: Options,
-        settings: IpSettings,
+        socket_options: Arc<SocketOptions>,
         port_use: PortUse,
     ) {
         let config = Arc::clone(&core.tcp_config.read());
@@ -73,7 +74,7 @@ impl ListenEndpoint {
             None => {
                 let machine = Listener::new(&config, options, backlog, secret, core.seeds.clone());
                 let (queue, fast_opening) = (VecDeque::new(), Vec::new());
-                *listening = Some(Listening { machine, queue, settings, port_use, fast_opening });
+                *listening = Some(Listening { machine, queue, socket_options, port_use, fast_opening });
             }
         }
     }
@@ -106,9 +107,9 @@ impl ListenEndpoint {
         }
     }
 
-    pub(crate) fn set_ip_settings(&self, settings: IpSettings) {
+    pub(crate) fn set_socket_options(&self, options: Arc<SocketOptions>) {
         if let Some(listening) = &mut *self.listening.lock() {
-            listening.settings = settings;
+            listening.socket_options = options;
         }
     }
 
@@ -125,7 +126,7 @@ impl ListenEndpoint {
             return core.counters.ip_out_no_routes.increment();
         };
         let egress = &mut way.egress;
-        let (outcome, settings, deadline) = {
+        let (outcome, options, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
@@ -137,7 +138,7 @@ impl ListenEndpoint {
             let machine = &mut listening.machine;
             let outcome = machine.on_segment_above(now, flow, path_of(egress), segment, isn_above);
             let deadline = machine.next_deadline();
-            let settings = listening.settings;
+            let options = Arc::clone(&listening.socket_options);
             // Under the lock: the next segment of the flow must find the connection or the half-open record.
             let outcome = match outcome {
                 ListenOutcome::Ready(machine) | ListenOutcome::FastOpen(machine) => {
@@ -146,7 +147,7 @@ impl ListenEndpoint {
                         *flow,
                         *machine,
                         Some(egress.clone()),
-                        settings,
+                        Arc::clone(&options),
                         Arc::default(),
                         listening.port_use,
                     );
@@ -177,7 +178,7 @@ impl ListenEndpoint {
                     Handled::Nothing
                 }
             };
-            (outcome, settings, deadline)
+            (outcome, options, deadline)
         };
         core.timers.arm(self, deadline);
         match outcome {
@@ -187,7 +188,7 @@ impl ListenEndpoint {
             }
             Handled::Send(transmit) => {
                 // Lost like any segment, if at all.
-                let _ = send_segment(core, flow, egress, &settings, transmit, outbox);
+                let _ = send_segment(core, flow, egress, &options, transmit, outbox);
             }
             Handled::Nothing => {}
         }
@@ -208,7 +209,7 @@ impl ListenEndpoint {
     pub(crate) fn close(&self, core: &Arc<Core>, outbox: &mut Outbox) {
         let Some(mut listening) = self.listening.lock().take() else { return };
         for (flow, reset) in listening.machine.close() {
-            send_bare(core, &flow, &listening.settings, reset, outbox);
+            send_bare(core, &flow, &listening.socket_options, reset, outbox);
         }
         for endpoint in listening.queue {
             endpoint.with(core, outbox, |inner| {
@@ -244,16 +245,16 @@ impl TimerTarget for ListenEndpoint {
 
     fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox) {
         loop {
-            let (due, settings, deadline) = {
+            let (due, options, deadline) = {
                 let mut guard = self.listening.lock();
                 let Some(listening) = guard.as_mut() else { return };
                 let due = listening.machine.on_timer(now);
-                (due, listening.settings, listening.machine.next_deadline())
+                (due, Arc::clone(&listening.socket_options), listening.machine.next_deadline())
             };
             let Some((flow, transmit)) = due else {
                 return core.timers.arm(&self, deadline);
             };
-            send_bare(core, &flow, &settings, transmit, outbox);
+            send_bare(core, &flow, &options, transmit, outbox);
         }
     }
 }

@@ -8,18 +8,18 @@ use netstack_wire::tcp::CHECKSUM_OFFSET;
 
 use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, send};
 use crate::nic::NicId;
+use crate::options::{PmtuDiscovery, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
 use crate::tcp::{Ecn, Flow, PathInfo, Transmit};
-use crate::tcp_endpoint::IpSettings;
 
 /// Sends a machine's segment.
 pub(super) fn send_segment(
     core: &Arc<Core>,
     flow: &Flow,
     egress: &mut Egress,
-    settings: &IpSettings,
+    options: &SocketOptions,
     transmit: Transmit,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
@@ -31,11 +31,11 @@ pub(super) fn send_segment(
     packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
     let kind = if flow.remote_addr.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
     packet.meta.gso = gso_size.map(|size| Gso { kind, size: size.get() });
-    packet.meta.mark = settings.mark;
-    packet.meta.owner = settings.owner;
+    packet.meta.mark = options.mark;
+    packet.meta.owner = options.owner;
     let (ttl, tos) = match flow.remote_addr {
-        IpAddr::V4(_) => (settings.ttl, settings.tos),
-        IpAddr::V6(_) => (settings.hop_limit, settings.traffic_class),
+        IpAddr::V4(_) => (options.ttl, options.tos),
+        IpAddr::V6(_) => (options.hop_limit, options.traffic_class),
     };
     let output = IpOutput {
         source: flow.local_addr,
@@ -45,7 +45,7 @@ pub(super) fn send_segment(
         // RFC 3168: the two ECN bits are TCP's.
         tos: (tos & !3) | ecn_bits(ecn),
         flow_label: 0,
-        fragmenting: if settings.dont_fragment { Fragmenting::IfNeeded } else { Fragmenting::Allowed },
+        fragmenting: fragmenting(options.pmtu_discovery),
         loops: false,
     };
     core.counters.tcp_out_segs.increment();
@@ -56,13 +56,13 @@ pub(super) fn send_segment(
 pub(crate) fn send_bare(
     core: &Arc<Core>,
     flow: &Flow,
-    settings: &IpSettings,
+    options: &SocketOptions,
     transmit: Transmit,
     outbox: &mut Outbox,
 ) {
     let Ok(mut egress) = resolve(core, flow) else { return };
     // What is lost here is repeated by whoever needs it.
-    let _ = send_segment(core, flow, &mut egress, settings, transmit, outbox);
+    let _ = send_segment(core, flow, &mut egress, options, transmit, outbox);
 }
 
 /// The way to a flow's other end.
@@ -95,6 +95,13 @@ pub(super) fn max_payload(egress: &Egress, flow: &Flow) -> u32 {
     };
     let limit = if limit == 0 || egress.is_local() { MAX_PACKET } else { limit.min(MAX_PACKET) };
     limit.saturating_sub(MAX_HEADERS)
+}
+
+fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
+    match discovery {
+        PmtuDiscovery::Want | PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::IfNeeded,
+        PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,
+    }
 }
 
 fn ecn_bits(ecn: Ecn) -> u8 {

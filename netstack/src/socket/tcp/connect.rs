@@ -8,10 +8,11 @@ use crate::cidr::family_of;
 use crate::error::{ConnectError, SocketError};
 use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, zone_of};
 use crate::nic::NicId;
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::tcp::{self, Connection, Flow, State};
-use crate::tcp_endpoint::{IpSettings, TcpEndpoint, path_of};
+use crate::tcp_endpoint::{TcpEndpoint, path_of};
 
 impl TcpSocket {
     /// Starts a connection. Success means that the handshake is under way: the socket becomes writable when it is
@@ -34,7 +35,7 @@ impl TcpSocket {
             Role::Bound(claim) => Some(claim.clone()),
             Role::Connected(endpoint, claim) => {
                 self.may_connect_again(endpoint)?;
-                claim.clone()
+                claim.as_deref().cloned()
             }
             Role::Listening(_) => return Err(ConnectError::AlreadyConnected),
             Role::Closed => return Err(ConnectError::InvalidState),
@@ -42,7 +43,7 @@ impl TcpSocket {
         let mut outbox = Outbox::default();
         let started = self.start(address, remote.port(), nic, claim.as_ref(), &mut outbox);
         if let Ok(endpoint) = &started {
-            *role = Role::Connected(Arc::clone(endpoint), claim);
+            *role = Role::Connected(Arc::clone(endpoint), claim.map(Box::new));
         }
         drop(role);
         if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {
@@ -76,7 +77,7 @@ impl TcpSocket {
         outbox: &mut Outbox,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
         let core = &self.core;
-        let options = self.options.lock().clone();
+        let options = Arc::clone(&self.settings.lock().socket);
         if options.only_v6 && address.is_ipv4() {
             return Err(ConnectError::NetworkUnreachable);
         }
@@ -108,13 +109,12 @@ impl TcpSocket {
             zone: zone_of(remote_addr, egress_nic(&egress)),
         };
         let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
-        let settings = IpSettings::of(&options);
         match claim {
             Some(_) => {
-                let endpoint = self.open(&flow, egress, settings, port_use, outbox);
+                let endpoint = self.open(&flow, egress, &options, port_use, outbox);
                 endpoint.ok_or(ConnectError::AddressNotAvailable)
             }
-            None => self.open_ephemeral(flow, &egress, settings, port_use, outbox),
+            None => self.open_ephemeral(flow, &egress, &options, port_use, outbox),
         }
     }
 
@@ -124,7 +124,7 @@ impl TcpSocket {
         &self,
         flow: Flow,
         egress: &Egress,
-        settings: IpSettings,
+        options: &Arc<SocketOptions>,
         port_use: PortUse,
         outbox: &mut Outbox,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
@@ -140,7 +140,7 @@ impl TcpSocket {
             if core.tcp_ports.is_claimed(flow.local_port) || core.tcp.contains(&core.secrets, &flow) {
                 continue;
             }
-            if let Some(endpoint) = self.open(&flow, egress.clone(), settings, port_use, outbox) {
+            if let Some(endpoint) = self.open(&flow, egress.clone(), options, port_use, outbox) {
                 return Ok(endpoint);
             }
         }
@@ -152,18 +152,17 @@ impl TcpSocket {
         &self,
         flow: &Flow,
         egress: Egress,
-        settings: IpSettings,
+        options: &Arc<SocketOptions>,
         port_use: PortUse,
         outbox: &mut Outbox,
     ) -> Option<Arc<TcpEndpoint>> {
         let core = &self.core;
         let now = core.clock.now();
         let config = Arc::clone(&core.tcp_config.read());
-        let options = self.early_options();
         let seed = core.seeds.seed(now, flow);
-        let machine = Connection::connect(now, &config, options, flow, path_of(&egress), seed);
-        let waiters = Arc::clone(&self.waiters);
-        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), settings, waiters, port_use);
+        let machine = Connection::connect(now, &config, self.early_options(), flow, path_of(&egress), seed);
+        let (options, waiters) = (Arc::clone(options), Arc::clone(&self.waiters));
+        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), options, waiters, port_use);
         if !endpoint.register(core) {
             return None;
         }

@@ -10,7 +10,7 @@ use crate::port_table::PortUse;
 use crate::socket::tcp::{Role, TcpSocket};
 use crate::stack::Core;
 use crate::tcp::{Connection, Flow};
-use crate::tcp_endpoint::{IpSettings, TcpEndpoint};
+use crate::tcp_endpoint::TcpEndpoint;
 use crate::wait::WaitQueue;
 
 impl TcpSocket {
@@ -21,10 +21,9 @@ impl TcpSocket {
         machine: Connection,
         egress: Egress,
     ) -> Option<Self> {
-        let (waiters, options) = (Arc::<WaitQueue>::default(), SocketOptions::default());
-        let settings = IpSettings::of(&options);
-        let shared = Arc::clone(&waiters);
-        let endpoint = TcpEndpoint::new(flow, machine, Some(egress), settings, shared, PortUse::Shared);
+        let (waiters, options) = (Arc::<WaitQueue>::default(), SocketOptions::shared_default());
+        let shared = (Arc::clone(&options), Arc::clone(&waiters));
+        let endpoint = TcpEndpoint::new(flow, machine, Some(egress), shared.0, shared.1, PortUse::Shared);
         if !endpoint.register(core) {
             return None;
         }
