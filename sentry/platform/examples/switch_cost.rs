@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use sentry_platform::{
     AddressSpace, Answers, Context, Event, FpuState, MapSource, MemoryFile, PAGE_SIZE, Platform,
-    PlatformKind, Populate, Prepared, Prot, Regs,
+    PlatformKind, Populate, Prepared, Prot, Regs, SpinCounters,
 };
 
 const CODE: u64 = 0x40_0000;
@@ -165,4 +165,5 @@ fn main() {
             println!("{:8} {name:26} {ns:9.0} ns  x{:.1}", platform.name(), ns / host);
         }
     }
+    println!("{:?}", SpinCounters::now());
 }

@@ -31,6 +31,7 @@ pub use host_syscall::host_syscalls;
 pub use kind::{PlatformKind, Prepared, UnknownPlatform};
 pub use memory_file::{MemoryFile, MemoryFileError};
 pub use regs::Regs;
+pub use systrap::SpinCounters;
 
 /// The size of a page of guest memory in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -26,6 +26,8 @@ use crate::systrap::space::Stub;
 const LIVENESS: Duration = Duration::from_millis(250);
 /// How long a guest runs before it counts as computing and is placed by the scheduler.
 const TURN: Duration = Duration::from_millis(2);
+/// Turns for which a guest thread that was put on a busy processor may wait for its time slice there.
+const SLICES: u32 = 2;
 /// Checks after which an interrupt that was not answered kills the guest: 2.5 seconds.
 const PATIENCE: u32 = 10;
 /// Yields to a guest on the same processor before sleeping. Three round trips of the scheduler cost less than a sleep.
@@ -225,7 +227,10 @@ impl SystrapContext {
         let has_changed = self.placement.on_turn(Instant::now);
         let there = self.thread.area.u32(word::STUB_CPU).load(Ordering::Relaxed);
         if self.placement.is_apart() {
-            if has_changed && let Some(other) = host::other_cpu(here) {
+            // The scheduler may have moved the sentry's thread beside the guest's.
+            if (has_changed || there == here)
+                && let Some(other) = host::other_cpu(here)
+            {
                 host::pin(self.thread.tid, other);
                 self.is_pinned = true;
             }
@@ -240,6 +245,9 @@ impl SystrapContext {
 
     /// Lets the scheduler place a guest thread that computes.
     fn let_go(&mut self) {
+        if self.is_unanswered() {
+            self.placement.give_up_for_want_of_a_processor(Instant::now());
+        }
         self.placement.stop();
         if std::mem::take(&mut self.is_pinned) {
             host::unpin(self.thread.tid);
@@ -248,21 +256,7 @@ impl SystrapContext {
 
     /// Waits until the guest stops.
     fn wait(&mut self) -> Result<(), Lost> {
-        let state = self.thread.area.u32(word::STATE);
-        let is_request = || state.load(Ordering::Acquire) == word::STATE_REQUEST;
-        let came = if self.placement.is_apart() {
-            let came = host::spin_until(SPIN_TICKS, is_request);
-            if !came {
-                self.placement.on_failed_spin(Instant::now);
-            }
-            came
-        } else {
-            (0..YIELDS).any(|_| {
-                host::yield_now();
-                is_request()
-            })
-        };
-        if came {
+        if self.comes_soon() {
             return Ok(());
         }
         self.thread.area.u32(word::SENTRY_WAITS).store(1, Ordering::SeqCst);
@@ -271,10 +265,47 @@ impl SystrapContext {
         slept
     }
 
+    /// Waits for a while without sleeping; whether the guest has stopped.
+    fn comes_soon(&mut self) -> bool {
+        if self.placement.is_apart() {
+            if host::spin_until(SPIN_TICKS, || self.is_request()) {
+                return true;
+            }
+            self.spun_in_vain();
+            if self.placement.is_apart() {
+                return false;
+            }
+        }
+        (0..YIELDS).any(|_| {
+            host::yield_now();
+            self.is_request()
+        })
+    }
+
+    fn is_request(&self) -> bool {
+        self.thread.area.u32(word::STATE).load(Ordering::Acquire) == word::STATE_REQUEST
+    }
+
+    /// Fetches a guest thread back that was put on another processor and did not get it.
+    fn spun_in_vain(&mut self) {
+        if !self.is_unanswered() {
+            self.placement.on_failed_spin(Instant::now);
+        } else if self.placement.on_stall(Instant::now()) {
+            host::pin(self.thread.tid, host::current_cpu());
+            self.is_pinned = true;
+        }
+    }
+
+    /// Whether the guest thread has not noticed yet that it is its turn.
+    fn is_unanswered(&self) -> bool {
+        self.thread.area.u32(word::STATE).load(Ordering::Relaxed) == word::STATE_RESPONSE
+    }
+
     fn sleep(&mut self) -> Result<(), Lost> {
         let thread = self.thread.clone();
         let state = thread.area.u32(word::STATE);
         let mut overdue = 0;
+        let mut slices = 0;
         loop {
             let seen = state.load(Ordering::SeqCst);
             if seen == word::STATE_REQUEST {
@@ -286,7 +317,11 @@ impl SystrapContext {
                 return Err(Lost);
             }
             if woken == Woken::ByTimeout && self.is_pinned {
-                self.let_go();
+                if self.placement.is_apart() && self.is_unanswered() && slices < SLICES {
+                    slices += 1;
+                } else {
+                    self.let_go();
+                }
             } else if woken == Woken::ByTimeout {
                 overdue = if self.kick.is_overdue() { overdue + 1 } else { 0 };
                 // A guest can end its thread by jumping to where the stub does it.

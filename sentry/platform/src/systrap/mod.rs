@@ -19,6 +19,8 @@ mod space;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use placement::SpinCounters;
+
 use crate::contract::{AddressSpace, Platform, PlatformError};
 use crate::memory_file::MemoryFile;
 use crate::stub::{GUEST_END, GUEST_START, Template};
