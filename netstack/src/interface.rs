@@ -12,6 +12,8 @@ use crate::ip::{Autoconf, Groups};
 use crate::link::{Capabilities, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
+use crate::options::Family;
+use crate::stack::Core;
 use crate::stats::NicCounters;
 
 /// The live part of a NIC. Addresses are in the [`Topology`](crate::topology::Topology).
@@ -81,6 +83,14 @@ impl Interface {
         match self.hop_limit.load(Ordering::Relaxed) {
             0 => None,
             hop_limit => Some(hop_limit),
+        }
+    }
+
+    /// The TTL or hop limit of packets for which nobody asked for another: what a router said, or the stack's.
+    pub(crate) fn default_ttl(&self, core: &Core, family: Family) -> u8 {
+        match family {
+            Family::V4 => core.default_ttl(),
+            Family::V6 => self.hop_limit().unwrap_or_else(|| core.default_ttl()),
         }
     }
 

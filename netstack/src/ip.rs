@@ -23,6 +23,7 @@ mod reassembly;
 mod redirect;
 mod redirected;
 mod source;
+mod template;
 mod transit;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -49,6 +50,7 @@ pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_unfiltere
 pub(crate) use pmtu::PmtuCache;
 pub(crate) use reassembly::ReassemblyShell;
 pub(crate) use redirected::Redirects;
+pub(crate) use template::Template;
 pub(crate) use transit::Transit;
 
 /// What the network layer found out about a received packet.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
+use crate::buffer::{Sink, Source};
 use crate::nic::NicId;
 use crate::time::Instant;
 
@@ -62,6 +63,10 @@ pub struct SocketOptions {
     pub error_queue_v6: bool,
     /// Sends UDP over IPv4 without a checksum (`SO_NO_CHECK`).
     pub no_checksum: bool,
+    /// Cuts what each call sends into UDP datagrams of this size, if it is not zero (`UDP_SEGMENT`).
+    pub segment_size: u16,
+    /// Takes UDP datagrams of one sender that arrived in a row as one, and tells their size (`UDP_GRO`).
+    pub coalesce: bool,
     /// Raw sockets: the application supplies the IP header (`IP_HDRINCL`).
     pub header_included: bool,
     /// The firewall mark of sent packets (`SO_MARK`).
@@ -109,6 +114,8 @@ impl Default for SocketOptions {
             error_queue: false,
             error_queue_v6: false,
             no_checksum: false,
+            segment_size: 0,
+            coalesce: false,
             header_included: false,
             mark: 0,
             owner: 0,
@@ -153,6 +160,42 @@ pub struct SendMeta {
     pub tos: Option<u8>,
     /// Cut the data into datagrams of this size (`UDP_SEGMENT`).
     pub segment_size: Option<u16>,
+}
+
+impl SendMeta {
+    /// Nothing but the socket's own values.
+    pub const DEFAULT: Self =
+        Self { to: None, source: None, nic: None, ttl: None, tos: None, segment_size: None };
+}
+
+/// One of several datagrams to send with one call.
+pub struct SendMessage<'a> {
+    /// What to send: all that is left of it.
+    pub data: &'a mut dyn Source,
+    /// What it overrides.
+    pub meta: &'a SendMeta,
+}
+
+impl<'a> SendMessage<'a> {
+    /// A datagram that overrides nothing.
+    pub fn new(data: &'a mut dyn Source) -> Self {
+        Self { data, meta: &SendMeta::DEFAULT }
+    }
+}
+
+/// Room for one of several datagrams that one call receives.
+pub struct RecvMessage<'a> {
+    /// Where the data goes.
+    pub out: &'a mut dyn Sink,
+    /// What is known about it, once it was received.
+    pub datagram: Option<Datagram>,
+}
+
+impl<'a> RecvMessage<'a> {
+    /// Room that is not used yet.
+    pub fn new(out: &'a mut dyn Sink) -> Self {
+        Self { out, datagram: None }
+    }
 }
 
 /// How to receive.

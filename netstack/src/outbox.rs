@@ -5,8 +5,9 @@
 //! addresses through the receive path, whose answers go to the same outbox, until nothing is left. So a round trip over
 //! loopback runs to completion on the thread that started it, with no lock held and no recursion.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -16,6 +17,7 @@ use crate::ip;
 use crate::link::LinkError;
 use crate::nic::NicId;
 use crate::packet::Packet;
+use crate::socket::udp::{Run, release_run};
 use crate::stack::Core;
 use crate::tcp_endpoint::{Held, TcpEndpoint, release_held};
 use crate::time::Instant;
@@ -35,6 +37,7 @@ struct Pending {
     /// An empty list, to collect more while the others are finished.
     spare_touched: Vec<Arc<TcpEndpoint>>,
     held: Option<Held>,
+    run: Run,
     /// The time, once somebody asked.
     now: Option<Instant>,
     /// The next unused one of the thread.
@@ -115,6 +118,12 @@ impl Outbox {
         &mut self.pending().held
     }
 
+    /// The last datagrams of the batch, which the next ones may join.
+    #[inline]
+    pub(crate) fn run(&mut self) -> &mut Run {
+        &mut self.pending().run
+    }
+
     /// Does all that is pending. No lock may be held.
     #[inline]
     pub(crate) fn flush(&mut self, core: &Arc<Core>) {
@@ -127,6 +136,7 @@ impl Outbox {
     fn work_off(&mut self, core: &Arc<Core>) {
         loop {
             release_held(core, self);
+            release_run(core, self);
             self.finish_touched(core);
             if self.pending().looped.is_empty() {
                 break;
@@ -139,7 +149,8 @@ impl Outbox {
             }
         }
         let Pending { batches, spare, .. } = self.pending();
-        while let Some(Batch { interface, mut packets }) = batches.pop() {
+        while let Some(batch) = batches.pop() {
+            let Some(Batch { interface, mut packets }) = hold_back(batch) else { continue };
             transmit(&interface, &mut packets);
             packets.clear();
             if packets.capacity() <= MAX_KEPT {
@@ -183,8 +194,8 @@ impl Drop for Outbox {
 impl Pending {
     #[inline]
     fn is_empty(&self) -> bool {
-        let Self { batches, spare: _, looped, touched, spare_touched: _, held, now: _, next: _ } = self;
-        batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none()
+        let Self { batches, spare: _, looped, touched, spare_touched: _, held, run, now: _, next: _ } = self;
+        batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none() && run.is_empty()
     }
 
     #[cold]
@@ -193,6 +204,7 @@ impl Pending {
         self.looped.clear();
         self.touched.clear();
         self.held = None;
+        self.run.clear();
     }
 }
 
@@ -200,6 +212,64 @@ thread_local! {
     /// As many as were ever in use at once: links that deliver on the sender's thread nest them.
     static UNUSED: Cell<Option<Box<Pending>>> = const { Cell::new(None) };
 }
+
+/// While it exists, the packets that its thread sends wait for each other, so that the links get them together.
+///
+/// For calls into the stack that are known to be followed by more of them at once.
+pub(crate) struct Cork(PhantomData<*const ()>);
+
+/// What waits on a thread with a cork.
+#[derive(Default)]
+struct Corked {
+    corks: usize,
+    batches: SmallVec<[Batch; 1]>,
+}
+
+impl Cork {
+    pub(crate) fn new() -> Self {
+        CORKED.with_borrow_mut(|corked| corked.corks += 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Cork {
+    fn drop(&mut self) {
+        let batches = CORKED.with_borrow_mut(|corked| {
+            corked.corks -= 1;
+            if corked.corks == 0 { std::mem::take(&mut corked.batches) } else { SmallVec::new() }
+        });
+        for mut batch in batches {
+            transmit(&batch.interface, &mut batch.packets);
+        }
+    }
+}
+
+/// Keeps a batch if there is a cork, otherwise gives back what is to be sent now.
+fn hold_back(batch: Batch) -> Option<Batch> {
+    // Fails while the thread ends.
+    let Ok(is_corked) = CORKED.try_with(|corked| corked.borrow().corks > 0) else { return Some(batch) };
+    if !is_corked {
+        return Some(batch);
+    }
+    CORKED.with_borrow_mut(|corked| {
+        let Batch { interface, mut packets } = batch;
+        let found = corked.batches.iter().position(|held| Arc::ptr_eq(&held.interface, &interface));
+        let Some(index) = found else {
+            corked.batches.push(Batch { interface, packets });
+            return None;
+        };
+        let held = &mut corked.batches[index];
+        held.packets.append(&mut packets);
+        (held.packets.len() >= MAX_CORKED).then(|| corked.batches.swap_remove(index))
+    })
+}
+
+thread_local! {
+    static CORKED: RefCell<Corked> = RefCell::default();
+}
+
+/// Packets that a cork holds back at most, so that those that are sent first are not late.
+const MAX_CORKED: usize = 64;
 
 /// Lists with room for more than this, some 100 KiB, are not kept.
 const MAX_KEPT: usize = 1024;

@@ -87,6 +87,14 @@ impl Packet {
     /// If `len` exceeds [`HEADROOM`]: headers have fixed maximum sizes well below it.
     #[inline]
     pub fn push_header(&mut self, len: usize) -> &mut [u8] {
+        let room = self.push_room(len);
+        room.fill(0);
+        room
+    }
+
+    /// Makes room in front: whatever is in there, to be overwritten.
+    #[inline]
+    fn push_room(&mut self, len: usize) -> &mut [u8] {
         if self.head.room() < len {
             let spilled = Bytes::copy_from_slice(self.head.as_slice());
             self.body.insert(0, spilled);
@@ -97,6 +105,18 @@ impl Packet {
             *start = start.saturating_add(u16::try_from(len).unwrap_or(u16::MAX));
         }
         self.head.push(len)
+    }
+
+    /// Prepends a copy of `header` to the head and returns it to be patched; otherwise as
+    /// [`push_header`](Self::push_header).
+    ///
+    /// # Panics
+    /// If `header` is longer than [`HEADROOM`].
+    #[inline]
+    pub fn prepend(&mut self, header: &[u8]) -> &mut [u8] {
+        let room = self.push_room(header.len());
+        room.copy_from_slice(header);
+        room
     }
 
     /// The longest contiguous run of bytes that starts at `offset`; empty at the end.
@@ -235,6 +255,27 @@ impl Packet {
             _ => Bytes::from(self.to_vec()),
         }
     }
+}
+
+/// Cuts payload into parts of `size`, which is not zero; the last may be shorter.
+pub(crate) fn cut(whole: Body, size: usize) -> SmallVec<[Body; 4]> {
+    let mut parts: SmallVec<[Body; 4]> = SmallVec::new();
+    let (mut part, mut room) = (Body::new(), size);
+    for mut range in whole {
+        while !range.is_empty() {
+            let taken = range.split_to(room.min(range.len()));
+            room -= taken.len();
+            part.push(taken);
+            if room == 0 {
+                parts.push(std::mem::take(&mut part));
+                room = size;
+            }
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
 }
 
 /// What is known about a packet besides its bytes.

@@ -25,7 +25,7 @@ pub(crate) struct Binding {
 }
 
 /// How a packet describes the socket it looks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) local: IpAddr,
     pub(crate) local_port: u16,
@@ -214,8 +214,9 @@ impl<E> PortTable<E> {
         self.ports.read().get(&port).is_some_and(|entry| !entry.claims.is_empty())
     }
 
-    /// The socket that a packet to one host is for. `hash` spreads over the members of a group that share the port.
-    pub(crate) fn lookup(&self, target: &Target, hash: u64) -> Option<Arc<E>> {
+    /// The socket that a packet to one host is for. `hash` spreads over the members of a group that share the port; it
+    /// is asked for only if there is one.
+    pub(crate) fn lookup(&self, target: &Target, hash: impl FnOnce() -> u64) -> Option<Arc<E>> {
         let ports = self.ports.read();
         let claims = &ports.get(&target.local_port)?.claims;
         if let [only] = &claims[..] {
@@ -226,7 +227,7 @@ impl<E> PortTable<E> {
         let group = equals.clone().filter(|claim| claim.binding.reuse_port).count();
         if group > 1 {
             // Below the number of members of the group.
-            let index = ((u128::from(hash) * group as u128) >> 64) as usize;
+            let index = ((u128::from(hash()) * group as u128) >> 64) as usize;
             return equals.filter(|claim| claim.binding.reuse_port).nth(index).map(Claim::share);
         }
         // Linux: among sharers the newest.

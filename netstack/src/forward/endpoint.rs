@@ -9,13 +9,12 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 use netstack_wire::udp::{self, UdpRepr};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
 use crate::forward::request::{EchoAsked, SynAsked, UdpAsked};
 use crate::forward::{EchoRequest, ForwardOptions, Forwarded, Request, TcpRequest, UdpRequest};
 use crate::ip::{Egress, IpMeta, RouteQuery, Rx};
 use crate::nic::NicId;
-use crate::packet::{Body, Packet};
+use crate::packet::{self, Body, Packet};
 use crate::stack::Core;
 use crate::stats::Counter;
 use crate::tcp::{Flow, SegmentIn};
@@ -143,30 +142,9 @@ pub(crate) fn offer_datagram(rx: &Rx<'_>, ip: &IpMeta, header: &UdpRepr, packet:
     let whole = packet.clone().into_payload(ip.offset + udp::HEADER_LEN);
     match segment_size {
         None => push(whole),
-        Some(size) => cut(whole, size).into_iter().for_each(push),
+        Some(size) => packet::cut(whole, size).into_iter().for_each(push),
     }
     true
-}
-
-/// Cuts payload into datagrams of `size`; the last may be shorter.
-fn cut(whole: Body, size: usize) -> SmallVec<[Body; 4]> {
-    let mut parts: SmallVec<[Body; 4]> = SmallVec::new();
-    let (mut part, mut room) = (Body::new(), size);
-    for mut range in whole {
-        while !range.is_empty() {
-            let taken = range.split_to(room.min(range.len()));
-            room -= taken.len();
-            part.push(taken);
-            if room == 0 {
-                parts.push(std::mem::take(&mut part));
-                room = size;
-            }
-        }
-    }
-    if !part.is_empty() {
-        parts.push(part);
-    }
-    parts
 }
 
 /// Takes an echo request to an address that is not ours; false if nobody wants it.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::cidr::family_of;
 use crate::error::{SendError, SocketError};
 use crate::interface::Interface;
 use crate::ip::source;
@@ -135,10 +136,12 @@ impl Egress {
 
     /// The TTL or hop limit of packets for which nobody asked for another: what a router said, or the stack's.
     pub(crate) fn default_ttl(&self, core: &Core) -> u8 {
-        match self.next_hop {
-            IpAddr::V4(_) => core.default_ttl(),
-            IpAddr::V6(_) => self.interface.hop_limit().unwrap_or_else(|| core.default_ttl()),
-        }
+        self.interface.default_ttl(core, family_of(self.next_hop))
+    }
+
+    /// The state of the configuration that this was resolved with.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The neighbour, if it was looked up before.

@@ -47,15 +47,14 @@ impl Head {
         self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.start..])
     }
 
-    /// Puts `len` zero bytes in front and returns them. Panics if there is no room for them.
+    /// Makes room for `len` bytes in front and returns it: whatever an earlier packet has left there. Panics if there is
+    /// not as much.
     #[inline]
     pub(super) fn push(&mut self, len: usize) -> &mut [u8] {
         let buffer = self.0.get_or_insert_with(take_spare);
         let end = buffer.start;
         buffer.start = end - len;
-        let pushed = &mut buffer.bytes[buffer.start..end];
-        pushed.fill(0);
-        pushed
+        &mut buffer.bytes[buffer.start..end]
     }
 
     /// Removes up to `count` bytes from the front.

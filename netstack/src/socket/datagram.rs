@@ -1,25 +1,32 @@
 //! What the datagram sockets (UDP, ping, raw) share: the receive queue, errors, options and readiness.
 
 mod outgoing;
+mod queue;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
 use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped};
 use crate::nic::NicId;
-use crate::options::{Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, Shutdown, SocketOptions};
+use crate::options::{
+    Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, RecvMessage, Shutdown, SocketOptions,
+};
 use crate::packet::Body;
 use crate::socket::membership::Membership;
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
 
-pub(crate) use outgoing::{Outgoing, Way};
+pub(crate) use outgoing::{Express, Outgoing, Way};
+use queue::ReceiveQueue;
+pub(crate) use queue::{Enqueued, Queued};
 
 /// The common part of a datagram endpoint.
 #[derive(Debug)]
@@ -40,13 +47,16 @@ pub(crate) struct State {
     pub(crate) local_port: u16,
     pub(crate) peer: Option<Peer>,
     pub(crate) memberships: Vec<Membership>,
-    queue: VecDeque<Queued>,
-    queued_bytes: usize,
+    queue: ReceiveQueue,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
     read_is_shut: bool,
     write_is_shut: bool,
     way: Option<Way>,
+    /// What the last datagram was sent with, for more of the same.
+    express: Option<Arc<Express>>,
+    /// Counts what makes the two above invalid.
+    changes: u32,
 }
 
 /// The other end of a connected socket.
@@ -58,28 +68,6 @@ pub(crate) struct Peer {
     pub(crate) nic: Option<NicId>,
 }
 
-/// A received datagram.
-#[derive(Debug, Clone)]
-pub(crate) struct Queued {
-    pub(crate) data: Body,
-    pub(crate) source: IpAddr,
-    pub(crate) source_port: u16,
-    pub(crate) destination: IpAddr,
-    pub(crate) destination_port: u16,
-    pub(crate) nic: NicId,
-    pub(crate) ttl: u8,
-    pub(crate) tos: u8,
-    pub(crate) arrival: Instant,
-}
-
-/// What became of a received datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Enqueued {
-    Yes,
-    /// The receive buffer is full.
-    Full,
-}
-
 impl DatagramEndpoint {
     pub(crate) fn new(family: Family) -> Self {
         let state = State {
@@ -89,13 +77,14 @@ impl DatagramEndpoint {
             local_port: 0,
             peer: None,
             memberships: Vec::new(),
-            queue: VecDeque::new(),
-            queued_bytes: 0,
+            queue: ReceiveQueue::default(),
             error: None,
             errors: VecDeque::new(),
             read_is_shut: false,
             write_is_shut: false,
             way: None,
+            express: None,
+            changes: 0,
         };
         Self { family, waiters: WaitQueue::new(), state: Mutex::new(state) }
     }
@@ -108,16 +97,44 @@ impl DatagramEndpoint {
     pub(crate) fn enqueue(&self, datagram: Queued) -> Enqueued {
         {
             let mut state = self.state.lock();
-            let size = true_size(&datagram);
-            // Linux takes a datagram as long as the limit is not reached yet.
-            if state.read_is_shut || state.queued_bytes >= state.options.recv_buffer {
+            if state.read_is_shut || !state.has_room() {
                 return Enqueued::Full;
             }
-            state.queued_bytes += size;
-            state.queue.push_back(datagram);
+            state.queue.push(datagram);
         }
         self.waiters.notify(Readiness::IN);
         Enqueued::Yes
+    }
+
+    /// Puts datagrams into the queue that one sender sent in a row. Returns how many were taken and how many found no
+    /// room.
+    pub(crate) fn enqueue_run(&self, run: impl Iterator<Item = Queued>) -> (u64, u64) {
+        let (mut taken, mut dropped) = (0, 0);
+        {
+            let mut state = self.state.lock();
+            let coalesces = state.options.coalesce;
+            let mut take = |datagram: Queued| {
+                if state.read_is_shut || !state.has_room() {
+                    dropped += 1;
+                    return;
+                }
+                match coalesces && taken > 0 {
+                    true => state.queue.push_or_merge(datagram),
+                    false => state.queue.push(datagram),
+                }
+                taken += 1;
+            };
+            for datagram in run {
+                match datagram.segment_size {
+                    Some(size) if !coalesces => datagram.parts(size).for_each(&mut take),
+                    _ => take(datagram),
+                }
+            }
+        }
+        if taken > 0 {
+            self.waiters.notify(Readiness::IN);
+        }
+        (taken, dropped)
     }
 
     /// Receives the oldest datagram.
@@ -129,30 +146,73 @@ impl DatagramEndpoint {
             }
             let next = match flags.peek {
                 true => state.queue.front().cloned(),
-                false => state.queue.pop_front(),
+                false => state.queue.pop(),
             };
             match next {
-                Some(datagram) => {
-                    if !flags.peek {
-                        state.queued_bytes -= true_size(&datagram);
-                    }
-                    datagram
-                }
+                Some(datagram) => datagram,
                 None if state.read_is_shut => return Ok(self.nothing()),
                 None => return Err(RecvError::WouldBlock),
             }
         };
+        self.copy_out(&datagram, out)
+    }
+
+    /// Receives the oldest datagrams, one for each message, and returns how many there were: at least one.
+    pub(crate) fn receive_many(&self, messages: &mut [RecvMessage<'_>]) -> Result<usize, RecvError> {
+        let mut received = 0;
+        while received < messages.len() {
+            let mut batch: SmallVec<[Queued; AT_ONCE]> = SmallVec::new();
+            {
+                let mut state = self.state.lock();
+                if let Some(error) = state.error.take_if(|_| received == 0) {
+                    return Err(RecvError::Pending(error));
+                }
+                let wanted = AT_ONCE.min(messages.len() - received);
+                batch.extend(std::iter::from_fn(|| state.queue.pop()).take(wanted));
+                if batch.is_empty() && received == 0 {
+                    if !state.read_is_shut {
+                        return Err(RecvError::WouldBlock);
+                    }
+                    drop(state);
+                    if let Some(first) = messages.first_mut() {
+                        first.datagram = Some(self.nothing());
+                    }
+                    return Ok(1);
+                }
+            }
+            let count = batch.len();
+            let mut rest = batch.into_iter();
+            while let Some(datagram) = rest.next() {
+                let message = &mut messages[received];
+                match self.copy_out(&datagram, message.out) {
+                    Ok(copied) => message.datagram = Some(copied),
+                    Err(error) => {
+                        // As recvmmsg(2): the datagram that met the fault is lost, the others are not.
+                        self.state.lock().queue.unread(rest);
+                        return if received > 0 { Ok(received) } else { Err(error) };
+                    }
+                }
+                received += 1;
+            }
+            if count < AT_ONCE {
+                break;
+            }
+        }
+        Ok(received)
+    }
+
+    fn copy_out(&self, datagram: &Queued, out: &mut dyn Sink) -> Result<Datagram, RecvError> {
         let copied = copy_out(&datagram.data, out)?;
         Ok(Datagram {
             copied,
-            len: body_len(&datagram.data),
+            len: datagram.len,
             from: self.socket_addr(datagram.source, datagram.source_port, Some(datagram.nic)),
             to: self.socket_addr(datagram.destination, datagram.destination_port, Some(datagram.nic)),
             nic: datagram.nic,
             ttl: datagram.ttl,
             tos: datagram.tos,
             arrival: datagram.arrival,
-            segment_size: None,
+            segment_size: datagram.segment_size,
         })
     }
 
@@ -173,7 +233,7 @@ impl DatagramEndpoint {
     }
 
     pub(crate) fn next_len(&self) -> Option<usize> {
-        self.state.lock().queue.front().map(|datagram| body_len(&datagram.data))
+        self.state.lock().queue.front().map(|datagram| datagram.len)
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
@@ -203,7 +263,7 @@ impl DatagramEndpoint {
     pub(crate) fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
         let mut state = self.state.lock();
         change(&mut state.options);
-        state.way = None;
+        state.forget_way();
     }
 
     /// Notes an ICMP error about a datagram to `destination`.
@@ -316,7 +376,7 @@ impl DatagramEndpoint {
         let address = if peer.address.is_unspecified() { egress.next_hop } else { peer.address };
         state.peer = Some(Peer { address, ..peer });
         state.connected_from = Some(source);
-        state.way = None;
+        state.forget_way();
         state.read_is_shut = false;
         state.write_is_shut = false;
         Ok(source)
@@ -326,11 +386,22 @@ impl DatagramEndpoint {
         let mut state = self.state.lock();
         state.peer = None;
         state.connected_from = None;
-        state.way = None;
+        state.forget_way();
     }
 }
 
 impl State {
+    /// Linux takes a datagram as long as the limit is not reached yet.
+    fn has_room(&self) -> bool {
+        self.queue.charged() < self.options.recv_buffer
+    }
+
+    fn forget_way(&mut self) {
+        self.way = None;
+        self.express = None;
+        self.changes = self.changes.wrapping_add(1);
+    }
+
     fn push_error(&mut self, notice: &crate::ip::icmp::Notice, destination: SocketAddr, payload: &[u8]) {
         if self.errors.len() >= MAX_ERRORS {
             return;
@@ -389,14 +460,8 @@ pub(crate) fn socket_addr(family: Family, address: IpAddr, port: u16, nic: Optio
     }
 }
 
-/// What a queued datagram costs: its data, and about what Linux charges for its bookkeeping.
-fn true_size(datagram: &Queued) -> usize {
-    body_len(&datagram.data) + QUEUE_OVERHEAD
-}
-
-/// Close to the `truesize` of a small socket buffer on Linux (768 bytes with its shared info), so that a given
-/// `SO_RCVBUF` holds a similar number of datagrams.
-const QUEUE_OVERHEAD: usize = 512;
+/// Datagrams that are taken out of the queue under one lock.
+const AT_ONCE: usize = 16;
 /// Bounds the memory of an error queue that nobody reads.
 const MAX_ERRORS: usize = 64;
 /// Stands in where nothing was received.

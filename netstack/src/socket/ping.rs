@@ -168,18 +168,8 @@ fn request(family: Family, ident: u16, message: &Bytes) -> Option<Packet> {
 pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, ident: u16, message: &Bytes) {
     let target =
         Target { local: ip.destination, local_port: ident, remote: ip.source, remote_port: 0, nic: ip.nic };
-    let Some(endpoint) = rx.core.ping.lookup(&target, 0) else { return };
-    endpoint.enqueue(Queued {
-        data: Body::from_iter([message.clone()]),
-        source: ip.source,
-        source_port: 0,
-        destination: ip.destination,
-        destination_port: ident,
-        nic: ip.nic,
-        ttl: ip.ttl,
-        tos: ip.tos,
-        arrival: ip.arrival,
-    });
+    let Some(endpoint) = rx.core.ping.lookup(&target, || 0) else { return };
+    endpoint.enqueue(Queued::new(ip, 0, ident, Body::from_iter([message.clone()])));
 }
 
 /// An ICMP error about an echo request of ours.
@@ -189,7 +179,7 @@ pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
     let ident = u16::from_be_bytes([a, b]);
     let target =
         Target { local: quote.source, local_port: ident, remote: quote.destination, remote_port: 0, nic };
-    if let Some(endpoint) = core.ping.lookup(&target, 0) {
+    if let Some(endpoint) = core.ping.lookup(&target, || 0) {
         endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
     }
 }

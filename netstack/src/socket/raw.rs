@@ -231,17 +231,7 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
             IpAddr::V4(_) => usize::from(packet.meta.l3_offset),
             IpAddr::V6(_) => ip.offset,
         };
-        raw.endpoint.enqueue(Queued {
-            data: packet.clone().into_payload(start),
-            source: ip.source,
-            source_port: 0,
-            destination: ip.destination,
-            destination_port: 0,
-            nic: ip.nic,
-            ttl: ip.ttl,
-            tos: ip.tos,
-            arrival: ip.arrival,
-        });
+        raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.clone().into_payload(start)));
     }
     !matching.is_empty()
 }

@@ -147,7 +147,7 @@ fn to_listener_on(
         remote_port: flow.remote_port,
         nic,
     };
-    let listener = core.tcp_ports.lookup(&target, core.secrets.hash_flow(flow));
+    let listener = core.tcp_ports.lookup(&target, || core.secrets.hash_flow(flow));
     match listener {
         Some(listener) => listener.on_segment(core, flow, segment, isn_above, outbox),
         None if forward::offer_syn(core, flow, nic, &segment, isn_above) => {}

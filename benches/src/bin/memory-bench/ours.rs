@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
-use netstack::options::{Family, RecvFlags, SendMeta};
+use netstack::options::{Family, RecvFlags, RecvMessage, SendMessage, SendMeta};
 use netstack::packet::Packet;
 use netstack::pool::Pool;
 use netstack::{MacAddr, NicId, Stack, TcpSocket, UdpSocket};
@@ -24,7 +24,8 @@ pub(crate) fn open(scenario: Scenario) -> Box<dyn Pair> {
         }
         Scenario::RoundTrip => Box::new(RoundTrip::new()),
         Scenario::Connection => Box::new(Connection::new()),
-        Scenario::Datagram => Box::new(Datagrams::new()),
+        Scenario::Datagram => Box::new(Datagrams::new(Calls::Many)),
+        Scenario::DatagramSingle => Box::new(Datagrams::new(Calls::Single)),
     }
 }
 
@@ -221,33 +222,71 @@ impl Pair for Connection {
     }
 }
 
+/// How datagrams are given and taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// A burst with one call.
+    Many,
+    /// Each with a call of its own.
+    Single,
+}
+
 struct Datagrams {
+    calls: Calls,
     wire: Wire,
     client: UdpSocket,
     server: UdpSocket,
 }
 
 impl Datagrams {
-    fn new() -> Self {
+    fn new(calls: Calls) -> Self {
         let wire = Wire::new(Capabilities::default(), Crossing::Copied);
         let server = UdpSocket::new(&wire.hosts[1].stack, Family::V4);
         server.bind("10.0.0.2:7".parse().expect("well-formed")).expect("the port is free");
         let client = UdpSocket::new(&wire.hosts[0].stack, Family::V4);
         client.connect("10.0.0.2:7".parse().expect("well-formed")).expect("there is a route");
-        Self { wire, client, server }
+        Self { calls, wire, client, server }
     }
 }
 
 impl Pair for Datagrams {
     fn run(&mut self, count: u64) -> u64 {
-        let (mut received, mut sink) = (0, [0; 64]);
+        match self.calls {
+            Calls::Many => self.run_many(count),
+            Calls::Single => self.run_single(count),
+        }
+    }
+}
+
+impl Datagrams {
+    fn run_single(&mut self, count: u64) -> u64 {
+        let (mut received, mut sink) = (0, [0; DATAGRAM]);
         while received < count {
             for _ in 0..BURST {
-                self.client.try_send(&mut &[0; 64][..], &SendMeta::default()).expect("sending does not wait");
+                let sent = self.client.try_send(&mut &[0; DATAGRAM][..], &SendMeta::DEFAULT);
+                sent.expect("sending does not wait");
             }
             self.wire.settle();
             while self.server.try_recv(&mut &mut sink[..], RecvFlags::default()).is_ok() {
                 received += 1;
+            }
+        }
+        received
+    }
+
+    fn run_many(&mut self, count: u64) -> u64 {
+        let (mut received, mut sink) = (0, [[0; DATAGRAM]; BURST]);
+        while received < count {
+            let mut data = [&[0; DATAGRAM][..]; BURST];
+            let mut messages = data.each_mut().map(|data| SendMessage::new(data));
+            let sent = self.client.try_send_many(&mut messages).expect("sending does not wait");
+            assert_eq!(sent, BURST, "sending does not wait");
+            self.wire.settle();
+            loop {
+                let mut rooms = sink.each_mut().map(|room| &mut room[..]);
+                let mut messages = rooms.each_mut().map(|room| RecvMessage::new(room));
+                let Ok(count) = self.server.try_recv_many(&mut messages) else { break };
+                received += count as u64;
             }
         }
         received
@@ -261,4 +300,6 @@ const FRAME_BLOCK: usize = 2048;
 /// Frames up to this size get a buffer of their own size, as the host links do it.
 const COPIED_SMALL: usize = 256;
 /// Datagrams sent before the receiver has its turn.
-const BURST: u64 = 32;
+const BURST: usize = 32;
+/// The payload of one.
+const DATAGRAM: usize = 64;

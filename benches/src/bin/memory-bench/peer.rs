@@ -23,7 +23,7 @@ pub(crate) fn open(scenario: Scenario) -> Box<dyn Pair> {
         Scenario::BulkSuper => Box::new(Bulk::new(65_535, unchecked)),
         Scenario::RoundTrip => Box::new(RoundTrip::new(checked)),
         Scenario::Connection => Box::new(Connection::new(checked)),
-        Scenario::Datagram => Box::new(Datagrams::new(checked)),
+        Scenario::Datagram | Scenario::DatagramSingle => Box::new(Datagrams::new(checked)),
     }
 }
 

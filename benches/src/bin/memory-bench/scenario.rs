@@ -30,16 +30,25 @@ pub(crate) enum Scenario {
     RoundTrip,
     /// A connection, opened and closed in order.
     Connection,
-    /// A datagram of 64 bytes, in bursts of 32.
+    /// A datagram of 64 bytes, in bursts of 32 that are sent and received with one call each.
     Datagram,
+    /// The same with a call for each datagram.
+    DatagramSingle,
 }
 
 /// The payload of a full segment with timestamps at MTU 1500.
 pub(crate) const PACKET: u64 = 1448;
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Bulk, Self::BulkUnchecked, Self::BulkSuper, Self::RoundTrip, Self::Connection, Self::Datagram];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bulk,
+        Self::BulkUnchecked,
+        Self::BulkSuper,
+        Self::RoundTrip,
+        Self::Connection,
+        Self::Datagram,
+        Self::DatagramSingle,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -49,6 +58,7 @@ impl Scenario {
             Self::RoundTrip => "round-trip",
             Self::Connection => "connection",
             Self::Datagram => "datagram",
+            Self::DatagramSingle => "datagram-single",
         }
     }
 
@@ -66,7 +76,9 @@ impl Scenario {
             Self::Bulk | Self::BulkUnchecked | Self::BulkSuper => {
                 (per_second * PACKET as f64 * 8.0 / 1e9, "Gbit/s")
             }
-            Self::RoundTrip | Self::Connection | Self::Datagram => (per_second / 1e3, "k/s"),
+            Self::RoundTrip | Self::Connection | Self::Datagram | Self::DatagramSingle => {
+                (per_second / 1e3, "k/s")
+            }
         }
     }
 
@@ -75,7 +87,7 @@ impl Scenario {
         match self {
             Self::Bulk | Self::BulkUnchecked => 20_000,
             Self::BulkSuper => 100_000,
-            Self::RoundTrip | Self::Datagram => 5_000,
+            Self::RoundTrip | Self::Datagram | Self::DatagramSingle => 5_000,
             Self::Connection => 1_000,
         }
     }

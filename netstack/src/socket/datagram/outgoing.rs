@@ -1,11 +1,14 @@
 //! Where a datagram goes: the socket's and the message's wishes, the route, and the header that follows from them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
 
 use crate::error::{SendError, SocketError};
-use crate::ip::{Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, unmapped};
+use crate::ip::{
+    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, unmapped,
+};
 use crate::nic::NicId;
 use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta};
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
@@ -23,12 +26,31 @@ pub(crate) struct Outgoing {
     pub(crate) no_checksum: bool,
     pub(crate) mark: u32,
     pub(crate) owner: u64,
+    /// The size to cut the data to, if it is to be cut.
+    pub(crate) segment_size: Option<u16>,
+    /// The datagram before this one went the same way.
+    pub(crate) is_repeated: bool,
+    /// Of the socket's settings, up to now.
+    changes: u32,
 }
 
 /// A resolved way out and what it was resolved for.
 pub(crate) struct Way {
     query: RouteQuery,
     pub(crate) egress: Egress,
+}
+
+/// What datagrams to one place are sent with, one like the other.
+#[derive(Debug)]
+pub(crate) struct Express {
+    pub(crate) template: Template,
+    /// What a message must say for it; `None` is the connected peer.
+    to: Option<SocketAddr>,
+    pub(crate) local_port: u16,
+    pub(crate) port: u16,
+    pub(crate) no_checksum: bool,
+    pub(crate) mark: u32,
+    pub(crate) owner: u64,
 }
 
 impl std::fmt::Debug for Way {
@@ -60,7 +82,7 @@ impl DatagramEndpoint {
         if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
             return Err(SendError::NetworkUnreachable);
         }
-        let way = state.resolve(core, &peer, meta)?;
+        let (way, is_repeated) = state.resolve(core, &peer, meta)?;
         let egress = &way.egress;
         if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
             return Err(SendError::BroadcastNotPermitted);
@@ -93,8 +115,48 @@ impl DatagramEndpoint {
             no_checksum: options.no_checksum,
             mark: options.mark,
             owner: options.owner,
+            segment_size: meta.segment_size.or(Some(options.segment_size)).filter(|&size| size > 0),
+            is_repeated,
+            changes: state.changes,
             way,
         })
+    }
+
+    /// What is ready for a datagram with that destination; `None` if it has to be decided about anew.
+    #[inline]
+    pub(crate) fn express(&self, core: &Core, to: Option<SocketAddr>) -> Option<Arc<Express>> {
+        let state = self.state.lock();
+        let express = state.express.as_ref()?;
+        // The length is what a plain send looks at; both kinds of segmentation take the long way.
+        let is_usable = express.to == to
+            && state.error.is_none()
+            && !state.write_is_shut
+            && state.options.segment_size == 0
+            && express.template.is_current(core);
+        is_usable.then(|| Arc::clone(express))
+    }
+
+    /// Has the next datagram to the same place go the short way, if there is one.
+    pub(crate) fn prepare_express(
+        &self,
+        core: &Core,
+        to: Option<SocketAddr>,
+        local_port: u16,
+        outgoing: &Outgoing,
+    ) {
+        // A socket that answers many hosts would make one for each datagram.
+        if to.is_some() && !outgoing.is_repeated {
+            return;
+        }
+        let Some(template) = Template::of(core, &outgoing.way.egress, &outgoing.output) else { return };
+        let Outgoing { port, mark, owner, .. } = *outgoing;
+        let no_checksum = outgoing.no_checksum && outgoing.output.destination.is_ipv4();
+        let express = Arc::new(Express { template, to, local_port, port, no_checksum, mark, owner });
+        let mut state = self.state.lock();
+        // Otherwise somebody has changed something meanwhile, which the template knows nothing of.
+        if state.changes == outgoing.changes {
+            state.express = Some(express);
+        }
     }
 
     /// Keeps a way for the next datagram. What has changed meanwhile shows when it is compared with what is wanted.
@@ -140,8 +202,8 @@ impl State {
         }
     }
 
-    /// Takes the way that the last datagram took, if it leads there, or finds one.
-    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<Way, SendError> {
+    /// Takes the way that the last datagram took, if it leads there, or finds one. The flag says which.
+    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<(Way, bool), SendError> {
         let nic = self.options.bound_nic.or(meta.nic).or(peer.nic).or(self.multicast_nic(peer.address));
         let hint = match peer.address {
             IpAddr::V4(address) if address.is_multicast() => self.options.multicast_source.map(IpAddr::V4),
@@ -151,11 +213,11 @@ impl State {
         let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
         let query = RouteQuery { destination: peer.address, source, nic };
         if let Some(way) = self.way.take().filter(|way| way.query == query && way.egress.is_current(core)) {
-            return Ok(way);
+            return Ok((way, true));
         }
         let origin = Origin { mark: self.options.mark, arrived_on: None };
         let egress = Egress::resolve_for(core, query, origin)?;
-        Ok(Way { query, egress })
+        Ok((Way { query, egress }, false))
     }
 }
 

@@ -1,17 +1,18 @@
 //! `SOL_UDP` (`udp(7)`).
 
 use netstack::UdpSocket;
-use sentry_abi::inet::{UDP_CORK, UDP_ENCAP, UDP_GRO};
+use sentry_abi::inet::{UDP_CORK, UDP_ENCAP, UDP_GRO, UDP_SEGMENT};
 use sentry_abi::socket::SOL_UDP;
 
 use crate::errno::Errno;
 use crate::socket::inet::Receive;
-use crate::socket::option::value::{of_bool, of_int, switch};
+use crate::socket::option::value::{int, of_bool, of_int, switch};
 use crate::socket::option::{Context, OptionRow, Value, option};
 
 pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_UDP, UDP_CORK, get_zero, set_only_zero),
     option!(SOL_UDP, UDP_ENCAP, get_zero, set_only_zero),
+    option!(SOL_UDP, UDP_SEGMENT, get_segment, set_segment),
     option!(SOL_UDP, UDP_GRO, get_gro, set_gro),
 ];
 
@@ -34,7 +35,18 @@ fn get_gro(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn set_gro(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    udp(context)?;
-    context.inet()?.receive_switches().set(Receive::GRO, switch(value)?);
+    let on = switch(value)?;
+    udp(context)?.set_options(|options| options.coalesce = on);
+    context.inet()?.receive_switches().set(Receive::GRO, on);
+    Ok(())
+}
+
+fn get_segment(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(udp(context)?.options().segment_size.into())
+}
+
+fn set_segment(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let size = u16::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+    udp(context)?.set_options(|options| options.segment_size = size);
     Ok(())
 }

@@ -39,10 +39,21 @@ pub(crate) fn sys_sendmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
 pub(crate) fn sys_sendmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().get(args.fd(0))?;
     SocketFile::of(&file)?;
+    // Sending a datagram does not wait, so those of one call may wait for each other.
+    let socket = SocketFile::of(&file)?.clone();
+    if let Family::Inet(inet) = socket.family()
+        && let Some(udp) = inet.udp()
+    {
+        return udp.batched(|| send_messages(task, &file, args));
+    }
+    send_messages(task, &file, args)
+}
+
+fn send_messages(task: &mut CurrentTask, file: &Arc<File>, args: &Args) -> SysResult {
     let count = args.u32(2).min(UIO_MAXIOV);
     for sent in 0..u64::from(count) {
         let at = args.addr(1).checked_add(sent * MMSGHDR_LEN)?;
-        let result = send_message(task, &file, at, args.u32(3)).and_then(|len| {
+        let result = send_message(task, file, at, args.u32(3)).and_then(|len| {
             // The length fits: one message moves at most 0x7ffff000 bytes.
             let len = (len & 0xffff_ffff) as u32;
             Ok(task.mm().write_obj(at.checked_add(MMSGHDR_MSG_LEN_OFFSET)?, &len)?)

@@ -1,0 +1,236 @@
+//! Sending datagrams: the long way, which decides everything, and the short one for more of the same.
+
+use std::net::SocketAddr;
+
+use netstack_wire::checksum::{self, Accumulator};
+use netstack_wire::ip::Protocol;
+use netstack_wire::udp::{self, UdpRepr};
+
+use crate::buffer::Source;
+use crate::error::SendError;
+use crate::ip::send;
+use crate::options::{SendMessage, SendMeta};
+use crate::outbox::{Cork, Outbox};
+use crate::packet::{Checksum, Gso, GsoKind, HEADROOM, Packet};
+use crate::socket::UdpSocket;
+use crate::socket::datagram::{Express, Outgoing, gather};
+
+impl UdpSocket {
+    /// Sends all that is left of `data` as one datagram and returns its length; as several if it is to be cut
+    /// ([`SendMeta::segment_size`]).
+    pub fn try_send(&self, data: &mut dyn Source, meta: &SendMeta) -> Result<usize, SendError> {
+        let mut outbox = Outbox::default();
+        let express = express_to(meta).and_then(|to| self.endpoint.express(&self.core, to));
+        let sent = match express.as_deref().map(|express| express.try_send(data, &mut outbox)) {
+            Some(Ok(Some(len))) => {
+                self.count_express(1);
+                Ok(len)
+            }
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => self.send_long(data, meta, &mut outbox),
+        };
+        outbox.flush(&self.core);
+        sent
+    }
+
+    /// Sends one datagram after the other, as sendmmsg(2), and returns how many were sent. The link gets them in
+    /// batches.
+    ///
+    /// # Errors
+    /// That of the first datagram. One of a later datagram ends the call early; sending the rest meets it again.
+    pub fn try_send_many(&self, messages: &mut [SendMessage<'_>]) -> Result<usize, SendError> {
+        let mut outbox = Outbox::default();
+        let mut sent = 0;
+        let mut outcome = Ok(());
+        for batch in messages.chunks_mut(BATCH) {
+            let before = sent;
+            outcome = self.send_batch(batch, &mut sent, &mut outbox);
+            outbox.flush(&self.core);
+            if outcome.is_err() || sent - before < batch.len() {
+                break;
+            }
+        }
+        match outcome {
+            Err(error) if sent == 0 => Err(error),
+            _ => Ok(sent),
+        }
+    }
+
+    /// Does `work`, and gives what this thread sends meanwhile (on any socket) to the links in batches, as
+    /// [`try_send_many`](Self::try_send_many) does; for callers that have the messages one after the other. `work` must
+    /// not wait for anything.
+    pub fn batched<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _cork = Cork::new();
+        work()
+    }
+
+    fn send_batch(
+        &self,
+        messages: &mut [SendMessage<'_>],
+        sent: &mut usize,
+        outbox: &mut Outbox,
+    ) -> Result<(), SendError> {
+        let (mut to, mut express, mut by_express) = (None, None, 0);
+        let mut outcome = Ok(());
+        for SendMessage { data, meta } in messages {
+            let next = express_to(meta);
+            // Asked for once, and again after the long way may have made one.
+            if express.is_none() || next != to {
+                to = next;
+                express = next.and_then(|to| self.endpoint.express(&self.core, to));
+            }
+            let short = express.as_deref().map_or(Ok(None), |express| express.try_send(*data, outbox));
+            outcome = match short {
+                Ok(Some(_)) => {
+                    by_express += 1;
+                    Ok(())
+                }
+                Ok(None) => self.send_long(*data, meta, outbox).map(drop),
+                Err(error) => Err(error),
+            };
+            if outcome.is_err() {
+                break;
+            }
+            *sent += 1;
+        }
+        self.count_express(by_express);
+        outcome
+    }
+
+    fn count_express(&self, datagrams: u64) {
+        self.core.counters.ip_out_requests.add(datagrams);
+        self.core.counters.udp_out_datagrams.add(datagrams);
+    }
+
+    fn send_long(
+        &self,
+        data: &mut dyn Source,
+        meta: &SendMeta,
+        outbox: &mut Outbox,
+    ) -> Result<usize, SendError> {
+        let len = data.remaining();
+        if len > usize::from(u16::MAX) - udp::HEADER_LEN {
+            return Err(SendError::MessageTooLong);
+        }
+        let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
+        let port = match outgoing.local_port {
+            0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
+            port => port,
+        };
+        if let Some(size) = outgoing.segment_size {
+            check_segments(&outgoing, len, size)?;
+        }
+        let packet = datagram(port, &outgoing, payload(data, outgoing.segment_size)?);
+        let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, outbox);
+        if let (Ok(()), None, Some(to)) = (sent, outgoing.segment_size, express_to(meta)) {
+            self.endpoint.prepare_express(&self.core, to, port, &outgoing);
+        }
+        let destination = (outgoing.output.destination, outgoing.port);
+        self.endpoint.keep(outgoing.way);
+        match sent {
+            Ok(()) => {
+                self.core.counters.udp_out_datagrams.increment();
+                Ok(len)
+            }
+            Err(error) => Err(self.endpoint.output_failed(error, destination)),
+        }
+    }
+}
+
+impl Express {
+    /// Sends a datagram, unless it does not fit.
+    #[inline]
+    fn try_send(&self, data: &mut dyn Source, outbox: &mut Outbox) -> Result<Option<usize>, SendError> {
+        let len = data.remaining();
+        let total = len + udp::HEADER_LEN;
+        if total > self.template.max_len() {
+            return Ok(None);
+        }
+        let mut packet = payload(data, None)?;
+        // `max_len` is within 16 bits.
+        let ports = u32::from(self.local_port) << 16 | u32::from(self.port);
+        let header = u64::from(ports) << 32 | (total as u64) << 16;
+        packet.prepend(&header.to_be_bytes());
+        if !self.no_checksum {
+            // The length is in the pseudo-header too.
+            let sum = checksum::add(self.template.pseudo(), total as u16);
+            let field = if self.template.link_finishes_checksum() {
+                packet.meta.checksum = Checksum::Partial { start: 0, offset: udp::CHECKSUM_OFFSET as u16 };
+                sum
+            } else {
+                let mut all = Accumulator::new(sum);
+                all.add(packet.head());
+                packet.body().iter().for_each(|range| all.add(range));
+                udp::checksum_on_wire(all.checksum())
+            };
+            packet.head_mut()[udp::CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&field.to_be_bytes());
+        }
+        packet.meta.mark = self.mark;
+        packet.meta.owner = self.owner;
+        self.template.send(packet, outbox);
+        Ok(Some(len))
+    }
+}
+
+/// Where a message goes that says nothing else; `None` if it does.
+fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
+    let SendMeta { to, source, nic, ttl, tos, segment_size } = meta;
+    let is_plain =
+        source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && segment_size.is_none();
+    is_plain.then_some(*to)
+}
+
+/// What Linux asks of data that is to be cut (`udp_send_skb`).
+fn check_segments(outgoing: &Outgoing, len: usize, size: u16) -> Result<(), SendError> {
+    let size = usize::from(size);
+    let headers = outgoing.output.header_len() + udp::HEADER_LEN;
+    if headers + size.min(len) > usize::try_from(outgoing.way.egress.mtu).unwrap_or(usize::MAX) {
+        return Err(SendError::MessageTooLong);
+    }
+    if len > size * MAX_SEGMENTS || outgoing.no_checksum {
+        return Err(SendError::Invalid);
+    }
+    Ok(())
+}
+
+/// The datagram's payload. A few bytes go where the headers go: they need no buffer of their own, and the link gets the
+/// whole packet in one piece. What is to be segmented stays in the body.
+fn payload(data: &mut dyn Source, segment_size: Option<u16>) -> Result<Packet, SendError> {
+    let len = data.remaining();
+    if len > MAX_IN_HEAD || segment_size.is_some() {
+        return Ok(Packet::from_frame(gather(data)?));
+    }
+    let mut packet = Packet::default();
+    data.read_into(packet.push_header(len))?;
+    Ok(packet)
+}
+
+fn datagram(port: u16, outgoing: &Outgoing, mut packet: Packet) -> Packet {
+    let payload_len = packet.len();
+    let header = UdpRepr {
+        source_port: port,
+        destination_port: outgoing.port,
+        // Checked against the maximum before.
+        len: u16::try_from(udp::HEADER_LEN + payload_len).unwrap_or(u16::MAX),
+        checksum: 0,
+    };
+    header.emit(packet.push_header(udp::HEADER_LEN));
+    if !(outgoing.no_checksum && outgoing.output.destination.is_ipv4()) {
+        // CHECKSUM_OFFSET is 6.
+        packet.meta.checksum = Checksum::Partial { start: 0, offset: udp::CHECKSUM_OFFSET as u16 };
+    }
+    let segment_size = outgoing.segment_size.filter(|&size| usize::from(size) < packet.body_len());
+    packet.meta.gso = segment_size.map(|size| Gso { kind: GsoKind::Udp, size });
+    packet.meta.mark = outgoing.mark;
+    packet.meta.owner = outgoing.owner;
+    packet
+}
+
+/// What the headroom has left beside the headers of Ethernet (14), IPv6 (40) and UDP.
+const MAX_IN_HEAD: usize = HEADROOM - 14 - 40 - udp::HEADER_LEN;
+
+/// Linux's `UDP_MAX_SEGMENTS`, since 6.9.
+const MAX_SEGMENTS: usize = 128;
+
+/// Datagrams that are given to the link at once. More would leave the cache on their way.
+const BATCH: usize = 64;
