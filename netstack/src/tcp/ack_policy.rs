@@ -22,6 +22,14 @@ pub(super) struct AckPolicy {
     rcv_mss: u32,
 }
 
+/// What a policy under which nothing is owed has learnt; the rest is as it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct AckHabit {
+    quick: u8,
+    is_interactive: bool,
+    delay: Option<Duration>,
+}
+
 /// Whether an ACK is owed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pending {
@@ -40,6 +48,18 @@ impl AckPolicy {
             last_received: now,
             rcv_mss: mss_hint.clamp(MIN_RCV_MSS, DEFAULT_RCV_MSS),
         }
+    }
+
+    /// A policy that goes on where another one was left.
+    pub(super) fn resumed(last_received: Instant, rcv_mss: u32, habit: AckHabit) -> Self {
+        let AckHabit { quick, is_interactive, delay } = habit;
+        Self { pending: Pending::None, quick, is_interactive, delay, last_received, rcv_mss }
+    }
+
+    /// See [`resumed`](Self::resumed).
+    pub(super) fn habit(&self) -> AckHabit {
+        let Self { pending: _, quick, is_interactive, delay, last_received: _, rcv_mss: _ } = *self;
+        AckHabit { quick, is_interactive, delay }
     }
 
     pub(super) fn rcv_mss(&self) -> u32 {

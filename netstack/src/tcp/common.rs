@@ -31,6 +31,25 @@ impl Common {
         self.options.congestion.unwrap_or(self.config.congestion)
     }
 
+    /// The send buffer in payload bytes: half of `SO_SNDBUF` if the user set it (the other half pays for what is around the
+    /// payload, as in Linux), otherwise twice what could ever be in flight. It does not shrink with the window (nor does
+    /// Linux's): while a loss is repaired, the buffer is full of what waits behind the hole, and new data has to go on.
+    pub(super) fn send_capacity(&self, mss: u32, largest_flight: u32) -> u32 {
+        let sizes = self.config.send_buffer;
+        match self.options.send_buffer {
+            Some(bytes) => (bytes / 2).max(mss),
+            None => {
+                let floor = self.config.initial_window.saturating_mul(mss);
+                let flight = largest_flight.max(floor);
+                flight.saturating_mul(2).clamp(sizes.default.min(sizes.max), sizes.max)
+            }
+        }
+    }
+
+    pub(super) fn not_sent_low_water(&self) -> u32 {
+        self.options.not_sent_low_water.unwrap_or(self.config.not_sent_low_water)
+    }
+
     pub(super) fn syn_retries(&self) -> u32 {
         u32::from(self.options.syn_retries.unwrap_or(self.config.syn_retries))
     }

@@ -8,9 +8,9 @@ use super::flow::Flow;
 use super::info::Info;
 use super::isn::Seed;
 use super::negotiated::Negotiated;
-use super::open::Open;
+use super::open::{Open, Resting};
 use super::options::Options;
-use super::outcome::{CloseReason, DropReason, IcmpError, Outcome, Verdict};
+use super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 use super::path::PathInfo;
 use super::readiness::Readiness;
 use super::receive_queue::ReceiveQueue;
@@ -47,6 +47,8 @@ enum Phase {
     SynSent(Box<SynSent>),
     SynReceived(Box<SynReceived>),
     Open(Box<Open>),
+    /// ESTABLISHED with nothing going on.
+    Resting(Box<Resting>),
     TimeWait(Box<Ended<TimeWait>>),
     Closed(Box<Ended<Closed>>),
 }
@@ -165,6 +167,10 @@ impl Connection {
                 let reaction = open.on_segment(&self.common, now, segment);
                 self.apply(now, reaction)
             }
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.on_segment(now, segment)
+            }
             Phase::SynSent(state) => {
                 let reaction = state.on_segment(&self.common, now, segment);
                 self.apply_syn_sent(now, reaction)
@@ -193,6 +199,11 @@ impl Connection {
     /// Runs what is due at `now`.
     pub fn on_timer(&mut self, now: Instant) -> Outcome {
         let result = match &mut self.phase {
+            Phase::Resting(resting) if resting.next_deadline().is_none_or(|at| now < at) => Ok(()),
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                return self.on_timer(now);
+            }
             Phase::Open(open) => {
                 let reaction = open.on_timer(&self.common, now);
                 return self.apply(now, reaction);
@@ -210,6 +221,7 @@ impl Connection {
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open(open) => open.next_deadline(),
+            Phase::Resting(resting) => resting.next_deadline(),
             Phase::SynSent(state) => Some(state.next_deadline()),
             Phase::SynReceived(state) => Some(state.next_deadline()),
             Phase::TimeWait(ended) => Some(ended.rest.next_deadline()),
@@ -221,7 +233,14 @@ impl Connection {
     /// `max_payload` below the MSS counts as the MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
         match &mut self.phase {
-            Phase::Open(open) => open.poll_transmit(&self.common, now, max_payload),
+            Phase::Open(open) => {
+                let transmit = open.poll_transmit(&self.common, now, max_payload);
+                if transmit.is_none() && open.take_wish_to_rest() {
+                    self.rest();
+                }
+                transmit
+            }
+            Phase::Resting(_) => None,
             Phase::SynSent(state) => state.poll_transmit(&self.common, now),
             Phase::SynReceived(state) => state.poll_transmit(&self.common, now),
             Phase::TimeWait(ended) => ended.rest.poll_transmit(&self.common, now),
@@ -236,6 +255,10 @@ impl Connection {
             Phase::Open(open) => {
                 let reaction = open.on_pmtu(&self.common, path_mss, quoted);
                 self.apply(now, reaction)
+            }
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.on_pmtu(now, path_mss, quoted)
             }
             Phase::SynSent(state) => {
                 state.path.path_mss = path_mss;
@@ -252,6 +275,10 @@ impl Connection {
                 let reaction = open.on_icmp_error(error, quoted);
                 self.apply(now, reaction)
             }
+            // It is about nothing in flight.
+            Phase::Resting(_) => {
+                Outcome { verdict: Verdict::Dropped(DropReason::OutOfWindow), events: Events::empty() }
+            }
             Phase::SynSent(state) => {
                 let result = state.on_icmp_error(error, quoted);
                 self.close_on_error(result)
@@ -267,6 +294,7 @@ impl Connection {
             Phase::SynSent(_) => State::SynSent,
             Phase::SynReceived(_) => State::SynReceived,
             Phase::Open(open) => open.state(),
+            Phase::Resting(_) => State::Established,
             Phase::TimeWait(_) => State::TimeWait,
             Phase::Closed(_) => State::Closed,
         }
@@ -278,6 +306,7 @@ impl Connection {
         let mut ready = match &self.phase {
             Phase::SynSent(_) | Phase::SynReceived(_) => Readiness::empty(),
             Phase::Open(open) => open.readiness(&self.common),
+            Phase::Resting(resting) => resting.readiness(&self.common),
             Phase::TimeWait(_) | Phase::Closed(_) => {
                 Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED | Readiness::HANGUP
             }
@@ -301,7 +330,7 @@ impl Connection {
         let mut soft = || match &mut self.phase {
             Phase::Open(open) => open.take_soft_error(),
             Phase::SynSent(state) => state.take_soft_error(),
-            Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
+            Phase::Resting(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
         };
         self.error.take().or_else(|| soft().map(CloseReason::Unreachable))
     }
@@ -311,6 +340,7 @@ impl Connection {
     pub fn info(&self, now: Instant) -> Option<Info> {
         match &self.phase {
             Phase::Open(open) => Some(open.info(&self.common, now)),
+            Phase::Resting(resting) => Some(resting.wake(&self.common, None).info(&self.common, now)),
             _ => None,
         }
     }

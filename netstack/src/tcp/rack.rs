@@ -1,7 +1,7 @@
 //! RACK: loss detection by time (RFC 8985 section 6).
 
 use super::scoreboard::{Delivered, Scoreboard, is_sent_after};
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 
@@ -25,7 +25,8 @@ pub(super) struct Rack {
 struct Latest {
     sent_at: Instant,
     end: SeqNum,
-    rtt: Duration,
+    /// Nanoseconds: a `Duration` is twice as large.
+    rtt_ns: u64,
 }
 
 /// What RACK needs to know of the connection to detect losses.
@@ -38,6 +39,12 @@ pub(super) struct RackContext {
     pub(super) is_recovering: bool,
     /// The bytes of `DupThresh` segments.
     pub(super) dup_thresh_bytes: u32,
+}
+
+impl Latest {
+    fn rtt(&self) -> Duration {
+        Duration::from_nanos(self.rtt_ns)
+    }
 }
 
 impl Rack {
@@ -76,7 +83,7 @@ impl Rack {
             return;
         }
         if self.latest.is_none_or(|latest| is_sent_after((sent_at, end), (latest.sent_at, latest.end))) {
-            self.latest = Some(Latest { sent_at, end, rtt });
+            self.latest = Some(Latest { sent_at, end, rtt_ns: nanos_of(rtt) });
         }
     }
 
@@ -107,7 +114,7 @@ impl Rack {
         if board.sacked() == 0 && board.retransmitted() == 0 {
             return None;
         }
-        let patience = latest.rtt + self.reorder_window(board, context);
+        let patience = latest.rtt() + self.reorder_window(board, context);
         let mut wait = Duration::ZERO;
         board.mark_lost(
             |record| {
@@ -130,7 +137,7 @@ impl Rack {
     /// Whether a record sent at `sent_at` would be overdue at `now` by the latest RTT (used on a timeout, so as not to
     /// mark what was sent just now).
     pub(super) fn is_recent(&self, sent_at: Instant, now: Instant) -> bool {
-        self.latest.is_some_and(|latest| now < sent_at + latest.rtt)
+        self.latest.is_some_and(|latest| now < sent_at + latest.rtt())
     }
 
     fn reorder_window(&self, board: &Scoreboard, context: &RackContext) -> Duration {

@@ -10,6 +10,11 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
+    /// Whether it has let nothing pass yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Returns whether the event may happen now, and counts it if so.
     pub(super) fn allows(&mut self, now: Instant, interval: Duration) -> bool {
         if self.last.is_some_and(|last| now - last < interval) {

@@ -1,14 +1,15 @@
 //! Dynamic right-sizing: the receive buffer follows the rate at which the user reads (Linux's `tcp_rcv_space_adjust`).
 
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
+use core::num::NonZeroU64;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 
 /// The measurement of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceiveTuning {
-    /// The receiver's own estimate of the round-trip time.
-    rtt: Option<Duration>,
+    /// The receiver's own estimate of the round-trip time in nanoseconds.
+    rtt: Option<NonZeroU64>,
     /// When the RTT measurement began and the sequence number whose arrival ends it: one window later.
     rtt_from: Instant,
     rtt_until: SeqNum,
@@ -22,6 +23,17 @@ pub(super) struct ReceiveTuning {
 impl ReceiveTuning {
     pub(super) fn new(now: Instant, rcv_nxt: SeqNum, window: u32, space: u32) -> Self {
         Self { rtt: None, rtt_from: now, rtt_until: rcv_nxt + window, space, read_from: rcv_nxt, since: now }
+    }
+
+    /// Whether nothing was measured: it is as made at `since`.
+    pub(super) fn is_unused(&self, since: Instant, rcv_nxt: SeqNum) -> bool {
+        let Self { rtt, rtt_from, rtt_until: _, space: _, read_from, since: from } = *self;
+        rtt.is_none() && rtt_from == since && from == since && read_from == rcv_nxt
+    }
+
+    /// The window it was made with, while [`is_unused`](Self::is_unused).
+    pub(super) fn first_window(&self) -> u32 {
+        self.rtt_until.saturating_since(self.read_from)
     }
 
     /// What the user read in the last round trip (`tcpi_rcv_space`).
@@ -44,7 +56,7 @@ impl ReceiveTuning {
     /// The user has read up to `read_to`. Returns the window that the buffer should offer, if that is more than the last
     /// measurement asked for.
     pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNum, mss: u32) -> Option<u32> {
-        if now - self.since < self.rtt? {
+        if now - self.since < Duration::from_nanos(self.rtt?.get()) {
             return None;
         }
         let copied = read_to - self.read_from;
@@ -62,10 +74,10 @@ impl ReceiveTuning {
     }
 
     fn sample(&mut self, rtt: Duration) {
-        let rtt = rtt.max(MIN_RTT);
-        self.rtt = Some(match self.rtt {
+        let rtt = nanos_of(rtt.max(MIN_RTT));
+        self.rtt = NonZeroU64::new(match self.rtt {
             // The least is nearest the truth; upward it only drifts.
-            Some(old) if rtt > old => (old * 7 + rtt) / 8,
+            Some(old) if rtt > old.get() => (old.get().saturating_mul(7).saturating_add(rtt)) / 8,
             _ => rtt,
         });
     }

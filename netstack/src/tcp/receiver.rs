@@ -15,6 +15,10 @@ use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{SackBlock, SackBlocks, Timestamps};
 
+mod rest;
+
+pub(super) use rest::{ReceiverHistory, RestingReceiver};
+
 /// The receiving half. `rcv_*` names are those of RFC 9293 section 3.3.1.
 #[derive(Debug)]
 pub(super) struct Receiver {

@@ -89,6 +89,16 @@ impl Record {
 }
 
 impl Scoreboard {
+    /// An empty scoreboard that goes on where another one was left empty.
+    pub(super) fn resumed(rate: DeliveryRate, lost_hint: SeqNum) -> Self {
+        Self { rate, lost_hint, ..Self::default() }
+    }
+
+    /// See [`resumed`](Self::resumed).
+    pub(super) fn lost_hint(&self) -> SeqNum {
+        self.lost_hint
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

@@ -33,6 +33,11 @@ struct Epoch {
 }
 
 impl Cubic {
+    pub(super) fn is_unused(&self) -> bool {
+        let Self { w_max, epoch, before, hystart } = self;
+        *w_max == 0.0 && epoch.is_none() && before.is_none() && hystart.is_unused()
+    }
+
     pub(super) fn on_ack(&mut self, window: &mut Window, acked: &AckedData) {
         let mut bytes = acked.bytes;
         if window.is_slow_start() {

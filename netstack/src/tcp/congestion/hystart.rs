@@ -24,6 +24,11 @@ enum Phase {
 }
 
 impl HyStart {
+    pub(super) fn is_unused(&self) -> bool {
+        let Self { phase, last_round_us, current_round_us, samples } = self;
+        matches!(phase, Phase::SlowStart) && *last_round_us == 0 && *current_round_us == 0 && *samples == 0
+    }
+
     /// Takes an ACK in slow start. Returns the bytes by which to grow, or `None` when slow start ends here (`ssthresh`
     /// has been set to the window).
     pub(super) fn on_ack(&mut self, window: &mut Window, acked: &AckedData) -> Option<u32> {

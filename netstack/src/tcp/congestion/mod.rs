@@ -105,6 +105,16 @@ impl Congestion {
         Self { window, controller: Controller::new(algorithm) }
     }
 
+    /// Whether nothing but the window tells it from a new one.
+    pub(super) fn is_unused(&self) -> bool {
+        let is_new = match &self.controller {
+            Controller::NewReno(reno) => reno.is_unused(),
+            Controller::Cubic(cubic) => cubic.is_unused(),
+            Controller::Bbr(_) => false,
+        };
+        is_new && self.window.ssthresh == u32::MAX
+    }
+
     pub(super) fn window(&self) -> &Window {
         &self.window
     }

@@ -10,6 +10,10 @@ pub(super) struct NewReno {
 }
 
 impl NewReno {
+    pub(super) fn is_unused(&self) -> bool {
+        self.credit == 0
+    }
+
     pub(super) fn on_ack(&mut self, window: &mut Window, acked: &AckedData) {
         let mut bytes = acked.bytes;
         if window.is_slow_start() {

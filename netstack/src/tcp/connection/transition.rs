@@ -110,6 +110,40 @@ impl Connection {
         }
     }
 
+    /// Makes an idle connection small.
+    pub(super) fn rest(&mut self) {
+        if let Phase::Open(open) = &self.phase
+            && let Some(resting) = open.rest()
+        {
+            self.phase = Phase::Resting(Box::new(resting));
+        }
+    }
+
+    /// Makes a resting connection one that can be used. It rests again when it has been idle for a while, from now on or,
+    /// where nobody knows the time, from the last segment on.
+    pub(super) fn wake(&mut self, now: Option<Instant>) {
+        if let Phase::Resting(resting) = &self.phase {
+            self.phase = Phase::Open(Box::new(resting.wake(&self.common, now)));
+        }
+    }
+
+    /// Makes the connection small if it is idle, having checked that waking it would give back the same. Says whether.
+    #[cfg(test)]
+    pub(in super::super) fn rest_checked(&mut self) -> bool {
+        let Phase::Open(open) = &mut self.phase else { return false };
+        let Some(resting) = open.rest() else { return false };
+        let mut woken = resting.wake(&self.common, None);
+        woken.ignore_memory(open);
+        assert_eq!(format!("{woken:#?}"), format!("{open:#?}"));
+        self.phase = Phase::Resting(Box::new(resting));
+        true
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn wake_for_test(&mut self) {
+        self.wake(None);
+    }
+
     fn enter_time_wait(&mut self, now: Instant) {
         let Phase::Open(open) = &mut self.phase else { return };
         let numbers = FinalNumbers {
@@ -165,7 +199,7 @@ impl Connection {
             Phase::SynSent(state) => state.wants_to_transmit(),
             Phase::SynReceived(state) => state.wants_to_transmit(),
             // Reported by the reactions themselves.
-            Phase::Open(_) => false,
+            Phase::Open(_) | Phase::Resting(_) => false,
             Phase::TimeWait(ended) => ended.rest.wants_to_transmit(),
             Phase::Closed(ended) => ended.rest.farewell.is_some(),
         };

@@ -15,9 +15,13 @@ impl Connection {
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
-    pub fn send(&mut self, _now: Instant, data: &[u8]) -> Result<usize, SendError> {
+    pub fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, SendError> {
         match &mut self.phase {
             Phase::Open(open) => open.send(&self.common, data),
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.send(now, data)
+            }
             _ => Err(self.send_error()),
         }
     }
@@ -26,9 +30,13 @@ impl Connection {
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
-    pub fn send_bytes(&mut self, _now: Instant, data: &Bytes) -> Result<usize, SendError> {
+    pub fn send_bytes(&mut self, now: Instant, data: &Bytes) -> Result<usize, SendError> {
         match &mut self.phase {
             Phase::Open(open) => open.send_bytes(&self.common, data),
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.send_bytes(now, data)
+            }
             _ => Err(self.send_error()),
         }
     }
@@ -40,9 +48,13 @@ impl Connection {
     ///
     /// # Errors
     /// `WriteClosed` or `Failed`; nothing was queued then.
-    pub fn send_admitted(&mut self, _now: Instant, data: Bytes) -> Result<(), SendError> {
+    pub fn send_admitted(&mut self, now: Instant, data: Bytes) -> Result<(), SendError> {
         match &mut self.phase {
             Phase::Open(open) => open.send_admitted(&self.common, data),
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.send_admitted(now, data)
+            }
             _ => Err(self.send_error()),
         }
     }
@@ -51,9 +63,13 @@ impl Connection {
     ///
     /// # Errors
     /// `WriteClosed` or `Failed`; nothing was queued then.
-    pub fn send_copied(&mut self, _now: Instant, data: &[u8]) -> Result<(), SendError> {
+    pub fn send_copied(&mut self, now: Instant, data: &[u8]) -> Result<(), SendError> {
         match &mut self.phase {
             Phase::Open(open) => open.send_copied(&self.common, data),
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.send_copied(now, data)
+            }
             _ => Err(self.send_error()),
         }
     }
@@ -63,6 +79,7 @@ impl Connection {
     pub fn send_room(&self) -> usize {
         match &self.phase {
             Phase::Open(open) => open.send_room(&self.common).unwrap_or(0),
+            Phase::Resting(resting) => usize_of(resting.send_room(&self.common)),
             _ => 0,
         }
     }
@@ -88,6 +105,10 @@ impl Connection {
     pub fn put_back(&mut self, bytes: Bytes) {
         match &mut self.phase {
             Phase::Open(open) => open.rcv.queue.put_back(bytes),
+            Phase::Resting(_) => {
+                self.wake(None);
+                self.put_back(bytes);
+            }
             Phase::TimeWait(ended) => ended.unread.put_back(bytes),
             Phase::Closed(ended) => ended.unread.put_back(bytes),
             // A connection that data came over does not get back there.
@@ -134,6 +155,10 @@ impl Connection {
                 let reaction = open.shutdown(&self.common, now, how);
                 Ok(self.apply(now, reaction))
             }
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.shutdown(now, how)
+            }
             // Linux disconnects a socket that is shut while it connects, whichever direction (inet_shutdown).
             Phase::SynSent(_) => Ok(self.close_with_error(CloseReason::Reset, None)),
             Phase::SynReceived(state) => {
@@ -151,6 +176,10 @@ impl Connection {
             Phase::Open(open) => {
                 let reaction = open.close(&self.common, now);
                 self.apply(now, reaction)
+            }
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.close(now)
             }
             Phase::SynSent(_) => self.close_silently(CloseReason::Aborted, None),
             Phase::SynReceived(state) => {
@@ -175,6 +204,10 @@ impl Connection {
                 let reaction = open.abort(&self.common, now);
                 self.apply(now, reaction)
             }
+            Phase::Resting(_) => {
+                self.wake(Some(now));
+                self.abort(now)
+            }
             Phase::SynReceived(state) => {
                 let reset = state.make_reset(&self.common);
                 self.close_silently(CloseReason::Aborted, Some(reset))
@@ -192,6 +225,8 @@ impl Connection {
 
     /// Changes options; the new ones take effect at once where Linux's do.
     pub fn set_options(&mut self, now: Instant, options: Options) {
+        // With the options under which it went to rest.
+        self.wake(Some(now));
         let had_keepalive = self.common.options.keepalive;
         self.common.options = Arc::new(options);
         if let Phase::Open(open) = &mut self.phase {
@@ -201,6 +236,7 @@ impl Connection {
 
     /// `TCP_QUICKACK`: acknowledge at once for a while, or go back to delayed ACKs.
     pub fn set_quick_ack(&mut self, on: bool) {
+        self.wake(None);
         if let Phase::Open(open) = &mut self.phase {
             open.set_quick_ack(on);
         }
@@ -209,7 +245,9 @@ impl Connection {
     /// Why a send outside of the synchronised states fails.
     fn send_error(&mut self) -> SendError {
         match &self.phase {
-            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::Open(_) => SendError::WouldBlock,
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::Open(_) | Phase::Resting(_) => {
+                SendError::WouldBlock
+            }
             Phase::TimeWait(_) | Phase::Closed(_) => {
                 self.error.take().map_or(SendError::WriteClosed, SendError::Failed)
             }
@@ -221,7 +259,7 @@ impl Connection {
             Phase::Open(open) => Some(&open.rcv.queue),
             Phase::TimeWait(ended) => Some(&ended.unread),
             Phase::Closed(ended) => Some(&ended.unread),
-            Phase::SynSent(_) | Phase::SynReceived(_) => None,
+            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => None,
         }
     }
 
@@ -253,7 +291,7 @@ impl Connection {
             return Err(RecvError::Failed(error));
         }
         match &self.phase {
-            Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
+            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
             Phase::Open(open) if !open.is_read_over() => Err(RecvError::WouldBlock),
             Phase::Open(_) | Phase::TimeWait(_) | Phase::Closed(_) => Ok(()),
         }

@@ -1,9 +1,11 @@
 //! A synchronised connection: ESTABLISHED and the closing states up to TIME-WAIT.
 //!
-//! `input.rs` takes segments, `output.rs` gives them, `timer.rs` runs what is due, `user.rs` carries out commands.
+//! `input.rs` takes segments, `output.rs` gives them, `timer.rs` runs what is due, `user.rs` carries out commands, `rest.rs`
+//! makes it small while it is idle.
 
 mod input;
 mod output;
+mod rest;
 mod timer;
 mod user;
 
@@ -19,6 +21,8 @@ use super::sender::Sender;
 use super::state::State;
 use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
+
+pub(super) use rest::Resting;
 
 /// The data of all synchronised states.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Open {
     is_cork_expired: bool,
     /// When to give back the memory that a busy connection keeps, unless it is busy then.
     release_at: Option<Instant>,
+    /// It may be worth looking whether it can rest.
+    wants_rest: bool,
     last_segment_at: Instant,
     /// The last ICMP error that did not end the connection (RFC 1122 section 4.2.3.9): the reason if it times out.
     soft_error: Option<IcmpError>,
@@ -108,6 +114,7 @@ impl Open {
             cork_until: None,
             is_cork_expired: false,
             release_at: None,
+            wants_rest: true,
             last_segment_at: negotiated.now,
             soft_error: None,
             segments_in: 0,

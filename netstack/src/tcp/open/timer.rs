@@ -72,6 +72,7 @@ impl Open {
         }
         self.snd.release();
         self.rcv.queue.release();
+        self.wants_rest = true;
     }
 
     /// Bounds an orphan's FIN-WAIT-2; returns whether it may stay at all.
@@ -132,4 +133,4 @@ impl Open {
 }
 
 /// Long enough that a connection in use is never asked twice, short enough for memory to follow the load.
-const IDLE_BEFORE_RELEASE: Duration = Duration::from_secs(1);
+pub(super) const IDLE_BEFORE_RELEASE: Duration = Duration::from_secs(1);

@@ -68,23 +68,9 @@ impl Open {
         }
     }
 
-    /// The send buffer in payload bytes: half of `SO_SNDBUF` if the user set it (the other half pays for what is around the
-    /// payload, as in Linux), otherwise twice what could ever be in flight. It does not shrink with the window (nor does
-    /// Linux's): while a loss is repaired, the buffer is full of what waits behind the hole, and new data has to go on.
+    /// See [`Common::send_capacity`].
     pub(super) fn send_capacity(&self, common: &Common) -> u32 {
-        let sizes = common.config.send_buffer;
-        match common.options.send_buffer {
-            Some(bytes) => (bytes / 2).max(self.snd.mss()),
-            None => {
-                let mss = self.snd.mss();
-                let floor = common.config.initial_window.saturating_mul(mss);
-                self.snd
-                    .largest_flight()
-                    .max(floor)
-                    .saturating_mul(2)
-                    .clamp(sizes.default.min(sizes.max), sizes.max)
-            }
-        }
+        common.send_capacity(self.snd.mss(), self.snd.largest_flight())
     }
 
     /// Linux's `sk_stream_is_writeable`: a third of the buffer is free, and not too much waits unsent.
@@ -94,7 +80,7 @@ impl Open {
     pub(super) fn is_writable(&self, common: &Common) -> bool {
         let capacity = self.send_capacity(common);
         let free = capacity.saturating_sub(self.snd.queued());
-        let low_water = common.options.not_sent_low_water.unwrap_or(common.config.not_sent_low_water);
+        let low_water = common.not_sent_low_water();
         // tcp_stream_memory_free: who waits is told when there is twice the room.
         free >= (capacity / 3).min(ENOUGH_ROOM) && self.snd.not_sent().saturating_mul(2) < low_water
     }
@@ -103,6 +89,7 @@ impl Open {
     pub(in super::super) fn on_read(&mut self, common: &Common, now: Instant) {
         let may_tune = common.config.tune_receive_buffer && common.options.receive_buffer.is_none();
         self.rcv.on_read(&common.config, now, may_tune);
+        self.arm_release(now);
     }
 
     /// `shutdown(2)`.

@@ -5,11 +5,13 @@
 mod ack;
 mod loss;
 mod phase;
+mod rest;
 mod timeout;
 mod transmit;
 mod window;
 
 pub(super) use ack::AckInput;
+pub(super) use rest::{RestingSender, SenderHistory};
 pub(super) use timeout::{GiveUp, SenderTimer};
 pub(super) use transmit::{DataOut, TransmitLimits};
 

@@ -5,6 +5,7 @@ mod listen;
 mod network;
 mod peer;
 mod recovery;
+mod rest;
 mod rows;
 mod segments;
 mod shutdown;

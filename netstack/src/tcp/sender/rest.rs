@@ -1,0 +1,235 @@
+//! A sender that has nothing to do, in few bytes: most of what a [`Sender`] holds is about data in flight.
+
+use super::super::common::Common;
+use super::super::congestion::Congestion;
+use super::super::delivery_rate::DeliveryRate;
+use super::super::pacing::Pacing;
+use super::super::rack::Rack;
+use super::super::recovery::Recovery;
+use super::super::rtt::RttEstimator;
+use super::super::scoreboard::Scoreboard;
+use super::super::send_queue::SendQueue;
+use super::{LossProbe, Sender, SenderCounters, WindowUsage, effective_mss};
+use crate::time::Instant;
+use netstack_wire::seq::SeqNum;
+
+/// What a sender with everything acknowledged keeps, besides its [`SenderHistory`].
+#[derive(Clone, Debug)]
+pub(in super::super) struct RestingSender {
+    /// SND.UNA, and the end of everything else.
+    snd_una: SeqNum,
+    snd_wnd: u32,
+    snd_wl1: SeqNum,
+    max_wnd: u32,
+    timestamp_offset: u32,
+    largest_flight: u32,
+    cwnd: u32,
+    base_mss: u16,
+    peer_mss: u16,
+    wnd_shift: u8,
+    has_sack: bool,
+    has_timestamps: bool,
+    has_ecn: bool,
+    last_sent_at: Instant,
+    rtt: RttEstimator,
+}
+
+/// What sending has taught: the rest of a sender that has sent data.
+#[derive(Clone, Debug)]
+pub(in super::super) struct SenderHistory {
+    congestion: Congestion,
+    recovery: Recovery,
+    rack: Rack,
+    rate: DeliveryRate,
+    lost_hint: SeqNum,
+    probe: Option<LossProbe>,
+    small_end: SeqNum,
+    round_end: SeqNum,
+    usage: WindowUsage,
+    cwr_pending: bool,
+    pacing: Option<Box<Pacing>>,
+    delivery_rate: u64,
+    counters: SenderCounters,
+}
+
+impl Sender {
+    /// Whether everything is acknowledged, no timer runs and nothing is being repaired.
+    pub(in super::super) fn can_rest(&self) -> bool {
+        self.is_idle()
+            && !self.has_fin
+            && self.queue.len() == 0
+            && self.recovery.is_open()
+            && self.timer.is_none()
+            && self.forced.is_none()
+            && self.window_probes == 0
+            && self.stalled_since.is_none()
+    }
+
+    /// The part of an idle sender that each one has.
+    pub(in super::super) fn rest(&self) -> RestingSender {
+        RestingSender {
+            snd_una: self.snd_una,
+            snd_wnd: self.snd_wnd,
+            snd_wl1: self.snd_wl1,
+            max_wnd: self.max_wnd,
+            timestamp_offset: self.timestamp_offset,
+            largest_flight: self.largest_flight,
+            cwnd: self.congestion.cwnd(),
+            base_mss: self.base_mss,
+            peer_mss: self.peer_mss,
+            wnd_shift: self.wnd_shift,
+            has_sack: self.has_sack,
+            has_timestamps: self.has_timestamps,
+            has_ecn: self.has_ecn,
+            last_sent_at: self.last_sent_at,
+            rtt: self.rtt.clone(),
+        }
+    }
+
+    /// Whether its history would be that of a sender just made.
+    pub(in super::super) fn is_unused(&self) -> bool {
+        let SenderCounters { bytes_acked, bytes_sent, bytes_retransmitted: _, retransmits: _, dsacks, undos } =
+            self.counters;
+        bytes_acked == 0
+            && bytes_sent == 0
+            && dsacks == 0
+            && undos == 0
+            && self.congestion.is_unused()
+            && !self.cwr_pending
+            && !self.board.rate.is_app_limited()
+            && self.board.rate.delivered() == 0
+    }
+
+    /// The other part.
+    pub(in super::super) fn history(&self) -> SenderHistory {
+        // All fields: one that is forgotten here would be lost.
+        let Self {
+            snd_una: _,
+            snd_nxt: _,
+            snd_wnd: _,
+            snd_wl1: _,
+            max_wnd: _,
+            wnd_shift: _,
+            has_fin: _,
+            has_sack: _,
+            has_timestamps: _,
+            has_ecn: _,
+            timestamp_offset: _,
+            base_mss: _,
+            peer_mss: _,
+            queue: _,
+            board,
+            rtt: _,
+            congestion,
+            recovery,
+            rack,
+            probe,
+            timer: _,
+            forced: _,
+            window_probes: _,
+            stalled_since: _,
+            small_end,
+            round_end,
+            usage,
+            largest_flight: _,
+            cwr_pending,
+            last_sent_at: _,
+            pacing,
+            max_pacing_rate: _,
+            delivery_rate,
+            counters,
+        } = self;
+        SenderHistory {
+            congestion: congestion.clone(),
+            recovery: recovery.clone(),
+            rack: rack.clone(),
+            rate: board.rate,
+            lost_hint: board.lost_hint(),
+            probe: *probe,
+            small_end: *small_end,
+            round_end: *round_end,
+            usage: *usage,
+            cwr_pending: *cwr_pending,
+            pacing: pacing.clone(),
+            delivery_rate: *delivery_rate,
+            counters: *counters,
+        }
+    }
+}
+
+impl SenderHistory {
+    /// Of a sender that has sent nothing.
+    fn none(common: &Common, resting: &RestingSender) -> Self {
+        let &RestingSender { snd_una, cwnd, .. } = resting;
+        Self {
+            congestion: Congestion::new(common.algorithm(), cwnd, resting.mss()),
+            recovery: Recovery::new(),
+            rack: Rack::new(snd_una),
+            rate: DeliveryRate::default(),
+            lost_hint: SeqNum::default(),
+            probe: None,
+            small_end: snd_una,
+            round_end: snd_una,
+            usage: WindowUsage { until: snd_una, ..WindowUsage::default() },
+            cwr_pending: false,
+            pacing: None,
+            delivery_rate: 0,
+            counters: SenderCounters::default(),
+        }
+    }
+}
+
+impl RestingSender {
+    /// The sender as it was.
+    pub(in super::super) fn wake(&self, common: &Common, history: Option<&SenderHistory>) -> Sender {
+        let history = history.cloned().unwrap_or_else(|| SenderHistory::none(common, self));
+        let mut sender = Sender {
+            snd_una: self.snd_una,
+            snd_nxt: self.snd_una,
+            snd_wnd: self.snd_wnd,
+            snd_wl1: self.snd_wl1,
+            max_wnd: self.max_wnd,
+            wnd_shift: self.wnd_shift,
+            has_fin: false,
+            has_sack: self.has_sack,
+            has_timestamps: self.has_timestamps,
+            has_ecn: self.has_ecn,
+            timestamp_offset: self.timestamp_offset,
+            base_mss: self.base_mss,
+            peer_mss: self.peer_mss,
+            queue: SendQueue::new(self.snd_una),
+            board: Scoreboard::resumed(history.rate, history.lost_hint),
+            rtt: self.rtt.clone(),
+            congestion: history.congestion,
+            recovery: history.recovery,
+            rack: history.rack,
+            probe: history.probe,
+            timer: None,
+            forced: None,
+            window_probes: 0,
+            stalled_since: None,
+            small_end: history.small_end,
+            round_end: history.round_end,
+            usage: history.usage,
+            largest_flight: self.largest_flight,
+            cwr_pending: history.cwr_pending,
+            last_sent_at: self.last_sent_at,
+            pacing: history.pacing,
+            max_pacing_rate: common.options.max_pacing_rate.unwrap_or(u64::MAX),
+            delivery_rate: history.delivery_rate,
+            counters: history.counters,
+        };
+        sender.update_pacing();
+        sender
+    }
+
+    /// The payload of a full segment.
+    pub(in super::super) fn mss(&self) -> u32 {
+        effective_mss(self.base_mss, self.has_timestamps)
+    }
+
+    /// The largest flight that both windows have ever allowed.
+    pub(in super::super) fn largest_flight(&self) -> u32 {
+        self.largest_flight
+    }
+}
