@@ -3,12 +3,12 @@
 //! File implementations copy through these two traits and never see guest addresses, so that the same `read`
 //! serves guest memory (`mm::UserIo`), kernel buffers (`exec`, `sendfile`, `splice`) and tests.
 
-use sentry_platform::MemoryFile;
+use sentry_platform::{MemoryFile, Piece};
 
 use crate::errno::Errno;
 
-/// Moves bytes between a host file and `(file, offset, len)` of the memory file; returns how many.
-pub type Transfer<'a> = dyn FnMut(&MemoryFile, u64, u64) -> Result<usize, Errno> + 'a;
+/// Moves bytes between a file and pieces of the memory file, one after the other; returns how many.
+pub type Transfer<'a> = dyn FnMut(&MemoryFile, &[Piece]) -> Result<usize, Errno> + 'a;
 
 /// How far a direct transfer got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,22 +19,22 @@ pub(crate) enum Direct {
     NeedsBuffer(usize),
 }
 
-/// Moves up to `len` bytes by `piece(done, file, offset, len)`, each into or from one contiguous piece of the memory file
-/// that `direct` finds: [`IoDst::put_direct`] or [`IoSrc::take_direct`]. A piece that is moved in part ends it.
+/// Moves up to `len` bytes by `step(done, file, pieces)`, into or from the pieces of the memory file that `direct` finds:
+/// [`IoDst::put_direct`] or [`IoSrc::take_direct`]. A step that moves a part of its pieces ends it.
 ///
 /// # Errors
 /// Of the first piece; a later one ends the transfer.
 pub(crate) fn move_directly(
     len: usize,
     mut direct: impl FnMut(usize, &mut Transfer<'_>) -> Result<Option<usize>, Errno>,
-    mut piece: impl FnMut(usize, &MemoryFile, u64, u64) -> Result<usize, Errno>,
+    mut step: impl FnMut(usize, &MemoryFile, &[Piece]) -> Result<usize, Errno>,
 ) -> Result<Direct, Errno> {
     let mut done = 0;
     while done < len {
         let mut asked = 0;
-        let moved = direct(len - done, &mut |file, offset, len| {
-            asked = len;
-            piece(done, file, offset, len)
+        let moved = direct(len - done, &mut |file, pieces| {
+            asked = pieces.iter().map(|piece| piece.len).sum();
+            step(done, file, pieces)
         });
         match moved {
             Ok(Some(n)) => {
@@ -49,6 +49,30 @@ pub(crate) fn move_directly(
         }
     }
     Ok(Direct::Moved(done))
+}
+
+/// Moves one piece after the other by `step(done, piece)`. A piece that is moved in part ends it.
+///
+/// # Errors
+/// Of the first piece; a later one ends the transfer.
+pub(crate) fn move_each(
+    pieces: &[Piece],
+    mut step: impl FnMut(usize, Piece) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    for piece in pieces {
+        match step(done, *piece) {
+            Ok(n) => {
+                done += n;
+                if (n as u64) < piece.len {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }
 
 /// A destination for bytes: a scatter list in guest memory or a kernel buffer.
@@ -82,8 +106,8 @@ pub trait IoDst {
         Ok(done)
     }
 
-    /// Lets `fill` store up to `len` bytes straight into pages of the memory file, in one contiguous piece that may be
-    /// shorter. `None` where the destination is no such memory: then the caller copies with [`IoDst::put`].
+    /// Lets `fill` store up to `len` bytes straight into pages of the memory file, in pieces that may be shorter
+    /// together. `None` where the destination is no such memory: then the caller copies with [`IoDst::put`].
     ///
     /// # Errors
     /// `EFAULT`; what `fill` returns.

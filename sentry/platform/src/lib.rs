@@ -29,7 +29,7 @@ pub use event::{Access, Event, Fault};
 pub use fpu::FpuState;
 pub use host_syscall::host_syscalls;
 pub use kind::{PlatformKind, Prepared, UnknownPlatform};
-pub use memory_file::{MemoryFile, MemoryFileError};
+pub use memory_file::{MAX_PIECES, MemoryFile, MemoryFileError, Piece};
 pub use regs::Regs;
 pub use systrap::SpinCounters;
 

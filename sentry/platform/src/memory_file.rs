@@ -39,6 +39,18 @@ pub enum MemoryFileError {
     },
 }
 
+/// A range of the memory file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Its start.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// The most pieces that one transfer moves.
+pub const MAX_PIECES: usize = 16;
+
 /// The address space that the file occupies in the sentry; its pages cost nothing until touched.
 const SPAN: u64 = 1 << 40;
 
@@ -245,50 +257,67 @@ impl MemoryFile {
         Ok(())
     }
 
-    /// Reads from a host file straight into the memory file; as `pread(2)`, or `read(2)` without `position`.
+    /// Reads from a host file straight into the memory file, one piece after the other; as `preadv(2)`.
     ///
     /// # Errors
     /// `OutOfRange`, or what the host said.
     pub fn read_from_fd(
         &self,
         fd: BorrowedFd<'_>,
-        position: Option<u64>,
-        offset: u64,
-        len: u64,
+        position: u64,
+        pieces: &[Piece],
     ) -> Result<usize, MemoryFileError> {
-        let to = self.at(offset, len)?.cast();
-        let raw = fd.as_raw_fd();
-        let n = match position.map(libc::off_t::try_from) {
-            // SAFETY: `to` is valid for `len` bytes, and the kernel may write into shared memory at any time.
-            None => unsafe { libc::read(raw, to, len as usize) },
-            // SAFETY: as above.
-            Some(Ok(position)) => unsafe { libc::pread(raw, to, len as usize, position) },
-            Some(Err(_)) => return Err(MemoryFileError::OutOfRange { offset, len }),
+        let position = file_position(position, pieces)?;
+        let n = match pieces {
+            [piece] => {
+                let to = self.at(piece.offset, piece.len)?.cast();
+                // SAFETY: `to` is valid for the length, and the kernel may write into shared memory at any time.
+                unsafe { libc::pread(fd.as_raw_fd(), to, piece.len as usize, position) }
+            }
+            _ => {
+                let (vecs, count) = self.vecs(pieces)?;
+                // SAFETY: as above, for each of the vectors.
+                unsafe { libc::preadv(fd.as_raw_fd(), vecs.as_ptr(), count, position) }
+            }
         };
         usize::try_from(n).map_err(|_| host("pread"))
     }
 
-    /// Writes from the memory file straight to a host file; as `pwrite(2)`, or `write(2)` without `position`.
+    /// Writes from the memory file straight to a host file, one piece after the other; as `pwritev(2)`.
     ///
     /// # Errors
     /// `OutOfRange`, or what the host said.
     pub fn write_to_fd(
         &self,
         fd: BorrowedFd<'_>,
-        position: Option<u64>,
-        offset: u64,
-        len: u64,
+        position: u64,
+        pieces: &[Piece],
     ) -> Result<usize, MemoryFileError> {
-        let from: *const libc::c_void = self.at(offset, len)?.cast();
-        let raw = fd.as_raw_fd();
-        let n = match position.map(libc::off_t::try_from) {
-            // SAFETY: `from` is valid for `len` bytes.
-            None => unsafe { libc::write(raw, from, len as usize) },
-            // SAFETY: as above.
-            Some(Ok(position)) => unsafe { libc::pwrite(raw, from, len as usize, position) },
-            Some(Err(_)) => return Err(MemoryFileError::OutOfRange { offset, len }),
+        let position = file_position(position, pieces)?;
+        let n = match pieces {
+            [piece] => {
+                let from: *const libc::c_void = self.at(piece.offset, piece.len)?.cast();
+                // SAFETY: `from` is valid for the length.
+                unsafe { libc::pwrite(fd.as_raw_fd(), from, piece.len as usize, position) }
+            }
+            _ => {
+                let (vecs, count) = self.vecs(pieces)?;
+                // SAFETY: as above, for each of the vectors.
+                unsafe { libc::pwritev(fd.as_raw_fd(), vecs.as_ptr(), count, position) }
+            }
         };
         usize::try_from(n).map_err(|_| host("pwrite"))
+    }
+
+    /// Pieces as the kernel takes them, and how many. What is beyond the bound is left out, as after a short transfer.
+    fn vecs(&self, pieces: &[Piece]) -> Result<([libc::iovec; MAX_PIECES], i32), MemoryFileError> {
+        let mut vecs = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MAX_PIECES];
+        let mut count = 0;
+        for (vec, Piece { offset, len }) in vecs.iter_mut().zip(pieces.iter().copied()) {
+            *vec = libc::iovec { iov_base: self.at(offset, len)?.cast(), iov_len: len as usize };
+            count += 1;
+        }
+        Ok((vecs, count))
     }
 
     /// Loads a futex word (4-byte aligned).
@@ -367,6 +396,12 @@ impl Drop for MemoryFile {
 
 fn host(call: &'static str) -> MemoryFileError {
     MemoryFileError::Host { call, source: io::Error::last_os_error() }
+}
+
+/// A position in a host file as the kernel takes it; `pieces` are for the error.
+fn file_position(position: u64, pieces: &[Piece]) -> Result<libc::off_t, MemoryFileError> {
+    let Piece { offset, len } = pieces.first().copied().unwrap_or(Piece { offset: 0, len: 0 });
+    libc::off_t::try_from(position).map_err(|_| MemoryFileError::OutOfRange { offset, len })
 }
 
 /// Copies bytes that another process may change meanwhile.

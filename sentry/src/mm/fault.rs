@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use sentry_platform::{Access, MapOp, Populate};
+use sentry_platform::{Access, MapOp, Piece, Populate};
 
 use crate::errno::Errno;
 use crate::mm::layout::{Layout, STACK_GUARD_GAP};
@@ -304,7 +304,8 @@ impl MemoryManager {
             PmaSource::Host(fd, at) => {
                 let mut done = 0;
                 while done < len {
-                    match file.read_from_fd(fd.as_fd(), Some(at + done), to + done, len - done) {
+                    let piece = Piece { offset: to + done, len: len - done };
+                    match file.read_from_fd(fd.as_fd(), at + done, &[piece]) {
                         Ok(0) => break,
                         Ok(n) => done += n as u64,
                         Err(_) => return Err(FaultError::NoPage),

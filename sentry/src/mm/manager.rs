@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
-use sentry_platform::{Access, AddressSpace, MemoryFile, Platform, PlatformError};
+use sentry_platform::{Access, AddressSpace, MAX_PIECES, MemoryFile, Piece, Platform, PlatformError};
+use smallvec::SmallVec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::errno::Errno;
+use crate::io::Transfer;
 use crate::mm::fault::permits;
 use crate::mm::layout::Layout;
 use crate::mm::pma::PmaSource;
@@ -134,22 +136,23 @@ impl MemoryManager {
         access: Access,
         step: impl FnOnce(&MemoryFile, Run<'_>, u64) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
+        self.with_layout_run(addr, len, access, |_, run, len| step(self.memory_file(), run, len))
+    }
+
+    /// As `with_run`, with the areas for what follows the run.
+    fn with_layout_run<R>(
+        &self,
+        addr: u64,
+        len: u64,
+        access: Access,
+        step: impl FnOnce(&Layout, Run<'_>, u64) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
         // A concurrent munmap may undo the fault in between, but not forever.
         for _ in 0..64 {
             {
                 let layout = self.layout.read();
-                if let Some((area, vma)) = layout.vmas.get(addr)
-                    && permits(vma.prot, access)
-                    && let Some((range, pma)) = layout.pmas.get(addr)
-                    && (access != Access::Write || pma.writable)
-                {
-                    let avail = range.end.min(area.end) - addr;
-                    let by = addr - range.start;
-                    let run = match &pma.source {
-                        PmaSource::Frames(at) | PmaSource::Shared(at) => Run::Memory(at + by),
-                        PmaSource::Host(fd, at) => Run::Host(fd, at + by),
-                    };
-                    return step(self.memory_file(), run, avail.min(len));
+                if let Some((run, len)) = accessible(&layout, addr, len, access) {
+                    return step(&layout, run, len);
                 }
             }
             self.fault_in(addr, access)?;
@@ -233,8 +236,8 @@ impl MemoryManager {
         Ok(done)
     }
 
-    /// Runs `transfer(file, offset, len)` on the pages behind `addr` where they are in the memory file, for file I/O
-    /// without a buffer in between. `None` where they are not.
+    /// Runs `transfer(file, pieces)` on the pages behind `addr` where they are in the memory file, for file I/O without a
+    /// buffer in between. `None` where they are not. Pages that are not there yet end the pieces.
     ///
     /// # Errors
     /// `EFAULT`; what `transfer` returns.
@@ -243,11 +246,22 @@ impl MemoryManager {
         addr: UserAddr,
         len: u64,
         access: Access,
-        transfer: &mut dyn FnMut(&MemoryFile, u64, u64) -> Result<usize, Errno>,
+        transfer: &mut Transfer<'_>,
     ) -> Result<Option<usize>, Errno> {
-        self.with_run(addr.0, len, access, |file, run, len| match run {
-            Run::Memory(offset) => transfer(file, offset, len).map(Some),
-            Run::Host(..) => Ok(None),
+        self.with_layout_run(addr.0, len, access, |layout, run, first| {
+            let Run::Memory(offset) = run else { return Ok(None) };
+            let mut pieces = SmallVec::<[Piece; 4]>::new();
+            pieces.push(Piece { offset, len: first });
+            let mut done = first;
+            while done < len
+                && pieces.len() < MAX_PIECES
+                && let Some(at) = addr.0.checked_add(done)
+                && let Some((Run::Memory(offset), run)) = accessible(layout, at, len - done, access)
+            {
+                pieces.push(Piece { offset, len: run });
+                done += run;
+            }
+            transfer(self.memory_file(), &pieces).map(Some)
         })
     }
 
@@ -384,6 +398,21 @@ impl MemoryManager {
         }
         Ok(vecs)
     }
+}
+
+/// The longest run at `addr` that is there and may be accessed, at most `len` bytes.
+fn accessible(layout: &Layout, addr: u64, len: u64, access: Access) -> Option<(Run<'_>, u64)> {
+    let (area, vma) = layout.vmas.get(addr)?;
+    let (range, pma) = layout.pmas.get(addr)?;
+    if !permits(vma.prot, access) || (access == Access::Write && !pma.writable) {
+        return None;
+    }
+    let by = addr - range.start;
+    let run = match &pma.source {
+        PmaSource::Frames(at) | PmaSource::Shared(at) => Run::Memory(at + by),
+        PmaSource::Host(fd, at) => Run::Host(fd, at + by),
+    };
+    Some((run, (range.end.min(area.end) - addr).min(len)))
 }
 
 fn as_usize(n: u64) -> usize {

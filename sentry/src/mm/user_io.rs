@@ -63,7 +63,7 @@ impl UserIo {
         self.remaining -= n as u64;
     }
 
-    /// Moves up to `len` bytes by `transfer` on pages of the memory file; one contiguous piece.
+    /// Moves up to `len` bytes of the current buffer by `transfer` on pages of the memory file.
     fn direct(
         &mut self,
         len: usize,

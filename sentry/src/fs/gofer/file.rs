@@ -138,8 +138,8 @@ impl FileOps for GoferFile {
         let direct = io::move_directly(
             dst.remaining(),
             |len, fill| dst.put_direct(len, fill),
-            |done, memory, at, len| loop {
-                match memory.read_from_fd(self.host(), Some(start + done as u64), at, len) {
+            |done, memory, pieces| loop {
+                match memory.read_from_fd(self.host(), start + done as u64, pieces) {
                     Err(MemoryFileError::Host { source, .. }) if is_interrupted(&source) => {}
                     result => return result.map_err(memory_errno),
                 }
@@ -174,8 +174,8 @@ impl FileOps for GoferFile {
         let direct = io::move_directly(
             src.remaining(),
             |len, drain| src.take_direct(len, drain),
-            |done, memory, at, len| {
-                memory.write_to_fd(self.host(), Some(start + done as u64), at, len).map_err(memory_errno)
+            |done, memory, pieces| {
+                memory.write_to_fd(self.host(), start + done as u64, pieces).map_err(memory_errno)
             },
         )?;
         let done = match direct {

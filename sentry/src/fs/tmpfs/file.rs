@@ -129,10 +129,12 @@ impl RegularFile {
         let direct = io::move_directly(
             dst.remaining().min(usize::try_from(left).unwrap_or(usize::MAX)),
             |len, fill| dst.put_direct(len, fill),
-            |done, memory, at, len| {
-                let (state, from) = (self.state.read(), start + done as u64);
-                let n = state.size.saturating_sub(from).min(len);
-                state.pages.read_to(memory, at, from, n)
+            |done, memory, pieces| {
+                io::move_each(pieces, |by, to| {
+                    let (state, from) = (self.state.read(), start + (done + by) as u64);
+                    let n = state.size.saturating_sub(from).min(to.len);
+                    state.pages.read_to(memory, to.offset, from, n)
+                })
             },
         )?;
         let (Direct::Moved(mut done) | Direct::NeedsBuffer(mut done)) = direct;
@@ -181,7 +183,11 @@ impl RegularFile {
         let direct = io::move_directly(
             src.remaining(),
             |len, drain| src.take_direct(len, drain),
-            |_, memory, at, len| self.write_piece(Bytes::InMemory(memory, at, len), pos, appends),
+            |_, memory, pieces| {
+                io::move_each(pieces, |_, from| {
+                    self.write_piece(Bytes::InMemory(memory, from.offset, from.len), pos, appends)
+                })
+            },
         )?;
         match direct {
             Direct::Moved(done) => Ok(done),
