@@ -21,7 +21,7 @@ impl Programs {
     /// When there is no compiler or it fails.
     pub fn compile() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        for name in ["micro", "net"] {
+        for name in ["micro", "net", "timed"] {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guest/{name}.c"));
             let status = Command::new("cc")
                 .args(["-O2", "-pthread", "-o"])

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -54,11 +55,22 @@ const MICRO: &[&str] = &[
     "page_fault",
 ];
 
+/// Programs that do more than one thing, by the name of the row; `TREE` is a repository, `C` a program's source.
+const PROGRAMS: &[(&str, &[&str])] = &[
+    ("find, /usr/share", &["find", "/usr/share", "-name", "x"]),
+    ("git status, 5000 files", &["git", "-C", "TREE", "status"]),
+    ("tar, the same tree", &["sh", "-c", "tar cf - TREE | cat"]),
+    ("gcc, hello world", &["gcc", "-o", "/tmp/hello", "C"]),
+    ("python3, imports", &["python3", "-c", "import json, asyncio, http.server, email"]),
+    ("shell, 10 x /bin/true", &["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done"]),
+];
+
 /// All rows in the order of the table.
 #[must_use]
 pub fn all() -> Vec<Measurement> {
     let row = |name, unit, better, once| Measurement { name, unit, better, has_native: true, once };
     let mut rows = vec![row("start /bin/true", "ms", Better::Lower, Box::new(start_up))];
+    rows.push(row("start /bin/true with network", "ms", Better::Lower, Box::new(start_up_with_network)));
     rows.push(Measurement {
         name: "idle sandbox, resident (PSS)",
         unit: "MiB",
@@ -72,6 +84,10 @@ pub fn all() -> Vec<Measurement> {
     }
     rows.push(row("sequential_read_64k", "ns", Better::Lower, Box::new(sequential_read)));
     rows.push(row("create_write_64k_unlink", "ns", Better::Lower, Box::new(create_write)));
+    for (name, command) in PROGRAMS {
+        let once = move |bench: &Bench, place: &Place| program(bench, place, command);
+        rows.push(row(name, "ms", Better::Lower, Box::new(once)));
+    }
     rows.push(row("tcp_round_trip_1_byte", "ns", Better::Lower, Box::new(|b, p| small_messages(b, p, "rr"))));
     rows.push(row("tcp_connections", "ns", Better::Lower, Box::new(|b, p| small_messages(b, p, "crr"))));
     rows.push(row("iperf3 tcp in", "Gbit/s", Better::Higher, Box::new(|b, p| iperf(b, p, &[]))));
@@ -85,6 +101,49 @@ fn start_up(_: &Bench, place: &Place) -> anyhow::Result<f64> {
     let done = Running::start(&mut place.command("/bin/true", &[])).finish(Duration::from_secs(20));
     ensure!(done.status == 0, "status {}: {}", done.status, done.err());
     Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+fn start_up_with_network(bench: &Bench, place: &Place) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let mut command = place.networked(&bench.network, "/bin/true", &[]);
+    let done = Running::start(&mut command).finish(Duration::from_secs(20));
+    ensure!(done.status == 0, "status {}: {}", done.status, done.err());
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// The median of three runs in one sandbox, the first of which finds nothing in its caches.
+fn program(bench: &Bench, place: &Place, command: &[&str]) -> anyhow::Result<f64> {
+    let folder = bench.programs.folder();
+    let (tree, source) = (folder.join("tree"), folder.join("hello.c"));
+    if !tree.exists() {
+        make_repository(&tree)?;
+        fs::write(&source, "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n")?;
+    }
+    let (tree, source) = (tree.to_string_lossy(), source.to_string_lossy());
+    let command = command.iter().map(|word| match *word {
+        "C" => source.to_string(),
+        word => word.replace("TREE", &tree),
+    });
+    let arguments: Vec<String> = std::iter::once("3".to_owned()).chain(command).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    place.measure(&bench.programs.path("timed"), &arguments)
+}
+
+/// A repository of git with 5000 small files in 50 folders.
+fn make_repository(tree: &Path) -> anyhow::Result<()> {
+    for file in 0..5000 {
+        let folder = tree.join(format!("folder-{}", file / 100));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(format!("{file}.c")), format!("int number_{file};\n"))?;
+    }
+    let identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"];
+    for verb in [&["init", "-q"][..], &["add", "-A"], &["commit", "-q", "-m", "All"]] {
+        let mut git = Command::new("git");
+        let status =
+            git.arg("-C").arg(tree).args(identity).args(verb).status().context("cannot start git")?;
+        ensure!(status.success(), "git {}: {status}", verb[0]);
+    }
+    Ok(())
 }
 
 /// The proportional set size of the runtime's processes while the guest sleeps.

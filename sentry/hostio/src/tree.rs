@@ -232,6 +232,22 @@ pub fn link_text(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     Ok(nix::fcntl::readlinkat(fd, os(b""))?.as_bytes().to_vec())
 }
 
+/// The attributes of `name`, one component, in the directory `dir`; a symbolic link's are its own.
+///
+/// # Errors
+/// As fstatat(2).
+pub fn stat_in(dir: BorrowedFd<'_>, name: &[u8]) -> Result<FileStat> {
+    nix::sys::stat::fstatat(dir, os(name), AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+/// The text of the symbolic link `name`, one component, in the directory `dir`.
+///
+/// # Errors
+/// As readlinkat(2).
+pub fn link_text_in(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    Ok(nix::fcntl::readlinkat(dir, os(name))?.as_bytes().to_vec())
+}
+
 /// Opens what `path` names beneath `dir`; no component may be a symbolic link or lead out.
 fn open_beneath(dir: BorrowedFd<'_>, path: &[u8], flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     let resolve =

@@ -151,24 +151,7 @@ impl InodeOps for GoferInode {
     }
 
     fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
-        let path = self.0.path();
-        let mut all = Vec::new();
-        let mut from = 0;
-        loop {
-            let (reply, _) = self.0.shared.call(Op::List(path.clone(), from))?;
-            let Reply::Entries(entries, next) = reply else { return Err(Errno::EIO) };
-            all.extend(entries.into_iter().map(|(name, ino, kind)| DirEntry {
-                name,
-                ino,
-                // d_type is S_IFMT shifted by 12; unknown ones show as regular files until they are looked up.
-                kind: FileType::from_mode(u32::from(kind) << 12).unwrap_or(FileType::Regular),
-            }));
-            match next {
-                // A gofer that goes backwards must not keep us here.
-                Some(next) if next > from => from = next,
-                _ => return Ok(all),
-            }
-        }
+        self.0.listing().map(|listing| listing.to_vec())
     }
 
     fn read_link(&self, _: &Caller<'_>) -> Result<LinkTarget, Errno> {

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::fs::gofer::client::Connection;
+use crate::fs::gofer::early::Kept;
 use crate::fs::gofer::node::Node;
 use crate::fs::gofer::protocol::{Attr, Op, Reply};
 use crate::vfs::{Dentry, FileSystem, StatFs, SuperBlock};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     /// The host's device of the root; inode numbers of other devices are made different.
     device: u64,
     others: Mutex<Vec<u64>>,
+    pub(super) kept: Kept,
 }
 
 impl GoferFs {
@@ -50,7 +52,13 @@ impl GoferFs {
     pub fn create(connection: Arc<Connection>, options: GoferOptions) -> Result<Arc<Dentry>, Errno> {
         let (reply, _) = connection.call(options.tree, Op::Stat(Vec::new()))?;
         let Reply::Attr(attr) = reply else { return Err(Errno::EIO) };
-        let shared = Arc::new(Shared { connection, options, device: attr.dev, others: Mutex::default() });
+        let shared = Arc::new(Shared {
+            connection,
+            options,
+            device: attr.dev,
+            others: Mutex::default(),
+            kept: Kept::default(),
+        });
         let root = Node::root(&shared, attr);
         let (_, root) = SuperBlock::new(Box::new(Self { shared }), root);
         Ok(root)

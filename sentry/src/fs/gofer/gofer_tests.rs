@@ -158,3 +158,38 @@ fn large_directories_come_in_several_replies() {
     let place = f.walk("/many", Last::Follow).unwrap().existing().unwrap();
     assert_eq!(place.inode().ops().read_dir(&f.caller()).unwrap().len(), 1000);
 }
+
+#[test]
+fn names_that_are_fetched_in_batches_follow_changes() {
+    let f = Fixture::new(Access::ReadWrite);
+    let host = f.dir.path().join("root/many");
+    fs::create_dir(&host).unwrap();
+    for i in 0..1000 {
+        fs::write(host.join(format!("{i:03}")), i.to_string()).unwrap();
+    }
+    symlink("005", host.join("link")).unwrap();
+    let list = || {
+        let place = f.walk("/many", Last::Follow).unwrap().existing().unwrap();
+        place.inode().ops().read_dir(&f.caller()).unwrap().into_iter().map(|entry| entry.name)
+    };
+    assert_eq!(list().len(), 1001);
+    for i in 0..100 {
+        assert_eq!(f.read(&format!("/many/{i:03}")).unwrap(), i.to_string().as_bytes());
+    }
+    // Fetched by now, and changed before they are looked up.
+    let at = |path: &str| f.walk(path, Last::Parent).unwrap();
+    change::unlink(&f.caller(), &at("/many/110"), Remove::File).unwrap();
+    change::rename(&f.caller(), &at("/many/111"), &at("/many/112"), RenameMode::Replace).unwrap();
+    change::rename(&f.caller(), &at("/many/113"), &at("/a/113"), RenameMode::Replace).unwrap();
+    f.open("/many/new", OpenFlags::CREAT | OpenFlags::WRONLY).unwrap();
+    assert_eq!(f.read("/many/112").unwrap(), b"111");
+    for gone in ["110", "111", "113", "absent"] {
+        assert_eq!(f.read(&format!("/many/{gone}")), Err(Errno::ENOENT), "{gone}");
+    }
+    assert_eq!(f.read("/a/113").unwrap(), b"113");
+    assert_eq!(f.read("/many/link").unwrap(), b"5");
+    let listed: Vec<_> = list().collect();
+    assert_eq!(listed.len(), 1001 - 3 + 1);
+    assert!(listed.contains(&b"new".to_vec()) && !listed.contains(&b"111".to_vec()));
+    assert!(f.walk("/a", Last::Follow).unwrap().existing().unwrap().inode().is_dir());
+}

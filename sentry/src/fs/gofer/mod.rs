@@ -6,6 +6,7 @@
 
 mod client;
 mod directory;
+mod early;
 mod file;
 mod fs;
 mod node;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::fs::gofer::early::Early;
 use crate::fs::gofer::fs::Shared;
 use crate::fs::gofer::protocol::{Attr, MAX_WALK, NewAttr, NewTime, Op, OpenFor, Reply, TreePath};
-use crate::vfs::{FileTime, FileType, Inode, SetAttr, SetTime, Stat};
+use crate::vfs::{DirEntry, FileTime, FileType, Inode, SetAttr, SetTime, Stat};
 
 /// A file of the host as the sentry knows it.
 pub(super) struct Node {
     pub(super) shared: Arc<Shared>,
     place: Mutex<Place>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     kind: FileType,
 }
 
@@ -31,11 +32,14 @@ pub(super) struct State {
     read_fd: Option<Arc<OwnedFd>>,
     write_fd: Option<Arc<OwnedFd>>,
     /// Names fetched before they were asked for.
-    prefetched: HashMap<Vec<u8>, Prefetched>,
+    pub(super) prefetched: HashMap<Vec<u8>, Prefetched>,
+    pub(super) early: Early,
+    /// Counts changes of the entries of this directory.
+    pub(super) generation: u64,
 }
 
 /// What a prefetch brought: an entry with those below it, or that there is none.
-enum Prefetched {
+pub(super) enum Prefetched {
     Entry(Box<Attr>, Vec<(Vec<u8>, Option<Attr>)>),
     Absent,
 }
@@ -53,8 +57,15 @@ impl Node {
     fn make(shared: &Arc<Shared>, place: Place, mut attr: Attr) -> Arc<Inode> {
         let kind = attr.file_type();
         let stat = attr.to_stat(shared.ino(&attr));
-        let state =
-            State { stat, link: attr.link.take(), read_fd: None, write_fd: None, prefetched: HashMap::new() };
+        let state = State {
+            stat,
+            link: attr.link.take(),
+            read_fd: None,
+            write_fd: None,
+            prefetched: HashMap::new(),
+            early: Early::default(),
+            generation: 0,
+        };
         let node = Arc::new(Self {
             shared: shared.clone(),
             place: Mutex::new(place),
@@ -145,6 +156,10 @@ impl Node {
             stat.ctime = now;
             stat.nlink = stat.nlink.saturating_add_signed(links);
         });
+        // Again: a listing may have been fetched while the change was made.
+        let mut state = self.state.lock();
+        state.generation += 1;
+        state.early.on_change();
     }
 
     pub(super) fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
@@ -196,6 +211,9 @@ impl Node {
     pub(super) fn prefetch(&self, names: &[&[u8]]) {
         let names: Vec<Vec<u8>> = names.iter().take(MAX_WALK).map(|n| n.to_vec()).collect();
         let Some(first) = names.first().cloned() else { return };
+        if self.state.lock().prefetched.contains_key(&first) {
+            return;
+        }
         let Ok((Reply::Walked(found, error), _)) = self.shared.call(Op::Walk(self.path(), names.clone()))
         else {
             return;
@@ -218,13 +236,25 @@ impl Node {
     /// Finds `name`, in what was prefetched or by asking.
     pub(super) fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         if !self.shared.is_shared() {
-            let known = self.state.lock().prefetched.remove(name);
+            let known = {
+                let mut state = self.state.lock();
+                let known = state.prefetched.remove(name);
+                if known.is_some() {
+                    state.early.on_hit();
+                }
+                known
+            };
             match known {
                 Some(Prefetched::Absent) => return Err(Errno::ENOENT),
                 Some(Prefetched::Entry(attr, rest)) => return Ok(self.adopt(name, *attr, rest)),
-                None => {}
+                None => return self.fetch(name),
             }
         }
+        self.ask(name)
+    }
+
+    /// Asks for `name` alone.
+    pub(super) fn ask(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         match self.shared.call(Op::Walk(self.path(), vec![name.to_vec()]))? {
             (Reply::Walked(found, error), _) => match found.into_iter().next() {
                 Some(attr) => Ok(self.child(name, attr)),
@@ -257,7 +287,41 @@ impl Node {
 
     /// Forgets a prefetched name that is about to change.
     pub(super) fn forget(&self, name: &[u8]) {
-        self.state.lock().prefetched.remove(name);
+        let mut state = self.state.lock();
+        state.prefetched.remove(name);
+        state.generation += 1;
+        state.early.on_change();
+    }
+
+    /// Asks for the entries.
+    pub(super) fn list(&self) -> Result<Vec<DirEntry>, Errno> {
+        let path = self.path();
+        let mut all = Vec::new();
+        let mut from = 0;
+        loop {
+            let (reply, _) = self.shared.call(Op::List(path.clone(), from))?;
+            let Reply::Entries(entries, next) = reply else { return Err(Errno::EIO) };
+            all.extend(entries.into_iter().map(|(name, ino, kind)| DirEntry {
+                name,
+                ino,
+                // d_type is S_IFMT shifted by 12; unknown ones show as regular files until they are looked up.
+                kind: FileType::from_mode(u32::from(kind) << 12).unwrap_or(FileType::Regular),
+            }));
+            match next {
+                // A gofer that goes backwards must not keep us here.
+                Some(next) if next > from => from = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let counted = self.state.get_mut().early.counted();
+        if counted > 0 {
+            self.shared.kept.remove(counted);
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) enum Op {
     Open(TreePath, OpenFor),
     /// The entries of a directory, from a number on.
     List(TreePath, u64),
+    /// So many entries of a directory with their attributes, in the order of their names, from the first on that is not
+    /// before the one given.
+    Look(TreePath, Vec<u8>, u16),
     /// A new file.
     Make(TreePath, MakeKind, Owner),
     /// A further name (the second) of a file.
@@ -102,6 +105,8 @@ pub enum Reply {
     Walked(Vec<Attr>, Option<u16>),
     /// Entries of a directory: name, inode number, `d_type`; and the number to go on from, unless that is all.
     Entries(Vec<(Vec<u8>, u64, u8)>, Option<u64>),
+    /// Entries of a directory with their attributes, in the order of their names.
+    Looked(Vec<(Vec<u8>, Attr)>),
     /// Sizes: magic, block size, blocks, free, available, files, free files, longest name.
     Sizes([u64; 8]),
 }
@@ -154,5 +159,10 @@ impl Attr {
 
 /// Entries in one reply: with names of at most 255 bytes it stays below the longest message.
 pub(super) const MAX_ENTRIES: usize = 400;
+/// Entries with attributes in one reply.
+pub(super) const MAX_LOOK: u16 = 256;
+/// The bytes of names and links after which a reply with attributes ends: with what else is in it, it stays below the
+/// longest message.
+pub(super) const MAX_LOOK_BYTES: usize = 64 << 10;
 /// Names in one walk.
 pub(super) const MAX_WALK: usize = 16;

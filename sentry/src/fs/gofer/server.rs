@@ -11,7 +11,8 @@ use sentry_hostio::seqpacket::{MAX_PACKET, SeqPacket};
 use sentry_hostio::tree::{self, HostTree};
 
 use crate::fs::gofer::protocol::{
-    Attr, MAX_ENTRIES, MAX_WALK, MakeKind, NewAttr, NewTime, Op, OpenFor, Owner, RenameHow, Reply, Request,
+    Attr, MAX_ENTRIES, MAX_LOOK, MAX_LOOK_BYTES, MAX_WALK, MakeKind, NewAttr, NewTime, Op, OpenFor, Owner,
+    RenameHow, Reply, Request,
 };
 use crate::vfs::attr::{MODE_MASK, S_IFMT};
 use crate::vfs::{FileType, NAME_MAX};
@@ -86,6 +87,7 @@ fn run(served: &ServedTree, op: &Op) -> Answer {
         Op::Walk(path, names) => walk(tree, path, names),
         Op::Open(path, how) => open(tree, path, *how),
         Op::List(path, from) => list(tree, path, *from),
+        Op::Look(path, from, count) => look(tree, path, from, *count),
         Op::Make(path, kind, owner) => make(tree, path, kind, *owner),
         Op::Link(from, to) => {
             tree.link(from, to)?;
@@ -109,7 +111,7 @@ fn run(served: &ServedTree, op: &Op) -> Answer {
 /// Nothing of what a request says is trusted: names are single components, and a read-only tree is not changed.
 fn check(served: &ServedTree, op: &Op) -> Result<(), Errno> {
     let (paths, changes): (Vec<&[u8]>, bool) = match op {
-        Op::Stat(path) | Op::List(path, _) | Op::StatFs(path) => (vec![path], false),
+        Op::Stat(path) | Op::List(path, _) | Op::Look(path, _, _) | Op::StatFs(path) => (vec![path], false),
         Op::Walk(path, names) => {
             if names.len() > MAX_WALK || names.iter().any(|name| name.contains(&b'/')) {
                 return Err(Errno::EINVAL);
@@ -228,6 +230,34 @@ fn list(tree: &HostTree, path: &[u8], from: u64) -> Answer {
     let part: Vec<_> = rest.into_iter().take(MAX_ENTRIES).collect();
     let next = if more { Some((first + part.len()) as u64) } else { None };
     Ok((Reply::Entries(part, next), None))
+}
+
+fn look(tree: &HostTree, path: &[u8], from: &[u8], count: u16) -> Answer {
+    let dir = tree.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    let mut entries = tree::list(dir.try_clone().map_err(|_| Errno::EMFILE)?)?;
+    entries.sort_unstable();
+    let first = entries.partition_point(|(name, _, _)| name.as_slice() < from);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for (name, _, _) in entries.drain(first..).take(count.min(MAX_LOOK).into()) {
+        let attr = match attr_in(&dir, &name) {
+            // Removed meanwhile.
+            Err(Errno::ENOENT) => continue,
+            attr => attr?,
+        };
+        bytes += name.len() + attr.link.as_ref().map_or(0, Vec::len);
+        found.push((name, attr));
+        if bytes > MAX_LOOK_BYTES {
+            break;
+        }
+    }
+    Ok((Reply::Looked(found), None))
+}
+
+fn attr_in(dir: &OwnedFd, name: &[u8]) -> Result<Attr, Errno> {
+    let stat = tree::stat_in(dir.as_fd(), name)?;
+    let is_link = stat.st_mode & S_IFMT == FileType::Symlink.mode_bits();
+    let link = if is_link { Some(tree::link_text_in(dir.as_fd(), name)?) } else { None };
+    Ok(to_attr(&stat, link))
 }
 
 fn make(tree: &HostTree, path: &[u8], kind: &MakeKind, owner: Owner) -> Answer {
