@@ -22,6 +22,7 @@ use crate::boot::{
 };
 use crate::fs::host;
 use crate::fs::proc::register_net;
+use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
 use crate::socket::{NetNamespace, proc_net};
 use crate::task::{self, ThreadGroup, Tid};
@@ -103,7 +104,12 @@ impl Guest {
             uts.set_domainname(config.domainname.into_bytes());
         }
         Ok(Arc::new(Self {
-            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts },
+            surroundings: Surroundings {
+                kernel,
+                fs: FsContext::new(namespace),
+                uts,
+                ipc: IpcNamespace::new(),
+            },
             init: config.init,
             stack,
             prepared: Mutex::new(Some(files)),

@@ -6,8 +6,10 @@ mod net;
 mod root;
 mod status;
 mod sys;
+mod sys_ipc;
 mod sys_tcp;
 mod system;
+mod sysvipc;
 mod task;
 
 use std::sync::Arc;
