@@ -29,6 +29,7 @@ pub(crate) struct EchoFlows {
     by_ends: HashMap<Ends, Key>,
     expiry: Expiry,
     buffer: Box<[u8]>,
+    refused: u64,
 }
 
 #[derive(Debug)]
@@ -41,7 +42,18 @@ struct Flow {
 impl EchoFlows {
     pub(crate) fn new() -> Self {
         let buffer = vec![0; MAX_MESSAGE].into_boxed_slice();
-        Self { flows: Slab::default(), by_ends: HashMap::new(), expiry: Expiry::default(), buffer }
+        Self {
+            flows: Slab::default(),
+            by_ends: HashMap::new(),
+            expiry: Expiry::default(),
+            buffer,
+            refused: 0,
+        }
+    }
+
+    /// How many requests were dropped because they would have been one program too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// The guest pings somebody.
@@ -51,7 +63,10 @@ impl EchoFlows {
             Some(key) => *key,
             None => match self.open(poller, addresses, ends) {
                 Ok(key) => key,
-                Err(error) => return decline(request, &error),
+                Err(error) => {
+                    self.refused += u64::from(host::is_exhaustion(&error));
+                    return decline(request, &error);
+                }
             },
         };
         let Some(flow) = self.flows.get_mut(key) else { return };

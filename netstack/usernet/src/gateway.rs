@@ -51,6 +51,21 @@ pub struct Statistics {
     pub udp_flows: usize,
     /// Requests of the guest that were dropped because too many were undecided.
     pub dropped: u64,
+    /// What was turned away because the host's descriptors or memory had run out, or a table was full.
+    pub refused: Refused,
+}
+
+/// What was turned away for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refused {
+    /// Connections of the guest, which were reset.
+    pub tcp: u64,
+    /// Datagrams that would have begun a flow.
+    pub udp: u64,
+    /// Echo requests that would have begun a flow.
+    pub echo: u64,
+    /// Clients of forwarded ports, which were reset.
+    pub clients: u64,
 }
 
 /// Carries a guest's traffic over the host's sockets.
@@ -121,8 +136,22 @@ impl Gateway {
 
     /// Works until the link is gone.
     pub fn run(&mut self) -> Result<(), GatewayError> {
-        while self.turn()? == Guest::There {}
+        while self.turn(None)? == Guest::There {}
         Ok(())
+    }
+
+    /// Works for about `span`, for a caller with other things to do in between. Returns whether the link is still there.
+    pub fn run_for(&mut self, span: Duration) -> Result<bool, GatewayError> {
+        let end = Instant::now() + span;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.turn(Some(left))? == Guest::Gone {
+                return Ok(false);
+            }
+            if left.is_zero() {
+                return Ok(true);
+            }
+        }
     }
 
     /// What it carries.
@@ -132,13 +161,20 @@ impl Gateway {
             tcp_opened: self.tcp.opened(),
             udp_flows: self.udp.len(),
             dropped: self.forwarder.dropped(),
+            refused: Refused {
+                tcp: self.tcp.refused(),
+                udp: self.udp.refused(),
+                echo: self.echo.refused(),
+                clients: self.forwards.refused(),
+            },
         }
     }
 
-    /// Waits once, and does all that there is to do.
-    fn turn(&mut self) -> Result<Guest, GatewayError> {
+    /// Waits once, at most for `limit`, and does all that there is to do.
+    fn turn(&mut self, limit: Option<Duration>) -> Result<Guest, GatewayError> {
         let wait = |source| GatewayError::Host { step: "epoll_wait", source };
-        let count = self.poller.wait(self.patience()).map_err(wait)?;
+        let patience = self.patience().into_iter().chain(limit).min();
+        let count = self.poller.wait(patience).map_err(wait)?;
         for index in 0..count {
             let (token, events) = self.poller.event(index);
             match token {
@@ -154,7 +190,7 @@ impl Gateway {
             }
         }
         self.answer_requests();
-        self.tcp.work();
+        self.tcp.work(&self.poller);
         self.run_timers();
         Ok(Guest::There)
     }

@@ -65,8 +65,21 @@ pub(crate) struct Poller {
 pub(crate) enum Interest {
     /// Told for as long as there is something to read.
     Readable,
+    /// Told once about each arrival. Room to write is there until a write has said otherwise.
+    Arrivals,
     /// Told once about each change, in both directions.
     Changes,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        let arrivals = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        match self {
+            Self::Readable => EpollFlags::EPOLLIN,
+            Self::Arrivals => arrivals,
+            Self::Changes => arrivals | EpollFlags::EPOLLOUT,
+        }
+    }
 }
 
 impl Poller {
@@ -77,13 +90,12 @@ impl Poller {
 
     /// Watches a descriptor until it is closed.
     pub(crate) fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
-        let flags = match interest {
-            Interest::Readable => EpollFlags::EPOLLIN,
-            Interest::Changes => {
-                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
-            }
-        };
-        Ok(self.epoll.add(fd, EpollEvent::new(flags, token.to_bits()))?)
+        Ok(self.epoll.add(fd, EpollEvent::new(interest.flags(), token.to_bits()))?)
+    }
+
+    /// Watches a descriptor differently. What is the case already is told, too.
+    pub(crate) fn change(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        Ok(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token.to_bits()))?)
     }
 
     /// Waits, at most for `limit`, and says what happened.
@@ -110,16 +122,40 @@ impl Poller {
     }
 }
 
-/// Starts a connection. Loopback connections may be complete already.
-pub(crate) fn start_connect(to: SocketAddr) -> io::Result<TcpStream> {
+/// How far an attempt to connect has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Connected,
+    Connecting,
+}
+
+/// Starts a connection. One to the same host is complete when this returns, or has failed.
+pub(crate) fn start_connect(to: SocketAddr) -> io::Result<(TcpStream, Progress)> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family(to.ip()), SockType::Stream, flags, None)?;
     // The guest has decided already what goes in which segment.
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(fd.into()),
+    let to = SockaddrStorage::from(to);
+    // The first call says that it has begun even where the handshake was over within it; the second knows.
+    let mut begun = connect(fd.as_raw_fd(), &to);
+    if begun == Err(nix::Error::EINPROGRESS) {
+        begun = connect(fd.as_raw_fd(), &to);
+    }
+    match begun {
+        Ok(()) | Err(nix::Error::EISCONN) => Ok((fd.into(), Progress::Connected)),
+        Err(nix::Error::EALREADY | nix::Error::EINPROGRESS) => Ok((fd.into(), Progress::Connecting)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether an error means that the host, or this process's share of it, is used up.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+/// A descriptor that can be given up to accept, and refuse, a client when there are no others.
+pub(crate) fn spare_descriptor() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
 /// A datagram socket that is connected to `to`.

@@ -35,6 +35,6 @@ mod udp;
 
 pub use config::{Config, HostLoopback, Network4, Network6, ParseForwardError, PortForward, Transport};
 pub use filter::{FilterError, confine};
-pub use gateway::{Gateway, GatewayError, Statistics};
+pub use gateway::{Gateway, GatewayError, Refused, Statistics};
 pub use host::host_resolvers;
 pub use port_forward::bind_forwards;

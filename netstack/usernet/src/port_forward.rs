@@ -9,7 +9,7 @@ use netstack::{Stack, TcpSocket};
 
 use crate::config::{Config, PortForward, Transport};
 use crate::flows::TcpFlows;
-use crate::host::{Interest, Poller, Token};
+use crate::host::{self, Interest, Poller, Token};
 
 /// All forwarded ports. A place in the lists is the number in the ports' tokens.
 #[derive(Debug, Default)]
@@ -20,6 +20,9 @@ pub(crate) struct PortForwards {
     /// The guest's ends.
     guests: Vec<SocketAddr>,
     gateways: Vec<IpAddr>,
+    /// Given up for a moment to refuse clients when all others are in use.
+    spare: Option<OwnedFd>,
+    refused: u64,
 }
 
 /// Binds the host's ends of the forwarded ports, in their order: the part of a gateway that may need privilege, so that
@@ -35,7 +38,7 @@ pub fn bind_forwards(forwards: &[PortForward]) -> io::Result<Vec<OwnedFd>> {
 impl PortForwards {
     /// Takes the bound sockets of the ports.
     pub(crate) fn new(config: &Config, sockets: Vec<OwnedFd>, poller: &Poller) -> io::Result<Self> {
-        let mut forwards = Self::default();
+        let mut forwards = Self { spare: Some(host::spare_descriptor()?), ..Self::default() };
         for ((index, forward), socket) in (0..).zip(&config.forwards).zip(sockets) {
             poller.add(&socket, Token::Forward(index), Interest::Readable)?;
             forwards.add(config, forward, socket)?;
@@ -69,6 +72,11 @@ impl PortForwards {
         Ok(())
     }
 
+    /// How many clients were refused because descriptors had run out.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// The datagram socket of a port, with the guest's and the gateway's end.
     pub(crate) fn datagrams(&self, index: u32) -> Option<(&UdpSocket, SocketAddr, SocketAddr)> {
         let at = index as usize;
@@ -77,14 +85,27 @@ impl PortForwards {
     }
 
     /// Accepts clients of a port and connects to the guest for each.
-    pub(crate) fn accept(&self, index: u32, stack: &Stack, poller: &Poller, flows: &mut TcpFlows) {
+    pub(crate) fn accept(&mut self, index: u32, stack: &Stack, poller: &Poller, flows: &mut TcpFlows) {
         let at = index as usize;
         let (Some(Some(listener)), Some(guest)) = (self.listeners.get(at), self.guests.get(at)) else {
             return;
         };
         for _ in 0..MAX_PER_TURN {
-            // Level-triggered: an error of one client passes, and being out of descriptors is tried again.
-            let Ok((host, _)) = listener.accept() else { return };
+            // Level-triggered: an error of one client passes.
+            let host = match listener.accept() {
+                Ok((host, _)) => host,
+                Err(error) if host::is_exhaustion(&error) => {
+                    // A client that is left waiting would wake this loop for ever.
+                    self.spare = None;
+                    if let Ok((host, _)) = listener.accept() {
+                        self.refused += 1;
+                        host::set_reset_on_close(&host);
+                    }
+                    self.spare = host::spare_descriptor().ok();
+                    continue;
+                }
+                Err(_) => return,
+            };
             if host.set_nonblocking(true).is_err() || host.set_nodelay(true).is_err() {
                 continue;
             }
@@ -93,7 +114,7 @@ impl PortForwards {
             socket.set_tcp_options(|options| options.no_delay = true);
             match socket.connect(*guest) {
                 Ok(()) => flows.reach(poller, host, socket),
-                Err(_) => crate::host::set_reset_on_close(&host),
+                Err(_) => host::set_reset_on_close(&host),
             }
         }
     }

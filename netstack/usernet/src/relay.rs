@@ -86,6 +86,22 @@ impl Relay {
         &self.guest
     }
 
+    /// The host's end.
+    pub(crate) fn host(&self) -> &TcpStream {
+        &self.host
+    }
+
+    /// Whether a write has found the host's buffer full since the last word of room.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.host_writable
+    }
+
+    /// Resets both ends.
+    pub(crate) fn give_up(&self) {
+        self.guest.abort();
+        host::set_reset_on_close(&self.host);
+    }
+
     /// Notes what epoll said about the host's end.
     pub(crate) fn on_host_event(&mut self, events: EpollFlags) {
         let is_over = events.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);

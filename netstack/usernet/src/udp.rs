@@ -33,6 +33,7 @@ pub(crate) struct UdpFlows {
     by_client: HashMap<(u32, SocketAddr), Key>,
     expiry: Expiry,
     buffer: Box<[u8]>,
+    refused: u64,
 }
 
 #[derive(Debug)]
@@ -59,11 +60,17 @@ impl UdpFlows {
             by_client: HashMap::new(),
             expiry: Expiry::default(),
             buffer: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            refused: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// How many datagrams were dropped because their flow would have been one too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// The guest sent a datagram. `forwards` are the sockets of the forwarded ports.
@@ -83,7 +90,10 @@ impl UdpFlows {
                 };
                 match self.open(poller, ends, to) {
                     Ok(key) => key,
-                    Err(error) => return decline(request, &error),
+                    Err(error) => {
+                        self.refused += u64::from(host::is_exhaustion(&error));
+                        return decline(request, &error);
+                    }
                 }
             }
         };
@@ -190,6 +200,7 @@ impl UdpFlows {
         gateway: SocketAddr,
     ) -> Option<Key> {
         if self.flows.len() >= MAX_FLOWS {
+            self.refused += 1;
             return None;
         }
         let ports = std::iter::once(client.port()).chain(FIRST_PORT..=u16::MAX);

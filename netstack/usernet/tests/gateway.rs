@@ -26,6 +26,7 @@ impl World {
         // An address of the host's beside its loopback, without a route to anywhere else.
         host.ip(&["link", "add", "away", "type", "veth", "peer", "name", "far"]);
         host.ip(&["addr", "add", "192.0.2.1/24", "dev", "away"]);
+        host.ip(&["addr", "add", "2001:db8:1::1/64", "dev", "away", "nodad"]);
         host.ip(&["link", "set", "away", "up"]);
         host.ip(&["link", "set", "far", "up"]);
         let mut command = host.command(env!("CARGO_BIN_EXE_usernet"));
@@ -190,7 +191,7 @@ fn slow_reader_stops_the_sender() {
 }
 
 #[test]
-fn a_thousand_flows_at_a_time() {
+fn thousands_of_flows_at_a_time() {
     require!(Need::Root, Need::Program("ip"), Need::File("/dev/net/tun"));
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("limit");
@@ -220,7 +221,7 @@ fn a_thousand_flows_at_a_time() {
     server.join().expect("the server");
 }
 
-const FLOWS: usize = 1000;
+const FLOWS: usize = 5000;
 
 #[test]
 fn datagrams_and_name_server_queries_are_answered() {
@@ -230,6 +231,8 @@ fn datagrams_and_name_server_queries_are_answered() {
         ("127.0.0.1:7000", "10.0.2.2:7000"),
         ("127.0.0.1:53", "10.0.2.3:53"),
         ("[::1]:7000", "[fd00::2]:7000"),
+        // The name server of either family leads to the host's, whatever that one's is.
+        ("127.0.0.1:53", "[fd00::3]:53"),
     ] {
         let server = world.udp(&world.host, serve);
         let echo = std::thread::spawn(move || {
@@ -255,10 +258,54 @@ fn datagrams_and_name_server_queries_are_answered() {
     }
 }
 
+/// RFC 7766 section 5: an answer that does not fit says so (TC), and the client asks again over TCP.
+#[test]
+fn truncated_answers_are_asked_for_again_over_tcp() {
+    require!(Need::Root, Need::Program("ip"), Need::File("/dev/net/tun"));
+    let world = World::new(&["--dns", "127.0.0.1"]);
+    let (udp, tcp) = (world.udp(&world.host, "127.0.0.1:53"), world.listen("127.0.0.1:53"));
+    // example.com, A, IN.
+    let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
+    let truncated = [&b"\x12\x34\x83\x80"[..], &query[4..]].concat();
+    let whole = [&b"\x12\x34\x81\x80"[..], &query[4..], &pattern(4000)].concat();
+    let (short, long) = (truncated.clone(), whole.clone());
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let mut asked = [0; 512];
+            let (len, from) = udp.recv_from(&mut asked).expect("a query");
+            assert_eq!(asked[..len], query[..]);
+            udp.send_to(&short, from).expect("answer");
+            let (mut stream, _) = tcp.accept().expect("accept");
+            let mut asked = [0; 2 + 29];
+            stream.read_exact(&mut asked).expect("a query");
+            assert_eq!(asked[2..], query[..]);
+            let len = u16::try_from(long.len()).expect("a message").to_be_bytes();
+            stream.write_all(&[&len[..], &long].concat()).expect("answer");
+        }
+    });
+    for (any, name_server) in [("0.0.0.0:0", "10.0.2.3:53"), ("[::]:0", "[fd00::3]:53")] {
+        let client = world.udp(&world.guest, any);
+        client.connect(name_server).expect("connect");
+        client.send(query).expect("send");
+        let mut answer = [0; 512];
+        let len = client.recv(&mut answer).expect("an answer");
+        assert_eq!(answer[..len], truncated);
+        let mut stream = world.connect(name_server).expect("connect");
+        stream.write_all(&[&[0, 29], &query[..]].concat()).expect("ask again");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        assert_eq!(answer[2..], whole);
+    }
+    server.join().expect("the server");
+    // Nothing but names is behind the name server's address.
+    let _listener = world.listen("127.0.0.1:80");
+    assert_eq!(world.connect("10.0.2.3:80").expect_err("no name").kind(), ErrorKind::ConnectionRefused);
+}
+
 #[test]
 fn published_ports_lead_into_the_guest() {
     require!(Need::Root, Need::Program("ip"), Need::File("/dev/net/tun"));
-    let world = World::new(&["-p", "8080:80", "-p", "192.0.2.1:8053:53/udp"]);
+    let world = World::new(&["-p", "8080:80", "-p", "[::1]:8080:80", "-p", "192.0.2.1:8053:53/udp"]);
     let listener = world.guest.inside(|| TcpListener::bind("0.0.0.0:80")).expect("listen");
     let mut client = None;
     wait_until("the published port", LIMIT, || {
@@ -273,6 +320,16 @@ fn published_ports_lead_into_the_guest() {
     let mut text = String::new();
     client.read_to_string(&mut text).expect("read");
     assert_eq!(text, "hello from the guest");
+    drop(listener);
+    let listener = world.guest.inside(|| TcpListener::bind("[::]:80")).expect("listen");
+    let mut client = world.host.inside(|| TcpStream::connect("[::1]:8080")).expect("connect");
+    let (mut server, from) = listener.accept().expect("accept");
+    assert_eq!(from.ip().to_string(), "fd00::2");
+    client.write_all(b"hello from the host").expect("write");
+    drop(client);
+    let mut text = String::new();
+    server.read_to_string(&mut text).expect("read");
+    assert_eq!(text, "hello from the host");
     drop(listener);
     // Nobody listens any more: the client is reset.
     let mut refused = world.host.inside(|| TcpStream::connect("127.0.0.1:8080")).expect("connect");
@@ -299,7 +356,8 @@ fn echo_requests_are_carried_and_answered() {
         .host
         .inside(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))
         .expect("permit ping sockets");
-    for address in ["10.0.2.2", "fd00::2", "192.0.2.1"] {
+    // The gateway's own, and addresses of the host's.
+    for address in ["10.0.2.2", "fd00::2", "192.0.2.1", "2001:db8:1::1"] {
         let mut ping = world.guest.command("ping");
         let out = Running::start(ping.args(["-c", "2", "-i", "0.2", "-W", "5", address])).finish(LIMIT).ok();
         assert!(out.out().contains(" 0% packet loss"), "{address}: {}", out.out());
