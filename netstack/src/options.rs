@@ -198,6 +198,15 @@ impl<'a> RecvMessage<'a> {
     }
 }
 
+/// How to send on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SendFlags {
+    /// More data follows at once: a partial segment waits for it (`MSG_MORE`).
+    pub more: bool,
+    /// The last byte is urgent (`MSG_OOB`).
+    pub urgent: bool,
+}
+
 /// How to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecvFlags {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use netstack::error::{ConnectError, FastOpenError};
 use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
-use netstack::options::{Family, RecvFlags, SendMeta, Shutdown};
+use netstack::options::{Family, RecvFlags, SendFlags, SendMeta, Shutdown};
 use netstack::route::Route;
-use netstack::tcp::{Config, FastOpenModes};
+use netstack::tcp::{Config, FastOpenModes, UrgentError};
 use netstack::time::Instant;
 use netstack::wait::Readiness;
 use netstack::{IpCidr, NicId, Stack, TcpSocket, UdpSocket};
@@ -55,7 +55,6 @@ struct TcpState {
     socket: TcpSocket,
     /// `SO_LINGER`, in seconds.
     linger: Option<i64>,
-    oob_inline: bool,
     /// A connection attempt was begun and its end not reported yet (`SS_CONNECTING`).
     is_connecting: bool,
 }
@@ -167,7 +166,6 @@ impl NetstackBackend {
             Protocol::Tcp => Socket::Tcp(Box::new(TcpState {
                 socket: TcpSocket::new(&self.stack, family),
                 linger: None,
-                oob_inline: false,
                 is_connecting: false,
             })),
             Protocol::Udp => Socket::Udp(UdpSocket::new(&self.stack, family)),
@@ -179,8 +177,8 @@ impl NetstackBackend {
         let Some(Socket::Tcp(tcp)) = self.sockets.get(&id) else { return error("EOPNOTSUPP") };
         match tcp.socket.try_accept() {
             Ok((socket, _)) => {
-                let (linger, oob_inline) = (tcp.linger, tcp.oob_inline);
-                self.add(Socket::Tcp(Box::new(TcpState { socket, linger, oob_inline, is_connecting: false })))
+                let linger = tcp.linger;
+                self.add(Socket::Tcp(Box::new(TcpState { socket, linger, is_connecting: false })))
             }
             Err(reason) => error(reason.errno()),
         }
@@ -412,10 +410,11 @@ fn counted<E: AsErrno>(result: Result<usize, E>) -> Reply {
 }
 
 fn send(tcp: &TcpState, data: &[u8], flags: Flags) -> Reply {
-    if flags.oob || flags.fast_open {
+    if flags.fast_open {
         return error("EOPNOTSUPP");
     }
-    match tcp.socket.try_send(&mut &data[..]) {
+    let flags = SendFlags { more: flags.more, urgent: flags.oob };
+    match tcp.socket.send_as(&mut &data[..], flags) {
         // The stack knows datagrams, too; for a stream it is EPIPE (observed).
         Err(netstack::error::SendError::NotConnected) => error("EPIPE"),
         result => counted(result),
@@ -440,7 +439,12 @@ fn send_in_syn(tcp: &mut TcpState, data: &[u8], to: SocketAddr) -> Reply {
 
 fn receive(tcp: &TcpState, len: usize, flags: Flags) -> Reply {
     if flags.oob {
-        return error("EINVAL");
+        return match tcp.socket.try_recv_urgent(RecvFlags { peek: flags.peek }) {
+            Ok(byte) => Reply::Data(vec![byte]),
+            Err(UrgentError::WouldBlock) => error("EAGAIN"),
+            Err(UrgentError::Nothing) => error("EINVAL"),
+            Err(UrgentError::EndOfStream) => Reply::Data(Vec::new()),
+        };
     }
     if flags.wait_all
         && tcp.socket.recv_queue_len() < len

@@ -34,6 +34,14 @@ pub struct Packet {
     pub body: Body,
 }
 
+impl Packet {
+    /// Whether it announces urgent data.
+    #[must_use]
+    pub fn has_urgent(&self) -> bool {
+        matches!(&self.body, Body::Tcp(segment) if segment.flags & flags::URG != 0)
+    }
+}
+
 /// The transport's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

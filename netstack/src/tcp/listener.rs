@@ -12,7 +12,7 @@ use super::fast_open::FastOpenModes;
 use super::flow::Flow;
 use super::half_open::{HalfOpen, HalfOpenTable};
 use super::isn::{Secret, Seed, SeedGenerator};
-use super::negotiated::{Negotiated, Offer, PeerOffer, send_mss};
+use super::negotiated::{HandshakeAnswer, Negotiated, Offer, PeerOffer, send_mss};
 use super::options::Options;
 use super::outcome::DropReason;
 use super::path::PathInfo;
@@ -440,7 +440,13 @@ fn completed(common: &Common, now: Instant, half: &HalfOpen, segment: &SegmentIn
     let repr = &segment.repr;
     let scaling = half.offer.window_shift.zip(half.peer.window_shift);
     let (rcv_shift, snd_shift) = scaling.unwrap_or((0, 0));
-    let recent = repr.options.timestamps.map(|timestamps| timestamps.value).or(half.peer.timestamps);
+    let timestamps = repr.options.timestamps.filter(|_| half.offer.timestamps);
+    let recent = timestamps.map(|timestamps| timestamps.value).or(half.peer.timestamps);
+    let answer = HandshakeAnswer {
+        sent_at: Some(half.sent_at),
+        retransmits: half.retransmits.into(),
+        echo: timestamps.map(|timestamps| timestamps.echo),
+    };
     Negotiated {
         now,
         iss: half.seed.iss,
@@ -457,8 +463,8 @@ fn completed(common: &Common, now: Instant, half: &HalfOpen, segment: &SegmentIn
         timestamps: recent.filter(|_| half.offer.timestamps),
         timestamp_offset: half.seed.timestamp_offset,
         has_ecn: half.offer.ecn,
-        rtt: (half.retransmits == 0).then(|| now - half.sent_at),
-        is_syn_retransmitted: half.retransmits > 1,
+        rtt: answer.rtt(now, half.seed),
+        is_path_lossy: answer.is_path_lossy(half.seed),
     }
 }
 

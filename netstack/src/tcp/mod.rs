@@ -47,6 +47,7 @@ mod syn_received;
 mod syn_sent;
 mod time_wait;
 mod unconfirmed;
+mod urgent;
 
 pub use closed::reset_reply;
 pub use config::{BufferSizes, Config, EcnMode, ListenRules, SynCookies};
@@ -64,6 +65,7 @@ pub use path::PathInfo;
 pub use readiness::Readiness;
 pub use segment::{Ecn, Payload, SegmentIn, Transmit};
 pub use state::State;
+pub use urgent::UrgentError;
 
 #[cfg(test)]
 mod tests;

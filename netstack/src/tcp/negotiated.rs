@@ -1,9 +1,12 @@
 //! What a handshake has agreed on: the input of a synchronised connection, whoever opened it.
 
 use super::config::{Config, EcnMode};
+use super::isn::Seed;
 use super::num::sat_u16;
 use super::options::Options;
 use super::path::PathInfo;
+use super::sender::MAX_ECHO_AGE_MS;
+use super::syn_sent::timestamp;
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
@@ -36,7 +39,38 @@ pub(super) struct Negotiated {
     pub(super) has_ecn: bool,
     /// The round trip of the handshake, unless a retransmission makes it ambiguous (Karn).
     pub(super) rtt: Option<Duration>,
-    pub(super) is_syn_retransmitted: bool,
+    /// The SYN or SYN-ACK had to be sent more than twice, so start with one segment.
+    pub(super) is_path_lossy: bool,
+}
+
+/// What the answer to a SYN or SYN-ACK of ours says about the path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HandshakeAnswer {
+    /// When it was first sent.
+    pub(super) sent_at: Option<Instant>,
+    pub(super) retransmits: u32,
+    /// The timestamp that the answer echoes.
+    pub(super) echo: Option<u32>,
+}
+
+impl HandshakeAnswer {
+    /// The round trip: exact if it was sent once, otherwise to the millisecond if a timestamp says which one is answered.
+    pub(super) fn rtt(&self, now: Instant, seed: Seed) -> Option<Duration> {
+        if self.retransmits == 0 {
+            return self.sent_at.map(|at| now - at);
+        }
+        let elapsed = timestamp(now, seed).wrapping_sub(self.echo?);
+        (elapsed < MAX_ECHO_AGE_MS).then(|| Duration::from_millis(u64::from(elapsed.max(1))))
+    }
+
+    /// Whether losses in the handshake call for an initial window of one segment. RFC 5681 section 3.1 says so after one;
+    /// Linux waits for two, as the timeout came down to a second (RFC 6298), and not even then if the answer is to the
+    /// first, so that the others were needless.
+    pub(super) fn is_path_lossy(&self, seed: Seed) -> bool {
+        let is_answer_to_first =
+            self.sent_at.zip(self.echo).is_some_and(|(at, echo)| timestamp(at, seed) == echo);
+        self.retransmits > 1 && !is_answer_to_first
+    }
 }
 
 /// What our SYN or SYN-ACK offers.

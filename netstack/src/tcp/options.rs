@@ -36,6 +36,8 @@ pub struct Options {
     pub fast_open_queue: Option<u32>,
     /// `TCP_FASTOPEN_NO_COOKIE`: take or send data in SYNs without a cookie.
     pub fast_open_without_cookie: bool,
+    /// `SO_OOBINLINE`: urgent data is read in line.
+    pub urgent_inline: bool,
     /// `TCP_NOTSENT_LOWAT`.
     pub not_sent_low_water: Option<u32>,
     /// `SO_SNDBUF` as stored (doubled by the caller as Linux does); turns send auto-tuning off.

@@ -42,7 +42,7 @@ bitflags::bitflags! {
         const READ_CLOSED = 1 << 3;
         /// The connection failed; `Connection::close_reason` says why.
         const ERROR = 1 << 4;
-        /// Urgent data was announced. Not set yet: urgent data is read in line, without a mark.
+        /// Urgent data was announced, or has come (SIGURG).
         const URGENT = 1 << 5;
         /// `poll_transmit` has something to give.
         const TRANSMIT = 1 << 6;

@@ -14,7 +14,7 @@ bitflags::bitflags! {
         const HANGUP = 1 << 3;
         /// An error waits to be fetched (EPOLLERR).
         const ERROR = 1 << 4;
-        /// Urgent data waits (EPOLLPRI). Not set yet: urgent data is read in line, without a mark.
+        /// Urgent data waits (EPOLLPRI).
         const PRIORITY = 1 << 5;
     }
 }

@@ -10,10 +10,14 @@ use super::reassembly::{Inserted, Reassembly};
 use super::receive_queue::ReceiveQueue;
 use super::receive_tuning::ReceiveTuning;
 use super::segment::{Payload, SegmentIn};
+use super::urgent::Urgent;
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{SackBlock, SackBlocks, Timestamps};
+use netstack_wire::tcp::{SackBlock, Timestamps};
+
+mod sack;
+mod urgent;
 
 mod rest;
 
@@ -45,6 +49,10 @@ pub(super) struct Receiver {
     buffer: u32,
     window_clamp: u32,
     pub(super) advertised_mss: u16,
+    /// The peer's FIN has been taken: RCV.NXT stands one behind the data.
+    is_fin_taken: bool,
+    /// The announced urgent byte, until the user has read past it.
+    urgent: Option<Box<Urgent>>,
     /// CE was seen and the peer has not confirmed with CWR yet (RFC 3168 section 6.1.3).
     pub(super) has_ce: bool,
     pub(super) counters: ReceiverCounters,
@@ -91,6 +99,8 @@ impl Receiver {
             buffer,
             window_clamp: options.window_clamp.unwrap_or(u32::MAX),
             advertised_mss: negotiated.advertised_mss,
+            is_fin_taken: false,
+            urgent: None,
             has_ce: false,
             counters: ReceiverCounters::default(),
         }
@@ -153,6 +163,7 @@ impl Receiver {
         }
         if self.fin_at == Some(self.rcv_nxt) {
             self.rcv_nxt += 1;
+            self.is_fin_taken = true;
             self.fin_at = None;
             taken.has_fin = true;
             taken.dropped = None;
@@ -323,37 +334,6 @@ impl Receiver {
         field
     }
 
-    /// The SACK blocks for a segment being sent now, at most `max`, a duplicate first.
-    pub(super) fn sack_blocks(&self, max: usize) -> SackBlocks {
-        let mut blocks = SackBlocks::default();
-        if !self.has_sack {
-            return blocks;
-        }
-        if let Some(dsack) = self.dsack {
-            blocks.push(dsack);
-        }
-        if let Some(store) = &self.out_of_order {
-            store.sack(&mut blocks, max);
-        }
-        match self.fin_at {
-            Some(fin) => with_fin(&blocks, fin),
-            None => blocks,
-        }
-    }
-
-    /// A segment with `sack_blocks` has left: a duplicate is reported once (RFC 2883 section 4).
-    pub(super) fn on_sack_sent(&mut self) {
-        self.dsack = None;
-    }
-
-    /// The highest sequence number that has arrived (RFC 5961 section 3 as Linux reads it, for RST).
-    pub(super) fn highest_received(&self) -> Option<SeqNum> {
-        let mut blocks = SackBlocks::default();
-        self.out_of_order.as_ref()?.sack(&mut blocks, SackBlocks::MAX);
-        let ends = blocks.as_slice().iter().map(|block| block.end);
-        ends.reduce(SeqNum::max)
-    }
-
     /// Takes over changed options (`SO_RCVBUF`, `TCP_WINDOW_CLAMP`).
     pub(super) fn set_options(&mut self, options: &Options) {
         self.buffer = options.receive_buffer.unwrap_or(self.buffer);
@@ -389,16 +369,6 @@ impl Receiver {
     fn largest_window(&self) -> u32 {
         u32::from(u16::MAX) << self.wnd_shift
     }
-}
-
-/// A FIN that stands right behind a block belongs to it: it takes sequence space like data (RFC 2018 section 3).
-fn with_fin(blocks: &SackBlocks, fin: SeqNum) -> SackBlocks {
-    let mut extended = SackBlocks::default();
-    for block in blocks.as_slice() {
-        let end = if block.end == fin && block.start.lt(fin) { fin + 1 } else { block.end };
-        extended.push(SackBlock { end, ..*block });
-    }
-    extended
 }
 
 /// What `on_payload` needs to know besides the payload.

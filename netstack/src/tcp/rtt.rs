@@ -10,6 +10,7 @@ use core::time::Duration;
 pub(super) struct RttEstimator {
     /// Zero before the first measurement.
     srtt_ns: u64,
+    /// Before the first measurement: the timeout, if the handshake has shown the initial one to be too short.
     rttvar_ns: u64,
     min: MinFilter,
     /// How often the timer has expired since the last progress.
@@ -36,6 +37,14 @@ impl RttEstimator {
         let weight = if rtt < self.srtt_ns.saturating_sub(self.rttvar_ns) { 32 } else { 4 };
         self.rttvar_ns = (self.rttvar_ns * (weight - 1) + error) / weight;
         self.srtt_ns = (self.srtt_ns * 7 + rtt) / 8;
+    }
+
+    /// RFC 6298 section 5.7: "the RTO MUST be re-initialized to 3 seconds when data transmission begins", as the handshake
+    /// took a retransmission and gave no measurement.
+    pub(super) fn distrust(&mut self) {
+        if self.srtt_ns == 0 {
+            self.rttvar_ns = FALLBACK_NS;
+        }
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {
@@ -74,7 +83,7 @@ impl RttEstimator {
     /// The timeout without backoff, in plain numbers: each segment asks, and the arithmetic of `Duration` divides.
     fn base_rto_ns(&self, config: &Config) -> u64 {
         if self.srtt_ns == 0 {
-            return nanos_of(config.rto_initial);
+            return if self.rttvar_ns > 0 { self.rttvar_ns } else { nanos_of(config.rto_initial) };
         }
         // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
         let rto = self.srtt_ns + (self.rttvar_ns * 4).max(nanos_of(config.rto_min));
@@ -111,6 +120,8 @@ impl MinFilter {
     }
 }
 
+/// RFC 6298 section 5.7; Linux's `TCP_TIMEOUT_FALLBACK`.
+const FALLBACK_NS: u64 = 3_000_000_000;
 const MIN_SAMPLE_NS: u64 = 1_000;
 /// An hour: no path is slower, and the sums cannot overflow.
 const MAX_SAMPLE_NS: u64 = 3_600_000_000_000;

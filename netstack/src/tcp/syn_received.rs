@@ -6,7 +6,7 @@
 use super::common::{Common, bare};
 use super::isn::Seed;
 use super::negotiated::Offer;
-use super::negotiated::{Negotiated, PeerOffer, send_mss};
+use super::negotiated::{HandshakeAnswer, Negotiated, PeerOffer, send_mss};
 use super::outcome::{CloseReason, DropReason};
 use super::path::PathInfo;
 use super::rate_limit::RateLimit;
@@ -55,7 +55,9 @@ impl SynReceived {
         segment: &SegmentIn,
         peer: &PeerOffer,
     ) -> Self {
-        let negotiated = sent.negotiate(common, now, segment, peer);
+        // A SYN that crossed ours answers nothing, so it measures nothing.
+        let negotiated =
+            Negotiated { rtt: None, is_path_lossy: false, ..sent.negotiate(common, now, segment, peer) };
         let passive = Offer::passive(&common.config, &common.options, sent.path, peer, segment.repr.flags);
         // The window shift was announced already, whatever the peer says now.
         let offer = Offer { window_shift: passive.window_shift.and(sent.offer.window_shift), ..passive };
@@ -105,7 +107,7 @@ impl SynReceived {
             timestamp_offset: seed.timestamp_offset,
             has_ecn: offer.ecn,
             rtt: None,
-            is_syn_retransmitted: false,
+            is_path_lossy: false,
         };
         Self {
             seed,
@@ -171,9 +173,10 @@ impl SynReceived {
         }
         let mut negotiated = self.negotiated;
         negotiated.now = now;
-        if self.retransmits == 0 {
-            negotiated.rtt.get_or_insert(now - self.started);
-        }
+        let echo = negotiated.timestamps.and(repr.options.timestamps).map(|timestamps| timestamps.echo);
+        let answer = HandshakeAnswer { sent_at: Some(self.started), retransmits: self.retransmits, echo };
+        negotiated.rtt = answer.rtt(now, self.seed);
+        negotiated.is_path_lossy = answer.is_path_lossy(self.seed);
         // The window of a SYN-ACK is not scaled.
         let shift = if is_syn { 0 } else { negotiated.snd_wnd_shift };
         negotiated.snd_wnd = u32::from(repr.window) << shift;
@@ -196,8 +199,6 @@ impl SynReceived {
             return Err(CloseReason::TimedOut);
         }
         self.retransmits += 1;
-        self.negotiated.rtt = None;
-        self.negotiated.is_syn_retransmitted = true;
         self.deadline = now + backed_off(common, self.retransmits);
         self.is_due = true;
         Ok(())

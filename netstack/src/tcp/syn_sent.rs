@@ -4,7 +4,7 @@ use super::closed::reset_reply;
 use super::common::{Common, bare};
 use super::fast_open::FastOpen;
 use super::isn::Seed;
-use super::negotiated::{Negotiated, Offer, PeerOffer, send_mss};
+use super::negotiated::{HandshakeAnswer, Negotiated, Offer, PeerOffer, send_mss};
 use super::num::low_u32;
 use super::outcome::{CloseReason, DropReason, IcmpError};
 use super::path::PathInfo;
@@ -147,7 +147,8 @@ impl SynSent {
         let has_timestamps = self.offer.timestamps && peer.timestamps.is_some();
         // RFC 3168 section 6.1.1: an ECN-setup SYN-ACK has ECE but not CWR.
         let has_ecn = self.offer.ecn && (repr.flags & (TcpFlags::ECE | TcpFlags::CWR)) == TcpFlags::ECE;
-        let rtt = self.sent_at.filter(|_| self.retransmits == 0).map(|at| now - at);
+        let echo = repr.options.timestamps.filter(|_| has_timestamps).map(|timestamps| timestamps.echo);
+        let answer = HandshakeAnswer { sent_at: self.sent_at, retransmits: self.retransmits, echo };
         Negotiated {
             now,
             iss: self.seed.iss,
@@ -165,8 +166,8 @@ impl SynSent {
             timestamps: peer.timestamps.filter(|_| has_timestamps),
             timestamp_offset: self.seed.timestamp_offset,
             has_ecn,
-            rtt,
-            is_syn_retransmitted: self.retransmits > 0,
+            rtt: answer.rtt(now, self.seed),
+            is_path_lossy: answer.is_path_lossy(self.seed),
         }
     }
 

@@ -82,7 +82,7 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
             socket.set_tcp_options(|options| options.receive_buffer = Some(bytes));
         }
         "SO_LINGER" => tcp.linger = (number >= 0).then_some(number),
-        "SO_OOBINLINE" => tcp.oob_inline = on,
+        "SO_OOBINLINE" => socket.set_tcp_options(|options| options.urgent_inline = on),
         "SO_REUSEADDR" => socket.set_options(|options| options.reuse_address = on),
         "SO_REUSEPORT" => socket.set_options(|options| options.reuse_port = on),
         "IP_TTL" => socket.set_options(|options| options.ttl = u8::try_from(number).ok()),
@@ -151,7 +151,7 @@ pub(super) fn get(tcp: &TcpState, name: &str, config: &Config) -> Reply {
         "SO_ACCEPTCONN" => (socket.state() == State::Listen).into(),
         "SO_RCVBUF" => options.receive_buffer.unwrap_or(config.receive_buffer.default).into(),
         "SO_SNDBUF" => options.send_buffer.unwrap_or(config.send_buffer.default).into(),
-        "SO_OOBINLINE" => tcp.oob_inline.into(),
+        "SO_OOBINLINE" => options.urgent_inline.into(),
         _ => return error("ENOPROTOOPT"),
     })
 }

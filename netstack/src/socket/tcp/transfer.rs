@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{TcpSocket, socket_error};
 use crate::buffer::{Sink, Source};
 use crate::error::{RecvError, SendError};
-use crate::options::RecvFlags;
+use crate::options::{RecvFlags, SendFlags};
 use crate::outbox::Outbox;
 use crate::socket::copy_in::Copied;
 use crate::tcp;
@@ -17,6 +17,11 @@ use crate::tcp_endpoint::TcpEndpoint;
 impl TcpSocket {
     /// Queues as much of `data` as fits and returns how much that was (never zero unless `data` is empty).
     pub fn try_send(&self, data: &mut dyn Source) -> Result<usize, SendError> {
+        self.send_as(data, SendFlags::default())
+    }
+
+    /// [`try_send`](Self::try_send) with flags.
+    pub fn send_as(&self, data: &mut dyn Source, flags: SendFlags) -> Result<usize, SendError> {
         let endpoint = self.connection().ok_or(SendError::NotConnected)?;
         let core = &self.core;
         let room = endpoint.inspect(|inner| inner.machine.send_room());
@@ -28,10 +33,32 @@ impl TcpSocket {
         let now = outbox.now(core);
         let result = endpoint.with(core, &mut outbox, |inner| match copied.send(&mut inner.machine, now) {
             Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
-            result => result,
+            Ok(count) => {
+                inner.machine.set_more(flags.more);
+                // Only the end of all of it is urgent.
+                if flags.urgent && data.remaining() == 0 {
+                    inner.machine.mark_urgent();
+                }
+                Ok(count)
+            }
+            Err(error) => Err(error),
         });
         outbox.flush(core);
         result.map_err(send_error)
+    }
+
+    /// Reads the urgent byte out of band (`MSG_OOB`); a peek leaves it.
+    pub fn try_recv_urgent(&self, flags: RecvFlags) -> Result<u8, tcp::UrgentError> {
+        let endpoint = self.connection().ok_or(tcp::UrgentError::Nothing)?;
+        let mut outbox = Outbox::default();
+        let result = endpoint.with(&self.core, &mut outbox, |inner| inner.machine.recv_urgent(flags.peek));
+        outbox.flush(&self.core);
+        result
+    }
+
+    /// Whether the next byte to read is the one at the urgent mark (`SIOCATMARK`).
+    pub fn is_at_mark(&self) -> bool {
+        self.connection().is_some_and(|endpoint| endpoint.inspect(|inner| inner.machine.is_at_mark()))
     }
 
     /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
@@ -59,8 +86,8 @@ impl TcpSocket {
                 total += range.len();
             }
             // Fewer ranges than one round takes: the queue is empty.
-            let is_drained = ranges.len() < RANGES_PER_ROUND
-                || endpoint.inspect(|inner| inner.machine.receive_queued()) == 0;
+            let is_drained =
+                ranges.len() < RANGES_PER_ROUND || endpoint.inspect(|inner| is_read_over(&inner.machine));
             if total - before == room || is_drained {
                 return Ok(total);
             }
@@ -81,7 +108,7 @@ impl TcpSocket {
         let result = endpoint.with(core, &mut outbox, |inner| {
             let mut left = room;
             while left > 0 && ranges.len() < RANGES_PER_ROUND {
-                if !ranges.is_empty() && inner.machine.receive_queued() == 0 {
+                if !ranges.is_empty() && is_read_over(&inner.machine) {
                     // An error that waits behind the data is for the next call.
                     break;
                 }
@@ -130,6 +157,11 @@ impl TcpSocket {
             Err(tcp::RecvError::Failed(reason)) => Err(RecvError::Pending(socket_error(reason))),
         }
     }
+}
+
+/// Whether a read that has given something ends here: there is no more, or the urgent mark.
+fn is_read_over(machine: &tcp::Connection) -> bool {
+    machine.receive_queued() == 0 || machine.is_at_mark()
 }
 
 pub(super) fn send_error(error: tcp::SendError) -> SendError {

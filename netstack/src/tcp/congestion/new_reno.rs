@@ -31,7 +31,8 @@ impl NewReno {
     /// window does not grow it either.
     pub(super) fn reduce(&mut self, window: &Window) -> u32 {
         self.credit = 0;
-        window.cwnd / 2
+        // In whole segments: a fraction would have to be acknowledged with the rest for the next one, and never be sent.
+        window.cwnd / 2 / window.mss.max(1) * window.mss
     }
 
     pub(super) fn on_timeout(&mut self) {

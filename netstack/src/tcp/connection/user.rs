@@ -5,6 +5,7 @@ use super::super::num::usize_of;
 use super::super::options::Options;
 use super::super::outcome::{CloseReason, Outcome};
 use super::super::receive_queue::ReceiveQueue;
+use super::super::urgent::UrgentError;
 use super::{Connection, Phase, Shutdown};
 use crate::time::Instant;
 use bytes::Bytes;
@@ -89,7 +90,10 @@ impl Connection {
     /// # Errors
     /// See [`RecvError`].
     pub fn recv(&mut self, now: Instant, buf: &mut [u8]) -> Result<usize, RecvError> {
-        self.read(now, |queue| queue.read(buf))
+        self.read(now, |queue, limit| {
+            let len = buf.len().min(limit);
+            queue.read(&mut buf[..len])
+        })
     }
 
     /// Takes one contiguous range of at most `max` received bytes without copying; empty at the end of the stream.
@@ -97,7 +101,7 @@ impl Connection {
     /// # Errors
     /// See [`RecvError`].
     pub fn take(&mut self, now: Instant, max: usize) -> Result<Bytes, RecvError> {
-        self.read(now, |queue| queue.take(max))
+        self.read(now, |queue, limit| queue.take(max.min(limit)))
     }
 
     /// Puts bytes that [`Connection::take`] gave back in front of the queue, the last ones first: their reader could not
@@ -121,8 +125,13 @@ impl Connection {
     /// # Errors
     /// See [`RecvError`].
     pub fn peek(&mut self, offset: usize, buf: &mut [u8]) -> Result<usize, RecvError> {
+        let (skip, limit) = match &self.phase {
+            Phase::Open(open) => open.rcv.read_bounds(self.common.options.urgent_inline),
+            _ => (0, usize::MAX),
+        };
+        let len = buf.len().min(limit.saturating_sub(offset));
         match self.unread() {
-            Some(queue) if !queue.is_empty() => Ok(queue.peek(offset, buf)),
+            Some(queue) if !queue.is_empty() && limit > 0 => Ok(queue.peek(skip + offset, &mut buf[..len])),
             _ => self.end_of_stream().map(|()| 0),
         }
     }
@@ -130,7 +139,47 @@ impl Connection {
     /// How many received bytes wait for the reader (FIONREAD).
     #[must_use]
     pub fn receive_queued(&self) -> usize {
-        self.unread().map_or(0, |queue| usize_of(queue.len()))
+        match &self.phase {
+            Phase::Open(open) => usize_of(open.rcv.queued_to_mark(self.common.options.urgent_inline)),
+            _ => self.unread().map_or(0, |queue| usize_of(queue.len())),
+        }
+    }
+
+    /// Says whether what was queued last is to be followed by more (`MSG_MORE`): a partial segment then waits for it, at most
+    /// 200 ms or until an ACK comes.
+    pub fn set_more(&mut self, has_more: bool) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.set_more(&self.common, has_more);
+        }
+    }
+
+    /// Marks the end of what is queued as urgent (`MSG_OOB`): its last byte is the urgent one.
+    pub fn mark_urgent(&mut self) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.snd.mark_urgent();
+        }
+    }
+
+    /// Reads the urgent byte out of band (`MSG_OOB`); a peek leaves it.
+    ///
+    /// # Errors
+    /// See [`UrgentError`].
+    pub fn recv_urgent(&mut self, is_peek: bool) -> Result<u8, UrgentError> {
+        match &mut self.phase {
+            Phase::Open(_) if self.common.options.urgent_inline => Err(UrgentError::Nothing),
+            Phase::Open(open) => match open.rcv.read_urgent(is_peek) {
+                Err(UrgentError::WouldBlock) if open.is_read_over() => Err(UrgentError::EndOfStream),
+                result => result,
+            },
+            // DEVIATION: Linux keeps an unread urgent byte until the socket is closed, here the stream's end takes it along.
+            _ => Err(UrgentError::Nothing),
+        }
+    }
+
+    /// Whether the next byte to read is the one at the urgent mark (`SIOCATMARK`).
+    #[must_use]
+    pub fn is_at_mark(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.rcv.is_at_mark())
     }
 
     /// How many queued bytes are not acknowledged (SIOCOUTQ) and not sent (SIOCOUTQNSD).
@@ -267,16 +316,22 @@ impl Connection {
     fn read<T: Default>(
         &mut self,
         now: Instant,
-        read: impl FnOnce(&mut ReceiveQueue) -> T,
+        read: impl FnOnce(&mut ReceiveQueue, usize) -> T,
     ) -> Result<T, RecvError> {
+        let is_inline = self.common.options.urgent_inline;
         match &mut self.phase {
-            Phase::Open(open) if !open.rcv.queue.is_empty() => {
-                let result = read(&mut open.rcv.queue);
-                open.on_read(&self.common, now);
-                Ok(result)
-            }
-            Phase::TimeWait(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread)),
-            Phase::Closed(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread)),
+            Phase::Open(open) if !open.rcv.queue.is_empty() => match open.rcv.begin_read(is_inline) {
+                // There was only the urgent byte.
+                0 => self.end_of_stream().map(|()| T::default()),
+                limit => {
+                    let result = read(&mut open.rcv.queue, limit);
+                    open.rcv.end_read();
+                    open.on_read(&self.common, now);
+                    Ok(result)
+                }
+            },
+            Phase::TimeWait(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread, usize::MAX)),
+            Phase::Closed(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread, usize::MAX)),
             _ => self.end_of_stream().map(|()| T::default()),
         }
     }

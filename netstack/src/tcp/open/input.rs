@@ -46,6 +46,12 @@ impl Open {
             Next::Stay => {}
             next => return Reaction { outcome: Outcome { verdict: Verdict::Accepted, events }, next },
         }
+        if segment.repr.flags.contains(TcpFlags::URG) || self.rcv.is_urgent_announced() {
+            // RFC 9293 section 3.10.7.4, sixth check: wherever the segment stands in the stream.
+            let is_news =
+                self.may_take_urgent() && self.rcv.on_urgent(&segment, common.options.urgent_inline);
+            events.set(Events::URGENT, is_news);
+        }
         let reaction = self.take_payload(common, now, segment, events);
         self.arm_release(now);
         reaction
@@ -171,6 +177,8 @@ impl Open {
         {
             self.snd.rtt.on_sample(now, rtt);
         }
+        // An ACK pushes what waits, promise or not (Linux's tcp_data_snd_check).
+        self.has_more = false;
         let report = self.snd.on_ack(&common.config, input);
         if report.acked > 0 {
             *events |= Events::ACKED;
@@ -179,6 +187,11 @@ impl Open {
             }
         }
         Ok(())
+    }
+
+    /// "This should not occur since a FIN has been received from the remote side.  Ignore the URG."
+    fn may_take_urgent(&self) -> bool {
+        !self.is_fin_received()
     }
 
     /// What an acknowledgment of our FIN leads to.

@@ -43,6 +43,8 @@ pub(super) struct Open {
     /// When corked data goes out regardless.
     cork_until: Option<Instant>,
     is_cork_expired: bool,
+    /// The last data came with the promise of more (`MSG_MORE`), and no ACK has come since.
+    has_more: bool,
     /// When to give back the memory that a busy connection keeps, unless it is busy then.
     release_at: Option<Instant>,
     /// It may be worth looking whether it can rest.
@@ -113,6 +115,7 @@ impl Open {
             is_keepalive_due: false,
             cork_until: None,
             is_cork_expired: false,
+            has_more: false,
             release_at: None,
             wants_rest: true,
             last_segment_at: negotiated.now,
@@ -163,7 +166,9 @@ impl Open {
     /// Linux's `tcp_poll`.
     pub(super) fn readiness(&self, common: &Common) -> Readiness {
         let mut ready = Readiness::empty();
-        ready.set(Readiness::READABLE, self.is_read_over() || !self.rcv.queue.is_empty());
+        let (_, readable) = self.rcv.read_bounds(common.options.urgent_inline);
+        ready.set(Readiness::READABLE, self.is_read_over() || readable > 0);
+        ready.set(Readiness::PRIORITY, self.rcv.has_urgent());
         ready.set(Readiness::READ_CLOSED, self.is_read_over());
         ready.set(Readiness::WRITABLE, self.is_write_shut() || self.is_writable(common));
         ready.set(Readiness::HANGUP, self.is_read_over() && self.is_write_shut());

@@ -98,6 +98,10 @@ impl Open {
     ) -> TcpRepr {
         let mut repr = common.header(seq, self.rcv.rcv_nxt, flags);
         repr.flags.set(TcpFlags::ECE, self.rcv.has_ce);
+        if let Some(pointer) = self.snd.urgent_pointer(seq) {
+            repr.flags |= TcpFlags::URG;
+            repr.urgent = pointer;
+        }
         repr.window = self.rcv.take_window_field();
         repr.options.timestamps = self.timestamps(now);
         repr.options.sack = sack;
@@ -119,11 +123,13 @@ impl Open {
         };
         let timestamps = if self.snd.has_timestamps { TIMESTAMPS_LEN } else { 0 };
         let segment = u32::from(self.snd.base_mss()).saturating_sub(timestamps + sack_len).max(1);
+        // Each segment has its own urgent pointer, and nothing is worth waiting for (Linux's tcp_nagle_check).
+        let is_urgent = self.snd.is_urgent();
         TransmitLimits {
-            max_payload: max_payload.min(MAX_SUPER_SEGMENT),
+            max_payload: if is_urgent { segment } else { max_payload.min(MAX_SUPER_SEGMENT) },
             segment,
-            no_delay: common.options.no_delay,
-            cork: common.options.cork && !self.is_cork_expired,
+            no_delay: common.options.no_delay || is_urgent,
+            cork: (common.options.cork || self.has_more) && !self.is_cork_expired && !is_urgent,
         }
     }
 
@@ -133,7 +139,7 @@ impl Open {
 
     /// Corked data waits 200 ms at most (tcp(7), TCP_CORK).
     fn arm_cork(&mut self, common: &Common, now: Instant) {
-        if common.options.cork
+        if (common.options.cork || self.has_more)
             && self.snd.not_sent() > 0
             && self.cork_until.is_none()
             && !self.is_cork_expired

@@ -56,6 +56,7 @@ impl Open {
             is_keepalive_due,
             cork_until,
             is_cork_expired,
+            has_more,
             release_at: _,
             wants_rest: _,
             last_segment_at,
@@ -71,6 +72,7 @@ impl Open {
             && !is_keepalive_due
             && cork_until.is_none()
             && !is_cork_expired
+            && !has_more
             && soft_error.is_none()
             && unconfirmed.is_none();
         if !is_plain || !snd.can_rest() || !rcv.can_rest() {
@@ -123,6 +125,7 @@ impl Resting {
             is_keepalive_due: false,
             cork_until: None,
             is_cork_expired: false,
+            has_more: false,
             release_at: Some(now.unwrap_or(self.last_segment_at) + IDLE_BEFORE_RELEASE),
             wants_rest: false,
             last_segment_at: self.last_segment_at,

@@ -143,6 +143,15 @@ impl Open {
         Reaction::closed(CloseReason::Aborted, reset)
     }
 
+    /// `MSG_MORE`: whether the data just queued is to be followed by more, so that its partial segment waits.
+    pub(in super::super) fn set_more(&mut self, common: &Common, has_more: bool) {
+        if !common.options.cork {
+            self.cork_until = None;
+            self.is_cork_expired = false;
+        }
+        self.has_more = has_more;
+    }
+
     /// Takes over changed options.
     pub(in super::super) fn set_options(&mut self, common: &Common, now: Instant, had_keepalive: bool) {
         self.rcv.set_options(&common.options);

@@ -47,6 +47,7 @@ impl Receiver {
             && self.out_of_order.is_none()
             && self.dsack.is_none()
             && self.fin_at.is_none()
+            && self.urgent.is_none()
             && !self.policy.is_owed()
     }
 
@@ -70,6 +71,9 @@ impl Receiver {
             buffer,
             window_clamp: _,
             advertised_mss,
+            // Only an established connection rests.
+            is_fin_taken: _,
+            urgent: _,
             has_ce,
             counters: _,
         } = self;
@@ -135,6 +139,8 @@ impl RestingReceiver {
             buffer: self.buffer,
             window_clamp: common.options.window_clamp.unwrap_or(u32::MAX),
             advertised_mss: self.advertised_mss,
+            is_fin_taken: false,
+            urgent: None,
             has_ce: self.has_ce,
             counters: history.counters,
         }

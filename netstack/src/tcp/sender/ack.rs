@@ -96,6 +96,7 @@ impl Sender {
             self.snd_una = input.ack;
             self.queue.advance(input.ack);
             self.forced = None;
+            self.snd_up = self.snd_up.max(input.ack);
         }
         let round_ended = input.ack.gt(self.round_end);
         if round_ended {
@@ -234,6 +235,6 @@ impl Sender {
 }
 
 /// Echoes older than this (2^31 ms would be ambiguous) come from broken peers.
-const MAX_ECHO_AGE_MS: u32 = 1 << 22;
+pub(in super::super) const MAX_ECHO_AGE_MS: u32 = 1 << 22;
 /// Linux's `TCP_TIMEOUT_MIN`: no timer below two ticks.
 pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(2);

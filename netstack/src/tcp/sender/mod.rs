@@ -10,7 +10,7 @@ mod timeout;
 mod transmit;
 mod window;
 
-pub(super) use ack::AckInput;
+pub(super) use ack::{AckInput, MAX_ECHO_AGE_MS};
 pub(super) use rest::{RestingSender, SenderHistory};
 pub(super) use timeout::{GiveUp, SenderTimer};
 pub(super) use transmit::{DataOut, TransmitLimits};
@@ -66,6 +66,8 @@ pub(super) struct Sender {
     stalled_since: Option<Instant>,
     /// The end of the last segment below the MSS, for Minshall's variant of Nagle.
     small_end: SeqNum,
+    /// SND.UP: the end of urgent data (RFC 9293 section 3.8.5); not beyond SND.UNA if there is none.
+    snd_up: SeqNum,
     /// The end of the round trip being measured by the growth of `snd_una`.
     round_end: SeqNum,
     usage: WindowUsage,
@@ -133,12 +135,13 @@ impl Sender {
         let has_timestamps = negotiated.timestamps.is_some();
         let base_mss = within_half_window(negotiated.send_mss, negotiated.snd_wnd, has_timestamps);
         let mut rtt = RttEstimator::new();
-        if let Some(sample) = negotiated.rtt {
-            rtt.on_sample(negotiated.now, sample);
+        match negotiated.rtt {
+            Some(sample) => rtt.on_sample(negotiated.now, sample),
+            None => rtt.distrust(),
         }
         let mss = effective_mss(base_mss, has_timestamps);
-        // RFC 6298 section 5.7 and RFC 5681 section 3.1: after a lost SYN start with one segment.
-        let segments = if negotiated.is_syn_retransmitted { 1 } else { config.initial_window };
+        // RFC 5681 section 3.1.
+        let segments = if negotiated.is_path_lossy { 1 } else { config.initial_window };
         let mut sender = Self {
             snd_una: start,
             snd_nxt: start,
@@ -165,6 +168,7 @@ impl Sender {
             window_probes: 0,
             stalled_since: None,
             small_end: start,
+            snd_up: start,
             round_end: start,
             largest_flight: 0,
             usage: WindowUsage { until: start, ..WindowUsage::default() },
@@ -208,6 +212,28 @@ impl Sender {
     pub(super) fn release(&mut self) {
         self.queue.release();
         self.board.release();
+    }
+
+    /// The end of what is queued is urgent.
+    pub(super) fn mark_urgent(&mut self) {
+        self.snd_up = self.queue.end();
+    }
+
+    /// Whether urgent data is not acknowledged.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.snd_up.gt(self.snd_una)
+    }
+
+    /// The urgent pointer of a segment at `seq` (RFC 6093 section 2.1: it points behind the data; Linux's `tcp_transmit_skb`
+    /// for what is too far away).
+    pub(super) fn urgent_pointer(&self, seq: SeqNum) -> Option<u16> {
+        if !self.is_urgent() || self.snd_up.le(seq) {
+            return None;
+        }
+        match u16::try_from(self.snd_up - seq) {
+            Ok(pointer) => Some(pointer),
+            Err(_) => (seq + u32::from(u16::MAX)).gt(self.snd_nxt).then_some(u16::MAX),
+        }
     }
 
     /// Queues FIN behind the data.

@@ -60,8 +60,10 @@ impl Sender {
     pub(super) fn arm(&mut self, config: &Config, now: Instant) {
         let rto = self.rtt.rto(config);
         self.timer = Some(match self.probe_timeout(config) {
-            Some(timeout) if timeout < rto => (SenderTimer::LossProbe, now + timeout),
-            _ => (SenderTimer::Retransmit, now + rto),
+            // RFC 8985 section 7.2: "If (the RTO would fire earlier): PTO = TCP_RTO_expiration() - now". The probe takes its
+            // place: a tail that is lost does not collapse the window at once.
+            Some(timeout) => (SenderTimer::LossProbe, now + timeout.min(rto)),
+            None => (SenderTimer::Retransmit, now + rto),
         });
     }
 

@@ -142,6 +142,10 @@ impl Sender {
         self.recovery.on_retransmitted(bytes, tsval);
         self.counters.bytes_retransmitted += u64::from(bytes);
         self.counters.retransmits += u64::from(bytes.div_ceil(limits.segment));
+        if start == self.snd_una && self.rtt.backoff() == 0 {
+            // Linux's tcp_xmit_retransmit_queue: the timer that runs was set for what is given up now.
+            self.timer = self.timer.filter(|(kind, _)| *kind != super::SenderTimer::Retransmit);
+        }
         self.account(config, now, bytes);
         self.piece(start, end, limits, false)
     }
@@ -281,6 +285,8 @@ impl Sender {
         } else {
             let last = *self.board.last()?;
             let start = last.start.max(last.end - limits.segment.min(last.end - last.start));
+            // Before, so that the timer behind it is not for another probe.
+            self.probe = Some(LossProbe { end: self.snd_nxt, is_retransmission: true });
             self.retransmit(config, now, start, last.end, limits)
         };
         self.probe = Some(LossProbe { end: self.snd_nxt, is_retransmission: len == 0 });

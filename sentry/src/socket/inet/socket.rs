@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
-    Datagram, Family as IpFamily, QueuedError, RecvFlags, SendMeta, Shutdown, SocketOptions,
+    Datagram, Family as IpFamily, QueuedError, RecvFlags, SendFlags, SendMeta, Shutdown, SocketOptions,
 };
-use netstack::tcp::{FastOpenModes, State};
+use netstack::tcp::{FastOpenModes, State, UrgentError};
 use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
 use sentry_abi::inet::TCP_CM_INQ;
 use sentry_abi::socket::{
@@ -281,19 +281,18 @@ impl InetSocket {
         src: &mut dyn IoSrc,
         request: &SendRequest<'_>,
     ) -> Result<usize, Errno> {
-        if request.flags.contains(MsgFlags::OOB) {
-            // Urgent data is not built; sent inline it would be mistaken for ordinary data.
-            return Err(Errno::EOPNOTSUPP);
-        }
         if request.flags.contains(MsgFlags::FASTOPEN) {
             return self.open_with_data(tcp, src, request);
         }
-        // MSG_MORE is a hint about packet boundaries that the stream does not have; TCP_CORK is honoured.
+        let flags = SendFlags {
+            more: request.flags.contains(MsgFlags::MORE),
+            urgent: request.flags.contains(MsgFlags::OOB),
+        };
         if src.remaining() == 0 {
             let is_open = matches!(tcp.state(), State::Established | State::CloseWait);
             return if is_open { Ok(0) } else { Err(self.take_error().unwrap_or(Errno::EPIPE)) };
         }
-        tcp.try_send(&mut GuestSource(src)).map_err(|e| match e {
+        tcp.send_as(&mut GuestSource(src), flags).map_err(|e| match e {
             SendError::NotConnected => Errno::EPIPE,
             e => e.to_errno(),
         })
@@ -348,8 +347,7 @@ impl InetSocket {
         request: RecvRequest,
     ) -> Result<Received, Errno> {
         if request.flags.contains(MsgFlags::OOB) {
-            // tcp(7): EINVAL when there is no urgent data, and there never is.
-            return Err(Errno::EINVAL);
+            return Self::recv_urgent(tcp, dst, request);
         }
         let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
         let got = if request.flags.contains(MsgFlags::TRUNC) {
@@ -363,6 +361,25 @@ impl InetSocket {
             let left = i32::try_from(tcp.recv_queue_len()).unwrap_or(i32::MAX);
             received.control.push(ControlMessage::value(SOL_TCP, TCP_CM_INQ, &left));
         }
+        Ok(received)
+    }
+
+    /// The urgent byte (Linux's `tcp_recv_urg`).
+    fn recv_urgent(tcp: &TcpSocket, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let byte = match tcp.try_recv_urgent(flags) {
+            Ok(byte) => byte,
+            Err(UrgentError::Nothing) => return Err(Errno::EINVAL),
+            Err(UrgentError::WouldBlock) => return Err(Errno::EAGAIN),
+            Err(UrgentError::EndOfStream) => return Ok(Received::default()),
+        };
+        let has_room = dst.remaining() > 0;
+        if has_room && !request.flags.contains(MsgFlags::TRUNC) {
+            dst.put(&[byte])?;
+        }
+        let count = usize::from(has_room);
+        let mut received = Received { copied: count, len: count, ..Received::default() };
+        received.flags = if has_room { MsgFlags::OOB } else { MsgFlags::OOB | MsgFlags::TRUNC };
         Ok(received)
     }
 
@@ -412,7 +429,7 @@ impl InetSocket {
             (Protocol::Tcp(tcp), SIOCOUTQNSD) => {
                 Ok(tcp.info().map_or(0, |info| usize::try_from(info.not_sent).unwrap_or(usize::MAX)))
             }
-            (Protocol::Tcp(_), SIOCATMARK) => Ok(0),
+            (Protocol::Tcp(tcp), SIOCATMARK) => Ok(tcp.is_at_mark().into()),
             (Protocol::Udp(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),
             (Protocol::Ping(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),
             (Protocol::Raw(s), FIONREAD) => Ok(s.next_datagram_len().unwrap_or(0)),

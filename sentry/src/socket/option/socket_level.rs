@@ -27,13 +27,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_SNDBUFFORCE, -, force_send_buffer),
     option!(SOL_SOCKET, SO_RCVBUFFORCE, -, force_recv_buffer),
     option!(SOL_SOCKET, SO_KEEPALIVE, get_keep_alive, set_keep_alive),
-    option!(
-        SOL_SOCKET,
-        SO_OOBINLINE,
-        get_oob_inline,
-        set_oob_inline,
-        Effect::Hint("urgent data is never delivered")
-    ),
+    option!(SOL_SOCKET, SO_OOBINLINE, get_oob_inline, set_oob_inline),
     option!(SOL_SOCKET, SO_NO_CHECK, get_no_check, set_no_check),
     option!(SOL_SOCKET, SO_PRIORITY, get_priority, set_priority, Effect::Hint("interfaces have one queue")),
     option!(SOL_SOCKET, SO_LINGER, get_linger, set_linger, Effect::Partial("close does not wait")),
@@ -330,7 +324,11 @@ fn get_oob_inline(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn set_oob_inline(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    context.socket.base().set(Switches::OOB_INLINE, switch(value)?);
+    let on = switch(value)?;
+    context.socket.base().set(Switches::OOB_INLINE, on);
+    if let Some(tcp) = context.inet().ok().and_then(|inet| inet.tcp()) {
+        tcp.set_tcp_options(|options| options.urgent_inline = on);
+    }
     Ok(())
 }
 

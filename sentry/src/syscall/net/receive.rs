@@ -132,7 +132,7 @@ fn receive(
 ) -> Result<Received, SysError> {
     let socket = SocketFile::of(file)?.clone();
     let flags = request.flags;
-    let dont_wait = flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
+    let dont_wait = flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE | MsgFlags::OOB);
     let patience = Patience::new(task, file, socket.base().recv_timeout(), dont_wait);
     let total = io.remaining();
     let first = patience.wait(task, file, Readiness::IN, |_| socket.try_recv(io, request))?;

@@ -13,11 +13,11 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         "sendto",
         [Fd, InBuf, Uint, Hex, SockAddr, Int],
         net::sys_sendto,
-        Partial("no MSG_OOB, MSG_ZEROCOPY")
+        Partial("no MSG_ZEROCOPY")
     ),
-    row!(RECVFROM, "recvfrom", [Fd, OutBuf, Uint, Hex, Ptr, Ptr], net::sys_recvfrom, Partial("no MSG_OOB")),
+    row!(RECVFROM, "recvfrom", [Fd, OutBuf, Uint, Hex, Ptr, Ptr], net::sys_recvfrom, Full),
     row!(SENDMSG, "sendmsg", [Fd, Ptr, Hex], net::sys_sendmsg, Partial("as sendto")),
-    row!(RECVMSG, "recvmsg", [Fd, Ptr, Hex], net::sys_recvmsg, Partial("as recvfrom")),
+    row!(RECVMSG, "recvmsg", [Fd, Ptr, Hex], net::sys_recvmsg, Full),
     row!(SHUTDOWN, "shutdown", [Fd, Int], net::sys_shutdown, Full),
     row!(BIND, "bind", [Fd, SockAddr, Int], net::sys_bind, Full),
     row!(LISTEN, "listen", [Fd, Int], net::sys_listen, Full),
