@@ -192,6 +192,8 @@ counters! {
         udp_in_datagrams,
         /// Datagrams for ports without a socket (`udpNoPorts`).
         udp_no_ports,
+        /// Datagrams to groups and broadcasts that no socket wants (`IgnoredMulti`).
+        udp_ignored_multi,
         /// Datagrams whose header makes no sense (`udpInErrors`).
         udp_in_errors,
         /// Datagrams with a wrong checksum (`udpInCsumErrors`).

@@ -181,7 +181,8 @@ fn drain(connection: &mut Connection, now: Instant, seen: &mut Seen, input: &mut
         if let Some(Timestamps { value, echo }) = transmit.repr.options.timestamps {
             (seen.tsval, seen.tsecr) = (value, echo);
         }
-        assert!(transmit.payload.len() <= 65_000);
+        // A limit below the MSS counts as the MSS.
+        assert!(transmit.payload.len() <= 65_535);
         assert!(transmit.repr.header_len() <= 60);
     }
     panic!("poll_transmit never ends");

@@ -38,7 +38,8 @@ pub(super) fn input(rx: &mut Rx<'_>, packet: &Packet) {
             } else if can_learn {
                 announce(rx, &repr, false);
             }
-            if is_for_us {
+            // Whoever claims an address of ours gets no answer there (as in Linux).
+            if is_for_us && !is_conflict {
                 let reply = ArpRepr {
                     operation: Operation::Reply,
                     sender_mac: own,
@@ -64,7 +65,12 @@ fn look_for_conflict(rx: &mut Rx<'_>, own: MacAddr, repr: &ArpRepr) {
     let is_probe = repr.operation == Operation::Request && repr.sender_ip.is_unspecified();
     let address = if is_probe { repr.target_ip } else { repr.sender_ip };
     let guard = rx.core.guards.lock().get(&(rx.interface.id, address)).cloned();
-    let Some(guard) = guard else { return };
+    let Some(guard) = guard else {
+        let is_claimed = !is_probe && rx.topology.local_address(IpAddr::V4(address)).is_some();
+        return if is_claimed {
+            rx.core.counters.arp_conflicts.increment()
+        };
+    };
     let state = rx.topology.any_address(IpAddr::V4(address)).map(|local| local.state);
     // A probe for an address in use is answered like any question.
     if !is_probe || state == Some(AddressState::Tentative) {

@@ -81,7 +81,7 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
             let quoted = message.slice(icmpv4::HEADER_LEN..);
             return redirect::follow_v4(rx, ip.source, gateway, &quoted);
         }
-        Icmpv4Message::Other { .. } => return,
+        Icmpv4Message::Other { .. } => return counters.icmp_in_errors.increment(),
     };
     dispatch(rx.core, rx.outbox, &message.slice(icmpv4::HEADER_LEN..), notice);
 }
@@ -170,6 +170,8 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
                 super::ndp::input(rx, ip, &message);
             } else if MLD_KINDS.contains(&kind) {
                 group::input_mld(rx, ip, &message);
+            } else {
+                counters.icmp_in_errors.increment();
             }
             return;
         }
@@ -288,7 +290,8 @@ fn is_ours(core: &Core, quote: &Quote<'_>) -> bool {
         || forward::nic_towards(core, quote.destination).is_some()
 }
 
-/// Carries an error to the sockets that sent the quoted packet.
+/// Carries an error to the sockets that sent the quoted packet. Nothing is believed about packets that no socket can have
+/// sent (RFC 5927 section 4.1).
 fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: Notice) {
     let Some(quote) = quoted_transport(quoted) else {
         return core.counters.icmp_in_errors.increment();
@@ -301,17 +304,22 @@ fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: N
             // RFC 1191 section 5: a router that does not tell; the plateau below the packet that did not fit.
             notice.info = plateau(quoted);
         }
-        if core.pmtu.reduce(quote.destination, notice.info, core.clock.now()) {
-            core.topology.invalidate();
-        }
     }
-    match quote.protocol {
+    let by_protocol = match quote.protocol {
         Protocol::TCP => tcp_endpoint::on_icmp(core, &quote, &notice, outbox),
         Protocol::UDP => socket::udp::on_icmp(core, &quote, &notice),
         Protocol::ICMP | Protocol::ICMPV6 => socket::ping::on_icmp(core, &quote, &notice),
-        _ => {}
+        _ => false,
+    };
+    let by_raw = socket::raw::on_icmp(core, &quote, &notice);
+    if !by_protocol && !by_raw {
+        return core.counters.icmp_in_errors.increment();
     }
-    socket::raw::on_icmp(core, &quote, &notice);
+    if notice.error == SocketError::MessageTooLong
+        && core.pmtu.reduce(quote.destination, notice.info, core.clock.now())
+    {
+        core.topology.invalidate();
+    }
 }
 
 /// The largest plateau of RFC 1191 section 7.1 below the length of the quoted packet.

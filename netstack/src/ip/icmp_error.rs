@@ -33,6 +33,8 @@ pub(crate) enum IcmpReason {
         /// Where it is.
         pointer: u32,
     },
+    /// A first fragment lacks headers (IPv6).
+    IncompleteChain,
     /// A field makes no sense.
     ErroneousHeader {
         /// Where it is.
@@ -208,6 +210,7 @@ fn message_v4(reason: IcmpReason) -> Icmpv4Message {
         IcmpReason::ProtocolUnreachable | IcmpReason::UnknownNextHeader { .. } => {
             Icmpv4Message::Unreachable { code: icmpv4::PROTOCOL_UNREACHABLE, mtu: 0 }
         }
+        IcmpReason::IncompleteChain => Icmpv4Message::ParameterProblem { code: 0, pointer: 0 },
         IcmpReason::UnknownOption { pointer } | IcmpReason::ErroneousHeader { pointer } => {
             // An IPv4 header has at most 60 bytes.
             Icmpv4Message::ParameterProblem { code: 0, pointer: u8::try_from(pointer).unwrap_or(u8::MAX) }
@@ -237,6 +240,9 @@ fn message_v6(reason: IcmpReason) -> Icmpv6Message {
         }
         IcmpReason::UnknownOption { pointer } => {
             Icmpv6Message::ParameterProblem { code: icmpv6::UNKNOWN_OPTION, pointer }
+        }
+        IcmpReason::IncompleteChain => {
+            Icmpv6Message::ParameterProblem { code: icmpv6::INCOMPLETE_CHAIN, pointer: 0 }
         }
         IcmpReason::ErroneousHeader { pointer } => {
             Icmpv6Message::ParameterProblem { code: icmpv6::ERRONEOUS_HEADER, pointer }

@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netstack_wire::checksum;
 use netstack_wire::ip::ParseError;
+use netstack_wire::ipv4::options::{self, OptionsError};
 use netstack_wire::ipv4::{self, Ipv4Repr};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
 use crate::options::Family;
-use crate::packet::{Checksum, Packet};
+use crate::packet::{AddressedTo, Checksum, Packet};
 
 /// Takes a packet whose IPv4 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
@@ -50,9 +51,13 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     let source = repr.source;
     let is_martian = source.is_multicast()
         || rx.topology.is_broadcast(source)
-        || (!rx.is_looped && (source.is_loopback() || repr.destination.is_loopback()));
+        || repr.destination.is_unspecified()
+        || (!rx.is_looped && is_impossible_on_links(rx, source, repr.destination));
     if is_martian {
         return counters.ip_in_martians.increment();
+    }
+    if repr.options_len > 0 && !has_acceptable_options(rx, &repr, &packet) {
+        return counters.ip_in_header_errors.increment();
     }
     if rx.core.filter.is_active(Family::V4) {
         return filtered::input_v4(rx, &repr, packet);
@@ -67,6 +72,41 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     if let Some((whole, packet)) = collect(rx, &repr, packet) {
         deliver(rx, cast, &whole, packet);
     }
+}
+
+/// Addresses that never leave a host, and our own: somebody pretends to be us (RFC 1812 section 5.3.7; Linux without
+/// `accept_local`).
+fn is_impossible_on_links(rx: &Rx<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+    // RFC 1122 section 3.2.1.3: "This host on this network" is "only used as a source address" by those that look for
+    // one, who ask everybody (DHCP), and by those that look for members of groups.
+    let is_nobody = source.is_unspecified() && !destination.is_broadcast() && !destination.is_multicast();
+    source.is_loopback()
+        || destination.is_loopback()
+        || is_nobody
+        || rx.topology.local_address(IpAddr::V4(source)).is_some()
+}
+
+/// Whether the options are well-formed and ask for nothing that we refuse; tells the sender what is not (RFC 1122
+/// section 3.2.2.5).
+fn has_acceptable_options(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: &Packet) -> bool {
+    let start = usize::from(packet.meta.l3_offset);
+    let Some(options) = packet.get(start + ipv4::MIN_HEADER_LEN, repr.options_len.into()) else {
+        return false;
+    };
+    let offset = match options::check(options) {
+        Ok(()) => return true,
+        Err(OptionsError::Malformed { offset }) => offset,
+        Err(OptionsError::SourceRouted) => return false,
+    };
+    if packet.meta.addressed_to == AddressedTo::Host && !repr.destination.is_multicast() {
+        let mut quoted = packet.clone();
+        quoted.trim_front(start);
+        // The fixed header is 20 bytes long.
+        let reason = IcmpReason::ErroneousHeader { pointer: u32::from(offset) + ipv4::MIN_HEADER_LEN as u32 };
+        let from = Some(IpAddr::V4(repr.destination));
+        icmp_error::report(rx.core, &quoted.to_bytes(), repr.source.into(), from, reason, rx.outbox);
+    }
+    false
 }
 
 /// Delivers a packet that rules let through, with its IP header at the front.

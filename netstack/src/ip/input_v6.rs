@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use bytes::Bytes;
 use netstack_wire::ip::{ParseError, Protocol};
 use netstack_wire::ipv6::{self, Extension, Extensions, FragmentRepr, Ipv6Repr, UnknownOption};
+use netstack_wire::{icmpv6, tcp, udp};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
 use crate::options::Family;
-use crate::packet::{Checksum, Packet};
+use crate::packet::{AddressedTo, Checksum, Packet};
 
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
@@ -28,7 +29,9 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return counters.ip_in_truncated.increment();
     }
     packet.truncate(end);
+    // RFC 4942 section 2.2: on a link, an IPv4-mapped address is somebody who wants to pass for an IPv4 host.
     let is_martian = repr.source.is_multicast()
+        || repr.source.to_ipv4_mapped().is_some()
         || (!rx.is_looped && (repr.source.is_loopback() || repr.destination.is_loopback()));
     if is_martian {
         return counters.ip_in_martians.increment();
@@ -119,11 +122,21 @@ fn walk(rx: &mut Rx<'_>, ip: &IpMeta, repr: &Ipv6Repr, packet: &Packet) -> Walk 
     let start = usize::from(packet.meta.l3_offset);
     let chain = packet.contiguous(start + ipv6::HEADER_LEN);
     let mut extensions = Extensions::new(repr.next_header, chain);
+    // Where the type of the header is announced.
+    let mut announced = ipv6::NEXT_HEADER_OFFSET;
     for extension in extensions.by_ref() {
         let Ok(extension) = extension else {
             rx.core.counters.ip_in_truncated.increment();
             return Walk::Dropped;
         };
+        // RFC 8200 section 4.1: hop-by-hop options "must immediately follow the IPv6 header".
+        if extension.kind == Protocol::HOP_BY_HOP && extension.offset != 0 {
+            rx.core.counters.ip_in_header_errors.increment();
+            let pointer = u32::try_from(announced).unwrap_or(u32::MAX);
+            icmp_error::reject(rx, ip, packet, IcmpReason::UnknownNextHeader { pointer });
+            return Walk::Dropped;
+        }
+        announced = ipv6::HEADER_LEN + extension.offset;
         match check(&extension) {
             Verdict::Next => {}
             Verdict::Fragment(header) => {
@@ -156,12 +169,6 @@ pub(super) enum Verdict {
 fn check(extension: &Extension<'_>) -> Verdict {
     let position = |offset: usize| position_of(extension, offset);
     match extension.kind {
-        // RFC 8200 section 4.1: hop-by-hop options "must immediately follow the IPv6 header".
-        Protocol::HOP_BY_HOP if extension.offset != 0 => {
-            // DEVIATION: the pointer should name the field that announced it; the header itself is close enough.
-            let reason = IcmpReason::UnknownNextHeader { pointer: position(0) };
-            Verdict::Report { reason, even_to_groups: false }
-        }
         Protocol::HOP_BY_HOP | Protocol::DESTINATION_OPTIONS => check_options(extension),
         // RFC 8200 section 4.4: an unknown type is ignored with no segments left, otherwise reported. RFC 5095
         // deprecated the only type that hosts ever forwarded for.
@@ -221,6 +228,45 @@ fn next_header_position(packet: &[u8], repr: &Ipv6Repr, protocol: Protocol) -> u
     u32::try_from(position).unwrap_or(u32::MAX)
 }
 
+/// What RFC 8200 section 4.5 wants the sender of a fragment told.
+fn nonsense(packet: &Packet, extension_offset: usize, header: FragmentRepr) -> Option<IcmpReason> {
+    let at = usize::from(packet.meta.l3_offset) + ipv6::HEADER_LEN + extension_offset;
+    let data = packet.contiguous(at).get(ipv6::FRAGMENT_HEADER_LEN..).unwrap_or_default();
+    // "If the length of a fragment [...] is not a multiple of 8 octets and the M flag of that fragment is 1 [...]
+    // pointing to the Payload Length field of the fragment packet."
+    if header.more && !data.len().is_multiple_of(8) {
+        return Some(IcmpReason::ErroneousHeader { pointer: PAYLOAD_LENGTH_POINTER });
+    }
+    // "If the length and offset of a fragment are such that the Payload Length of the packet reassembled from that
+    // fragment would exceed 65,535 octets [...] pointing to the Fragment Offset field."
+    let total = extension_offset + usize::from(header.offset) + data.len();
+    if total > usize::from(u16::MAX) {
+        let field = ipv6::HEADER_LEN + extension_offset + FRAGMENT_OFFSET_FIELD;
+        return Some(IcmpReason::ErroneousHeader { pointer: u32::try_from(field).unwrap_or(u32::MAX) });
+    }
+    // "If the first fragment does not include all headers through an Upper-Layer header, then that fragment should be
+    // discarded and an ICMP Parameter Problem, Code 3, message should be sent [...] with the Pointer field set to zero."
+    let is_whole = header.offset != 0 || has_whole_chain(header.next_header, data);
+    (!is_whole).then_some(IcmpReason::IncompleteChain)
+}
+
+/// Whether all headers are there, that of the transport included.
+fn has_whole_chain(first: Protocol, data: &[u8]) -> bool {
+    let mut extensions = Extensions::new(first, data);
+    if extensions.by_ref().any(|extension| extension.is_err()) {
+        return false;
+    }
+    let transport = data.len().saturating_sub(extensions.offset());
+    transport
+        >= match extensions.next_header() {
+            Protocol::TCP => tcp::MIN_HEADER_LEN,
+            Protocol::UDP => udp::HEADER_LEN,
+            Protocol::ICMPV6 => icmpv6::HEADER_LEN,
+            Protocol::NO_NEXT => 0,
+            _ => 1,
+        }
+}
+
 /// Keeps a fragment; returns the packet when all are there.
 pub(super) fn collect(
     rx: &mut Rx<'_>,
@@ -230,6 +276,19 @@ pub(super) fn collect(
     header: FragmentRepr,
 ) -> Option<(Ipv6Repr, Packet)> {
     rx.core.counters.ip_reasm_requests.increment();
+    if let Some(reason) = nonsense(&packet, extension_offset, header) {
+        match reason {
+            IcmpReason::IncompleteChain => rx.core.counters.ip_in_header_errors.increment(),
+            _ => rx.core.counters.ip_reasm_fails.increment(),
+        }
+        if packet.meta.addressed_to == AddressedTo::Host && !repr.destination.is_multicast() {
+            let mut quoted = packet;
+            quoted.trim_front(usize::from(quoted.meta.l3_offset));
+            let (to, from) = (repr.source.into(), Some(repr.destination.into()));
+            icmp_error::report(rx.core, &quoted.to_bytes(), to, from, reason, rx.outbox);
+        }
+        return None;
+    }
     let start = usize::from(packet.meta.l3_offset);
     let unfragmentable = ipv6::HEADER_LEN + extension_offset;
     // The header that announces the fragment header announces what follows it instead.
@@ -279,3 +338,8 @@ pub(super) fn collect(
         }
     }
 }
+
+/// Where the payload length is in an IPv6 header.
+const PAYLOAD_LENGTH_POINTER: u32 = 4;
+/// Where the offset is in a fragment header.
+const FRAGMENT_OFFSET_FIELD: usize = 2;

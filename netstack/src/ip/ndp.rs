@@ -25,7 +25,7 @@ use crate::timer::{TimerSlot, TimerTarget};
 pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
     // RFC 4861 sections 6.1 and 7.1: "The IP Hop Limit field has a value of 255, i.e., the packet could not possibly
     // have been forwarded by a router."
-    let repr = if ip.ttl == HOP_LIMIT { NdpRepr::parse(message) } else { None };
+    let repr = NdpRepr::parse(message).filter(|repr| ip.ttl == HOP_LIMIT && may_come_so(repr, ip));
     match repr {
         Some(NdpRepr::NeighbourSolicitation { target, source_mac }) => {
             solicited(rx, ip, target, source_mac);
@@ -55,6 +55,22 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
         // Whoever advertises this router answers them.
         Some(NdpRepr::RouterSolicitation { .. }) => {}
         None => rx.core.counters.icmp_in_errors.increment(),
+    }
+}
+
+/// The addresses that RFC 4861 sections 7.1.1 and 7.1.2 want looked at.
+fn may_come_so(repr: &NdpRepr, ip: &IpMeta) -> bool {
+    match repr {
+        NdpRepr::NeighbourSolicitation { target, source_mac } if ip.source.is_unspecified() => {
+            // "If the IP source address is the unspecified address, the IP destination address is a solicited-node
+            // multicast address" and "there is no source link-layer address option in the message."
+            source_mac.is_none() && ip.destination == IpAddr::V6(ipv6::solicited_node(*target))
+        }
+        // "If the IP Destination Address is a multicast address the Solicited flag is zero."
+        NdpRepr::NeighbourAdvertisement { is_solicited, .. } => {
+            !(*is_solicited && ip.destination.is_multicast())
+        }
+        _ => true,
     }
 }
 

@@ -87,12 +87,16 @@ impl Reassembler {
             self.shrink();
         }
         let lifetime = if key.source.is_ipv4() { LIFETIME_V4 } else { LIFETIME_V6 };
-        let partial = self.packets.entry(key).or_insert_with(|| Partial {
-            pieces: Vec::new(),
-            total: None,
-            first_header: None,
-            expires: now + lifetime,
-            is_poisoned: false,
+        let memory = &mut self.memory;
+        let partial = self.packets.entry(key).or_insert_with(|| {
+            *memory += PARTIAL_OVERHEAD;
+            Partial {
+                pieces: Vec::new(),
+                total: None,
+                first_header: None,
+                expires: now + lifetime,
+                is_poisoned: false,
+            }
         });
         if partial.is_poisoned {
             return Progress::Overlap;
@@ -105,7 +109,8 @@ impl Reassembler {
                 let freed = partial.memory();
                 partial.pieces.clear();
                 partial.is_poisoned = true;
-                self.memory -= freed;
+                // It stays, and so does what it costs.
+                self.memory -= freed - PARTIAL_OVERHEAD;
                 return Progress::Overlap;
             }
         }
@@ -138,7 +143,7 @@ impl Reassembler {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        // Bounded: HIGH_MEMORY over PIECE_OVERHEAD packets, and asked for by the timer only.
+        // Bounded: HIGH_MEMORY over PARTIAL_OVERHEAD packets, and asked for by the timer only.
         self.packets.values().map(|partial| partial.expires).min()
     }
 
@@ -213,7 +218,8 @@ impl Partial {
     }
 
     fn memory(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.data.len() + PIECE_OVERHEAD).sum()
+        let pieces: usize = self.pieces.iter().map(|piece| piece.data.len() + PIECE_OVERHEAD).sum();
+        PARTIAL_OVERHEAD + pieces
     }
 }
 
@@ -275,6 +281,9 @@ const HIGH_MEMORY: usize = 4 << 20;
 const LOW_MEMORY: usize = 3 << 20;
 /// What a fragment costs beyond its data, roughly; also bounds the number of tiny fragments.
 const PIECE_OVERHEAD: usize = 256;
+/// What an incomplete packet costs beyond its fragments, roughly; also bounds the number of those that keep none because
+/// their fragments overlapped.
+const PARTIAL_OVERHEAD: usize = 256;
 /// Linux's `net.ipv4.ipfrag_time`.
 const LIFETIME_V4: Duration = Duration::from_secs(30);
 /// RFC 8200 section 4.5: "within 60 seconds of the reception of the first-arriving fragment".

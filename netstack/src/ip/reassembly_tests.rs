@@ -47,8 +47,21 @@ fn overlaps_poison_the_packet() {
         }
         assert_eq!(result, Progress::Overlap, "{offset}+{len}");
         assert_eq!(machine.add(now(), key(1), fragment(16, 8, true)), Progress::Overlap);
-        assert_eq!(machine.memory, 0);
+        assert_eq!(machine.memory, PARTIAL_OVERHEAD);
     }
+}
+
+/// What is left of a packet whose fragments overlapped has to be paid for, or anybody can leave millions of them.
+#[test]
+fn poisoned_packets_are_bounded() {
+    let mut machine = Reassembler::default();
+    for ident in 0..200_000 {
+        machine.add(now(), key(ident), fragment(0, 16, true));
+        machine.add(now(), key(ident), fragment(8, 16, true));
+    }
+    assert!(machine.packets.len() <= HIGH_MEMORY / PARTIAL_OVERHEAD + 1, "{}", machine.packets.len());
+    machine.expire(now() + LIFETIME_V4);
+    assert_eq!((machine.memory, machine.packets.len()), (0, 0));
 }
 
 #[test]

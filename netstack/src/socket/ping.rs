@@ -173,13 +173,15 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, ident: u16, message: &Bytes)
 }
 
 /// An ICMP error about an echo request of ours.
-pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
-    let &[_, _, _, _, a, b, ..] = quote.bytes else { return };
-    let Some(nic) = core.topology.load().local_address(quote.source).map(|local| local.nic) else { return };
+pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
+    let &[_, _, _, _, a, b, ..] = quote.bytes else { return false };
+    let Some(nic) = core.topology.load().local_address(quote.source).map(|local| local.nic) else {
+        return false;
+    };
     let ident = u16::from_be_bytes([a, b]);
     let target =
         Target { local: quote.source, local_port: ident, remote: quote.destination, remote_port: 0, nic };
-    if let Some(endpoint) = core.ping.lookup(&target, || 0) {
-        endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
-    }
+    let Some(endpoint) = core.ping.lookup(&target, || 0) else { return false };
+    endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
+    true
 }

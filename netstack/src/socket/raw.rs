@@ -256,16 +256,19 @@ impl RawEndpoint {
 }
 
 /// An ICMP error about a packet of ours.
-pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
+pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
     if core.raw.count.load(Ordering::Acquire) == 0 {
-        return;
+        return false;
     }
     let sockets = core.raw.sockets.read().clone();
+    let mut is_known = false;
     for raw in sockets.iter().filter(|raw| raw.protocol == quote.protocol) {
         if raw.endpoint.family == crate::cidr::family_of(quote.source) {
             raw.endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
+            is_known = true;
         }
     }
+    is_known
 }
 
 /// Linux's protocol number for "any, header supplied".

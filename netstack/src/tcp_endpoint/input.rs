@@ -14,7 +14,7 @@ use crate::ip::{Cast, IpMeta, Rx, zone_of};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
-use crate::packet::{Checksum, Packet};
+use crate::packet::{AddressedTo, Checksum, Packet};
 use crate::port_table::Target;
 use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
@@ -26,7 +26,11 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     let counters = &rx.core.counters;
     counters.tcp_in_segs.increment();
     // RFC 9293 section 3.9.2.3 (MUST-57): segments to groups and broadcasts are silently discarded.
-    if ip.cast != Cast::Unicast || !packet.make_contiguous(ip.offset, MIN_HEADER_LEN) {
+    // RFC 1122 section 3.3.6 and Linux: so are those in frames to more than us. Nobody could be answered at `::`.
+    let is_for_us = ip.cast == Cast::Unicast
+        && packet.meta.addressed_to == AddressedTo::Host
+        && !ip.source.is_unspecified();
+    if !is_for_us || !packet.make_contiguous(ip.offset, MIN_HEADER_LEN) {
         return counters.tcp_in_errs.increment();
     }
     let header_len = usize::from(packet.contiguous(ip.offset)[12] >> 4) * 4;
@@ -162,10 +166,10 @@ fn to_listener_on(
 }
 
 /// An ICMP error, or a local one, about a segment of ours.
-pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outbox: &mut Outbox) {
-    let &[s0, s1, d0, d1, n0, n1, n2, n3, ..] = quote.bytes else { return };
+pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outbox: &mut Outbox) -> bool {
+    let &[s0, s1, d0, d1, n0, n1, n2, n3, ..] = quote.bytes else { return false };
     let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
-    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return };
+    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return false };
     let flow = Flow {
         local_addr: quote.source,
         remote_addr: quote.destination,
@@ -173,9 +177,10 @@ pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outb
         remote_port: u16::from_be_bytes([d0, d1]),
         zone: zone_of(quote.destination, nic),
     };
-    let Some(endpoint) = core.tcp.get(&core.secrets, &flow) else { return };
+    let Some(endpoint) = core.tcp.get(&core.secrets, &flow) else { return false };
     let seq = SeqNum(u32::from_be_bytes([n0, n1, n2, n3]));
     let now = core.clock.now();
+    let mut is_about_data = false;
     endpoint.with(core, outbox, |inner| {
         let outcome = match icmp_error(notice.error) {
             Some(error) => inner.machine.on_icmp_error(now, error, seq),
@@ -185,8 +190,10 @@ pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outb
                 inner.machine.on_pmtu(now, mss, Some(seq))
             }
         };
+        is_about_data = !matches!(outcome.verdict, tcp::Verdict::Dropped(_));
         inner.note(outcome);
     });
+    is_about_data
 }
 
 /// The machine's name for an error; `None` for the one about the path MTU.

@@ -38,6 +38,8 @@ pub const ERRONEOUS_HEADER: u8 = 0;
 pub const UNKNOWN_NEXT_HEADER: u8 = 1;
 /// Code of [`Icmpv6Message::ParameterProblem`]: an option is not known.
 pub const UNKNOWN_OPTION: u8 = 2;
+/// Code of [`Icmpv6Message::ParameterProblem`]: the first fragment has not all headers (RFC 7112).
+pub const INCOMPLETE_CHAIN: u8 = 3;
 
 /// The header of an ICMPv6 message as values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,6 +21,8 @@ use core::net::Ipv4Addr;
 use crate::checksum;
 use crate::ip::{ParseError, Protocol};
 
+pub mod options;
+
 /// The header's length without options.
 pub const MIN_HEADER_LEN: usize = 20;
 /// The longest header: IHL has four bits and counts 32-bit words.

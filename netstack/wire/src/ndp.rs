@@ -371,7 +371,7 @@ fn parse_domains(mut bytes: &[u8], lifetime_s: u32, out: &mut Vec<(String, u32)>
             bytes = rest;
             continue;
         }
-        let label = rest.get(..usize::from(len)).filter(|_| len < 64);
+        let label = rest.get(..usize::from(len)).filter(|label| len < 64 && label.iter().all(is_of_names));
         let Some(label) = label.and_then(|label| std::str::from_utf8(label).ok()) else { return };
         if !domain.is_empty() {
             domain.push('.');
@@ -379,6 +379,12 @@ fn parse_domains(mut bytes: &[u8], lifetime_s: u32, out: &mut Vec<(String, u32)>
         domain.push_str(label);
         bytes = &rest[usize::from(len)..];
     }
+}
+
+/// RFC 1035 section 2.3.1, and the underscore of service names. Anything else, a newline above all, would mean something
+/// to the files and programs that names end up in.
+fn is_of_names(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 fn push_mac(out: &mut Vec<u8>, kind: u8, mac: Option<MacAddr>) {

@@ -64,9 +64,14 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     if ip.cast != Cast::Unicast {
         release_run(rx.core, rx.outbox);
         let wanted = |endpoint: &Arc<DatagramEndpoint>| membership::wants(endpoint, ip);
+        let mut is_wanted = false;
         for endpoint in rx.core.udp.lookup_all(&target).iter().filter(|endpoint| wanted(endpoint)) {
+            is_wanted = true;
             let datagram = datagram(ip, &header, packet.clone());
             enqueue(rx.core, datagram, endpoint);
+        }
+        if !is_wanted {
+            counters.udp_ignored_multi.increment();
         }
         return;
     }
@@ -140,11 +145,11 @@ fn flow_hash(core: &Core, target: &Target) -> u64 {
     })
 }
 
-/// An ICMP error about a datagram of ours.
-pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
-    let Some(header) = UdpRepr::parse(quote.bytes) else { return };
+/// An ICMP error about a datagram of ours; false if no socket can have sent it.
+pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
+    let Some(header) = UdpRepr::parse(quote.bytes) else { return false };
     let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
-    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return };
+    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return false };
     let target = Target {
         local: quote.source,
         local_port: header.source_port,
@@ -152,10 +157,10 @@ pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) {
         remote_port: header.destination_port,
         nic,
     };
-    if let Some(endpoint) = core.udp.lookup(&target, || flow_hash(core, &target)) {
-        let payload = quote.bytes.get(udp::HEADER_LEN..).unwrap_or_default();
-        endpoint.on_icmp(notice, (quote.destination, header.destination_port), payload);
-    }
+    let Some(endpoint) = core.udp.lookup(&target, || flow_hash(core, &target)) else { return false };
+    let payload = quote.bytes.get(udp::HEADER_LEN..).unwrap_or_default();
+    endpoint.on_icmp(notice, (quote.destination, header.destination_port), payload);
+    true
 }
 
 /// Bounds what a batch holds back; Linux's NAPI hands over at least as often.

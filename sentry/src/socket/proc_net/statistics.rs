@@ -88,6 +88,7 @@ pub(super) fn snmp(namespace: &NetNamespace) -> String {
             ("RcvbufErrors", count(s.udp_rcvbuf_errors)),
             ("SndbufErrors", 0),
             ("InCsumErrors", count(s.udp_in_checksum_errors)),
+            ("IgnoredMulti", count(s.udp_ignored_multi)),
         ],
     );
     [ip, icmp, tcp, udp].concat()
