@@ -90,7 +90,7 @@ impl Interface {
     pub(crate) fn default_ttl(&self, core: &Core, family: Family) -> u8 {
         match family {
             Family::V4 => core.default_ttl(),
-            Family::V6 => self.hop_limit().unwrap_or_else(|| core.default_ttl()),
+            Family::V6 => self.hop_limit().unwrap_or(DEFAULT_HOP_LIMIT),
         }
     }
 
@@ -162,3 +162,6 @@ impl Interface {
         self.groups.contains(group)
     }
 }
+
+/// RFC 1700, "IP time to live parameter"; routers may say otherwise (RFC 4861 section 6.3.4).
+const DEFAULT_HOP_LIMIT: u8 = 64;

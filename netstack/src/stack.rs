@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
@@ -16,6 +16,7 @@ use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::gauges::Gauges;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
+use crate::ip_config::IpConfig;
 use crate::nic::NicId;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
@@ -67,7 +68,9 @@ pub(crate) struct Core {
     pub(crate) redirects: Arc<ip::Redirects>,
     pub(crate) reassembly_v4: Arc<ReassemblyShell>,
     pub(crate) reassembly_v6: Arc<ReassemblyShell>,
-    pub(crate) ephemeral_ports: RangeInclusive<u16>,
+    pub(crate) ip_config: RwLock<IpConfig>,
+    /// That of `ip_config`, for every packet to read.
+    pub(crate) default_ttl: AtomicU8,
     /// The counter of RFC 6056 section 3.3.3.
     pub(crate) next_port: AtomicU32,
     pub(crate) tcp: FlowTable<TcpEndpoint>,
@@ -97,9 +100,21 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    /// The TTL and hop limit of packets for which nobody asked for another (RFC 1700; Linux's `ip_default_ttl`).
+    /// The TTL of IPv4 packets for which nobody asked for another.
     pub(crate) fn default_ttl(&self) -> u8 {
-        64
+        // A value of its own: who changed it knows when it counts.
+        self.default_ttl.load(Ordering::Relaxed)
+    }
+
+    /// Whether an echo request of the family goes unanswered.
+    pub(crate) fn ignores_echo(&self, is_v4: bool) -> bool {
+        let config = self.ip_config.read();
+        if is_v4 { config.ignores_echo_v4 } else { config.ignores_echo_v6 }
+    }
+
+    /// The ports to pick from.
+    pub(crate) fn ephemeral_ports(&self) -> RangeInclusive<u16> {
+        self.ip_config.read().ephemeral_ports.clone()
     }
 
     /// The identification of a packet that may be fragmented on its way. RFC 7739: unpredictable to those who see
@@ -211,6 +226,21 @@ impl Stack {
             .iter()
             .map(|endpoint| (endpoint.flow, endpoint.inspect(|inner| inner.machine.state())))
             .collect()
+    }
+
+    /// The settings of the network layer.
+    pub fn ip_config(&self) -> IpConfig {
+        self.core.ip_config.read().clone()
+    }
+
+    /// Changes some settings of the network layer; none if `change` fails.
+    pub fn change_ip_config<E>(&self, change: impl FnOnce(&mut IpConfig) -> Result<(), E>) -> Result<(), E> {
+        let mut current = self.core.ip_config.write();
+        let mut config = current.clone();
+        change(&mut config)?;
+        self.core.default_ttl.store(config.default_ttl, Ordering::Relaxed);
+        *current = config;
+        Ok(())
     }
 
     /// The TCP settings that new connections and listeners start with.

@@ -63,7 +63,7 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
             // RFC 1122 section 3.2.2.6 lets a host ignore requests to groups; Linux does.
             if is_for_other(rx, ip) {
                 forward::offer_echo(rx, ip, ident, sequence, &packet);
-            } else if ip.cast == Cast::Unicast {
+            } else if ip.cast == Cast::Unicast && !rx.core.ignores_echo(true) {
                 let reply = Icmpv4Message::EchoReply { ident, sequence };
                 echo(rx, ip, packet, |header| reply.emit(header));
             }
@@ -146,6 +146,9 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         Icmpv6Message::EchoRequest { ident, sequence } => {
             if is_for_other(rx, ip) {
                 forward::offer_echo(rx, ip, ident, sequence, &packet);
+                return;
+            }
+            if rx.core.ignores_echo(false) {
                 return;
             }
             let reply = Icmpv6Message::EchoReply { ident, sequence };

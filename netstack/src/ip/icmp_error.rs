@@ -164,7 +164,7 @@ fn compose(
         source,
         destination: to,
         protocol,
-        ttl: core.default_ttl(),
+        ttl: egress.default_ttl(core),
         tos: 0,
         flow_label: 0,
         fragmenting: Fragmenting::Allowed,

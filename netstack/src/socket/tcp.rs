@@ -119,7 +119,7 @@ impl TcpSocket {
         let port = match port {
             0 => {
                 let core = &self.core;
-                let picked = table.bind_any(&core.ephemeral_ports, &core.secrets, binding, &endpoint);
+                let picked = table.bind_any(&core.ephemeral_ports(), &core.secrets, binding, &endpoint);
                 picked.map_err(|_| BindError::NoFreePort)?
             }
             port => {

@@ -90,7 +90,8 @@ impl UdpSocket {
                 Err(_) => Err(BindError::AddressInUse),
             };
         }
-        let picked = table.bind_any(&self.core.ephemeral_ports, &self.core.secrets, binding, &self.endpoint);
+        let picked =
+            table.bind_any(&self.core.ephemeral_ports(), &self.core.secrets, binding, &self.endpoint);
         picked.map_err(|_| BindError::NoFreePort)
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -11,6 +11,7 @@ use crate::fast_open_cache::FastOpenCache;
 use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
 use crate::ip::{PmtuCache, RateLimiter};
+use crate::ip_config::IpConfig;
 use crate::port_table::{PortTable, Sharing};
 use crate::secret::Secrets;
 use crate::socket::{PacketSockets, RawSockets, send_pool};
@@ -27,7 +28,7 @@ pub struct StackBuilder {
     has_loopback: bool,
     seed: Option<u64>,
     tcp_config: tcp::Config,
-    ephemeral_ports: RangeInclusive<u16>,
+    ip_config: IpConfig,
 }
 
 impl StackBuilder {
@@ -37,7 +38,7 @@ impl StackBuilder {
             has_loopback: true,
             seed: None,
             tcp_config: tcp::Config::default(),
-            ephemeral_ports: EPHEMERAL_PORTS,
+            ip_config: IpConfig::default(),
         }
     }
 
@@ -68,7 +69,7 @@ impl StackBuilder {
 
     /// The range that ports are picked from; 32768 to 60999, as in Linux, if not set.
     pub fn ephemeral_ports(mut self, range: RangeInclusive<u16>) -> Self {
-        self.ephemeral_ports = range;
+        self.ip_config.ephemeral_ports = range;
         self
     }
 
@@ -90,7 +91,8 @@ impl StackBuilder {
             redirects: Arc::default(),
             reassembly_v4: Arc::default(),
             reassembly_v6: Arc::default(),
-            ephemeral_ports: self.ephemeral_ports,
+            default_ttl: AtomicU8::new(self.ip_config.default_ttl),
+            ip_config: RwLock::new(self.ip_config),
             next_port: AtomicU32::new(0),
             tcp: FlowTable::new(),
             tcp_ports: PortTable::new(Sharing::Stream),
@@ -115,6 +117,3 @@ impl StackBuilder {
         stack
     }
 }
-
-/// Linux's `net.ipv4.ip_local_port_range`.
-const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;

@@ -129,7 +129,7 @@ impl TcpSocket {
         outbox: &mut Outbox,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
         let core = &self.core;
-        let range = &core.ephemeral_ports;
+        let range = core.ephemeral_ports();
         let count = u32::from(*range.end() - *range.start()) + 1;
         let offset = core.secrets.hash_pair(flow.local_addr, flow.remote_addr, u64::from(flow.remote_port));
         for _ in 0..count {

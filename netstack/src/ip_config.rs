@@ -1,0 +1,55 @@
+//! Settings of the network layer as a whole.
+
+use std::ops::RangeInclusive;
+
+/// What of the network layer can be set for the whole stack. Later packets and sockets follow a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpConfig {
+    /// The ports that are picked for sockets without one (RFC 6056; `ip_local_port_range`). Not empty.
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// The TTL of IPv4 packets for which nobody asked for another (`ip_default_ttl`).
+    pub default_ttl: u8,
+    /// Echo requests get no answer (`icmp_echo_ignore_all`).
+    pub ignores_echo_v4: bool,
+    /// The same for IPv6 (`icmp/echo_ignore_all`).
+    pub ignores_echo_v6: bool,
+}
+
+impl Default for IpConfig {
+    /// As Linux's.
+    fn default() -> Self {
+        // RFC 1700, "IP time to live parameter"; the ports are Linux's, who leaves out the IANA's upper ones.
+        Self {
+            ephemeral_ports: 32_768..=60_999,
+            default_ttl: 64,
+            ignores_echo_v4: false,
+            ignores_echo_v6: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use crate::error::BindError;
+    use crate::options::Family;
+    use crate::{Stack, UdpSocket};
+
+    #[test]
+    fn ports_are_picked_from_the_range_that_is_set() {
+        let stack = Stack::builder().manual_clock().deterministic(1).build();
+        let changed = stack.change_ip_config(|config| -> Result<(), Infallible> {
+            config.ephemeral_ports = 5000..=5001;
+            Ok(())
+        });
+        assert_eq!(changed, Ok(()));
+        let sockets: Vec<_> = (0..3).map(|_| UdpSocket::new(&stack, Family::V4)).collect();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let outcomes: Vec<_> = sockets.iter().map(|socket| socket.bind(any)).collect();
+        assert_eq!(outcomes, [Ok(()), Ok(()), Err(BindError::NoFreePort)]);
+        let mut ports: Vec<_> = sockets[..2].iter().map(|socket| socket.local_addr().port()).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, [5000, 5001]);
+    }
+}
