@@ -75,6 +75,7 @@ macro_rules! guests {
 
 guests! {
     cpu_time
+    crashes
     direct_io
     epoll
     exec_environment
@@ -89,7 +90,6 @@ guests! {
     socket_interfaces
     socket_limits
     socket_unix
-    sysv_ipc
     threads
     timers
     vector_state

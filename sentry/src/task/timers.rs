@@ -8,7 +8,7 @@ use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::Errno;
 use crate::kernel::{KTime, Kernel, TimerId, TimerTarget};
-use crate::task::{CurrentTask, Task, ThreadGroup};
+use crate::task::{CurrentTask, Limit, Resource, Task, ThreadGroup};
 
 /// Whom an expiry tells.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub(crate) enum Notify {
     Process { id: i32, signal: Signal, value: u64 },
     /// `SIGEV_THREAD_ID`: to one thread.
     Thread { id: i32, signal: Signal, value: u64, task: Weak<Task> },
+    /// `RLIMIT_CPU`: what the limits then say.
+    CpuLimit,
     /// `SIGEV_NONE`.
     Nobody,
 }
@@ -146,6 +148,7 @@ impl IntervalTimer {
     fn tell(&self, group: &ThreadGroup, missed: i32) {
         let (id, signal, value) = match &self.notify {
             Notify::Nobody => return,
+            Notify::CpuLimit => return group.enforce_cpu_limit(),
             Notify::Interval(signal) => {
                 let _ = group.send_signal(*signal, SigInfo::new(*signal, si_code::SI_KERNEL));
                 return;
@@ -218,6 +221,8 @@ pub struct ProcessTimers {
     /// `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`.
     interval: Mutex<[Option<Arc<IntervalTimer>>; 3]>,
     posix: Mutex<BTreeMap<i32, (i32, Arc<IntervalTimer>)>>,
+    /// `RLIMIT_CPU`, where there is one.
+    cpu_limit: Mutex<Option<Arc<IntervalTimer>>>,
 }
 
 /// The most POSIX timers of a process; Linux limits them by `RLIMIT_SIGPENDING`.
@@ -287,10 +292,60 @@ impl ProcessTimers {
     /// The end of the process.
     pub(crate) fn disarm_all(&self) {
         self.delete_all();
-        for timer in std::mem::take(&mut *self.interval.lock()).into_iter().flatten() {
+        let limit = self.cpu_limit.lock().take();
+        for timer in std::mem::take(&mut *self.interval.lock()).into_iter().flatten().chain(limit) {
             timer.set(Expiry::Never, 0);
         }
     }
+}
+
+impl ThreadGroup {
+    /// Has `RLIMIT_CPU` looked after, to be called when the limit or the process is new.
+    pub(crate) fn watch_cpu_limit(self: &Arc<Self>) {
+        let limit = self.limits().get(Resource::Cpu);
+        if limit.soft == Limit::INFINITY && limit.hard == Limit::INFINITY {
+            return;
+        }
+        let timer = {
+            let mut timer = self.timers.cpu_limit.lock();
+            let make = || IntervalTimer::new(self, TimerClock::Process, Notify::CpuLimit);
+            timer.get_or_insert_with(make).clone()
+        };
+        timer.set(Expiry::At(seconds(limit.soft.min(limit.hard))), 0);
+    }
+
+    /// check_process_timers: at the hard limit `SIGKILL`, at the soft one `SIGXCPU`, again each second of CPU time.
+    fn enforce_cpu_limit(&self) {
+        let (user_ns, system_ns) = self.cpu_times();
+        let used = KTime(user_ns + system_ns);
+        let mut limits = self.limits.write();
+        let mut limit = limits.get(Resource::Cpu);
+        let signal = match () {
+            () if used >= seconds(limit.hard) => Some(Signal::SIGKILL),
+            () if used >= seconds(limit.soft) => {
+                // The kernel, too, counts the limit itself up (`rlim_cur`).
+                limit.soft = limit.soft.saturating_add(1);
+                limits.set(Resource::Cpu, limit);
+                Some(Signal::SIGXCPU)
+            }
+            // Changed meanwhile.
+            () => None,
+        };
+        drop(limits);
+        if let Some(signal) = signal {
+            // A full queue is for real-time signals only.
+            let _ = self.send_signal(signal, SigInfo::new(signal, si_code::SI_KERNEL));
+        }
+        let timer = self.timers.cpu_limit.lock().clone();
+        if let Some(timer) = timer.filter(|_| signal != Some(Signal::SIGKILL)) {
+            timer.set(Expiry::At(seconds(limit.soft.min(limit.hard))), 0);
+        }
+    }
+}
+
+/// A limit as a point of the CPU clock; one of zero counts as a second (`check_process_timers`).
+fn seconds(limit: u64) -> KTime {
+    KTime(limit.max(1).saturating_mul(1_000_000_000))
 }
 
 impl CurrentTask {

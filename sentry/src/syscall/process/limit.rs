@@ -14,7 +14,7 @@ const NR_OPEN: u64 = 1 << 20;
 
 fn set_limit(
     task: &CurrentTask,
-    group: &ThreadGroup,
+    group: &Arc<ThreadGroup>,
     resource: Resource,
     new: Rlimit,
 ) -> Result<Limit, Errno> {
@@ -30,9 +30,13 @@ fn set_limit(
         return Err(Errno::EPERM);
     }
     limits.set(resource, Limit { soft: new.soft, hard: new.hard });
-    let limits = *limits;
+    let after = *limits;
+    drop(limits);
+    if resource == Resource::Cpu {
+        group.watch_cpu_limit();
+    }
     if let Some(mm) = group.threads().first().and_then(|t| t.mm()) {
-        let soft = |r| limits.get(r).soft;
+        let soft = |r| after.get(r).soft;
         mm.set_limits(soft(Resource::Stack), soft(Resource::As), soft(Resource::Data));
     }
     Ok(old)
