@@ -4,13 +4,17 @@
 //! not offer to us is left out with a line in the log, since a container without a limit is what the engine gets
 //! from other runtimes without root, too.
 
+mod setting;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
+use crate::cgroup::setting::Setting;
 use crate::log;
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -22,12 +26,22 @@ pub(crate) struct Cgroup {
     directories: Vec<PathBuf>,
 }
 
-/// One file to write in a group.
-#[derive(Debug, PartialEq, Eq)]
-struct Setting {
-    controller: &'static str,
-    file: &'static str,
-    value: String,
+/// A limit that the host did not take.
+#[derive(Debug, Error)]
+pub(crate) enum UpdateError {
+    /// No group of the container has the controller.
+    #[error("the container has no {0} controller")]
+    NoController(&'static str),
+    /// The host refused the value.
+    #[error("{path}: {value:?}: {source}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What was written.
+        value: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl Cgroup {
@@ -56,6 +70,50 @@ impl Cgroup {
                 log::warning(&format!("{}: {error}", directory.display()));
             }
         }
+    }
+
+    /// Changes the limits.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<(), UpdateError> {
+        let is_unified = Path::new(MOUNT).join("cgroup.controllers").exists();
+        let settings = if is_unified { setting::unified(resources) } else { setting::legacy(resources) };
+        let mut refused = Vec::new();
+        for setting in settings {
+            let directory = self.directory(setting.controller, is_unified);
+            let directory = directory.ok_or(UpdateError::NoController(setting.controller))?;
+            if is_unified {
+                enable_controller(directory, setting.controller);
+            }
+            let path = directory.join(setting.file);
+            if let Err(source) = fs::write(&path, &setting.value) {
+                refused.push(UpdateError::Refused { path, value: setting.value, source });
+            }
+        }
+        // A limit may have to wait for another: memory alone is never above memory and swap together, a quota never
+        // above what its period allows.
+        for error in refused {
+            match error {
+                UpdateError::Refused { path, value, .. } => {
+                    fs::write(&path, &value).map_err(|source| UpdateError::Refused {
+                        path,
+                        value,
+                        source,
+                    })?;
+                }
+                other @ UpdateError::NoController(_) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file of the group of `controller`, as a number.
+    pub(crate) fn number(&self, controller: &str, file: &str) -> Option<u64> {
+        let directory = self.directory(controller, Path::new(MOUNT).join("cgroup.controllers").exists())?;
+        fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
+    }
+
+    fn directory(&self, controller: &str, is_unified: bool) -> Option<&PathBuf> {
+        let of_controller = Path::new(MOUNT).join(controller);
+        self.directories.iter().find(|directory| is_unified || directory.starts_with(&of_controller))
     }
 
     /// Removes the groups, which are empty once the processes are gone.
@@ -88,7 +146,7 @@ fn create_unified(directory: &Path, resources: Option<&LinuxResources>) -> Vec<P
     if fs::create_dir_all(directory).is_err() {
         return Vec::new();
     }
-    for setting in resources.map(unified_settings).unwrap_or_default() {
+    for setting in resources.map(setting::unified).unwrap_or_default() {
         enable_controller(directory, setting.controller);
         write_setting(directory, &setting);
     }
@@ -108,8 +166,10 @@ fn enable_controller(directory: &Path, controller: &str) {
 
 fn create_legacy(mount: &Path, relative: &Path, resources: Option<&LinuxResources>) -> Vec<PathBuf> {
     let mut directories = Vec::new();
-    let settings = resources.map(legacy_settings).unwrap_or_default();
-    for controller in ["memory", "pids", "cpu"] {
+    let settings = resources.map(setting::legacy).unwrap_or_default();
+    let wants_cpuset = settings.iter().any(|setting| setting.controller == "cpuset");
+    let cpuset = wants_cpuset.then_some("cpuset");
+    for controller in ["memory", "pids", "cpu"].into_iter().chain(cpuset) {
         let root = mount.join(controller);
         if !root.join("cgroup.procs").exists() {
             if settings.iter().any(|setting| setting.controller == controller) {
@@ -121,12 +181,31 @@ fn create_legacy(mount: &Path, relative: &Path, resources: Option<&LinuxResource
         if fs::create_dir_all(&directory).is_err() {
             continue;
         }
+        if controller == "cpuset" {
+            inherit_processors(&root, relative);
+        }
         for setting in settings.iter().filter(|setting| setting.controller == controller) {
             write_setting(&directory, setting);
         }
         directories.push(directory);
     }
     directories
+}
+
+/// A group without processors and memory nodes of its own takes no process (cpusets(7)); new ones have none.
+fn inherit_processors(root: &Path, relative: &Path) {
+    let mut parent = root.to_owned();
+    for part in relative.components() {
+        let child = parent.join(part);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let is_empty = fs::read_to_string(child.join(file)).is_ok_and(|text| text.trim().is_empty());
+            if is_empty && let Ok(value) = fs::read(parent.join(file)) {
+                // Without it the group takes no process, which is said then.
+                let _ = fs::write(child.join(file), value);
+            }
+        }
+        parent = child;
+    }
 }
 
 fn write_setting(directory: &Path, setting: &Setting) {
@@ -136,111 +215,9 @@ fn write_setting(directory: &Path, setting: &Setting) {
     }
 }
 
-fn unified_settings(resources: &LinuxResources) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    if let Some(limit) = resources.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit) {
-        settings.push(Setting { controller: "memory", file: "memory.max", value: or_max(limit) });
-    }
-    if let Some(pids) = resources.pids() {
-        settings.push(Setting {
-            controller: "pids",
-            file: "pids.max",
-            value: or_max(pids_limit(pids.limit())),
-        });
-    }
-    if let Some(cpu) = resources.cpu() {
-        if let Some(quota) = cpu.quota() {
-            let period = cpu.period().unwrap_or(100_000);
-            let value = format!("{} {period}", or_max(quota));
-            settings.push(Setting { controller: "cpu", file: "cpu.max", value });
-        }
-        if let Some(shares) = cpu.shares().filter(|shares| *shares > 0) {
-            // The ranges are 2..=262144 and 1..=10000; this is the conversion that the kernel's documentation and
-            // other runtimes use.
-            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-            settings.push(Setting { controller: "cpu", file: "cpu.weight", value: weight.to_string() });
-        }
-    }
-    settings
-}
-
-fn legacy_settings(resources: &LinuxResources) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    if let Some(limit) = resources.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit) {
-        settings.push(Setting {
-            controller: "memory",
-            file: "memory.limit_in_bytes",
-            value: limit.to_string(),
-        });
-    }
-    if let Some(pids) = resources.pids() {
-        settings.push(Setting {
-            controller: "pids",
-            file: "pids.max",
-            value: or_max(pids_limit(pids.limit())),
-        });
-    }
-    if let Some(cpu) = resources.cpu() {
-        if let Some(period) = cpu.period() {
-            settings.push(Setting {
-                controller: "cpu",
-                file: "cpu.cfs_period_us",
-                value: period.to_string(),
-            });
-        }
-        if let Some(quota) = cpu.quota() {
-            settings.push(Setting { controller: "cpu", file: "cpu.cfs_quota_us", value: quota.to_string() });
-        }
-        if let Some(shares) = cpu.shares().filter(|shares| *shares > 0) {
-            settings.push(Setting { controller: "cpu", file: "cpu.shares", value: shares.to_string() });
-        }
-    }
-    settings
-}
-
-/// The sandbox needs host threads of its own beside the one per guest thread.
-const OWN_THREADS: i64 = 64;
-
-/// Host threads for `limit` guest threads: each has one in the sandbox and one that runs its code.
-fn pids_limit(limit: i64) -> i64 {
-    if limit <= 0 { -1 } else { limit.saturating_mul(2).saturating_add(OWN_THREADS) }
-}
-
-fn or_max(value: i64) -> String {
-    if value < 0 { "max".to_owned() } else { value.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn resources(json: &str) -> LinuxResources {
-        serde_json::from_str(json).unwrap()
-    }
-
-    #[test]
-    fn limits_become_settings_of_each_version() {
-        let resources = resources(
-            r#"{"memory":{"limit":1048576},"pids":{"limit":10},"cpu":{"quota":50000,"period":100000,"shares":1024}}"#,
-        );
-        let lines = |settings: Vec<Setting>| -> Vec<String> {
-            settings.iter().map(|s| format!("{}={}", s.file, s.value)).collect()
-        };
-        assert_eq!(
-            lines(unified_settings(&resources)),
-            ["memory.max=1048576", "pids.max=84", "cpu.max=50000 100000", "cpu.weight=39"]
-        );
-        assert_eq!(
-            lines(legacy_settings(&resources)),
-            [
-                "memory.limit_in_bytes=1048576",
-                "pids.max=84",
-                "cpu.cfs_period_us=100000",
-                "cpu.cfs_quota_us=50000",
-                "cpu.shares=1024"
-            ]
-        );
-    }
 
     #[test]
     fn paths_stay_below_the_mount() {

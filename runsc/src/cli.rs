@@ -3,11 +3,16 @@
 //! Engines pass global flags before the verb. Flags that they are known to pass and that mean nothing here are
 //! accepted and ignored by name, one by one; any other flag is an error.
 
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use netstack_usernet::PortForward;
+use sentry_hostio::fd_flags::{self, OnExec};
+use sentry_hostio::inherited;
+use thiserror::Error;
 
 use crate::log;
 
@@ -15,7 +20,8 @@ use crate::log;
 #[derive(Debug, Parser)]
 #[command(
     name = "runsc",
-    version,
+    version = VERSION,
+    disable_version_flag = true,
     disable_help_subcommand = true,
     subcommand_required = true,
     // Engines put their own flags behind those that their user configured.
@@ -28,9 +34,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Printed behind the name. Engines read the word, the number and the line "spec".
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0");
+
 /// Flags of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
+    /// Print the version
+    #[arg(long, short = 'v', short_alias = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
     /// Directory of the containers' state
     #[arg(long)]
     pub(crate) root: Option<PathBuf>,
@@ -165,6 +177,14 @@ pub(crate) enum Command {
     Wait(Id),
     /// Print what a container uses
     Events(Events),
+    /// Change the limits of a container
+    Update(Update),
+    /// Save a container's state (not supported)
+    #[command(hide = true)]
+    Checkpoint(Ignored),
+    /// Restore a container from its saved state (not supported)
+    #[command(hide = true)]
+    Restore(Ignored),
     /// Stop all processes of a container
     Pause(Id),
     /// Let a paused container go on
@@ -185,6 +205,16 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Takes what the caller's descriptors hold for the guest, to be called before any other is opened.
+    pub(crate) fn take_descriptors(&mut self) -> Result<(), PreserveError> {
+        match self {
+            Self::Run(run) => run.create.preserve.take(),
+            Self::Create(create) => create.preserve.take(),
+            Self::Exec(exec) => exec.preserve.take(),
+            _ => Ok(()),
+        }
+    }
+
     /// The verb, for the log.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -201,6 +231,9 @@ impl Command {
             Self::Spec(_) => "spec",
             Self::Wait(_) => "wait",
             Self::Events(_) => "events",
+            Self::Update(_) => "update",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Restore(_) => "restore",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Features => "features",
@@ -226,7 +259,11 @@ pub(crate) struct Do {
     /// Print nothing about the sandbox
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Lead a port of the host into the sandbox (with --network-link=usernet); the address is 127.0.0.1 if left out
+    /// Keep what is written in memory instead of writing it to the host's files
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+        action = ArgAction::Set, value_name = "BOOL")]
+    pub(crate) overlay: bool,
+    /// Lead a port of the host into the sandbox; the address is 127.0.0.1 if left out
     #[arg(long, short, value_name = "[ADDRESS:]HOSTPORT:PORT[/udp]")]
     pub(crate) publish: Vec<PortForward>,
     /// Let the sandbox reach the host's loopback as the gateway's address (with --network-link=usernet)
@@ -257,6 +294,8 @@ pub(crate) struct Create {
     /// File for the pid of the sandbox
     #[arg(long)]
     pub(crate) pid_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) preserve: Preserve,
     /// For engines: the sandbox never pivots the host's root
     #[arg(long, hide = true)]
     pub(crate) no_pivot: bool,
@@ -265,6 +304,48 @@ pub(crate) struct Create {
     pub(crate) no_new_keyring: bool,
     /// The container
     pub(crate) id: String,
+}
+
+/// Descriptors of the caller for the process.
+#[derive(Debug, Args)]
+pub(crate) struct Preserve {
+    /// How many of the caller's descriptors behind the standard streams the process gets
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u16,
+    /// Those, once taken.
+    #[arg(skip)]
+    fds: Vec<OwnedFd>,
+}
+
+impl Preserve {
+    /// Takes the descriptors, to be called before any other is opened that could have their numbers.
+    pub(crate) fn take(&mut self) -> Result<(), PreserveError> {
+        for at in 0..self.preserve_fds {
+            // Behind the standard streams.
+            let number = i32::from(at) + 3;
+            let fd = inherited::take(number).map_err(|source| PreserveError { number, source })?;
+            self.fds.push(fd);
+        }
+        Ok(())
+    }
+
+    /// Lets a program that this one starts in its place have them, too.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        self.fds.iter().try_for_each(|fd| fd_flags::set_on_exec(fd, OnExec::Keep))
+    }
+
+    /// Copies of the descriptors.
+    pub(crate) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        self.fds.iter().map(OwnedFd::try_clone).collect()
+    }
+}
+
+/// A descriptor that was to be passed on is not open.
+#[derive(Debug, Error)]
+#[error("--preserve-fds: descriptor {number}: {source}")]
+pub(crate) struct PreserveError {
+    number: i32,
+    source: io::Error,
 }
 
 #[derive(Debug, Args)]
@@ -337,6 +418,11 @@ pub(crate) struct Exec {
     /// Capability to add
     #[arg(long)]
     pub(crate) cap: Vec<String>,
+    /// Bar the process from gaining privilege
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    #[command(flatten)]
+    pub(crate) preserve: Preserve,
     /// Give the process a terminal
     #[arg(long, short)]
     pub(crate) tty: bool,
@@ -397,6 +483,75 @@ pub(crate) struct Events {
     pub(crate) interval: u64,
     /// The container
     pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// File with the limits in the form of config.json's linux.resources, "-" for standard input; other flags do not
+    /// count then
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    /// Bytes of memory, with a unit as in 64m; -1 for no limit
+    #[arg(long, short, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory: Option<Size>,
+    /// Bytes of memory that are left to the container when memory is short
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory_reservation: Option<Size>,
+    /// Bytes of memory and swap together
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<Size>,
+    /// Microseconds over which the quota counts
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Microseconds of CPU time in each period; -1 for no limit
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Share of CPU time relative to others
+    #[arg(long, value_name = "SHARES")]
+    pub(crate) cpu_share: Option<u64>,
+    /// Processors to use, as in 0-2,4
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Threads; -1 for no limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
+    /// The container
+    pub(crate) id: String,
+}
+
+/// A number of bytes, negative for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) i64);
+
+impl std::str::FromStr for Size {
+    type Err = &'static str;
+
+    /// As runc reads them: units are powers of 1024.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "a size is a number of bytes, or one with a unit: k, m, g, t";
+        let lower = text.to_ascii_lowercase();
+        let plain = lower.trim_end_matches('b').trim_end_matches('i');
+        let shift = match plain.as_bytes().last() {
+            Some(b'k') => 10,
+            Some(b'm') => 20,
+            Some(b'g') => 30,
+            Some(b't') => 40,
+            _ => 0,
+        };
+        let digits = if shift == 0 { plain } else { &plain[..plain.len() - 1] };
+        let number: i64 = digits.parse().map_err(|_| ERROR)?;
+        number.checked_mul(1 << shift).map(Self).ok_or(ERROR)
+    }
+}
+
+/// Arguments that are taken and not looked at.
+#[derive(Debug, Args)]
+pub(crate) struct Ignored {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _args: Vec<String>,
 }
 
 #[derive(Debug, Args)]

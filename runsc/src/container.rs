@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use netstack_usernet::HostLoopback;
 use oci_spec::runtime::Hook;
-use sentry::boot::{NetworkKind, PlatformChoice, Reply, Request, StraceConfig};
+use sentry::boot::{MountFlags, NetworkKind, PlatformChoice, Reply, Request, StraceConfig};
 use sentry_hostio::spawn::Lifetime;
 
-use crate::bundle::{self, Bundle, NetRaw, run_hooks};
+use crate::bundle::{self, Bundle, MountPlan, NetRaw, PlannedKind, run_hooks};
 use crate::cgroup::Cgroup;
 use crate::cli::{Create, Global, Network, NetworkLink, Overlay, Platform};
 use crate::log;
 use crate::network::{self, TakenOver};
-use crate::sandbox::{self, Client, GatewayPlan, Launched, NetNamespace, NetworkPlan, SandboxPlan};
+use crate::relay;
+use crate::sandbox::{self, Client, Console, GatewayPlan, Launched, NetNamespace, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, Status, Store, now_secs};
 use crate::sweep::sweep;
 
@@ -97,22 +98,8 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
     let spec = &bundle.spec;
     let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
     let init = bundle::process_from_spec(&bundle.process, raw)?;
-    let stdio = match (&args.console_socket, init.has_terminal) {
-        (Some(socket), true) => {
-            let size = bundle.process.console_size();
-            let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
-            let keys = match lifetime {
-                Lifetime::Bound => sandbox::Keys::ToUs,
-                Lifetime::Detached => sandbox::Keys::ToSandbox,
-            };
-            sandbox::terminal(socket, size.map(|size| (cells(size.height()), cells(size.width()))), keys)?
-        }
-        (Some(_), false) => bail!("--console-socket is for processes with process.terminal"),
-        (None, true) if lifetime == Lifetime::Detached => {
-            bail!("process.terminal: a container that is not waited for needs --console-socket")
-        }
-        (None, _) => sandbox::own_stdio()?,
-    };
+    let mut stdio = stdio(args, bundle, init.has_terminal, lifetime)?;
+    stdio.extend(args.preserve.copies().context("copy preserved descriptors")?);
     let linux = spec.linux().as_ref();
     let paths = |paths: Option<&Vec<String>>| paths.cloned().unwrap_or_default();
     Ok(SandboxPlan {
@@ -122,6 +109,7 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         domainname: spec.domainname().clone().unwrap_or_default(),
         network: network_kind(global),
         net_namespace: net_namespace(network_kind(global), Some(bundle)),
+        network_settings: network_settings(global, bundle),
         root: bundle.rootfs.clone(),
         root_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         memory_overlay: global.overlay2 == Overlay::Memory,
@@ -134,6 +122,45 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         debug: global.debug,
         lifetime,
     })
+}
+
+/// What `linux.sysctl` says of the network. Other settings have no effect in the sandbox, and the host's are not the
+/// container's.
+fn network_settings(global: &Global, bundle: &Bundle) -> Vec<(String, String)> {
+    let linux = bundle.spec.linux().as_ref();
+    let settings = linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default();
+    let is_own = network_kind(global) != NetworkKind::Host;
+    let (known, other): (Vec<_>, Vec<_>) =
+        settings.into_iter().partition(|(name, _)| is_own && name.starts_with("net."));
+    for (name, _) in other {
+        log::warning(&format!("linux.sysctl: {name} is not supported and left out"));
+    }
+    known
+}
+
+/// Descriptors 0, 1 and 2 of the first process.
+fn stdio(args: &Create, bundle: &Bundle, has_terminal: bool, lifetime: Lifetime) -> Result<Vec<OwnedFd>> {
+    let socket = args.console_socket.clone().map(Console::Socket);
+    if socket.is_some() && !has_terminal {
+        bail!("--console-socket is for processes with process.terminal");
+    }
+    if has_terminal && socket.is_none() && lifetime == Lifetime::Detached {
+        bail!("process.terminal: a container that is not waited for needs --console-socket");
+    }
+    let console = match socket {
+        None if has_terminal => relay::console()?.map(Console::Relay),
+        socket => socket,
+    };
+    let Some(console) = console else {
+        return Ok(sandbox::own_stdio()?);
+    };
+    let size = bundle.process.console_size();
+    let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+    let keys = match lifetime {
+        Lifetime::Bound => sandbox::Keys::ToUs,
+        Lifetime::Detached => sandbox::Keys::ToSandbox,
+    };
+    Ok(sandbox::terminal(&console, size.map(|size| (cells(size.height()), cells(size.width()))), keys)?)
 }
 
 /// The way of running guest code that the flags name.
@@ -179,7 +206,36 @@ pub(crate) fn strace(global: &Global) -> Option<StraceConfig> {
     global.strace.then(|| StraceConfig { syscalls: global.strace_syscalls.clone() })
 }
 
-fn bring_up(global: &Global, bundle: &Bundle, plan: SandboxPlan, entry: &mut Entry) -> Result<Launched> {
+/// A resolv.conf(5) for a sandbox behind a gateway, to be mounted.
+pub(crate) fn resolver_mount(dir: &Path) -> Result<Option<MountPlan>> {
+    let file = sandbox::resolver_file(dir).context("write resolv.conf")?;
+    Ok(file.map(|source| MountPlan {
+        destination: RESOLV_CONF.to_owned(),
+        kind: PlannedKind::Bind(source),
+        flags: MountFlags::READ_ONLY,
+    }))
+}
+
+/// Where names are resolved, for containers behind a gateway whose engine did not mount a file of its own.
+fn add_resolver(plan: &mut SandboxPlan, dir: &Path) -> Result<()> {
+    let is_mounted = plan.mounts.iter().any(|mount| mount.destination == RESOLV_CONF);
+    let place = plan.root.join(RESOLV_CONF.trim_start_matches('/'));
+    // Where the file is missing it cannot be made in a root that nobody may change.
+    let has_place = place.is_file() || !place.is_symlink() && !plan.root_readonly;
+    if is_mounted || !has_place {
+        return Ok(());
+    }
+    plan.mounts.extend(resolver_mount(dir)?);
+    Ok(())
+}
+
+/// resolv.conf(5).
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+fn bring_up(global: &Global, bundle: &Bundle, mut plan: SandboxPlan, entry: &mut Entry) -> Result<Launched> {
+    if plan.network == NetworkKind::Sandbox && network_link(global) == NetworkLink::Usernet {
+        add_resolver(&mut plan, entry.dir())?;
+    }
     let linux = bundle.spec.linux().as_ref();
     let cgroup = linux
         .and_then(|linux| linux.cgroups_path().as_ref())

@@ -12,6 +12,7 @@ mod flag;
 mod foreground;
 mod log;
 mod network;
+mod relay;
 mod sandbox;
 mod state;
 mod sweep;
@@ -25,7 +26,7 @@ use clap::error::ErrorKind;
 use crate::cli::{Cli, Global};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // A closed standard output is the reader's decision.
@@ -40,8 +41,9 @@ fn main() -> ExitCode {
             return ExitCode::from(failure::RUNTIME_FAILURE);
         }
     };
+    let taken = cli.command.take_descriptors();
     open_logs(&cli.global, cli.command.name());
-    match command::run(cli) {
+    match taken.map_err(anyhow::Error::from).and_then(|()| command::run(cli)) {
         Ok(code) => code,
         Err(error) => {
             let message = failure::message(&error);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use netstack::Stack;
 use sentry::fs::gofer::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree};
 use sentry::io::{IoDst, IoSrc};
-use sentry::ipc::IpcNamespace;
 use sentry::kernel::{Kernel, KernelConfig, UtsNamespace};
 use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
@@ -79,7 +78,6 @@ fn main() {
             files,
             fs: FsContext::new(namespace),
             uts: UtsNamespace::new(b"sandbox"),
-            ipc: IpcNamespace::new(),
         })
         .expect("a process");
     let status = kernel.wait_for_exit(task.pid()).expect("its status");

@@ -14,10 +14,28 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Runs the runtime in `netns` with a mark that its processes inherit, and checks that nothing of it is left.
 #[track_caller]
 fn traceless(netns: &Netns, state: &Path, args: &[&str]) -> Finished {
+    traceless_as(Wrapper::default(), netns, state, args)
+}
+
+/// Programs by way of which the runtime is started.
+#[derive(Debug, Default)]
+struct Wrapper<'a> {
+    /// Before the namespace is entered, which hides the control groups.
+    outer: &'a [&'a str],
+    /// In the namespace, which only root can enter.
+    inner: &'a [&'a str],
+}
+
+/// As [`traceless`], by way of other programs.
+#[track_caller]
+fn traceless_as(wrapper: Wrapper<'_>, netns: &Netns, state: &Path, args: &[&str]) -> Finished {
     let mark = format!("RUST_TEST_MARK=test-{}-{:?}", std::process::id(), Instant::now());
     let mut command = Command::new("env");
     command
-        .args([&mark, "ip", "netns", "exec", netns.name()])
+        .arg(&mark)
+        .args(wrapper.outer)
+        .args(["ip", "netns", "exec", netns.name()])
+        .args(wrapper.inner)
         .arg(runsc())
         .arg("--root")
         .arg(state)
@@ -108,6 +126,18 @@ fn namespaces_and_directories_that_do_not_serve() {
         "{}",
         out.err()
     );
+    for (path, reason) in [("/etc/passwd", "Invalid argument"), ("/proc/self/ns/uts", "Invalid argument")] {
+        name(path);
+        let out = traceless(&netns, &state, &run);
+        assert_eq!(out.status, 128, "{path}");
+        let line = out.err();
+        assert!(
+            line.contains(&format!("network namespace {path}"))
+                && line.contains(reason)
+                && line.lines().count() == 1,
+            "{line}"
+        );
+    }
     // One without interfaces is said, and no reason not to run.
     name(&netns.path());
     let out = traceless(&netns, &state, &run).ok();
@@ -122,6 +152,58 @@ fn namespaces_and_directories_that_do_not_serve() {
     let out = Running::start(&mut command).finish(LIMIT);
     assert_eq!(out.status, 128, "{}", out.err());
     assert!(out.err().contains("ermission denied"), "{}", out.err());
+}
+
+#[test]
+fn callers_without_permission() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("busybox"), Need::Program("setpriv"));
+    let netns = Netns::new();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let as_nobody = |bundle: &Path| {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
+        let state = folder.path().join("state");
+        let run = ["run", "--bundle", bundle.to_str().expect("UTF-8"), "c"];
+        traceless_as(Wrapper { inner: &nobody, outer: &[] }, &netns, &state, &run)
+    };
+    // A bundle and a config.json that the caller cannot read.
+    let bundle = Bundle::new(&["echo", "ran"]);
+    fs::set_permissions(bundle.dir(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let out = as_nobody(bundle.dir());
+    assert_eq!(out.status, 128);
+    assert!(out.err().contains("ermission denied") && out.err().lines().count() == 1, "{}", out.err());
+    fs::set_permissions(bundle.dir(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    fs::set_permissions(bundle.dir().join("config.json"), fs::Permissions::from_mode(0o600)).expect("chmod");
+    let out = as_nobody(bundle.dir());
+    assert_eq!(out.status, 128);
+    let line = out.err();
+    assert!(line.contains("config.json: Permission denied") && line.lines().count() == 1, "{line}");
+    // A host on which there are no more namespaces.
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
+    let limited = ["unshare", "--user", "--map-root-user", "sh", "-c", none, "sh"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let args = ["--network=none", "do", "true"];
+    let out =
+        traceless_as(Wrapper { inner: &limited, outer: &[] }, &netns, &folder.path().join("state"), &args);
+    assert_eq!(out.status, 128, "{}", out.err());
+    assert!(out.err().starts_with("runsc: ") && out.err().lines().count() == 1, "{}", out.err());
+}
+
+/// Interfaces come over packet sockets: a host without tun devices does.
+#[test]
+fn no_tun_device_is_needed() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("unshare"));
+    let netns = Netns::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let hide = "mount -t tmpfs none /dev/net 2> /dev/null || true; test ! -e /dev/net/tun && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+    for link in ["--network-link=interface", "--network-link=usernet"] {
+        let args = [link, "do", "--quiet", "ip", "-o", "link", "show", "eth0"];
+        let out =
+            traceless_as(Wrapper { inner: &hidden, outer: &[] }, &netns, &folder.path().join("state"), &args)
+                .ok();
+        assert!(out.out().contains("eth0"), "{link}: {}", out.out());
+    }
 }
 
 /// A bundle with 256 MiB and 150 threads at most, in a control group of its own.
@@ -163,6 +245,73 @@ fn a_guest_that_takes_all_memory_ends_alone() {
     let state = bundle.dir().join("state");
     let next = traceless(&netns, &state, &["--network=none", "do", "echo", "next"]).ok();
     assert_eq!(next.out(), "next\n");
+}
+
+/// A control group of the host with `bytes` of memory, removed with the value.
+struct SmallHost(PathBuf);
+
+impl SmallHost {
+    /// `None` where the host lets us make none.
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("runsc-small-{}", std::process::id());
+        let (folder, file) = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            (Path::new("/sys/fs/cgroup").join(name), "memory.max")
+        } else {
+            (Path::new("/sys/fs/cgroup/memory").join(name), "memory.limit_in_bytes")
+        };
+        fs::create_dir(&folder).ok()?;
+        let group = Self(folder);
+        fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for SmallHost {
+    fn drop(&mut self) {
+        // Its processes have ended with the test's.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Without a limit of the container's own the host's memory is the limit: what the host's kernel ends then is a process
+/// of the guest.
+#[test]
+fn a_guest_without_a_limit_that_takes_all_memory_is_killed_alone() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("python3"));
+    let Some(host) = SmallHost::new(400 << 20) else {
+        eprintln!("skipped: no memory controller");
+        return;
+    };
+    let netns = Netns::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", host.0.display());
+    let eat = "python3 -c 'b = []\nwhile True: b.append(bytearray(b\"x\" * (1 << 24)))'; echo status $?; echo alive";
+    let args = ["--network=none", "do", "bash", "-c", eat];
+    let wrapper = Wrapper { outer: &["sh", "-c", &enter, "sh"], inner: &[] };
+    let out = traceless_as(wrapper, &netns, &folder.path().join("state"), &args).ok();
+    assert_eq!(out.out(), "status 137\nalive\n", "{}", out.err());
+}
+
+/// A command of the user's, which is the first process of the sandbox, ends as it would without one.
+#[test]
+fn a_command_that_crashes_passes_its_signal_on() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("perl"));
+    let netns = Netns::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (script, status) in [
+        ("kill -ABRT $$", 134),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+        ("exec perl -e 'kill ABRT => $$; sleep 9'", 134),
+        ("(kill -SEGV $BASHPID) 2> /dev/null; echo $?", 0),
+    ] {
+        let script = format!("ulimit -c 0; {script}");
+        let args = ["--network=none", "do", "bash", "-c", &script];
+        let out = traceless(&netns, &folder.path().join("state"), &args);
+        let native = Running::start(Command::new("bash").args(["-c", &script])).finish(LIMIT);
+        assert_eq!((out.status, out.status), (status, native.status), "{script}: {}", out.err());
+        assert_eq!(out.out(), native.out(), "{script}");
+    }
 }
 
 #[test]

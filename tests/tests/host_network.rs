@@ -85,6 +85,94 @@ fn interfaces_are_the_hosts_and_cannot_be_changed() {
     assert_eq!(native(&netns, "bash", look).out(), expected.out());
 }
 
+/// Lists of sockets and interfaces are the host's, whether asked for over netlink or read from /proc.
+#[test]
+fn lists_show_the_hosts_sockets_and_interfaces() {
+    require!(Need::Root, Need::Program("ss"), Need::Program("python3"));
+    let (netns, other) = (Netns::new(), Netns::new());
+    netns.veth(("eth7", "10.9.8.1/24"), &other, ("eth8", "10.9.8.2/24"));
+    netns.ip(&["route", "add", "default", "via", "10.9.8.2"]);
+    let server = "import socket, time\ns = socket.create_server(('127.0.0.1', 8000))\n\
+        u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 8001)); time.sleep(60)";
+    let _server = Running::start(netns.command("python3").args(["-c", server]));
+    wait_for_port(&netns);
+    // Without the columns that count up.
+    let look = "ss -Hltn; ss -Hlun; ss -Hltn sport = 8000; cat /proc/net/route; \
+        cut -d: -f1 /proc/net/dev | tail -n +3 | sort; awk '$4 == \"0A\" { print $2, $3 }' /proc/net/tcp; awk '{ print $2, $3 }' /proc/net/udp";
+    let expected = native(&netns, "bash", look);
+    assert!(expected.out().contains(":8000") && expected.out().contains("1F40"), "{}", expected.out());
+    let got = Sandbox::sharing(&netns).sh(look);
+    assert_eq!(got.out(), expected.out(), "{}", got.err());
+    // Those of local sockets are the sandbox's own.
+    let own = "python3 -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.bind(\"\\0mine\"); s.listen(); \
+        print(open(\"/proc/net/unix\").read().count(\"@mine\"))'; ss -Hxl | wc -l";
+    assert_eq!(Sandbox::sharing(&netns).sh(own).ok().out(), "1\n0\n");
+    let refused = "echo 5 > /proc/sys/net/core/somaxconn";
+    let refused = Sandbox::sharing(&netns).sh(refused);
+    assert!(refused.err().contains("Operation not permitted"), "{}", refused.err());
+}
+
+#[test]
+fn abstract_names_of_the_host_do_not_pass() {
+    require!(Need::Root, Need::Program("python3"));
+    let netns = Netns::new();
+    let name = format!("test-{}", std::process::id());
+    let serve = format!(
+        "import socket, time\ns = socket.socket(socket.AF_UNIX); s.bind('\\0{name}'); s.listen(); \
+         t = socket.create_server(('127.0.0.1', 8000)); time.sleep(60)"
+    );
+    let _server = Running::start(netns.command("python3").args(["-c", &serve]));
+    wait_for_port(&netns);
+    let connect = format!(
+        "import socket\ntry: socket.socket(socket.AF_UNIX).connect('\\0{name}'); print('connected')\n\
+        except OSError as e: print(e.strerror)"
+    );
+    assert_eq!(native(&netns, "python3", &connect).out(), "connected\n");
+    let got = Sandbox::sharing(&netns).run("python3", &["-c", &connect]);
+    assert_eq!(got.out(), "Connection refused\n");
+}
+
+#[test]
+fn ping_works_where_the_host_allows_ping_sockets() {
+    require!(Need::Root, Need::Program("ping"));
+    let netns = Netns::new();
+    let ping = || Sandbox::sharing(&netns).run("ping", &["-c", "1", "-W", "5", "127.0.0.1"]);
+    // A new namespace allows no group.
+    assert_eq!(ping().status, 2);
+    netns.inside(|| std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")).expect("permit");
+    assert!(ping().ok().out().contains(" 0% packet loss"));
+}
+
+#[test]
+fn options_reach_the_host() {
+    assert_same_python(OPTIONS);
+}
+
+const OPTIONS: &str = r"
+import socket, errno, struct
+def show(s, *names):
+    for level, name in names:
+        try: print(level, name, s.getsockopt(level, name))
+        except OSError as e: print(level, name, errno.errorcode[e.errno])
+def put(s, level, name, value):
+    try: s.setsockopt(level, name, value)
+    except OSError as e: print('set', level, name, errno.errorcode[e.errno])
+S, T, I = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.SOL_IP
+l = socket.create_server(('127.0.0.1', 0)); s = socket.create_connection(l.getsockname()); a, _ = l.accept()
+for level, name, value in [(S, socket.SO_KEEPALIVE, 1), (S, socket.SO_RCVBUF, 5000), (S, socket.SO_SNDBUF, 70000),
+        (S, socket.SO_PRIORITY, 3), (T, socket.TCP_NODELAY, 1), (T, socket.TCP_KEEPIDLE, 77), (T, socket.TCP_MAXSEG, 999),
+        (T, socket.TCP_USER_TIMEOUT, 1234), (I, socket.IP_TOS, 16), (I, socket.IP_TTL, 9), (S, socket.SO_LINGER, 5)]:
+    put(s, level, name, value)
+show(s, (S, socket.SO_KEEPALIVE), (S, socket.SO_RCVBUF), (S, socket.SO_SNDBUF), (S, socket.SO_PRIORITY), (S, socket.SO_TYPE),
+    (T, socket.TCP_NODELAY), (T, socket.TCP_KEEPIDLE), (T, socket.TCP_USER_TIMEOUT), (I, socket.IP_TOS), (I, socket.IP_TTL),
+    (S, socket.SO_ERROR), (S, socket.SO_ACCEPTCONN), (S, socket.SO_DOMAIN), (S, socket.SO_PROTOCOL))
+put(s, S, socket.SO_LINGER, struct.pack('ii', 1, 0)); print(s.getsockopt(S, socket.SO_LINGER, 8))
+put(s, T, socket.TCP_CONGESTION, b'reno'); print(s.getsockopt(T, socket.TCP_CONGESTION, 16))
+show(l, (S, socket.SO_ACCEPTCONN)); s.close()
+try: a.recv(1)
+except OSError as e: print(errno.errorcode[e.errno])
+";
+
 const CONNECTIONS: &str = r"
 import socket, errno, select, struct
 def fails(f):

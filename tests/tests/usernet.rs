@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use integration_tests::{Finished, Need, Netns, Running, require, runsc, wait_until};
+use integration_tests::{Bundle, Finished, Need, Netns, Running, require, runsc, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -99,6 +99,64 @@ fn refused_half_closed_and_published() {
     });
     assert_eq!(got, "from-inside");
     inside.finish(LIMIT).ok();
+}
+
+/// Containers behind the gateway resolve names by it, unless their engine says otherwise.
+#[test]
+fn containers_find_the_gateways_name_server() {
+    require!(Need::Root, Need::Program("busybox"), Need::Program("ip"));
+    let bundle = Bundle::new(&["sh", "-c", "cat /etc/resolv.conf; ip route | grep default"]);
+    bundle.change(|config| config["root"]["readonly"] = false.into());
+    let run = ["--network-link=usernet", "run", "--bundle", bundle.dir().to_str().expect("UTF-8"), "c"];
+    let out = bundle.global(&run).ok();
+    assert_eq!(out.out(), "nameserver 10.0.2.3\ndefault via 10.0.2.2 dev eth0 \n");
+    let mine = bundle.dir().join("mine");
+    fs::write(&mine, "nameserver 192.0.2.9\n").expect("write");
+    bundle.change(|config| {
+        config["mounts"].as_array_mut().expect("mounts").push(serde_json::json!({
+            "destination": "/etc/resolv.conf", "type": "bind", "source": mine, "options": ["bind", "ro"]
+        }));
+    });
+    assert!(bundle.global(&run).ok().out().starts_with("nameserver 192.0.2.9\n"));
+}
+
+/// The same flag over a veth pair.
+#[test]
+fn ports_are_published_over_interfaces_too() {
+    require!(Need::Root, Need::Program("python3"), Need::Program("curl"));
+    let netns = Netns::new();
+    let server = "import http.server, os, socket, threading\n\
+        u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('', 53))\n\
+        def answer():\n \
+         while True: d, a = u.recvfrom(2000); u.sendto(d[::-1], a)\n\
+        threading.Thread(target=answer, daemon=True).start()\n\
+        os.makedirs('/tmp/served'); os.chdir('/tmp/served'); open('page', 'w').write('x' * 3000000)\n\
+        http.server.ThreadingHTTPServer(('', 80), http.server.SimpleHTTPRequestHandler).serve_forever()";
+    let mut command = netns.command(runsc());
+    command.args([
+        "do",
+        "--quiet",
+        "-p",
+        "8080:80",
+        "-p",
+        "5353:53/udp",
+        "-p",
+        "8081:81",
+        "python3",
+        "-c",
+        server,
+    ]);
+    let _inside = Running::start(&mut command);
+    wait_until("the published port", LIMIT, || {
+        let out = netns.command("curl").args(["-sS", "-m", "5", "http://127.0.0.1:8080/page"]).output();
+        out.is_ok_and(|out| out.stdout.len() == 3_000_000)
+    });
+    let ask = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)\n\
+        for n in (1, 1000): s.sendto(b'ab' * n, ('127.0.0.1', 5353)); print(s.recv(3000) == b'ba' * n)\n\
+        t = socket.create_connection(('127.0.0.1', 8081), 5); print(t.recv(1))";
+    let out = Running::start(netns.command("python3").args(["-c", ask])).finish(LIMIT).ok();
+    // Nobody listens behind the last port.
+    assert_eq!(out.out(), "True\nTrue\nb''\n", "{}", out.err());
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(crate) fn from_spec(process: &Process, raw: NetRaw) -> Result<ProcessConfig,
         capabilities: capability_sets(process, raw),
         limits: limits(process),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        is_ordinary: false,
         oom_score_adj: process.oom_score_adj().unwrap_or(0),
         has_terminal: process.terminal().unwrap_or(false),
     })

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Process;
 use sentry::boot::{ProcessConfig, Reply, Request};
 use sentry_hostio::caps::Capability;
 use sentry_hostio::fd_flags::{self, OnExec};
@@ -16,14 +17,22 @@ use crate::bundle::{self, Bundle, NetRaw};
 use crate::cli::{Exec, Global};
 use crate::container;
 use crate::foreground::Foreground;
-use crate::sandbox::{self, Client};
+use crate::relay;
+use crate::sandbox::{self, Client, Console};
 use crate::state::{Record, Status};
 
 /// Where a detached `exec` tells the command that started it that the process runs.
 const STARTED_VARIABLE: &str = "RUNSC_STARTED_FD";
 
 pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
+    // Once: it may be a pipe.
+    let spec = args.process.as_deref().map(bundle::read_process).transpose()?;
+    if wants_relay(&args, spec.as_ref())? {
+        args.preserve.keep()?;
+        return relay::run();
+    }
     if args.detach && std::env::var_os(STARTED_VARIABLE).is_none() {
+        args.preserve.keep()?;
         return detach(&args);
     }
     let foreground = Foreground::new()?;
@@ -32,11 +41,16 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
         bail!("container {:?} is {}", args.id, entry.record.status);
     }
     let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
-    let process = process(&args, &entry.record, raw)?;
-    let stdio = match &args.console_socket {
-        Some(socket) if process.has_terminal => sandbox::terminal(socket, None, sandbox::Keys::ToUs)?,
-        _ => sandbox::own_stdio()?,
+    let process = process(&args, spec.as_ref(), &entry.record, raw)?;
+    let console = match &args.console_socket {
+        Some(socket) => Some(Console::Socket(socket.clone())),
+        None => relay::console()?.map(Console::Relay),
     };
+    let mut stdio = match console.filter(|_| process.has_terminal) {
+        Some(console) => sandbox::terminal(&console, None, sandbox::Keys::ToUs)?,
+        None => sandbox::own_stdio()?,
+    };
+    stdio.extend(args.preserve.copies().context("copy preserved descriptors")?);
     let dir = entry.dir().to_owned();
     let client = Client::connect(&dir)?;
     // Others go on with the container while the process runs.
@@ -59,6 +73,18 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
     }
     let status = foreground.attend(&client, &dir, pid)?;
     Ok(super::exit_code(status))
+}
+
+/// Whether the user's terminal has to be passed on to one of the process's own.
+fn wants_relay(args: &Exec, spec: Option<&Process>) -> Result<bool> {
+    let has_terminal = spec.map_or(args.tty, |spec| spec.terminal().unwrap_or(false));
+    if args.console_socket.is_some() || !has_terminal {
+        return Ok(false);
+    }
+    if args.detach {
+        bail!("a process with a terminal that is not waited for needs --console-socket");
+    }
+    Ok(relay::is_possible())
 }
 
 /// Starts this program again, to stay with the process, and returns when the process runs. Engines watch the pid of
@@ -98,9 +124,9 @@ fn write_pid(path: &Path, pid: &str) -> Result<()> {
     fs::write(path, pid).with_context(|| path.display().to_string())
 }
 
-fn process(args: &Exec, record: &Record, raw: NetRaw) -> Result<ProcessConfig> {
-    if let Some(path) = &args.process {
-        return Ok(bundle::process_from_spec(&bundle::read_process(path)?, raw)?);
+fn process(args: &Exec, spec: Option<&Process>, record: &Record, raw: NetRaw) -> Result<ProcessConfig> {
+    if let Some(spec) = spec {
+        return Ok(bundle::process_from_spec(spec, raw)?);
     }
     if args.command.is_empty() {
         bail!("no command and no --process file");
@@ -123,6 +149,7 @@ fn process(args: &Exec, record: &Record, raw: NetRaw) -> Result<ProcessConfig> {
         process.user.gid = gid.unwrap_or(process.user.gid);
     }
     process.user.additional_gids.extend(&args.additional_gids);
+    process.no_new_privileges |= args.no_new_privs;
     for name in &args.cap {
         let bit = 1 << name.parse::<Capability>()?.number();
         let sets = &mut process.capabilities;

@@ -17,6 +17,8 @@ mod run_do;
 mod spec;
 mod start;
 mod state;
+mod unsupported;
+mod update;
 mod usernet;
 mod wait;
 
@@ -45,6 +47,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Spec(args) => spec::run(&args),
         Command::Wait(args) => wait::run(&global, &args),
         Command::Events(args) => events::run(&global, &args),
+        Command::Update(args) => update::run(&global, &args),
+        Command::Checkpoint(_) => unsupported::run("checkpoint"),
+        Command::Restore(_) => unsupported::run("restore"),
         Command::Pause(args) => pause::pause(&global, &args),
         Command::Resume(args) => pause::resume(&global, &args),
         Command::Features => features::run(),

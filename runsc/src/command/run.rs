@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use sentry_hostio::spawn::Lifetime;
 
-use crate::cli::{Global, Run};
+use crate::bundle::Bundle;
+use crate::cli::{Create, Global, Run};
 use crate::container::{self, Hooks};
 use crate::foreground::Foreground;
+use crate::relay;
 
 pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     if args.detach {
@@ -17,6 +19,10 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
             return Err(error);
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if has_terminal(&args.create)? && args.create.console_socket.is_none() && relay::is_possible() {
+        args.create.preserve.keep()?;
+        return relay::run();
     }
     // Signals are held back from the first process on, so that none is lost and none ends us half-way.
     let foreground = Foreground::new()?;
@@ -29,4 +35,8 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     launched.kill();
     container::destroy(container::store(global).open(&args.create.id)?, Hooks::Run)?;
     Ok(super::exit_code(outcome?))
+}
+
+fn has_terminal(args: &Create) -> Result<bool> {
+    Ok(Bundle::load(&args.bundle)?.process.terminal().unwrap_or(false))
 }

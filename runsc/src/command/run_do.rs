@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use netstack_usernet::HostLoopback;
+use netstack_usernet::{HostLoopback, bind_forwards};
 use nix::sys::resource::{Resource, getrlimit};
 use sentry::boot::{
     CapabilitySets, ExitStatus, IpAddress, MountFlags, NetworkKind, ProcessConfig, ResourceLimit,
@@ -20,7 +20,7 @@ use crate::bundle::{MountPlan, PlannedKind, default_mounts};
 use crate::cli::{Do, Global, NetworkLink};
 use crate::container::{self, Hooks};
 use crate::foreground::Foreground;
-use crate::network::{self, Nat, NatOutcome, Pair, Veth, VethRequest};
+use crate::network::{self, Nat, NatOutcome, Pair, Publisher, Veth, VethRequest};
 use crate::sandbox::{self, GatewayPlan, Launched, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, StateError, Status, Store, now_secs};
 use crate::sweep::sweep;
@@ -72,9 +72,11 @@ fn run_in(
     foreground: &Foreground,
 ) -> Result<ExitStatus> {
     let kind = container::network_kind(global);
-    let is_carried = kind == NetworkKind::Sandbox && container::network_link(global) == NetworkLink::Usernet;
-    if !is_carried && (!args.publish.is_empty() || args.host_loopback) {
-        bail!("--publish and --host-loopback need --network-link=usernet");
+    if kind != NetworkKind::Sandbox && (!args.publish.is_empty() || args.host_loopback) {
+        bail!("--publish and --host-loopback need --network=sandbox");
+    }
+    if container::network_link(global) != NetworkLink::Usernet && args.host_loopback {
+        bail!("--host-loopback needs --network-link=usernet: over an interface the host is its other end");
     }
     let mut plan = plan(global, args, root, &entry.record.id, kind)?;
     let network = match kind {
@@ -99,15 +101,15 @@ fn attend(
     entry.record.sandbox = ProcessRef::of(launched.sandbox.pid);
     entry.record.gofer = ProcessRef::of(launched.gofer.pid);
     entry.record.apply(Event::Made)?;
-    let (plan, carrier) = match network {
-        Some(Network { plan, carrier }) => (plan, Some(carrier)),
-        None => (NetworkPlan::default(), None),
-    };
+    let Network { plan, carrier, publisher } = network.unwrap_or_default();
     let pid = container::start_init(&launched.client, plan)?;
     entry.record.init_pid = Some(pid);
     entry.record.apply(Event::Started)?;
     entry.save()?;
     entry.unlock();
+    if let Some(publisher) = publisher {
+        publisher.start();
+    }
     let status = foreground.attend(&launched.client, entry.dir(), pid);
     entry.relock()?;
     drop(carrier);
@@ -131,9 +133,10 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         domainname: String::new(),
         network,
         net_namespace: container::net_namespace(network, None),
+        network_settings: Vec::new(),
         root,
         root_readonly: false,
-        memory_overlay: true,
+        memory_overlay: args.overlay,
         mounts,
         masked_paths: Vec::new(),
         readonly_paths: Vec::new(),
@@ -163,6 +166,8 @@ fn process(args: &Do, cwd: &Path) -> Result<ProcessConfig> {
         },
         limits: limits()?,
         no_new_privileges: false,
+        // The user's command ends as it would without a sandbox.
+        is_ordinary: true,
         oom_score_adj: 0,
         // The guest's /dev/tty is the caller's, wherever its input comes from.
         has_terminal: tty::is_terminal(std::io::stdin())
@@ -232,9 +237,12 @@ fn volume_mount(volume: &str) -> Result<MountPlan> {
 }
 
 /// The sandbox's network and what holds it on the host.
+#[derive(Default)]
 struct Network {
     plan: NetworkPlan,
-    carrier: Carrier,
+    carrier: Option<Carrier>,
+    /// The host's ends of published ports, where nothing else carries them.
+    publisher: Option<Publisher>,
 }
 
 /// What has to exist on the host for as long as the sandbox does.
@@ -254,6 +262,7 @@ impl Drop for Carrier {
 }
 
 fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
+    let sockets = bind_forwards(&args.publish).context("bind a published port")?;
     let pair = match args.ip {
         Some(guest) => Pair::with_guest(guest),
         None => Pair::choose().context("choose a network")?,
@@ -285,7 +294,8 @@ fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
     let everywhere = IpAddress { address: IpAddr::from([0; 4]), prefix_len: 0 };
     let default = RouteConfig { destination: everywhere, gateway: Some(host), link: link.index };
     let plan = NetworkPlan { links: vec![link], routes: vec![default] };
-    Ok(Some(Network { plan, carrier: Carrier::Veth { _pair: veth } }))
+    let publisher = Publisher::new(&args.publish, sockets, guest);
+    Ok(Some(Network { plan, carrier: Some(Carrier::Veth { _pair: veth }), publisher: Some(publisher) }))
 }
 
 /// A network over sockets of the host, by a gateway process.
@@ -294,18 +304,11 @@ fn usernet(args: &Do, entry: &Entry, sandbox: &mut SandboxPlan) -> Result<Networ
     let plan = GatewayPlan { forwards: args.publish.clone(), host_loopback };
     let (gateway, plan) = sandbox::start_gateway(&plan, Lifetime::Bound)?;
     let carrier = Carrier::Gateway(gateway);
-    if let Some(source) = sandbox::resolver_file(entry.dir())? {
-        sandbox.mounts.push(MountPlan {
-            destination: RESOLV_CONF.to_owned(),
-            kind: PlannedKind::Bind(source),
-            flags: MountFlags::READ_ONLY,
-        });
+    if sandbox::hosts_resolver_file_misleads() {
+        sandbox.mounts.extend(container::resolver_mount(entry.dir())?);
     }
-    Ok(Network { plan, carrier })
+    Ok(Network { plan, carrier: Some(carrier), publisher: None })
 }
-
-/// resolv.conf(5).
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 fn announce(guest: IpAddr, host: IpAddr, way_out: &NatOutcome) {
     let reach = match way_out {

@@ -12,5 +12,7 @@ pub(crate) use client::{Client, ClientError};
 pub(crate) use gofer::serve as serve_files;
 pub(crate) use launch::{CHANNEL_FD, CONFIG_FD, LISTENER_FD, Launched, launch};
 pub(crate) use plan::{NetNamespace, NetworkPlan, SandboxPlan};
-pub(crate) use stdio::{Keys, own as own_stdio, terminal};
-pub(crate) use usernet::{GatewayPlan, resolver_file, serve as serve_network, start as start_gateway};
+pub(crate) use stdio::{Console, Keys, own as own_stdio, terminal};
+pub(crate) use usernet::{
+    GatewayPlan, hosts_resolver_file_misleads, resolver_file, serve as serve_network, start as start_gateway,
+};

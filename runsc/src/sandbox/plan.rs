@@ -34,6 +34,8 @@ pub(crate) struct SandboxPlan {
     pub(crate) domainname: String,
     pub(crate) network: NetworkKind,
     pub(crate) net_namespace: NetNamespace,
+    /// Settings of the network by their names of sysctl(8).
+    pub(crate) network_settings: Vec<(String, String)>,
     /// Directory of the host that becomes the root.
     pub(crate) root: PathBuf,
     pub(crate) root_readonly: bool,
@@ -149,6 +151,7 @@ impl SandboxPlan {
             hostname: self.hostname,
             domainname: self.domainname,
             network: self.network,
+            network_settings: self.network_settings,
             gofer,
             root,
             mounts,

@@ -6,8 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use sentry_hostio::channel::ChannelError;
 use sentry_hostio::{privilege, tty};
 use thiserror::Error;
+
+use crate::relay;
 
 /// Why a terminal could not be made or handed over.
 #[derive(Debug, Error)]
@@ -26,6 +29,18 @@ pub(crate) enum StdioError {
         /// Why.
         source: io::Error,
     },
+    /// The process with the user's terminal did not take ours.
+    #[error("hand the terminal over: {0}")]
+    Relay(ChannelError),
+}
+
+/// Who gets the other end of a terminal.
+#[derive(Debug)]
+pub(crate) enum Console {
+    /// An engine, at this socket.
+    Socket(PathBuf),
+    /// The process that has the user's terminal.
+    Relay(relay::Console),
 }
 
 /// Copies of the caller's own descriptors 0, 1 and 2.
@@ -47,22 +62,30 @@ pub(crate) enum Keys {
     ToSandbox,
 }
 
-/// Makes a pseudo terminal, sends its master over the socket at `console_socket`, and gives the other end three
-/// times.
+/// Makes a pseudo terminal, sends its master to `console`, and gives the other end three times.
 pub(crate) fn terminal(
-    console_socket: &Path,
+    console: &Console,
     size: Option<(u16, u16)>,
     keys: Keys,
 ) -> Result<Vec<OwnedFd>, StdioError> {
-    let size = size.map(|(rows, columns)| nix::pty::Winsize {
+    let own_size = match console {
+        Console::Socket(_) => None,
+        Console::Relay(relay) => Some(relay.size),
+    };
+    let size = size.or(own_size).map(|(rows, columns)| nix::pty::Winsize {
         ws_row: rows,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     });
     let pair = nix::pty::openpty(size.as_ref(), None).map_err(|error| StdioError::Terminal(error.into()))?;
-    send_master(console_socket, &pair.master)
-        .map_err(|source| StdioError::ConsoleSocket { path: console_socket.to_owned(), source })?;
+    match console {
+        Console::Socket(path) => send_master(path, &pair.master)
+            .map_err(|source| StdioError::ConsoleSocket { path: path.clone(), source })?,
+        Console::Relay(relay) => {
+            relay.channel.send(b"terminal", &[pair.master.as_fd()]).map_err(StdioError::Relay)?;
+        }
+    }
     if keys == Keys::ToUs {
         // The leader of a process group, as a shell starts commands, cannot leave its terminal for another. It gets
         // the signals of its own one.

@@ -94,11 +94,14 @@ pub(crate) fn start(plan: &GatewayPlan, lifetime: Lifetime) -> Result<(Child, Ne
     Ok((child, network_plan(ours)))
 }
 
-/// Writes a resolv.conf(5) for the sandbox into `dir`, if the host's names servers that the sandbox cannot reach.
+/// Whether the host's resolv.conf(5), shown to a sandbox, would name servers that the sandbox cannot reach.
+pub(crate) fn hosts_resolver_file_misleads() -> bool {
+    host_resolvers().iter().any(IpAddr::is_loopback) && Path::new("/etc/resolv.conf").exists()
+}
+
+/// Writes a resolv.conf(5) that names the gateway's name server into `dir`.
 pub(crate) fn resolver_file(dir: &Path) -> io::Result<Option<PathBuf>> {
-    let is_needed =
-        host_resolvers().iter().any(IpAddr::is_loopback) && Path::new("/etc/resolv.conf").exists();
-    let Some(net) = Config::default().v4.filter(|_| is_needed) else { return Ok(None) };
+    let Some(net) = Config::default().v4 else { return Ok(None) };
     let path = dir.join("resolv.conf");
     fs::write(&path, format!("nameserver {}\n", net.dns))?;
     Ok(Some(path))

@@ -24,6 +24,8 @@ pub struct BootConfig {
     pub domainname: String,
     /// Where the network comes from.
     pub network: NetworkKind,
+    /// Settings of that network to change before the first process: names as of sysctl(8), and values.
+    pub network_settings: Vec<(String, String)>,
     /// Connections to the gofer, each for one request at a time.
     pub gofer: Vec<DonatedFd>,
     /// The root file system.
@@ -214,6 +216,8 @@ pub struct ProcessConfig {
     pub limits: Vec<ResourceLimit>,
     /// Whether execve(2) cannot give it privilege.
     pub no_new_privileges: bool,
+    /// Whether signals of the guest's processes end it as any other process, although it is the first.
+    pub is_ordinary: bool,
     /// `oom_score_adj` of proc(5).
     pub oom_score_adj: i32,
     /// Whether the terminal among descriptors 0 to 2 becomes its controlling one.

@@ -182,7 +182,9 @@ fn allow_host_sockets(list: &mut AllowList) -> Result<(), SeccompError> {
             list.allow_when(libc::SYS_socket, &[equals(0, family), without_flags])?;
         }
     }
-    list.allow_when(libc::SYS_socket, &[equals(0, libc::AF_NETLINK), equals(2, libc::NETLINK_ROUTE)])?;
+    for protocol in [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG] {
+        list.allow_when(libc::SYS_socket, &[equals(0, libc::AF_NETLINK), equals(2, protocol)])?;
+    }
     for (level, name) in settable() {
         list.allow_when(libc::SYS_setsockopt, &[equals(1, level), equals(2, name)])?;
     }

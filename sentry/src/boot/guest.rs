@@ -20,11 +20,12 @@ use crate::boot::{
     BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig, ProcessInfo,
     SignalTarget, Stats, filter, network,
 };
+use crate::errno::Errno;
 use crate::fs::host;
-use crate::fs::proc::register_net;
-use crate::ipc::IpcNamespace;
+use crate::fs::proc::{register_net, write_setting};
 use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
-use crate::socket::{NetNamespace, proc_net};
+use crate::socket::NetNamespace;
+use crate::socket::proc_net::{self, HostFiles};
 use crate::task::{self, ThreadGroup, Tid};
 use crate::vfs::{File, FsContext};
 
@@ -35,6 +36,8 @@ const MAX_TASKS: usize = 16_384;
 pub(super) struct Guest {
     surroundings: Surroundings,
     init: ProcessConfig,
+    /// Settings of the network to change before the first process, by name.
+    settings: Vec<(String, String)>,
     stack: Stack,
     /// What the first process is started with; gone once it was.
     prepared: Mutex<Option<Vec<Arc<File>>>>,
@@ -68,7 +71,11 @@ impl Drop for Farewell<'_> {
 
 impl Guest {
     /// A kernel with mounts and without processes.
-    pub(super) fn new(config: BootConfig, platform: Prepared) -> Result<Arc<Self>, ControlError> {
+    pub(super) fn new(
+        config: BootConfig,
+        platform: Prepared,
+        host_files: Option<HostFiles>,
+    ) -> Result<Arc<Self>, ControlError> {
         let memory = MemoryFile::new(config.host.memory_bytes)
             .map_err(|error| failed("create the memory file", &error))?;
         let memory = Arc::new(memory);
@@ -87,7 +94,10 @@ impl Guest {
             NetworkKind::Host => NetNamespace::on_host(stack.clone()),
             NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack.clone()),
         };
-        register_net(proc_net::files(&network));
+        register_net(match host_files {
+            Some(host) => proc_net::host_files(&network, host),
+            None => proc_net::files(&network),
+        });
         kernel.set_net_namespace(network);
         let sockets = take(&config.gofer)?.into_iter().map(SeqPacket::from).collect();
         let mounter = Mounter::new(sockets, memory);
@@ -104,13 +114,9 @@ impl Guest {
             uts.set_domainname(config.domainname.into_bytes());
         }
         Ok(Arc::new(Self {
-            surroundings: Surroundings {
-                kernel,
-                fs: FsContext::new(namespace),
-                uts,
-                ipc: IpcNamespace::new(),
-            },
+            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts },
             init: config.init,
+            settings: config.network_settings,
             stack,
             prepared: Mutex::new(Some(files)),
             reader: Mutex::new(None),
@@ -131,6 +137,7 @@ impl Guest {
         let reader =
             network::connect(&self.stack, config, sockets).map_err(|error| failed("network", &error))?;
         *self.reader.lock() = Some(reader);
+        self.change_settings()?;
         filter::confine(self.platform, self.network).map_err(|error| failed("system-call filter", &error))?;
         let task = process::start(&self.surroundings, &self.init, files)?;
         let pid = task.pid().0;
@@ -140,6 +147,18 @@ impl Guest {
         drop(ends);
         self.changed.notify_all();
         Ok(pid)
+    }
+
+    fn change_settings(&self) -> Result<(), ControlError> {
+        for (name, value) in &self.settings {
+            match write_setting(self.kernel(), name, value) {
+                Ok(()) => {}
+                // Not every setting of Linux exists here.
+                Err(Errno::ENOENT) => tracing::warn!("setting {name} is not known and left out"),
+                Err(errno) => return Err(failed(&format!("set {name} to {value:?}"), &errno)),
+            }
+        }
+        Ok(())
     }
 
     /// Starts another process, with `fds` as its descriptors 0, 1, 2, ...
@@ -225,9 +244,6 @@ impl Guest {
             };
             return Err(ControlError::NoProcess { pid });
         }
-        if signal == Signal::SIGWINCH && self.is_old_news(target) {
-            return Ok(false);
-        }
         let init = self.ends.lock().init;
         for group in &groups {
             // Not from a process of the guest: it ends the first process, too.
@@ -236,13 +252,6 @@ impl Guest {
             let _ = group.send_signal(signal, info);
         }
         Ok(groups.iter().any(|group| Some(group.pid().0) == init))
-    }
-
-    /// True for a change of the terminal's size that the guest made itself.
-    fn is_old_news(&self, target: SignalTarget) -> bool {
-        let SignalTarget::Foreground(pid) = target else { return false };
-        let terminal = self.kernel().tree().process(Tid(pid)).and_then(|process| process.session.terminal());
-        terminal.is_some_and(|terminal| !host::take_size_change(&*terminal))
     }
 
     fn targets(&self, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {
@@ -293,12 +302,12 @@ impl Guest {
     pub(super) fn stats(&self) -> Stats {
         let memory_bytes = self.kernel().memory_file().in_use();
         let tree = self.kernel().tree();
-        let cpu_ns = tree.processes().map(|process| {
-            let (user_ns, system_ns) = process.group.cpu_times();
-            user_ns + system_ns
-        });
+        let times = tree.processes().map(|process| process.group.cpu_times());
+        let (user_ns, system_ns) =
+            times.fold((0, 0), |sum, (user_ns, system_ns)| (sum.0 + user_ns, sum.1 + system_ns));
         Stats {
-            cpu_ns: cpu_ns.sum(),
+            user_ns,
+            system_ns,
             memory_bytes,
             processes: tree.processes().filter(|process| process.exit.is_none()).count() as u64,
         }

@@ -123,8 +123,10 @@ pub struct ProcessInfo {
 /// What the guest uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stats {
-    /// CPU time in nanoseconds.
-    pub cpu_ns: u64,
+    /// CPU time in guest code, in nanoseconds.
+    pub user_ns: u64,
+    /// CPU time in system calls, in nanoseconds.
+    pub system_ns: u64,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Number of processes.

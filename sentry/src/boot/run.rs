@@ -11,8 +11,9 @@ use sentry_platform::{PlatformKind, Prepared};
 
 use crate::boot::guest::Guest;
 use crate::boot::{
-    BootConfig, ControlError, ExitStatus, PlatformChoice, Reply, Request, isolate, keys, server,
+    BootConfig, ControlError, ExitStatus, NetworkKind, PlatformChoice, Reply, Request, isolate, keys, server,
 };
+use crate::socket::proc_net::HostFiles;
 
 /// Status of a sandbox that could not be set up.
 const SET_UP_FAILED: ExitStatus = ExitStatus::Code(128);
@@ -42,12 +43,13 @@ fn set_up(config: OwnedFd) -> Result<Arc<Guest>, ControlError> {
         log_to_stderr();
     }
     let terminal = config.stdio.first().filter(|_| config.init.has_terminal && !config.dies_with_parent);
+    let host_files = (config.network == NetworkKind::Host).then(HostFiles::open);
     isolate::before_template(config.dies_with_parent, terminal.map(|fd| fd.0))
         .map_err(|error| failed("isolate", &error))?;
     let platform = Prepared::new(platform_kind(config.platform))
         .map_err(|error| failed("start the platform", &error))?;
     isolate::after_template().map_err(|error| failed("isolate", &error))?;
-    Guest::new(config, platform)
+    Guest::new(config, platform, host_files)
 }
 
 /// Standard error is the debug log where there is one, the caller's own otherwise.

@@ -72,12 +72,7 @@ fn map_segment(
             prot,
             max_prot: Prot::all(),
             flags: VmaFlags::empty(),
-            source: Some(MapFile {
-                mappable: mappable.clone(),
-                offset,
-                file: Some(file.clone()),
-                name: "".into(),
-            }),
+            source: Some(MapFile { mappable: mappable.clone(), offset, file: Some(file.clone()), name: "" }),
         })?;
         zero_from = page + len;
         // The rest of the last page of the file is not part of the segment. Linux clears it only where it can be

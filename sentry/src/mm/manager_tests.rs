@@ -172,7 +172,7 @@ fn fork_shares_until_one_side_writes_and_frees_with_the_last_owner() {
 fn shared_memory_is_the_same_on_both_sides_and_has_one_futex_key() {
     let f = Fixture::new();
     let source =
-        MapFile { mappable: SharedMemory::new(&f.frames, PAGE_SIZE), offset: 0, file: None, name: "".into() };
+        MapFile { mappable: SharedMemory::new(&f.frames, PAGE_SIZE), offset: 0, file: None, name: "" };
     let request = MapRequest {
         flags: VmaFlags::SHARED,
         source: Some(source),

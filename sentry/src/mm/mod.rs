@@ -2,7 +2,6 @@
 
 mod addr;
 mod advise;
-mod detach;
 mod fault;
 mod fork;
 mod frames;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use netstack::options::Family as IpFamily;
 use sentry_abi::inet::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MAX, IPPROTO_TCP, IPPROTO_UDP};
-use sentry_abi::netlink::NETLINK_ROUTE;
+use sentry_abi::netlink::{NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use sentry_abi::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, SOCK_DGRAM, SOCK_MAX, SOCK_RAW, SOCK_SEQPACKET,
     SOCK_STREAM,
@@ -86,7 +86,9 @@ fn on_host(task: &CurrentTask, family: u16, kind: u32, protocol: i32) -> Result<
                 (Transport::Raw, _) => return Err(Errno::EPERM),
             }
         }
-        AF_NETLINK if protocol != NETLINK_ROUTE => return Err(Errno::EPROTONOSUPPORT),
+        AF_NETLINK if !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG) => {
+            return Err(Errno::EPROTONOSUPPORT);
+        }
         AF_NETLINK => match kind {
             SOCK_RAW => (SocketType::Raw, protocol),
             SOCK_DGRAM => (SocketType::Datagram, protocol),
@@ -125,7 +127,18 @@ fn inet(
     if transport == Transport::Raw && !task.creds().has(Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
+    // ping_init_sock, once the type is known.
+    if transport == Transport::Ping && !may_ping(task, namespace) {
+        return Err(Errno::EACCES);
+    }
     Ok(InetSocket::new(namespace.clone(), family, transport, protocol, credentials_of(task)))
+}
+
+/// Whether one of the caller's groups is within `net.ipv4.ping_group_range`.
+fn may_ping(task: &CurrentTask, namespace: &NetNamespace) -> bool {
+    let (first, last) = namespace.settings().ping_groups();
+    let creds = task.creds();
+    std::iter::once(creds.egid).chain(creds.groups.iter().copied()).any(|gid| (first..=last).contains(&gid.0))
 }
 
 /// The transport and the definite protocol number (`inet_create`: a table of types and protocols, 0 being a wildcard).

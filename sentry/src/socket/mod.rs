@@ -17,6 +17,7 @@ mod ops;
 pub mod option;
 pub mod packet;
 pub mod proc_net;
+pub(crate) mod settings;
 mod timer_thread;
 
 pub mod unix;
@@ -31,3 +32,4 @@ pub use namespace::{NetNamespace, SocketList};
 pub use ops::{
     Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
+pub use settings::Settings;

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::kernel::Kernel;
 use crate::socket::netlink::Subscribers;
 use crate::socket::ops::Socket;
+use crate::socket::settings::Settings;
 use crate::socket::timer_thread::TimerThread;
 use crate::socket::unix::AbstractNames;
 use crate::task::CurrentTask;
@@ -25,6 +26,7 @@ pub struct NetNamespace {
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
     timers: OnceLock<TimerThread>,
+    settings: Settings,
 }
 
 impl NetNamespace {
@@ -50,6 +52,7 @@ impl NetNamespace {
             hints: AtomicUsize::new(0),
             next_netlink_port: AtomicU64::new(0),
             timers: OnceLock::new(),
+            settings: Settings::default(),
         })
     }
 
@@ -69,6 +72,23 @@ impl NetNamespace {
     #[must_use]
     pub fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// The settings of its sockets.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the guest can change settings: not those of the host.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub(crate) fn check_configurable(&self) -> Result<(), Errno> {
+        match self.backing {
+            Backing::Stack => Ok(()),
+            Backing::Host => Err(Errno::EPERM),
+        }
     }
 
     /// What its internet sockets are.

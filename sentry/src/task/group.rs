@@ -1,6 +1,6 @@
 //! A process: the threads that share a process id.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -33,6 +33,8 @@ pub struct ThreadGroup {
     /// CPU time of children that were waited for.
     pub(crate) children_cpu: CpuTimes,
     pub(crate) oom_score_adj: AtomicI32,
+    /// See [`ThreadGroup::set_ordinary`].
+    is_ordinary: AtomicBool,
     pub(crate) timers: crate::task::ProcessTimers,
 }
 
@@ -123,6 +125,7 @@ impl ThreadGroup {
             guest_time: Mutex::default(),
             children_cpu: CpuTimes::default(),
             oom_score_adj: AtomicI32::new(0),
+            is_ordinary: AtomicBool::new(false),
             timers: crate::task::ProcessTimers::default(),
         })
     }
@@ -218,6 +221,19 @@ impl ThreadGroup {
     #[must_use]
     pub fn children_cpu_times(&self) -> (u64, u64) {
         self.children_cpu.get()
+    }
+
+    /// Whether signals from inside reach it only where it has a handler (pid_namespaces(7)).
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        // Set before the process runs.
+        self.pid() == Tid(1) && !self.is_ordinary.load(Ordering::Relaxed)
+    }
+
+    /// Has the first process take signals as any other does: for a command of the host's user, who does not think of
+    /// it as an init.
+    pub fn set_ordinary(&self) {
+        self.is_ordinary.store(true, Ordering::Relaxed);
     }
 
     /// `/proc/PID/oom_score_adj`.

@@ -6,10 +6,10 @@ mod net;
 mod root;
 mod status;
 mod sys;
-mod sys_ipc;
+mod sys_conf;
+mod sys_net;
 mod sys_tcp;
 mod system;
-mod sysvipc;
 mod task;
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{Dentry, SuperBlock};
 
 pub use net::{NetText, register_net};
+pub(crate) use sys::write as write_setting;
 pub(crate) use system::cpu_count;
 
 /// `statfs(2)`.

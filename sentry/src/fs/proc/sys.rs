@@ -6,10 +6,11 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::fs::pipe;
-use crate::fs::proc::{sys_ipc, sys_tcp};
+use crate::fs::proc::sys_net;
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
 use crate::kernel::{Kernel, RELEASE, VERSION};
-use crate::vfs::Inode;
+use crate::task::Credentials;
+use crate::vfs::{Caller, Inode};
 
 /// A value that the guest can change, without an effect beyond being read again. Names whose value matters are
 /// not of this kind.
@@ -45,9 +46,28 @@ pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     PseudoDir::inode(vec![
         ("fs", fs()),
         ("kernel", kernel_directory(kernel)),
-        ("net", net(kernel)),
+        ("net", sys_net::directory(kernel)),
         ("vm", vm()),
     ])
+}
+
+/// Writes `value` to the file that `name` (as in sysctl(8), `net.core.somaxconn`) stands for, below `net`: of other
+/// settings each view of `/proc` has its own.
+///
+/// # Errors
+/// `ENOENT` when there is none; what writing to the file gives.
+pub(crate) fn write(kernel: &Arc<Kernel>, name: &str, value: &str) -> Result<(), Errno> {
+    let rest = name.strip_prefix("net.").ok_or(Errno::ENOENT)?;
+    let creds = Credentials::root();
+    let caller = Caller::kernel(&creds);
+    let mut inode = sys_net::directory(kernel);
+    for part in rest.split('.') {
+        if !inode.is_dir() {
+            return Err(Errno::ENOENT);
+        }
+        inode = inode.ops().lookup(&inode, &caller, part.as_bytes())?;
+    }
+    inode.downcast::<TextInode>().ok_or(Errno::ENOENT)?.store(value.as_bytes())
 }
 
 fn fs() -> Arc<Inode> {
@@ -114,7 +134,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
             text
         }
     };
-    let mut files = vec![
+    PseudoDir::inode(vec![
         ("cap_last_cap", fixed("40")),
         ("core_pattern", fixed("core")),
         ("core_uses_pid", knob("0")),
@@ -122,6 +142,9 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("domainname", TextInode::inode(0o444, name(true))),
         ("hostname", TextInode::inode(0o444, name(false))),
         ("kptr_restrict", fixed("1")),
+        ("msgmax", knob("8192")),
+        ("msgmnb", knob("16384")),
+        ("msgmni", knob("32000")),
         ("ngroups_max", fixed("65536")),
         ("osrelease", fixed(RELEASE)),
         ("ostype", fixed("Linux")),
@@ -134,51 +157,16 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("random", random),
         ("randomize_va_space", fixed("2")),
         ("sched_child_runs_first", fixed("0")),
+        ("sem", knob("32000\t1024000000\t500\t32000")),
+        ("shmall", knob("18446744073692774399")),
+        ("shmmax", knob("18446744073692774399")),
+        ("shmmni", knob("4096")),
         ("tainted", fixed("0")),
         ("threads-max", fixed("63000")),
         ("unprivileged_bpf_disabled", fixed("2")),
         ("version", fixed(VERSION)),
         ("yama", PseudoDir::inode(vec![("ptrace_scope", fixed("1"))])),
-    ];
-    files.extend(sys_ipc::files());
-    PseudoDir::inode(files)
-}
-
-fn net(kernel: &Arc<Kernel>) -> Arc<Inode> {
-    let core = PseudoDir::inode(vec![
-        ("default_qdisc", fixed("pfifo_fast")),
-        ("netdev_max_backlog", knob("1000")),
-        ("optmem_max", knob("131072")),
-        ("rmem_default", knob("212992")),
-        ("rmem_max", knob("4194304")),
-        ("somaxconn", knob("4096")),
-        ("wmem_default", knob("212992")),
-        ("wmem_max", knob("4194304")),
-    ]);
-    let mut ipv4 = vec![
-        ("ip_default_ttl", knob("64")),
-        ("ip_forward", knob("0")),
-        ("ip_local_port_range", fixed("32768\t60999")),
-        ("ip_local_reserved_ports", fixed("")),
-        ("ip_nonlocal_bind", knob("0")),
-        ("ip_unprivileged_port_start", knob("1024")),
-        ("ping_group_range", fixed("0\t2147483647")),
-        ("tcp_max_syn_backlog", knob("4096")),
-        ("tcp_mem", fixed("188319\t251094\t376638")),
-    ];
-    ipv4.extend(sys_tcp::files(kernel));
-    let ipv6 = PseudoDir::inode(vec![(
-        "conf",
-        PseudoDir::inode(vec![
-            ("all", PseudoDir::inode(vec![("disable_ipv6", fixed("0")), ("forwarding", fixed("0"))])),
-            ("default", PseudoDir::inode(vec![("disable_ipv6", fixed("0"))])),
-        ]),
-    )]);
-    PseudoDir::inode(vec![("core", core), ("ipv4", PseudoDir::inode(ipv4)), ("ipv6", ipv6), ("unix", unix())])
-}
-
-fn unix() -> Arc<Inode> {
-    PseudoDir::inode(vec![("max_dgram_qlen", knob("512"))])
+    ])
 }
 
 fn vm() -> Arc<Inode> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, SynCookies};
 
 use crate::errno::Errno;
+use crate::fs::proc::sys_net::namespace;
 use crate::fs::pseudo::{Text, TextInode};
 use crate::kernel::Kernel;
 use crate::vfs::Inode;
@@ -56,6 +57,7 @@ impl Text for Setting {
         let set = self.row.set.ok_or(Errno::EACCES)?;
         let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
         let text = text.trim_matches(['\n', '\0', ' ', '\t']);
+        namespace(&self.kernel)?.check_configurable()?;
         self.stack()?.change_tcp_config(|config| set(config, text))
     }
 }

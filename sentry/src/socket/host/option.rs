@@ -136,6 +136,8 @@ const OPTIONS: &[(i32, i32, Access)] = &[
     (SOL_UDP, UDP_SEGMENT, Both),
     (SOL_UDP, UDP_GRO, Both),
     (SOL_IP, IP_MTU, Get),
+    (SOL_IP, SO_ORIGINAL_DST, Get),
+    (SOL_IPV6, SO_ORIGINAL_DST, Get),
     (SOL_IP, IP_TOS, Both),
     (SOL_IP, IP_TTL, Both),
     (SOL_IP, IP_PKTINFO, Both),

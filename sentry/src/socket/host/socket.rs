@@ -117,7 +117,7 @@ impl HostSocket {
                 return Err(Errno::EFAULT);
             }
             if self.is_netlink()
-                && let Some(refusal) = netlink::refusal(buf, self.netlink_port())
+                && let Some(refusal) = netlink::refusal(self.base.protocol, buf, self.netlink_port())
             {
                 self.refuse(refusal)?;
                 return Ok(len);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
@@ -30,6 +30,7 @@ use crate::socket::inet::{ToErrno, address, ancillary, error_queue};
 use crate::socket::ops::{
     Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
+use crate::socket::settings::DEFAULT_BUFFER;
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
 use crate::wait::{Readiness, WaitQueue};
@@ -81,6 +82,8 @@ pub struct InetSocket {
     receive: ReceiveSwitches,
     /// A connection attempt was begun and its end not reported yet (`SS_CONNECTING`).
     is_connecting: AtomicBool,
+    /// As asked for with listen(2), within `net.core.somaxconn`.
+    backlog: AtomicU32,
     clocks: Clocks,
 }
 
@@ -109,7 +112,18 @@ impl InetSocket {
             IpFamily::V4 => AF_INET,
             IpFamily::V6 => AF_INET6,
         };
-        Self::wrap(namespace, family, SocketBase::new(number, kind, protocol, owner), socket)
+        let settings = namespace.settings();
+        let buffers = (settings.send_default.get(), settings.receive_default.get());
+        let socket = Self::wrap(namespace, family, SocketBase::new(number, kind, protocol, owner), socket);
+        // TCP's have settings of their own; the stack gives all others what Linux does by default.
+        if transport != Transport::Tcp && buffers != (DEFAULT_BUFFER, DEFAULT_BUFFER) {
+            let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+            socket.change_options(|options| {
+                options.send_buffer = size(buffers.0);
+                options.recv_buffer = size(buffers.1);
+            });
+        }
+        socket
     }
 
     fn wrap(
@@ -125,6 +139,7 @@ impl InetSocket {
             protocol,
             receive: ReceiveSwitches::default(),
             is_connecting: AtomicBool::new(false),
+            backlog: AtomicU32::new(0),
             clocks: Clocks::default(),
         })
     }
@@ -185,6 +200,13 @@ impl InetSocket {
         each!(self, s => s.set_options(change));
     }
 
+    /// How many connections wait to be accepted, and how many may: what a listening socket has in place of bytes.
+    #[must_use]
+    pub fn accept_queue(&self) -> (u32, u32) {
+        let waiting = self.tcp().map_or(0, |tcp| tcp.listen_queue_lens().0);
+        (u32::try_from(waiting).unwrap_or(u32::MAX), self.backlog.load(Ordering::Relaxed))
+    }
+
     /// Which control messages it wants.
     #[must_use]
     pub fn receive_switches(&self) -> &ReceiveSwitches {
@@ -229,8 +251,9 @@ impl InetSocket {
     }
 
     /// Privileged ports need a capability (`ip(7)`: `ip_unprivileged_port_start`).
-    fn check_port(task: &CurrentTask, address: SocketAddr) -> Result<(), Errno> {
-        let is_privileged = (1..UNPRIVILEGED_PORT_START).contains(&address.port());
+    fn check_port(&self, task: &CurrentTask, address: SocketAddr) -> Result<(), Errno> {
+        let start = self.namespace.settings().unprivileged_port_start.get();
+        let is_privileged = (1..start).contains(&address.port().into());
         if is_privileged && !task.creds().has(Capabilities::NET_BIND_SERVICE) {
             return Err(Errno::EACCES);
         }
@@ -476,13 +499,19 @@ impl Socket for InetSocket {
             (IpFamily::V6, AF_INET) => return Err(Errno::EAFNOSUPPORT),
             _ => address::decode(self.family, address)?.ok_or(Errno::EAFNOSUPPORT)?,
         };
-        Self::check_port(task, local)?;
+        self.check_port(task, local)?;
+        if self.namespace.settings().binds_anywhere() {
+            self.change_options(|options| options.free_bind = true);
+        }
         self.bind_local(local)
     }
 
     fn listen(&self, _: &mut CurrentTask, backlog: u32) -> Result<(), Errno> {
         let tcp = self.tcp().ok_or(Errno::EOPNOTSUPP)?;
-        tcp.listen(backlog).map_err(|e| e.to_errno())
+        tcp.listen(backlog).map_err(|e| e.to_errno())?;
+        // A value of its own, only shown.
+        self.backlog.store(backlog, Ordering::Relaxed);
+        Ok(())
     }
 
     fn try_accept(&self) -> Result<Accepted, Errno> {
@@ -589,9 +618,6 @@ impl Socket for InetSocket {
         }
     }
 }
-
-/// `net.ipv4.ip_unprivileged_port_start`.
-const UNPRIVILEGED_PORT_START: u16 = 1024;
 
 #[cfg(test)]
 #[path = "socket_tests.rs"]

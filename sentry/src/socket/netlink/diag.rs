@@ -84,7 +84,9 @@ fn describe_inet(inet: &InetSocket, state: u8, wanted: &InetDiagReqV2, reply: &m
     let queued = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     let (rqueue, wqueue) = match inet.tcp() {
         Some(tcp) if state != TCP_LISTEN => (queued(tcp.recv_queue_len()), queued(tcp.send_queue_len())),
-        _ => (0, 0),
+        // sk_ack_backlog and sk_max_ack_backlog.
+        Some(_) => inet.accept_queue(),
+        None => (0, 0),
     };
     let fixed = InetDiagMsg {
         // Families are below 256.

@@ -200,8 +200,6 @@ enum Direction {
     Receive,
 }
 
-/// `net.core.wmem_max` and `rmem_max` (Linux 6.18).
-const BUFFER_MAX: u32 = 4 << 20;
 /// `SOCK_MIN_SNDBUF` and `SOCK_MIN_RCVBUF`, as `getsockopt` shows them.
 const SEND_MIN: u32 = 4608;
 const RECV_MIN: u32 = 2304;
@@ -280,12 +278,14 @@ fn get_recv_buffer(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn set_send_buffer(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    set_buffer(context, Direction::Send, doubled(int(value)?, Direction::Send, BUFFER_MAX));
+    let most = context.namespace.settings().send_max.get();
+    set_buffer(context, Direction::Send, doubled(int(value)?, Direction::Send, most));
     Ok(())
 }
 
 fn set_recv_buffer(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    set_buffer(context, Direction::Receive, doubled(int(value)?, Direction::Receive, BUFFER_MAX));
+    let most = context.namespace.settings().receive_max.get();
+    set_buffer(context, Direction::Receive, doubled(int(value)?, Direction::Receive, most));
     Ok(())
 }
 
@@ -563,6 +563,8 @@ fn get_namespace_cookie(context: &Context<'_>) -> Result<Value, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BUFFER_MAX: u32 = 4 << 20;
 
     /// Observed on Linux 6.18, with the limits raised.
     #[test]

@@ -229,7 +229,12 @@ fn set_window_clamp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 fn get_info(context: &Context<'_>) -> Result<Value, Errno> {
     let tcp = tcp(context)?;
-    Ok(bytes(&tcp_info(tcp.state(), tcp.info().as_ref())))
+    let mut info = tcp_info(tcp.state(), tcp.info().as_ref());
+    if tcp.state() == State::Listen {
+        // tcp_get_info: "listeners are always unlocked", their queue is shown in these.
+        (info.unacked, info.sacked) = context.inet()?.accept_queue();
+    }
+    Ok(bytes(&info))
 }
 
 fn get_quick_ack(context: &Context<'_>) -> Result<Value, Errno> {

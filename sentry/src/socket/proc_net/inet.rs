@@ -80,7 +80,9 @@ fn line(text: &mut String, number: usize, kind: Kind, inet: &InetSocket) {
     let base = inet.base();
     let (sent, received) = match inet.tcp() {
         Some(tcp) if state != TCP_LISTEN => (tcp.send_queue_len(), tcp.recv_queue_len()),
-        _ => (0, 0),
+        // get_tcp4_sock: sk_ack_backlog.
+        Some(_) => (0, inet.accept_queue().0 as usize),
+        None => (0, 0),
     };
     let mut local = inet.local();
     if kind == Kind::Raw {

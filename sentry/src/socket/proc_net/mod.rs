@@ -1,5 +1,6 @@
 //! The texts of `/proc/net` (`proc_pid_net(5)`), made from the stack's and the sockets' state when read.
 
+mod host;
 mod inet;
 mod interface;
 mod local;
@@ -8,6 +9,8 @@ mod statistics;
 use std::sync::Arc;
 
 use crate::socket::NetNamespace;
+
+pub use host::{HostFiles, host_files};
 
 /// A file of `/proc/net`: its name, and what makes its contents.
 pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);

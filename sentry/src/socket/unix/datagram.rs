@@ -17,8 +17,6 @@ use crate::socket::unix::socket::{Role, unblock};
 use crate::socket::unix::stream::split_control;
 use crate::wait::Readiness;
 
-/// `net.unix.max_dgram_qlen`: how many datagrams of strangers wait in an inbox; one more is let in, as in Linux.
-const MAX_QUEUED: usize = 10;
 /// What Linux keeps of the send buffer (`unix_dgram_sendmsg`).
 const RESERVED: usize = 32;
 
@@ -64,7 +62,8 @@ impl UnixSocket {
         let mut state = peer.state.lock();
         let is_mutual =
             matches!(&state.role, Role::Connected(other) if std::ptr::eq(Arc::as_ptr(other), self));
-        let is_full = !is_mutual && !state.is_closed && state.inbox.len() > MAX_QUEUED;
+        let most = usize::try_from(self.namespace.settings().local_datagrams.get()).unwrap_or(usize::MAX);
+        let is_full = !is_mutual && !state.is_closed && state.inbox.len() > most;
         if is_full {
             let me = self.weak();
             if !state.blocked.iter().any(|waiting| waiting.ptr_eq(&me)) {

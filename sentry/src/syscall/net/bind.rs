@@ -1,13 +1,10 @@
 //! `bind(2)` and `listen(2)`.
 
 use crate::errno::SysResult;
-use crate::socket::SocketFile;
+use crate::socket::{NetNamespace, SocketFile};
 use crate::syscall::Args;
 use crate::syscall::net::address;
 use crate::task::CurrentTask;
-
-/// `net.core.somaxconn` since Linux 5.4.
-const SOMAXCONN: u32 = 4096;
 
 /// `bind(fd, address, length)`.
 pub(crate) fn sys_bind(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -22,7 +19,8 @@ pub(crate) fn sys_bind(task: &mut CurrentTask, args: &Args) -> SysResult {
 pub(crate) fn sys_listen(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().get(args.fd(0))?;
     let socket = SocketFile::of(&file)?;
+    let most = NetNamespace::of(task)?.settings().somaxconn.get();
     // "if ((unsigned int)backlog > somaxconn) backlog = somaxconn": negative ones become the maximum.
-    socket.listen(task, args.u32(1).min(SOMAXCONN))?;
+    socket.listen(task, args.u32(1).min(most))?;
     Ok(0)
 }

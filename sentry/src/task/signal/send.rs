@@ -7,7 +7,7 @@ use sentry_abi::signal::{SIG_DFL, SigInfo, SigSet, Signal, si_code};
 
 use crate::errno::Errno;
 use crate::task::signal::{DefaultAction, GroupSignals, JobState};
-use crate::task::{ExitStatus, Resource, Task, ThreadGroup, Tid};
+use crate::task::{ExitStatus, Resource, Task, ThreadGroup};
 use crate::wait::Readiness;
 
 /// To whom a signal goes.
@@ -58,7 +58,7 @@ impl ThreadGroup {
         }
         let mut wake = self.on_job_control_signal(&mut signals, signal);
         // pid_namespaces(7): processes of the sandbox cannot kill its init, only the sandbox's control can.
-        if signal == Signal::SIGKILL && self.pid() == Tid(1) && info.code <= 0 {
+        if signal == Signal::SIGKILL && self.is_protected() && info.code <= 0 {
             return Ok(());
         }
         if signal == Signal::SIGKILL {
@@ -122,7 +122,7 @@ impl ThreadGroup {
         // pid_namespaces(7): the init process gets only signals that it has a handler for, from inside. Faults and
         // the sandbox's control (`SI_KERNEL`) are not from a process.
         let from_process = info.code <= 0;
-        self.pid() == Tid(1) && from_process && handlers.get(signal).handler == SIG_DFL
+        self.is_protected() && from_process && handlers.get(signal).handler == SIG_DFL
     }
 
     /// `EAGAIN` for `sigqueue(3)` beyond `RLIMIT_SIGPENDING`; `kill(2)` never fails for this reason.

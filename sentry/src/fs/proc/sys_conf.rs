@@ -1,0 +1,179 @@
+//! `/proc/sys/net/ipv4/conf` and `/proc/sys/net/ipv6/conf`: a directory for each interface, and `all` and `default`.
+
+use std::sync::{Arc, Weak};
+
+use netstack::nic::{NicOptions, ReversePath};
+
+use crate::errno::Errno;
+use crate::fs::proc::sys_net::{bit, change_nics, namespace, nics, number, reverse_path_number, words};
+use crate::fs::pseudo::{PseudoDir, Text, TextInode, pseudo_stat};
+use crate::kernel::Kernel;
+use crate::vfs::open::open_directory;
+use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, OpenFlags, SetAttr, Stat};
+
+/// Whose settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V4,
+    V6,
+}
+
+/// The directory of the interfaces.
+pub(super) fn directory(kernel: &Arc<Kernel>, version: Version) -> Arc<Inode> {
+    let kernel = Arc::downgrade(kernel);
+    let conf = Conf { stat: pseudo_stat(FileType::Directory, 0o555), kernel, version };
+    Inode::new(FileType::Directory, Box::new(conf))
+}
+
+struct Conf {
+    stat: Stat,
+    /// Weak: the kernel owns the tree of files.
+    kernel: Weak<Kernel>,
+    version: Version,
+}
+
+impl Conf {
+    fn names(&self) -> Vec<String> {
+        let own = namespace(&self.kernel).map(|net| nics(&net).map(|nic| nic.name).collect::<Vec<_>>());
+        ["all", "default"].map(str::to_owned).into_iter().chain(own.unwrap_or_default()).collect()
+    }
+
+    fn of(&self, name: &str) -> Arc<Inode> {
+        let rows = match self.version {
+            Version::V4 => V4,
+            Version::V6 => V6,
+        };
+        let file = |row: &'static Row| {
+            let scope = match name {
+                "all" => Scope::All,
+                "default" => Scope::Default,
+                name => Scope::One(name.to_owned()),
+            };
+            // Nothing but the interfaces of the start ever comes, so that defaults have no effect.
+            let is_writable = row.set.is_some() && scope != Scope::Default;
+            let option = NicOption { kernel: self.kernel.clone(), scope, row };
+            (row.name, TextInode::inode(if is_writable { 0o644 } else { 0o444 }, option))
+        };
+        PseudoDir::inode(rows.iter().map(file).collect())
+    }
+}
+
+impl InodeOps for Conf {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.stat)
+    }
+
+    fn set_attr(&self, _: &SetAttr) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let found = self.names().into_iter().find(|own| own.as_bytes() == name);
+        found.map(|name| self.of(&name)).ok_or(Errno::ENOENT)
+    }
+
+    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        let entries = self.names().into_iter().map(|name| DirEntry {
+            name: name.into_bytes(),
+            ino: self.stat.ino,
+            kind: FileType::Directory,
+        });
+        Ok(entries.collect())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(open_directory())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    All,
+    Default,
+    One(String),
+}
+
+/// One option of interfaces.
+struct Row {
+    name: &'static str,
+    get: fn(&NicOptions) -> String,
+    set: Option<fn(&mut NicOptions, u32)>,
+    most: u32,
+}
+
+/// An option of one interface, or of all, as a file.
+struct NicOption {
+    kernel: Weak<Kernel>,
+    scope: Scope,
+    row: &'static Row,
+}
+
+impl Text for NicOption {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        let net = namespace(&self.kernel)?;
+        let shown = match &self.scope {
+            Scope::Default => None,
+            Scope::All => nics(&net).last(),
+            Scope::One(name) => nics(&net).find(|nic| nic.name == *name),
+        };
+        let options = shown.map_or_else(NicOptions::default, |nic| nic.options);
+        Ok(format!("{}\n", (self.row.get)(&options)).into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let set = self.row.set.filter(|_| self.scope != Scope::Default).ok_or(Errno::EACCES)?;
+        let net = namespace(&self.kernel)?;
+        net.check_configurable()?;
+        let value = number(words(data)?, 0..=self.row.most)?;
+        let nic = match &self.scope {
+            Scope::One(name) => Some(name.as_str()),
+            Scope::All | Scope::Default => None,
+        };
+        change_nics(&net, nic, |options| set(options, value))
+    }
+}
+
+const ANY: u32 = i32::MAX.unsigned_abs();
+
+const V4: &[Row] = &[
+    Row {
+        name: "accept_redirects",
+        get: |options| bit(options.accepts_redirects),
+        set: Some(|options, value| options.accepts_redirects = value != 0),
+        most: ANY,
+    },
+    Row {
+        name: "forwarding",
+        get: |options| bit(options.forwards_v4),
+        set: Some(|options, value| options.forwards_v4 = value != 0),
+        most: ANY,
+    },
+    Row {
+        name: "rp_filter",
+        get: |options| reverse_path_number(options.reverse_path).to_string(),
+        set: Some(|options, value| {
+            options.reverse_path = match value {
+                0 => ReversePath::Off,
+                1 => ReversePath::Strict,
+                _ => ReversePath::Loose,
+            };
+        }),
+        most: 2,
+    },
+    Row {
+        name: "send_redirects",
+        get: |options| bit(options.sends_redirects),
+        set: Some(|options, value| options.sends_redirects = value != 0),
+        most: ANY,
+    },
+];
+
+const V6: &[Row] = &[
+    Row { name: "disable_ipv6", get: |_| bit(false), set: None, most: 0 },
+    Row {
+        name: "forwarding",
+        get: |options| bit(options.forwards_v6),
+        set: Some(|options, value| options.forwards_v6 = value != 0),
+        most: ANY,
+    },
+];
