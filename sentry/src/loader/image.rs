@@ -205,6 +205,7 @@ fn load_elf(
         let span = elf.span();
         layout.process.code = span.start.wrapping_add(program.bias)..program.end;
     }
+    mm.map_program()?;
     let regs = Regs { rip: start, rsp: stack.pointer, rflags: INITIAL_FLAGS, ..Regs::default() };
     Ok(Image { mm, regs, exe: file.clone(), comm: Vec::new(), creds })
 }

@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::mm::layout::{Layout, STACK_GUARD_GAP};
 use crate::mm::pma::{Pma, PmaSource};
 use crate::mm::vma::{Vma, VmaFlags, VmaSource};
-use crate::mm::{MemoryManager, PAGE_SIZE, Prot};
+use crate::mm::{MemoryManager, PAGE_SIZE, Prot, ahead};
 use crate::vfs::Backing;
 
 /// Why an access to guest memory fails.
@@ -39,6 +39,8 @@ const SEQUENTIAL: u64 = 256 << 10;
 const LARGE_PIECE: u64 = 2 << 20;
 /// Pages copied at once on a write to memory shared by `fork(2)`.
 const COPY_AROUND: u64 = 4 * PAGE_SIZE;
+/// The same for private pages of files: a program that writes to its data is about to write to all of it.
+const COPY_FILE_AROUND: u64 = 8 * PAGE_SIZE;
 
 /// What becomes of a range in the host's mappings when it gets other pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,9 @@ impl MemoryManager {
             };
             // A file system may take locks or do I/O here; it never runs under the lock of the address space.
             let generation = layout.generation;
+            let neighbours = if install { ahead::absent_neighbours(&layout, page) } else { Vec::new() };
             drop(layout);
+            let beside = ahead::translate(neighbours);
             let from_start = mappable.translate(offset, gap.end - gap.start, write);
             let covers = |r: &crate::vfs::MappedRange| gap.start + r.len > page;
             let (start, found) = match from_start {
@@ -119,6 +123,12 @@ impl MemoryManager {
             }
             let end = gap.end.min(start + found.len.max(PAGE_SIZE));
             self.replace_with_mapped(&mut layout, start..end, found.backing, write);
+            for (range, backing) in beside {
+                // Another thread may have been there meanwhile.
+                if layout.pmas.is_vacant(range.clone()) {
+                    self.replace_with_mapped(&mut layout, range, backing, false);
+                }
+            }
         }
     }
 
@@ -256,8 +266,9 @@ impl MemoryManager {
             layout.pmas.update(page..end, |_, p| p.writable = true);
             return Ok(Step::Ready);
         }
-        let start = (page - page % COPY_AROUND).max(limit.start);
-        let end = (page - page % COPY_AROUND + COPY_AROUND).min(limit.end);
+        let around = if let PmaSource::Host(..) = source { COPY_FILE_AROUND } else { COPY_AROUND };
+        let start = (page - page % around).max(limit.start);
+        let end = (page - page % around + around).min(limit.end);
         let (range, offset) = match self.frames.allocate(end - start) {
             Ok(offset) => (start..end, offset),
             Err(_) => {
@@ -329,12 +340,18 @@ impl MemoryManager {
         let source = pma.source.advanced(start - range.start).in_host();
         let populate = if end - start <= FAULT_AROUND { Populate::Eagerly } else { Populate::OnTouch };
         let op = MapOp::Map { addr: start, len: end - start, source, prot: host_prot(prot), populate };
-        self.aspace.apply(&[op]).map_err(|error| {
-            tracing::warn!("mapping guest memory: {error}");
-            FaultError::Host
-        })?;
-        layout.pmas.update(start..end, |_, p| p.installed = true);
-        Ok(())
+        let neighbours = ahead::ready_neighbours(layout, page);
+        if neighbours.is_empty() {
+            self.aspace.apply(&[op]).map_err(|error| {
+                tracing::warn!("mapping guest memory: {error}");
+                FaultError::Host
+            })?;
+            layout.pmas.update(start..end, |_, p| p.installed = true);
+            return Ok(());
+        }
+        let mut pieces = vec![(start..end, op)];
+        pieces.extend(neighbours);
+        self.install_all(layout, pieces)
     }
 }
 

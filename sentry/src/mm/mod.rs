@@ -2,6 +2,7 @@
 
 mod addr;
 mod advise;
+mod ahead;
 mod fault;
 mod fork;
 mod frames;
