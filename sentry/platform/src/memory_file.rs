@@ -75,7 +75,7 @@ struct CleanRanges {
 /// The longest range that is kept clean: what is mapped around a fault.
 const MAX_CLEAN_RANGE: u64 = 16 * PAGE_SIZE;
 /// How much is kept, beyond the limit of what can be allocated.
-const MAX_CLEAN: u64 = 1 << 20;
+const MAX_CLEAN: u64 = 4 << 20;
 
 // SAFETY: `base` points to a shared mapping that lives as long as the value; all access goes through raw copies and
 // atomics that do not create references into it.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -38,6 +38,8 @@ pub struct MemoryManager {
     /// `RLIMIT_DATA`.
     pub(crate) data_limit: AtomicU64,
     exe: RwLock<Option<Arc<File>>>,
+    /// Processes that run at the same time have it (`CLONE_VM` without `CLONE_THREAD` and `CLONE_VFORK`), or had.
+    has_several_processes: AtomicBool,
 }
 
 /// The most iovecs in one call (`IOV_MAX`).
@@ -87,6 +89,7 @@ impl MemoryManager {
             size_limit: AtomicU64::new(u64::MAX),
             data_limit: AtomicU64::new(u64::MAX),
             exe: RwLock::new(None),
+            has_several_processes: AtomicBool::new(false),
         }))
     }
 
@@ -105,6 +108,17 @@ impl MemoryManager {
     /// Sets the program file (`execve(2)`, `prctl(PR_SET_MM_EXE_FILE)`).
     pub fn set_exe(&self, file: Arc<File>) {
         *self.exe.write() = Some(file);
+    }
+
+    /// Notes that another process gets the same memory and runs at the same time.
+    pub(crate) fn note_other_process(&self) {
+        // Relaxed: noted by the only one that runs until then, and read by those that it starts.
+        self.has_several_processes.store(true, Ordering::Relaxed);
+    }
+
+    /// True where threads of more than one process may write to the memory.
+    pub(crate) fn has_several_processes(&self) -> bool {
+        self.has_several_processes.load(Ordering::Relaxed)
     }
 
     /// The host's side.

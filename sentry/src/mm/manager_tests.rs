@@ -10,7 +10,7 @@ use super::MemoryManager;
 use crate::errno::Errno;
 use crate::mm::{
     FaultError, Frames, MapFile, MapRequest, Move, PAGE_SIZE, Placement, Prot, SharedMemory, UserAddr,
-    VmaFlags,
+    VmaFlags, Writers,
 };
 
 /// What a host would have mapped: page -> (offset in the memory file, writable).
@@ -157,7 +157,7 @@ fn fork_shares_until_one_side_writes_and_frees_with_the_last_owner() {
     f.mm.write_bytes(UserAddr(at), b"parent").unwrap();
     f.mm.handle_fault(at, Access::Write).unwrap();
     let used = f.frames.memory_file().in_use();
-    let child = f.mm.fork().unwrap();
+    let child = f.mm.fork(Writers::Others).unwrap();
     assert_eq!(f.frames.memory_file().in_use(), used);
     assert!(!f.platform.spaces.lock()[0].0.lock()[&at].1, "the host page must be read-only after fork");
     f.mm.write_bytes(UserAddr(at), b"PARENT").unwrap();
@@ -165,6 +165,40 @@ fn fork_shares_until_one_side_writes_and_frees_with_the_last_owner() {
     assert!(!f.platform.spaces.lock()[0].0.lock().contains_key(&at), "the host must not keep the old page");
     drop(child);
     f.mm.unmap(at, 2 * PAGE_SIZE).unwrap();
+    assert_eq!(f.frames.memory_file().in_use(), 0);
+}
+
+#[test]
+fn fork_of_a_lone_thread_copies_what_is_small_and_leaves_the_parent_alone() {
+    let f = Fixture::new();
+    let small = f.map(2);
+    // Apart, so that they are not one area.
+    f.mm.map(&MapRequest::anonymous(Placement::Hint(0), PAGE_SIZE, Prot::empty())).unwrap();
+    let large = f.map(1024);
+    for at in [small, large] {
+        f.mm.write_bytes(UserAddr(at), b"parent").unwrap();
+        f.mm.handle_fault(at, Access::Write).unwrap();
+    }
+    for at in (large..large + 1024 * PAGE_SIZE).step_by(4096) {
+        f.mm.write_bytes(UserAddr(at), b"x").unwrap();
+    }
+    let used = f.frames.memory_file().in_use();
+    let child = f.mm.fork(Writers::None).unwrap();
+    let copied = f.frames.memory_file().in_use() - used;
+    assert!((2 * PAGE_SIZE..32 * PAGE_SIZE).contains(&copied), "only what is small is copied: {copied}");
+    assert!(f.platform.spaces.lock()[0].0.lock()[&small].1, "the parent may go on writing");
+    for at in [small, large] {
+        f.mm.write_bytes(UserAddr(at), b"PARENT").unwrap();
+        child.write_bytes(UserAddr(at + 1), b"HILD").unwrap();
+        let mut bytes = [0; 6];
+        f.mm.read_bytes(UserAddr(at), &mut bytes).unwrap();
+        assert_eq!(&bytes, b"PARENT");
+        child.read_bytes(UserAddr(at), &mut bytes).unwrap();
+        assert_eq!(&bytes[1..], b"HILDt");
+    }
+    drop(child);
+    f.mm.unmap(small, 2 * PAGE_SIZE).unwrap();
+    f.mm.unmap(large, 1024 * PAGE_SIZE).unwrap();
     assert_eq!(f.frames.memory_file().in_use(), 0);
 }
 
@@ -179,7 +213,7 @@ fn shared_memory_is_the_same_on_both_sides_and_has_one_futex_key() {
         ..MapRequest::anonymous(Placement::Hint(0), PAGE_SIZE, Prot::READ | Prot::WRITE)
     };
     let at = f.mm.map(&request).unwrap();
-    let child = f.mm.fork().unwrap();
+    let child = f.mm.fork(Writers::Others).unwrap();
     child.write_bytes(UserAddr(at), b"x").unwrap();
     assert_eq!(byte(&f.mm, at), b'x');
     assert_eq!(f.mm.futex_key(UserAddr(at), false), child.futex_key(UserAddr(at), false));
@@ -296,7 +330,7 @@ proptest! {
                     }
                 }
                 Op::ForkAndWrite(p, b) => {
-                    let child = f.mm.fork().unwrap();
+                    let child = f.mm.fork(Writers::Others).unwrap();
                     prop_assert_eq!(child.write_bytes(UserAddr(at(p)), &[b]).is_ok(), model[p as usize].is_some());
                     children.push((child, model, p, b));
                 }

@@ -21,6 +21,7 @@ mod vma;
 
 pub use addr::UserAddr;
 pub use fault::FaultError;
+pub use fork::Writers;
 pub use frames::Frames;
 pub(crate) use layout::ProcessImage;
 pub use manager::MemoryManager;

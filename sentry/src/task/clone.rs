@@ -7,7 +7,7 @@ use sentry_abi::signal::Signal;
 
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Process, ProcessTree};
-use crate::mm::{MemoryManager, UserAddr};
+use crate::mm::{MemoryManager, UserAddr, Writers};
 use crate::task::signal::SigHandlers;
 use crate::task::thread::{NewTask, Shared};
 use crate::task::vfork::VforkLatch;
@@ -66,7 +66,14 @@ impl CurrentTask {
             return Err(Errno::EPERM.into());
         }
         self.check_task_limit()?;
-        let mm = if flags.contains(CloneFlags::VM) { self.mm.clone() } else { self.mm.fork()? };
+        let mm = if flags.contains(CloneFlags::VM) {
+            self.mm.clone()
+        } else {
+            self.mm.fork(self.other_writers())?
+        };
+        if flags.contains(CloneFlags::VM) && !flags.intersects(CloneFlags::THREAD | CloneFlags::VFORK) {
+            mm.note_other_process();
+        }
         let fpu = self.context.fpu();
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let (child, tid) = self.insert_child(request, &mm)?;
@@ -110,6 +117,17 @@ impl CurrentTask {
             self.wait_for_vfork(&latch);
         }
         Ok(tid_value(tid))
+    }
+
+    /// Whether threads other than this one may write to its memory now.
+    fn other_writers(&self) -> Writers {
+        let is_alone = self.thread_group().signals.lock().threads.len() == 1;
+        // The parent of a child of vfork(2) waits, but not its other threads.
+        if is_alone && self.vfork.is_none() && !self.mm.has_several_processes() {
+            Writers::None
+        } else {
+            Writers::Others
+        }
     }
 
     fn install_pidfd(&self, child: &Arc<Task>, addr: UserAddr) -> Result<(), Errno> {
