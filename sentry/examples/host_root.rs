@@ -9,6 +9,7 @@ use std::sync::Arc;
 use netstack::Stack;
 use sentry::fs::gofer::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree};
 use sentry::io::{IoDst, IoSrc};
+use sentry::ipc::IpcNamespace;
 use sentry::kernel::{Kernel, KernelConfig, UtsNamespace};
 use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
@@ -78,6 +79,7 @@ fn main() {
             files,
             fs: FsContext::new(namespace),
             uts: UtsNamespace::new(b"sandbox"),
+            ipc: IpcNamespace::new(),
         })
         .expect("a process");
     let status = kernel.wait_for_exit(task.pid()).expect("its status");

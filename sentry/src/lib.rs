@@ -6,6 +6,7 @@ pub mod errno;
 pub mod fs;
 mod host_events;
 pub mod io;
+pub mod ipc;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

@@ -90,6 +90,7 @@ guests! {
     socket_interfaces
     socket_limits
     socket_unix
+    sysv_ipc
     threads
     timers
     vector_state

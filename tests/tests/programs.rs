@@ -57,6 +57,10 @@ same! {
         def serve():\n c, _ = s.accept()\n c.sendall(c.recv(10).upper()); c.close()\n\
         threading.Thread(target=serve).start()\nc = socket.create_connection(s.getsockname())\n\
         c.sendall(b\"loopback\"); print(c.recv(100), c.recv(100))'";
+    perl_system_v: ["perl"] "perl -MIPC::SysV=IPC_PRIVATE,IPC_RMID -e 'my $m = shmget(IPC_PRIVATE, 99, 0600); \
+        my $q = msgget(IPC_PRIVATE, 0600); unless (fork) { shmwrite($m, \"shared\", 0, 6); msgsnd($q, pack(\"l! a*\", 5, \"done\"), 0); exit } \
+        msgrcv($q, $b, 99, 5, 0); shmread($m, $s, 0, 6); print \"$s \", (unpack \"l! a*\", $b)[1], \"\\n\"; wait; \
+        shmctl($m, IPC_RMID, 0); msgctl($q, IPC_RMID, 0)'";
     perl_program: ["perl"] "perl -e 'my %h; $h{$_ % 7}++ for 1..1000; print join(\",\", map {\"$_=$h{$_}\"} sort keys %h), \"\\n\"'";
     node_program: ["node"] "node -e 'setTimeout(() => console.log([3,1,2].sort(), process.argv.length), 10)'";
     sqlite: ["sqlite3"] "d=$(mktemp -d); sqlite3 $d/db 'create table t(a int, b text); begin; insert into t values(1,\"x\"),(2,\"y\"); \

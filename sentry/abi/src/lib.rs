@@ -17,6 +17,7 @@ pub mod sched;
 pub mod signal;
 pub mod socket;
 pub mod syscall;
+pub mod sysv_ipc;
 pub mod time;
 
 pub use errno::Errno;

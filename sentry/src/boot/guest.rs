@@ -23,6 +23,7 @@ use crate::boot::{
 use crate::errno::Errno;
 use crate::fs::host;
 use crate::fs::proc::{register_net, write_setting};
+use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
 use crate::socket::NetNamespace;
 use crate::socket::proc_net::{self, HostFiles};
@@ -114,7 +115,12 @@ impl Guest {
             uts.set_domainname(config.domainname.into_bytes());
         }
         Ok(Arc::new(Self {
-            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts },
+            surroundings: Surroundings {
+                kernel,
+                fs: FsContext::new(namespace),
+                uts,
+                ipc: IpcNamespace::new(),
+            },
             init: config.init,
             settings: config.network_settings,
             stack,

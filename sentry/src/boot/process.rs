@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::boot::{CapabilitySets, ControlError, ProcessConfig, UserConfig};
 use crate::errno::Errno;
 use crate::fs::{host, tty};
+use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, UtsNamespace};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
@@ -19,6 +20,7 @@ pub(super) struct Surroundings {
     /// Root and mounts; the working directory is the process's own.
     pub(super) fs: Arc<FsContext>,
     pub(super) uts: Arc<UtsNamespace>,
+    pub(super) ipc: Arc<IpcNamespace>,
 }
 
 /// Starts a process with `files` as its descriptors 0, 1, 2, ...
@@ -27,7 +29,7 @@ pub(super) fn start(
     config: &ProcessConfig,
     files: Vec<Arc<File>>,
 ) -> Result<Arc<Task>, ControlError> {
-    let Surroundings { kernel, fs, uts } = surroundings;
+    let Surroundings { kernel, fs, uts, ipc } = surroundings;
     let fs = fs.fork();
     let creds = credentials(&config.user, &config.capabilities, config.no_new_privileges);
     fs.set_umask(config.user.umask);
@@ -50,6 +52,7 @@ pub(super) fn start(
         files: table.clone(),
         fs: fs.clone(),
         uts: uts.clone(),
+        ipc: ipc.clone(),
     };
     find_and_start(config, |path| {
         kernel.create_prepared(args(path), |task| {

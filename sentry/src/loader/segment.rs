@@ -72,7 +72,12 @@ fn map_segment(
             prot,
             max_prot: Prot::all(),
             flags: VmaFlags::empty(),
-            source: Some(MapFile { mappable: mappable.clone(), offset, file: Some(file.clone()), name: "" }),
+            source: Some(MapFile {
+                mappable: mappable.clone(),
+                offset,
+                file: Some(file.clone()),
+                name: "".into(),
+            }),
         })?;
         zero_from = page + len;
         // The rest of the last page of the file is not part of the segment. Linux clears it only where it can be

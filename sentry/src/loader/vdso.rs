@@ -65,9 +65,9 @@ impl Vdso {
             ..MapRequest::anonymous(placement, PAGE_SIZE, prot)
         };
         let hole = mm.map(&MapRequest::anonymous(Placement::Hint(0), SIZE, Prot::empty()))?;
-        mm.map(&request(Placement::Fixed(hole), 0, Prot::READ, "[vvar]"))?;
+        mm.map(&request(Placement::Fixed(hole), 0, Prot::READ, "[vvar]".into()))?;
         let image = hole + PAGE_SIZE;
-        mm.map(&request(Placement::Fixed(image), PAGE_SIZE, Prot::READ | Prot::EXEC, "[vdso]"))?;
+        mm.map(&request(Placement::Fixed(image), PAGE_SIZE, Prot::READ | Prot::EXEC, "[vdso]".into()))?;
         Ok(Some(image))
     }
 

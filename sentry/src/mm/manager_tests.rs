@@ -206,7 +206,7 @@ fn fork_of_a_lone_thread_copies_what_is_small_and_leaves_the_parent_alone() {
 fn shared_memory_is_the_same_on_both_sides_and_has_one_futex_key() {
     let f = Fixture::new();
     let source =
-        MapFile { mappable: SharedMemory::new(&f.frames, PAGE_SIZE), offset: 0, file: None, name: "" };
+        MapFile { mappable: SharedMemory::new(&f.frames, PAGE_SIZE), offset: 0, file: None, name: "".into() };
     let request = MapRequest {
         flags: VmaFlags::SHARED,
         source: Some(source),

@@ -1,5 +1,6 @@
 //! Changing what is mapped: `mmap(2)`, `munmap(2)`, `mprotect(2)`, `brk(2)`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,7 +52,7 @@ pub struct MapFile {
     /// The open file to keep, or `None` for objects of the kernel.
     pub file: Option<Arc<File>>,
     /// What `/proc/PID/maps` prints for objects of the kernel.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
 }
 
 impl MapRequest {
@@ -96,9 +97,12 @@ impl MemoryManager {
         }
         let source = match &request.source {
             None => VmaSource::Anonymous,
-            Some(MapFile { mappable, offset, file, name }) => {
-                VmaSource::Mapped { mappable: mappable.clone(), offset: *offset, file: file.clone(), name }
-            }
+            Some(MapFile { mappable, offset, file, name }) => VmaSource::Mapped {
+                mappable: mappable.clone(),
+                offset: *offset,
+                file: file.clone(),
+                name: name.clone(),
+            },
         };
         let mut flags = request.flags;
         flags.set(VmaFlags::LOCKED, layout.lock_future || flags.contains(VmaFlags::LOCKED));

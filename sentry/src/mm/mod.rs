@@ -3,6 +3,7 @@
 mod addr;
 mod advise;
 mod ahead;
+mod detach;
 mod fault;
 mod fork;
 mod frames;

@@ -1,5 +1,6 @@
 //! What `/proc/PID` shows of an address space.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub struct AreaReport {
     /// The mapped file.
     pub file: Option<Arc<File>>,
     /// `[heap]`, `[stack]`, `[vdso]` and the like; empty where there is none.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Bytes that have pages.
     pub resident: u64,
     /// Bytes whose pages belong to this process alone.
@@ -64,13 +65,13 @@ impl MemoryManager {
                 anonymous += if matches!(pma.source, PmaSource::Frames(_)) { len } else { 0 };
             }
             let (offset, file, mut name) = match &vma.source {
-                VmaSource::Anonymous => (0, None, ""),
-                VmaSource::Mapped { offset, file, name, .. } => (*offset, file.clone(), *name),
+                VmaSource::Anonymous => (0, None, Cow::Borrowed("")),
+                VmaSource::Mapped { offset, file, name, .. } => (*offset, file.clone(), name.clone()),
             };
             if vma.flags.contains(VmaFlags::HEAP) {
-                name = "[heap]";
+                name = Cow::Borrowed("[heap]");
             } else if vma.flags.contains(VmaFlags::STACK) {
-                name = "[stack]";
+                name = Cow::Borrowed("[stack]");
             }
             let locked = if vma.flags.contains(VmaFlags::LOCKED) { range.end - range.start } else { 0 };
             let (prot, is_shared) = (vma.prot, vma.is_shared());

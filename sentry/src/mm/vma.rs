@@ -1,5 +1,6 @@
 //! Virtual memory areas: what the guest mapped where (`mmap(2)`, `/proc/PID/maps`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub(crate) enum VmaSource {
         /// Keeps the file open; `None` for objects of the kernel.
         file: Option<Arc<File>>,
         /// What `/proc/PID/maps` prints for objects of the kernel.
-        name: &'static str,
+        name: Cow<'static, str>,
     },
 }
 

@@ -6,6 +6,7 @@ use sentry_abi::sched::CloneFlags;
 use sentry_abi::signal::Signal;
 
 use crate::errno::{Errno, SysResult};
+use crate::ipc::IpcNamespace;
 use crate::kernel::{Process, ProcessTree};
 use crate::mm::{MemoryManager, UserAddr, Writers};
 use crate::task::signal::SigHandlers;
@@ -178,7 +179,8 @@ impl CurrentTask {
         };
         let uts = self.uts();
         let uts = if flags.contains(CloneFlags::NEWUTS) { uts.fork() } else { uts };
-        let shared = Shared { mm: Some(mm.clone()), files, fs, creds: self.creds(), uts };
+        let ipc = if flags.contains(CloneFlags::NEWIPC) { IpcNamespace::new() } else { self.ipc() };
+        let shared = Shared { mm: Some(mm.clone()), files, fs, creds: self.creds(), uts, ipc };
         let mut tree = self.kernel().tree();
         let tid = tree.allocate_id()?;
         let group = if flags.contains(CloneFlags::THREAD) {
@@ -194,6 +196,9 @@ impl CurrentTask {
             mask: self.signal_mask(),
             scheduling: self.scheduling().for_child(),
         });
+        if flags.contains(CloneFlags::SYSVSEM) {
+            child.set_semaphore_undo(Some(self.semaphore_undo()));
+        }
         if !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK) {
             // sigaltstack(2): inherited by fork and vfork, not by threads.
             child.signals.lock().alt_stack = self.signals.lock().alt_stack;

@@ -7,6 +7,7 @@ use sentry_abi::signal::{SigSet, StackT};
 use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
+use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, Process, Session, UtsNamespace};
 use crate::loader::{self, Image, LoadRequest};
 use crate::mm::UserAddr;
@@ -35,6 +36,8 @@ pub struct ProcessArgs {
     pub fs: Arc<FsContext>,
     /// Host name.
     pub uts: Arc<UtsNamespace>,
+    /// System V IPC.
+    pub ipc: Arc<IpcNamespace>,
 }
 
 /// The program to execute, as `execveat(2)` names it.
@@ -63,7 +66,7 @@ impl Kernel {
         args: ProcessArgs,
         prepare: impl FnOnce(&Task),
     ) -> Result<Arc<Task>, Errno> {
-        let ProcessArgs { path, argv, envp, creds, limits, files, fs, uts } = args;
+        let ProcessArgs { path, argv, envp, creds, limits, files, fs, uts, ipc } = args;
         let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
         let open = |path: &[u8]| open_exec(&Caller::kernel(&creds), &from, path, Last::Follow);
         let given = creds.clone();
@@ -91,7 +94,7 @@ impl Kernel {
             let task = Task::new(NewTask {
                 tid: pid,
                 group: group.clone(),
-                shared: Shared { mm: Some(mm.clone()), files, fs, creds, uts },
+                shared: Shared { mm: Some(mm.clone()), files, fs, creds, uts, ipc },
                 comm: [0; 16],
                 mask: SigSet::EMPTY,
                 scheduling: Scheduling::new(cpu_count()),

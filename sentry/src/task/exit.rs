@@ -48,6 +48,7 @@ impl CurrentTask {
         let (files, mm) =
             task.update_shared(|s| (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take()));
         drop(files);
+        task.set_semaphore_undo(None);
         drop(std::mem::take(&mut self.files));
         group.sample_guest_time();
         drop(mm);

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use sentry_abi::signal::SigSet;
 use sentry_platform::Interrupter;
 
+use crate::ipc::{IpcNamespace, SemaphoreUndo};
 use crate::kernel::{KTime, Kernel, UtsNamespace};
 use crate::mm::MemoryManager;
 use crate::task::clocks::TaskClocks;
@@ -65,6 +66,7 @@ pub struct Task {
     /// `set_robust_list(2)`: the list head in guest memory.
     pub(crate) robust_list: AtomicU64,
     start: KTime,
+    semaphore_undo: Mutex<Option<Arc<SemaphoreUndo>>>,
     is_root_process: AtomicBool,
     parent_death_signal: AtomicI32,
 }
@@ -77,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) fs: Arc<FsContext>,
     pub(crate) creds: Arc<Credentials>,
     pub(crate) uts: Arc<UtsNamespace>,
+    pub(crate) ipc: Arc<IpcNamespace>,
 }
 
 /// What a new task starts with.
@@ -109,6 +112,7 @@ impl Task {
             clocks: TaskClocks::default(),
             scheduling: Mutex::new(scheduling),
             robust_list: AtomicU64::new(0),
+            semaphore_undo: Mutex::new(None),
             is_root_process: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
         })
@@ -177,6 +181,25 @@ impl Task {
     #[must_use]
     pub fn uts(&self) -> Arc<UtsNamespace> {
         self.shared.read().uts.clone()
+    }
+
+    /// System V IPC.
+    #[must_use]
+    pub fn ipc(&self) -> Arc<IpcNamespace> {
+        self.shared.read().ipc.clone()
+    }
+
+    /// What `SEM_UNDO` takes back when the process ends.
+    pub(crate) fn semaphore_undo(&self) -> Arc<SemaphoreUndo> {
+        let mut undo = self.semaphore_undo.lock();
+        undo.get_or_insert_with(|| SemaphoreUndo::new(self.pid().0)).clone()
+    }
+
+    /// Sets what to take back, for `CLONE_SYSVSEM`, or lets go of it.
+    pub(crate) fn set_semaphore_undo(&self, undo: Option<Arc<SemaphoreUndo>>) {
+        let old = std::mem::replace(&mut *self.semaphore_undo.lock(), undo);
+        // Taking back wakes others: not under the lock.
+        drop(old);
     }
 
     /// Changes what `clone(2)` shares; only for the task itself.

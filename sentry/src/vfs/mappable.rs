@@ -1,5 +1,6 @@
 //! What `mmap(2)` needs from a file: the pages behind its offsets.
 
+use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -25,7 +26,7 @@ pub struct MappedRange {
 }
 
 /// A file whose contents can be mapped into guest memory.
-pub trait Mappable: Send + Sync {
+pub trait Mappable: Any + Send + Sync {
     /// Finds (for tmpfs: allocates, when `write`) the pages at file offset `offset`, which is page-aligned, for up
     /// to `len` bytes.
     ///

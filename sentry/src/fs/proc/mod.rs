@@ -7,9 +7,11 @@ mod root;
 mod status;
 mod sys;
 mod sys_conf;
+mod sys_ipc;
 mod sys_net;
 mod sys_tcp;
 mod system;
+mod sysvipc;
 mod task;
 
 use std::sync::Arc;

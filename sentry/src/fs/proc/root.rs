@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::errno::Errno;
 use crate::fs::proc::task::TaskDir;
-use crate::fs::proc::{net, sys, system};
+use crate::fs::proc::{net, sys, system, sysvipc};
 use crate::fs::pseudo::{PseudoLink, TextInode, pseudo_stat};
 use crate::kernel::Kernel;
 use crate::task::{Task, Tid};
@@ -28,6 +28,7 @@ impl ProcRoot {
             ("mounts", PseudoLink::inode("self/mounts")),
             ("net", PseudoLink::inode("self/net")),
             ("sys", sys::directory(kernel)),
+            ("sysvipc", sysvipc::directory()),
         ];
         for (name, render) in system::FILES {
             let kernel = weak.clone();

@@ -163,7 +163,7 @@ fn area_line(task: &Task, area: &AreaReport) -> String {
             let name = String::from_utf8_lossy(&text).replace('\n', "\\012");
             (device, stat.map_or(0, |s| s.ino), name)
         }
-        None => (crate::vfs::DeviceId::default(), 0, area.name.to_owned()),
+        None => (crate::vfs::DeviceId::default(), 0, area.name.to_string()),
     };
     let line = format!(
         "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {ino}",

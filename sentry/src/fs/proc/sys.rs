@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::fs::pipe;
-use crate::fs::proc::sys_net;
+use crate::fs::proc::{sys_ipc, sys_net};
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
 use crate::kernel::{Kernel, RELEASE, VERSION};
 use crate::task::Credentials;
@@ -134,7 +134,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
             text
         }
     };
-    PseudoDir::inode(vec![
+    let mut files = vec![
         ("cap_last_cap", fixed("40")),
         ("core_pattern", fixed("core")),
         ("core_uses_pid", knob("0")),
@@ -142,9 +142,6 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("domainname", TextInode::inode(0o444, name(true))),
         ("hostname", TextInode::inode(0o444, name(false))),
         ("kptr_restrict", fixed("1")),
-        ("msgmax", knob("8192")),
-        ("msgmnb", knob("16384")),
-        ("msgmni", knob("32000")),
         ("ngroups_max", fixed("65536")),
         ("osrelease", fixed(RELEASE)),
         ("ostype", fixed("Linux")),
@@ -157,16 +154,14 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("random", random),
         ("randomize_va_space", fixed("2")),
         ("sched_child_runs_first", fixed("0")),
-        ("sem", knob("32000\t1024000000\t500\t32000")),
-        ("shmall", knob("18446744073692774399")),
-        ("shmmax", knob("18446744073692774399")),
-        ("shmmni", knob("4096")),
         ("tainted", fixed("0")),
         ("threads-max", fixed("63000")),
         ("unprivileged_bpf_disabled", fixed("2")),
         ("version", fixed(VERSION)),
         ("yama", PseudoDir::inode(vec![("ptrace_scope", fixed("1"))])),
-    ])
+    ];
+    files.extend(sys_ipc::files());
+    PseudoDir::inode(files)
 }
 
 fn vm() -> Arc<Inode> {

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::io::{IoDst, IoSrc};
+use crate::task::Task;
 use crate::vfs::{Caller, File, FileOps, FileType, Inode, InodeOps, OpenFlags, Seek, SetAttr, Stat};
 
 /// What a generated file shows.
@@ -23,6 +24,12 @@ pub(crate) trait Text: Send + Sync + 'static {
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let _ = data;
         Err(Errno::EACCES)
+    }
+
+    /// The text that `task` gets by opening the file, where that depends on the namespaces it is in.
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        let _ = task;
+        None
     }
 }
 
@@ -67,8 +74,10 @@ impl InodeOps for TextInode {
         if rest == (None, None, None, None, None) { Ok(()) } else { Err(Errno::EPERM) }
     }
 
-    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
-        Ok(Box::new(TextFile { text: self.text.clone(), shown: Mutex::default() }))
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, caller: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        let own = caller.task.and_then(|task| self.text.opened_by(task));
+        let text = own.unwrap_or_else(|| self.text.clone());
+        Ok(Box::new(TextFile { text, shown: Mutex::default() }))
     }
 }
 

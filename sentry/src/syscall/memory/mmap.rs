@@ -80,7 +80,7 @@ pub(crate) fn sys_mmap(task: &mut CurrentTask, args: &Args) -> SysResult {
     } else if is_shared {
         let size = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
         let mappable = SharedMemory::new(task.kernel().frames(), size);
-        let name = "/dev/zero (deleted)";
+        let name = "/dev/zero (deleted)".into();
         request.source = Some(MapFile { mappable, offset: 0, file: None, name });
     }
     let at = task.mm().map(&request)?;
@@ -116,7 +116,7 @@ fn request_file(
         request.max_prot.remove(Prot::EXEC);
     }
     let mappable = file.ops().mappable(&file)?;
-    request.source = Some(MapFile { mappable, offset, file: Some(Arc::clone(&file)), name: "" });
+    request.source = Some(MapFile { mappable, offset, file: Some(Arc::clone(&file)), name: "".into() });
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use sentry_abi::sched::CloneFlags;
 
 use crate::errno::{Errno, SysResult};
+use crate::ipc::IpcNamespace;
 use crate::syscall::Args;
 use crate::task::{Capabilities, CurrentTask};
 
@@ -41,6 +42,13 @@ pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
     if flags.contains(CloneFlags::NEWUTS) {
         let uts = task.uts().fork();
         task.update_shared(|s| s.uts = uts);
+    }
+    if flags.contains(CloneFlags::NEWIPC) {
+        task.update_shared(|s| s.ipc = IpcNamespace::new());
+    }
+    if flags.intersects(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
+        // unshare(2): what was to be undone by the process is undone now, if nobody shares it.
+        task.set_semaphore_undo(None);
     }
     Ok(0)
 }
