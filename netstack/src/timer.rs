@@ -106,6 +106,11 @@ impl TimerQueue {
         while heap.peek().is_some_and(|entry| entry.at <= now) {
             let Some(entry) = heap.pop() else { break };
             self.publish(&heap);
+            // What a burst of connections left: their handshakes' timers.
+            if heap.capacity() > SPARE && heap.len() < heap.capacity() / 8 {
+                let len = heap.len();
+                heap.shrink_to(len * 2);
+            }
             let Some(target) = entry.target.upgrade() else {
                 self.forget_stale();
                 continue;
@@ -201,5 +206,7 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 const NEVER: u64 = u64::MAX;
+/// So much room is kept in any case.
+const SPARE: usize = 1024;
 /// So few stale entries are not worth a sweep.
 const FEW: usize = 64;

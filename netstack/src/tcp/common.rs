@@ -1,16 +1,17 @@
-//! What a connection keeps in each of its states: settings and ports.
+//! What a connection keeps in each of its states: settings, ports, and the error that nobody has asked for yet.
 
 use super::config::Config;
 use super::congestion::Algorithm;
 use super::flow::Flow;
 use super::options::{FinWait2, Options};
+use super::outcome::CloseReason;
 use super::segment::{Ecn, Payload, Transmit};
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
 use std::sync::Arc;
 
-/// The settings and ports of one connection.
+/// The settings, ports and error of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     /// Shared and immutable: a value, not a channel.
@@ -19,12 +20,14 @@ pub(super) struct Common {
     pub(super) options: Arc<Options>,
     pub(super) local_port: u16,
     pub(super) remote_port: u16,
+    /// To be reported once (`SO_ERROR`).
+    pub(super) error: Option<CloseReason>,
 }
 
 impl Common {
     pub(super) fn new(config: &Arc<Config>, options: impl Into<Arc<Options>>, flow: &Flow) -> Self {
         let Flow { local_port, remote_port, .. } = *flow;
-        Self { config: Arc::clone(config), options: options.into(), local_port, remote_port }
+        Self { config: Arc::clone(config), options: options.into(), local_port, remote_port, error: None }
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

@@ -37,8 +37,6 @@ mod user;
 pub struct Connection {
     common: Common,
     phase: Phase,
-    /// The error to report once (`SO_ERROR`).
-    error: Option<CloseReason>,
 }
 
 /// The states by the data that they need.
@@ -91,7 +89,7 @@ impl Connection {
     ) -> Self {
         let common = Common::new(config, options, flow);
         let phase = Phase::SynSent(Box::new(SynSent::new(&common, now, path, seed)));
-        Self { common, phase, error: None }
+        Self { common, phase }
     }
 
     /// Answers a SYN that no listener took: the first `poll_transmit` gives the SYN-ACK.
@@ -107,7 +105,7 @@ impl Connection {
     ) -> Self {
         let common = Common::new(config, options, flow);
         let phase = Phase::SynReceived(Box::new(SynReceived::passive(&common, now, seed, path, syn)));
-        Self { common, phase, error: None }
+        Self { common, phase }
     }
 
     /// Starts in ESTABLISHED after a handshake that the listener has led; `segment` is the ACK that completed it.
@@ -118,7 +116,7 @@ impl Connection {
         segment: SegmentIn,
     ) -> Self {
         let open = Open::new(&common, negotiated);
-        let mut connection = Self { common, phase: Phase::Open(Box::new(open)), error: None };
+        let mut connection = Self { common, phase: Phase::Open(Box::new(open)) };
         // Its data, FIN or RST counts. The shell looks at readiness when it takes the connection over.
         let _ = connection.on_segment(now, segment);
         connection
@@ -133,7 +131,7 @@ impl Connection {
         mut syn: SegmentIn,
     ) -> Self {
         let open = Open::new(&common, negotiated);
-        let mut connection = Self { common, phase: Phase::Open(Box::new(open)), error: None };
+        let mut connection = Self { common, phase: Phase::Open(Box::new(open)) };
         // Its data and FIN as a segment of their own, which acknowledges nothing.
         let repr = &mut syn.repr;
         repr.flags.remove(TcpFlags::SYN | TcpFlags::ECE | TcpFlags::CWR);
@@ -311,7 +309,7 @@ impl Connection {
                 Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED | Readiness::HANGUP
             }
         };
-        ready.set(Readiness::ERROR, self.error.is_some());
+        ready.set(Readiness::ERROR, self.common.error.is_some());
         ready
     }
 
@@ -332,7 +330,7 @@ impl Connection {
             Phase::SynSent(state) => state.take_soft_error(),
             Phase::Resting(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
         };
-        self.error.take().or_else(|| soft().map(CloseReason::Unreachable))
+        self.common.error.take().or_else(|| soft().map(CloseReason::Unreachable))
     }
 
     /// A snapshot of the figures; `None` outside of the synchronised states, where there are none.

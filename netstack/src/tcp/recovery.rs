@@ -69,6 +69,12 @@ impl Recovery {
         Self { phase: Phase::Open, undo: None, first_retransmit: None, dup_acks: 0, timeouts: 0 }
     }
 
+    /// Whether nothing has happened that it would have to remember.
+    pub(super) fn is_unused(&self) -> bool {
+        let Self { phase: _, undo, first_retransmit, dup_acks, timeouts } = self;
+        self.is_open() && undo.is_none() && first_retransmit.is_none() && *dup_acks == 0 && *timeouts == 0
+    }
+
     /// Fast recovery or loss: retransmissions go first and RACK is certain.
     pub(super) fn is_recovering(&self) -> bool {
         matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. })

@@ -25,7 +25,7 @@ impl Connection {
             Next::Closed(reason, farewell) => {
                 let has_failed = !matches!(reason, CloseReason::Done | CloseReason::Aborted);
                 if has_failed {
-                    self.error = Some(reason);
+                    self.common.error = Some(reason);
                     outcome.events |= Events::ERROR;
                 }
                 self.close_phase(reason, farewell);
@@ -180,7 +180,7 @@ impl Connection {
         reason: CloseReason,
         farewell: Option<Box<Transmit>>,
     ) -> Outcome {
-        self.error = Some(reason);
+        self.common.error = Some(reason);
         let mut outcome = self.close_silently(reason, farewell);
         outcome.events |= Events::ERROR | Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
         outcome

@@ -298,7 +298,7 @@ impl Connection {
                 SendError::WouldBlock
             }
             Phase::TimeWait(_) | Phase::Closed(_) => {
-                self.error.take().map_or(SendError::WriteClosed, SendError::Failed)
+                self.common.error.take().map_or(SendError::WriteClosed, SendError::Failed)
             }
         }
     }
@@ -340,8 +340,8 @@ impl Connection {
     fn end_of_stream(&mut self) -> Result<(), RecvError> {
         // A stream that had ended before the reset has ended in order (Linux, tcp_recvmsg: SOCK_DONE comes before the
         // error, which is left for the writer).
-        if self.error != Some(CloseReason::ResetAfterFin)
-            && let Some(error) = self.error.take()
+        if self.common.error != Some(CloseReason::ResetAfterFin)
+            && let Some(error) = self.common.error.take()
         {
             return Err(RecvError::Failed(error));
         }

@@ -38,18 +38,30 @@ pub(in super::super) struct RestingSender {
 #[derive(Clone, Debug)]
 pub(in super::super) struct SenderHistory {
     congestion: Congestion,
-    recovery: Recovery,
     rack: Rack,
     rate: DeliveryRate,
     lost_hint: SeqNum,
-    probe: Option<LossProbe>,
     small_end: SeqNum,
     round_end: SeqNum,
     usage: WindowUsage,
     cwr_pending: bool,
     pacing: Option<Box<Pacing>>,
     delivery_rate: u64,
-    counters: SenderCounters,
+    bytes_acked: u64,
+    bytes_sent: u64,
+    /// Absent on a connection that has never had to repair anything.
+    repairs: Option<Box<Repairs>>,
+}
+
+/// What losses, and what looked like some, have left.
+#[derive(Clone, Debug)]
+struct Repairs {
+    recovery: Recovery,
+    probe: Option<LossProbe>,
+    bytes_retransmitted: u64,
+    retransmits: u64,
+    dsacks: u64,
+    undos: u64,
 }
 
 impl Sender {
@@ -140,20 +152,28 @@ impl Sender {
             delivery_rate,
             counters,
         } = self;
+        let SenderCounters { bytes_acked, bytes_sent, bytes_retransmitted, retransmits, dsacks, undos } =
+            *counters;
+        let has_repaired =
+            !recovery.is_unused() || probe.is_some() || retransmits > 0 || dsacks > 0 || undos > 0;
+        let repairs = || {
+            let (recovery, probe) = (recovery.clone(), *probe);
+            Box::new(Repairs { recovery, probe, bytes_retransmitted, retransmits, dsacks, undos })
+        };
         SenderHistory {
             congestion: congestion.clone(),
-            recovery: recovery.clone(),
             rack: rack.clone(),
             rate: board.rate,
             lost_hint: board.lost_hint(),
-            probe: *probe,
             small_end: *small_end,
             round_end: *round_end,
             usage: *usage,
             cwr_pending: *cwr_pending,
             pacing: pacing.clone(),
             delivery_rate: *delivery_rate,
-            counters: *counters,
+            bytes_acked,
+            bytes_sent,
+            repairs: has_repaired.then(repairs),
         }
     }
 }
@@ -164,19 +184,26 @@ impl SenderHistory {
         let &RestingSender { snd_una, cwnd, .. } = resting;
         Self {
             congestion: Congestion::new(common.algorithm(), cwnd, resting.mss()),
-            recovery: Recovery::new(),
             rack: Rack::new(snd_una),
             rate: DeliveryRate::default(),
             lost_hint: SeqNum::default(),
-            probe: None,
             small_end: snd_una,
             round_end: snd_una,
             usage: WindowUsage { until: snd_una, ..WindowUsage::default() },
             cwr_pending: false,
             pacing: None,
             delivery_rate: 0,
-            counters: SenderCounters::default(),
+            bytes_acked: 0,
+            bytes_sent: 0,
+            repairs: None,
         }
+    }
+}
+
+impl Repairs {
+    fn none() -> Self {
+        let (bytes_retransmitted, retransmits, dsacks, undos) = (0, 0, 0, 0);
+        Self { recovery: Recovery::new(), probe: None, bytes_retransmitted, retransmits, dsacks, undos }
     }
 }
 
@@ -184,6 +211,7 @@ impl RestingSender {
     /// The sender as it was.
     pub(in super::super) fn wake(&self, common: &Common, history: Option<&SenderHistory>) -> Sender {
         let history = history.cloned().unwrap_or_else(|| SenderHistory::none(common, self));
+        let repairs = history.repairs.map_or_else(Repairs::none, |repairs| *repairs);
         let mut sender = Sender {
             snd_una: self.snd_una,
             snd_nxt: self.snd_una,
@@ -202,9 +230,9 @@ impl RestingSender {
             board: Scoreboard::resumed(history.rate, history.lost_hint),
             rtt: self.rtt.clone(),
             congestion: history.congestion,
-            recovery: history.recovery,
+            recovery: repairs.recovery,
             rack: history.rack,
-            probe: history.probe,
+            probe: repairs.probe,
             timer: None,
             forced: None,
             window_probes: 0,
@@ -219,7 +247,14 @@ impl RestingSender {
             pacing: history.pacing,
             max_pacing_rate: common.options.max_pacing_rate.unwrap_or(u64::MAX),
             delivery_rate: history.delivery_rate,
-            counters: history.counters,
+            counters: SenderCounters {
+                bytes_acked: history.bytes_acked,
+                bytes_sent: history.bytes_sent,
+                bytes_retransmitted: repairs.bytes_retransmitted,
+                retransmits: repairs.retransmits,
+                dsacks: repairs.dsacks,
+                undos: repairs.undos,
+            },
         };
         sender.update_pacing();
         sender
