@@ -261,3 +261,17 @@ pub enum ConfigError {
     #[error("gateway is not reachable")]
     GatewayUnreachable,
 }
+
+/// Why a packet socket did not join a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FanoutError {
+    /// It is in one.
+    #[error("already in a group")]
+    AlreadyMember,
+    /// The group picks its members otherwise, or they are bound otherwise.
+    #[error("the group is of another kind")]
+    OtherGroup,
+    /// The group has as many members as it may have, or there are too many groups.
+    #[error("no room in the group")]
+    Full,
+}

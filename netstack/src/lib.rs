@@ -4,6 +4,7 @@
 
 pub mod async_net;
 pub mod autoconf;
+pub mod bpf;
 pub mod buffer;
 pub mod cidr;
 mod clock;

@@ -53,8 +53,10 @@ pub struct SocketOptions {
     pub multicast_source: Option<std::net::Ipv4Addr>,
     /// Sends IPv6 multicast packets through this NIC (`IPV6_MULTICAST_IF`).
     pub multicast_nic_v6: Option<NicId>,
-    /// Receives groups that other sockets joined as well (`IP_MULTICAST_ALL`).
+    /// Receives IPv4 groups that other sockets joined as well (`IP_MULTICAST_ALL`).
     pub multicast_all: bool,
+    /// The same for IPv6 (`IPV6_MULTICAST_ALL`).
+    pub multicast_all_v6: bool,
     /// What to do about the path MTU (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
     pub pmtu_discovery: PmtuDiscovery,
     /// Queues ICMP errors with their details (`IP_RECVERR`).
@@ -110,6 +112,7 @@ impl Default for SocketOptions {
             multicast_source: None,
             multicast_nic_v6: None,
             multicast_all: true,
+            multicast_all_v6: true,
             pmtu_discovery: PmtuDiscovery::Want,
             error_queue: false,
             error_queue_v6: false,

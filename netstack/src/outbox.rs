@@ -16,7 +16,7 @@ use crate::interface::Interface;
 use crate::ip;
 use crate::link::LinkError;
 use crate::nic::NicId;
-use crate::packet::Packet;
+use crate::packet::{AddressedTo, Packet};
 use crate::socket::udp::{Run, release_run};
 use crate::stack::Core;
 use crate::tcp_endpoint::{Held, TcpEndpoint, release_held};
@@ -101,11 +101,6 @@ impl Outbox {
         self.pending().looped.push_back(Looped { nic, packet });
     }
 
-    /// Takes the frames that were put in for links.
-    pub(crate) fn take_frames(&mut self) -> impl Iterator<Item = Packet> {
-        std::mem::take(&mut self.pending().batches).into_iter().flat_map(|batch| batch.packets)
-    }
-
     /// Connections that got segments and still have to answer and to wake their users.
     #[inline]
     pub(crate) fn touched(&mut self) -> &mut Vec<Arc<TcpEndpoint>> {
@@ -150,6 +145,9 @@ impl Outbox {
         }
         let Pending { batches, spare, .. } = self.pending();
         while let Some(batch) = batches.pop() {
+            if !core.packet_sockets.is_empty() {
+                tap(core, &batch.interface, &batch.packets);
+            }
             let Some(Batch { interface, mut packets }) = hold_back(batch) else { continue };
             transmit(&interface, &mut packets);
             packets.clear();
@@ -277,7 +275,17 @@ const MAX_KEPT: usize = 1024;
 /// The lengths of a batch.
 type Sizes = SmallVec<[usize; 64]>;
 
-fn transmit(interface: &Interface, packets: &mut [Packet]) {
+/// Shows the packet sockets what goes to a link.
+#[cold]
+fn tap(core: &Arc<Core>, interface: &Interface, packets: &[Packet]) {
+    let now = core.clock.now();
+    for packet in packets {
+        core.packet_sockets.deliver(interface, packet, AddressedTo::Outgoing, now, &core.secrets, None);
+    }
+}
+
+/// Gives packets to a link, and counts.
+pub(crate) fn transmit(interface: &Interface, packets: &mut [Packet]) {
     let counters = &interface.counters;
     let mut rest = packets;
     while !rest.is_empty() {

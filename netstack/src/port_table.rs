@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use crate::bpf::Program;
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::plain_hash::PlainMap;
@@ -63,7 +64,25 @@ struct Claim<E> {
     peer: Option<(IpAddr, u16)>,
     /// The socket takes packets (a stream socket does once it listens).
     is_receiving: bool,
+    /// Picks a member of the group of sockets that share the port (`SO_ATTACH_REUSEPORT_CBPF`); the same in all of them.
+    steering: Option<Program>,
     endpoint: Arc<E>,
+}
+
+/// What a packet's search for a socket found.
+pub(crate) enum Found<E> {
+    /// The socket.
+    One(Arc<E>),
+    /// A group, whose program is to pick one.
+    Group(Group<E>),
+}
+
+/// Sockets that share a port, with a program.
+pub(crate) struct Group<E> {
+    /// The members in the order in which they came.
+    pub(crate) members: SmallVec<[Arc<E>; 4]>,
+    pub(crate) program: Program,
+    by_hash: usize,
 }
 
 /// Whether connections share their port with new binders.
@@ -94,7 +113,8 @@ impl<E> PortTable<E> {
         }
         let is_receiving = self.sharing == Sharing::Datagram;
         let endpoint = Arc::clone(endpoint);
-        entry.claims.push(Claim { binding, peer: None, is_receiving, endpoint });
+        let steering = entry.group_of(&binding).find_map(|member| member.steering.clone());
+        entry.claims.push(Claim { binding, peer: None, is_receiving, steering, endpoint });
         Ok(())
     }
 
@@ -155,6 +175,38 @@ impl<E> PortTable<E> {
         }
     }
 
+    /// Sets the program of the group that a socket is in; false if it shares its port with nobody who could come.
+    pub(crate) fn steer(&self, port: u16, endpoint: &Arc<E>, program: Option<&Program>) -> bool {
+        let mut ports = self.ports.write();
+        let Some(entry) = ports.get_mut(&port) else { return false };
+        let own = entry.claims.iter().find(|claim| Arc::ptr_eq(&claim.endpoint, endpoint));
+        let Some(own) = own.map(|claim| claim.binding).filter(|binding| binding.reuse_port) else {
+            return false;
+        };
+        for claim in entry.claims.iter_mut().filter(|claim| claim.binding == own) {
+            claim.steering = program.cloned();
+        }
+        true
+    }
+
+    /// Sets the program of the group that a socket is in if it is the only member: others have brought theirs.
+    pub(crate) fn found(&self, port: u16, endpoint: &Arc<E>, program: &Program) {
+        let is_first = self.ports.read().get(&port).is_some_and(|entry| {
+            let own = entry.claims.iter().find(|claim| Arc::ptr_eq(&claim.endpoint, endpoint));
+            own.is_some_and(|own| entry.group_of(&own.binding).count() == 1)
+        });
+        if is_first {
+            self.steer(port, endpoint, Some(program));
+        }
+    }
+
+    /// The program of the group that a socket is in.
+    pub(crate) fn steering(&self, port: u16, endpoint: &Arc<E>) -> Option<Program> {
+        let ports = self.ports.read();
+        let mut claims = ports.get(&port)?.claims.iter();
+        claims.find(|claim| Arc::ptr_eq(&claim.endpoint, endpoint))?.steering.clone()
+    }
+
     /// Lets a stream socket receive (listen), unless another one does on an overlapping address.
     pub(crate) fn start_receiving(&self, port: u16, endpoint: &Arc<E>) -> Result<(), Taken> {
         let mut ports = self.ports.write();
@@ -171,7 +223,10 @@ impl<E> PortTable<E> {
         if is_rivalled {
             return Err(Taken);
         }
-        entry.claims[own].is_receiving = true;
+        // Groups count their members in the order in which they began.
+        let mut claim = entry.claims.remove(own);
+        claim.is_receiving = true;
+        entry.claims.push(claim);
         Ok(())
     }
 
@@ -216,11 +271,11 @@ impl<E> PortTable<E> {
 
     /// The socket that a packet to one host is for. `hash` spreads over the members of a group that share the port; it
     /// is asked for only if there is one.
-    pub(crate) fn lookup(&self, target: &Target, hash: impl FnOnce() -> u64) -> Option<Arc<E>> {
+    pub(crate) fn lookup(&self, target: &Target, hash: impl FnOnce() -> u64) -> Option<Found<E>> {
         let ports = self.ports.read();
         let claims = &ports.get(&target.local_port)?.claims;
         if let [only] = &claims[..] {
-            return only.score(target).map(|_| only.share());
+            return only.score(target).map(|_| only.find());
         }
         let best = claims.iter().filter_map(|claim| claim.score(target)).max()?;
         let mut equals = claims.iter().filter(|claim| claim.score(target) == Some(best));
@@ -228,10 +283,17 @@ impl<E> PortTable<E> {
         if group > 1 {
             // Below the number of members of the group.
             let index = ((u128::from(hash()) * group as u128) >> 64) as usize;
-            return equals.filter(|claim| claim.binding.reuse_port).nth(index).map(Claim::share);
+            let mut members = equals.filter(|claim| claim.binding.reuse_port);
+            return match members.clone().find_map(|claim| claim.steering.clone()) {
+                None => members.nth(index).map(|claim| Found::One(claim.share())),
+                Some(program) => {
+                    let members = members.map(Claim::share).collect();
+                    Some(Found::Group(Group { members, program, by_hash: index }))
+                }
+            };
         }
         // Linux: among sharers the newest.
-        equals.next_back().map(Claim::share)
+        equals.next_back().map(Claim::find)
     }
 
     /// All sockets that a packet to a group or broadcast address is for.
@@ -268,7 +330,31 @@ impl<E> PortTable<E> {
     }
 }
 
+impl<E> Found<E> {
+    /// The socket that the hash picks, where there is nothing to show to a program.
+    pub(crate) fn by_hash(self) -> Arc<E> {
+        match self {
+            Self::One(endpoint) => endpoint,
+            Self::Group(group) => group.pick(None),
+        }
+    }
+}
+
+impl<E> Group<E> {
+    /// The member with a number; if there is none of that number, the one that the hash picks (`reuseport_select_sock`).
+    pub(crate) fn pick(mut self, index: Option<usize>) -> Arc<E> {
+        let index = index.filter(|&index| index < self.members.len()).unwrap_or(self.by_hash);
+        self.members.swap_remove(index)
+    }
+}
+
 impl<E> Port<E> {
+    /// Those that share the port with a socket bound like this.
+    fn group_of(&self, binding: &Binding) -> impl Iterator<Item = &Claim<E>> {
+        let binding = *binding;
+        self.claims.iter().filter(move |claim| binding.reuse_port && claim.binding == binding)
+    }
+
     fn is_unused(&self) -> bool {
         self.claims.is_empty() && self.shared_users == 0 && self.exclusive_users == 0
     }
@@ -283,6 +369,16 @@ impl<E> Default for Port<E> {
 impl<E> Claim<E> {
     fn share(&self) -> Arc<E> {
         Arc::clone(&self.endpoint)
+    }
+
+    fn find(&self) -> Found<E> {
+        match &self.steering {
+            None => Found::One(self.share()),
+            Some(program) => {
+                let members = SmallVec::from_iter([self.share()]);
+                Found::Group(Group { members, program: program.clone(), by_hash: 0 })
+            }
+        }
     }
 
     /// How precisely the socket asked for such packets; `None` if it did not.

@@ -94,7 +94,7 @@ fn the_most_precise_socket_wins() {
         table.bind(7, reuse(binding), &socket).unwrap();
         socket
     };
-    let found = |local, remote| table.lookup(&target(local, remote), || 0).map(|socket| socket.0);
+    let found = |local, remote| table.lookup(&target(local, remote), || 0).map(|found| found.by_hash().0);
     bind("any6", any(Family::V6));
     assert_eq!(found("10.0.0.1", "10.0.0.9"), Some("any6"));
     bind("any4", any(Family::V4));
@@ -118,7 +118,7 @@ fn groups_share_by_hash() {
     for name in ["a", "b", "c", "d"] {
         table.bind(7, binding, &Arc::new(Socket(name))).unwrap();
     }
-    let pick = |hash| table.lookup(&target("10.0.0.1", "10.0.0.9"), || hash).unwrap().0;
+    let pick = |hash| table.lookup(&target("10.0.0.1", "10.0.0.9"), || hash).unwrap().by_hash().0;
     assert_eq!([0, 1 << 62, 2 << 62, 3 << 62].map(pick), ["a", "b", "c", "d"]);
     assert_eq!(pick(u64::MAX), "d");
 }

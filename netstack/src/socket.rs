@@ -17,7 +17,9 @@ pub(crate) mod udp;
 pub(crate) use copy_in::send_pool;
 pub(crate) use datagram::{DatagramEndpoint, socket_addr};
 pub(crate) use packet::PacketSockets;
-pub use packet::{LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame};
+pub use packet::{
+    FanoutMode, Frame, FrameSink, LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame, Taken,
+};
 pub use ping::PingSocket;
 pub(crate) use raw::RawSockets;
 pub use raw::{Icmp6Filter, RawSocket};

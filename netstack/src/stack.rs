@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) next_port: AtomicU32,
     pub(crate) tcp: FlowTable<TcpEndpoint>,
     pub(crate) tcp_ports: PortTable<ListenEndpoint>,
+    /// Some TCP socket has, or had, a program to look at its segments.
+    pub(crate) filters_streams: AtomicBool,
     pub(crate) tcp_config: RwLock<Arc<tcp::Config>>,
     pub(crate) seeds: SeedGenerator,
     /// Of servers that our connections may send data to in their SYNs.

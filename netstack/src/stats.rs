@@ -216,6 +216,8 @@ counters! {
         tcp_out_rsts,
         /// Segments that no socket wants.
         tcp_no_ports,
+        /// Segments that the program of their socket dropped.
+        tcp_filtered,
         /// Connections opened by us (`tcpActiveOpens`).
         tcp_active_opens,
         /// Connections opened by others (`tcpPassiveOpens`).

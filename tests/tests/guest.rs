@@ -86,9 +86,11 @@ guests! {
     mappings
     pipes
     signals
+    socket_filter
     socket_inet
     socket_interfaces
     socket_limits
+    socket_multicast
     socket_unix
     sysv_ipc
     threads

@@ -330,3 +330,24 @@ fn udp_datagrams_pass(place: Place) {
     let out = run(netns.command("python3").args(["-c", &client])).ok();
     assert_eq!(out.out(), "ok\n");
 }
+
+/// libpcap captures through a ring and filters with a program.
+#[test]
+fn tcpdump_inside_filters_and_sees_both_directions() {
+    require!(Need::Root, Need::Program("tcpdump"), Need::Program("nc"), Need::Program("ping"));
+    let netns = Netns::new();
+    let listen = "while nc -l -N 8080 </dev/null >/dev/null; do :; done";
+    let _server = Running::start(netns.command("timeout").args(["50", "bash", "-c", listen]));
+    let script = format!(
+        "exec 3< <(tcpdump -i eth0 -n -c 2 -l 'tcp port 8080' 2>&1)\n\
+        while read -r line <&3; do [[ $line == listening* ]] && break; done\n\
+        ping -c 1 {host} >/dev/null\n\
+        for _ in $(seq 20); do nc -z -w 1 {host} 8080 && break; sleep 0.2; done\n\
+        cat <&3",
+        host = host()
+    );
+    let out = Sandbox::on(&netns, SANDBOX).sh(&script).ok();
+    assert!(out.out().contains(&format!("> {}.8080: Flags [S]", host())), "{}{}", out.out(), out.err());
+    assert!(out.out().contains("2 packets captured"), "{}", out.out());
+    assert!(!out.out().contains("ICMP"), "{}", out.out());
+}

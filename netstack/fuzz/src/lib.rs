@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod bpf;
 mod connection;
 mod fragments;
 mod input;
@@ -12,6 +13,7 @@ mod packets;
 mod stack;
 mod wire;
 
+pub use bpf::bpf;
 pub use connection::connection;
 pub use fragments::fragments;
 pub use listener::listener;
@@ -22,8 +24,9 @@ pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp, tcp, ud
 pub type Body = fn(&[u8]);
 
 /// All bodies by the names of their targets.
-pub const TARGETS: [(&str, Body); 14] = [
+pub const TARGETS: [(&str, Body); 15] = [
     ("arp", arp),
+    ("bpf", bpf),
     ("checksum", checksum),
     ("connection", connection),
     ("ethernet", ethernet),

@@ -11,7 +11,7 @@ use crate::ip::{Delivery, Egress, IpOutput, OutputError, arp, gso, icmp, ndp};
 use crate::link::Medium;
 use crate::neighbour::Resolution;
 use crate::outbox::Outbox;
-use crate::packet::{AddressedTo, Checksum, Gso, GsoKind, Packet};
+use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
 
 /// Tells whether a super-segment of ours can go to the edge as it is: the link cuts it, or [`put`] does.
@@ -73,7 +73,7 @@ pub(super) fn send(
 ) -> Result<(), OutputError> {
     match egress.interface.medium {
         Medium::Ip => {
-            send_tapped(core, &egress.interface, outbox, |outbox| put(&egress.interface, packet, outbox));
+            put(&egress.interface, packet, outbox);
             return Ok(());
         }
         Medium::Loopback => {
@@ -92,18 +92,18 @@ pub(super) fn send(
         (Delivery::Unicast | Delivery::Local(_), _) => None,
     };
     if let Some(station) = station {
-        send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+        send_to_station(&egress.interface, station, packet, outbox);
         return Ok(());
     }
     let Some(neighbour) = egress.neighbour(core, outbox) else { return Ok(()) };
     if let Some(station) = neighbour.published_mac() {
-        send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+        send_to_station(&egress.interface, station, packet, outbox);
         return Ok(());
     }
     let neighbour = Arc::clone(neighbour);
     match neighbour.resolve(core, &egress.interface, packet, outbox) {
         Resolution::Known(station, packet) => {
-            send_to_station_tapped(core, &egress.interface, station, packet, outbox);
+            send_to_station(&egress.interface, station, packet, outbox);
             Ok(())
         }
         Resolution::Queued => Ok(()),
@@ -127,42 +127,6 @@ pub(crate) fn send_to_station(
         _ => EtherType::IPV4,
     };
     send_frame(interface, station, ether_type, packet, outbox);
-}
-
-fn send_to_station_tapped(
-    core: &Arc<Core>,
-    interface: &Arc<Interface>,
-    station: MacAddr,
-    packet: Packet,
-    outbox: &mut Outbox,
-) {
-    send_tapped(core, interface, outbox, |outbox| send_to_station(interface, station, packet, outbox));
-}
-
-/// Shows the packet sockets what `send` gives to the link.
-#[inline]
-fn send_tapped(
-    core: &Arc<Core>,
-    interface: &Arc<Interface>,
-    outbox: &mut Outbox,
-    send: impl FnOnce(&mut Outbox),
-) {
-    if core.packet_sockets.is_empty() {
-        return send(outbox);
-    }
-    let mut tapped = Outbox::default();
-    send(&mut tapped);
-    for packet in tapped.take_frames() {
-        tap(core, interface, &packet);
-        outbox.send(interface, packet);
-    }
-}
-
-/// Shows a sent frame to the packet sockets.
-fn tap(core: &Arc<Core>, interface: &Arc<Interface>, packet: &Packet) {
-    if !core.packet_sockets.is_empty() {
-        core.packet_sockets.deliver(interface, packet, AddressedTo::Outgoing, core.clock.now());
-    }
 }
 
 /// Puts the Ethernet header on a packet of any protocol and sends it.

@@ -86,8 +86,15 @@ pub(crate) fn input_looped(
             counters.rx_packets.increment();
             counters.rx_bytes.add(packet.len() as u64);
             if !core.packet_sockets.is_empty() {
-                core.packet_sockets.deliver(interface, &packet, AddressedTo::Outgoing, now);
-                core.packet_sockets.deliver(interface, &packet, AddressedTo::Host, now);
+                core.packet_sockets.deliver(
+                    interface,
+                    &packet,
+                    AddressedTo::Outgoing,
+                    now,
+                    &core.secrets,
+                    None,
+                );
+                core.packet_sockets.deliver(interface, &packet, AddressedTo::Host, now, &core.secrets, None);
             }
         }
         // The bytes never left the machine; an unfinished checksum is as good as a right one.
@@ -176,7 +183,14 @@ impl<'a> Rx<'a> {
 
     fn tap(&self, packet: &Packet, addressed_to: AddressedTo) {
         if !self.core.packet_sockets.is_empty() {
-            self.core.packet_sockets.deliver(self.interface, packet, addressed_to, self.now);
+            self.core.packet_sockets.deliver(
+                self.interface,
+                packet,
+                addressed_to,
+                self.now,
+                &self.core.secrets,
+                None,
+            );
         }
     }
 

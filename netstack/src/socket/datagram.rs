@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use crate::bpf;
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
 use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped};
@@ -33,6 +34,8 @@ pub(crate) use queue::{Enqueued, Queued};
 pub(crate) struct DatagramEndpoint {
     pub(crate) family: Family,
     pub(crate) waiters: WaitQueue,
+    /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
+    pub(crate) filter: bpf::Slot,
     state: Mutex<State>,
 }
 
@@ -47,6 +50,8 @@ pub(crate) struct State {
     pub(crate) local_port: u16,
     pub(crate) peer: Option<Peer>,
     pub(crate) memberships: Vec<Membership>,
+    /// For the group of sockets that the socket begins, once bound.
+    pub(crate) group_filter: Option<bpf::Program>,
     queue: ReceiveQueue,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
@@ -77,6 +82,7 @@ impl DatagramEndpoint {
             local_port: 0,
             peer: None,
             memberships: Vec::new(),
+            group_filter: None,
             queue: ReceiveQueue::default(),
             error: None,
             errors: VecDeque::new(),
@@ -86,7 +92,7 @@ impl DatagramEndpoint {
             express: None,
             changes: 0,
         };
-        Self { family, waiters: WaitQueue::new(), state: Mutex::new(state) }
+        Self { family, waiters: WaitQueue::new(), filter: bpf::Slot::default(), state: Mutex::new(state) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -36,6 +36,16 @@ macro_rules! datagram_front {
                 self.endpoint.set_options(change);
             }
 
+            /// Shows what arrives to a program first, which drops it or cuts it short (`SO_ATTACH_FILTER`).
+            pub fn set_filter(&self, program: Option<$crate::bpf::Program>) {
+                self.endpoint.filter.set(program);
+            }
+
+            /// The program that is shown what arrives.
+            pub fn filter(&self) -> Option<$crate::bpf::Program> {
+                self.endpoint.filter.get()
+            }
+
             /// Takes the pending error, if there is one (`SO_ERROR`).
             pub fn take_error(&self) -> Option<$crate::error::SocketError> {
                 self.endpoint.take_error()

@@ -245,7 +245,10 @@ pub(super) fn wants(endpoint: &DatagramEndpoint, ip: &IpMeta) -> bool {
     let mut of_group = state.memberships.iter().filter(|joined| joined.group == ip.destination).peekable();
     // Without a membership of its own a socket gets what others joined, if it asks for that.
     if of_group.peek().is_none() {
-        return state.options.multicast_all;
+        return match ip.destination {
+            IpAddr::V4(_) => state.options.multicast_all,
+            IpAddr::V6(_) => state.options.multicast_all_v6,
+        };
     }
     let allows = |joined: &Membership| joined.nic == ip.nic && joined.filter.allows(ip.source);
     of_group.any(allows)

@@ -1,30 +1,39 @@
 //! Packet sockets: whole frames, past the protocols.
 
-use std::collections::VecDeque;
+mod endpoint;
+mod fanout;
+mod frame;
+mod table;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
+use crate::bpf::Program;
 use crate::buffer::{Sink, Source};
-use crate::error::{BindError, RecvError, SendError, SocketError};
-use crate::interface::Interface;
+use crate::error::{BindError, FanoutError, RecvError, SendError, SocketError};
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::options::{RecvFlags, SocketOptions};
-use crate::outbox::Outbox;
-use crate::packet::{AddressedTo, Body, Checksum, Packet};
+use crate::outbox::{Outbox, transmit};
+use crate::packet::{AddressedTo, Body, Checksum, Gso, Packet};
 use crate::socket::datagram::{body_len, copy_out, gather};
 use crate::stack::{Core, Stack};
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
 
+use endpoint::PacketEndpoint;
+use fanout::FanoutGroup;
+pub use fanout::FanoutMode;
+pub use frame::{Frame, FrameSink, Taken};
+pub(crate) use table::PacketSockets;
+
 /// A packet socket.
-#[derive(Debug)]
 pub struct PacketSocket {
     core: Arc<Core>,
     endpoint: Arc<PacketEndpoint>,
+    group: Mutex<Option<Arc<FanoutGroup>>>,
 }
 
 /// Whether the application sees link-layer headers.
@@ -63,69 +72,29 @@ pub struct PacketStats {
 pub struct ReceivedFrame {
     /// Bytes that were copied to the application.
     pub copied: usize,
-    /// Bytes that the frame has.
+    /// Bytes that the socket's program wanted of the frame.
     pub len: usize,
+    /// Bytes that the frame had.
+    pub original_len: usize,
+    /// The length of its link-layer header, which a cooked socket does not get.
+    pub link_len: usize,
     /// Who sent it, where it arrived.
     pub from: LinkAddress,
     /// When it arrived.
     pub arrival: Instant,
     /// Whether its transport checksum is unfinished or known to be good.
     pub checksum: Checksum,
-}
-
-#[derive(Debug)]
-pub(crate) struct PacketEndpoint {
-    mode: PacketMode,
-    waiters: WaitQueue,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    options: SocketOptions,
-    nic: Option<NicId>,
-    protocol: EtherType,
-    receives_outgoing: bool,
-    queue: VecDeque<Queued>,
-    queued_bytes: usize,
-    stats: PacketStats,
-    error: Option<SocketError>,
-}
-
-#[derive(Debug, Clone)]
-struct Queued {
-    data: Body,
-    from: LinkAddress,
-    arrival: Instant,
-    checksum: Checksum,
-}
-
-/// The packet sockets of a stack.
-#[derive(Default)]
-pub(crate) struct PacketSockets {
-    /// The number of sockets, so that frames need not take the lock when there is none.
-    count: AtomicUsize,
-    sockets: RwLock<Vec<Arc<PacketEndpoint>>>,
+    /// How a super-segment is to be cut.
+    pub gso: Option<Gso>,
 }
 
 impl PacketSocket {
     /// Makes a socket that receives frames of `protocol` from all NICs: [`EtherType`] 3 (`ETH_P_ALL`) is all
     /// protocols, 0 none until bound.
     pub fn new(stack: &Stack, mode: PacketMode, protocol: EtherType) -> Self {
-        let state = State {
-            options: SocketOptions::default(),
-            nic: None,
-            protocol,
-            receives_outgoing: true,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            stats: PacketStats::default(),
-            error: None,
-        };
-        let endpoint = PacketEndpoint { mode, waiters: WaitQueue::new(), state: Mutex::new(state) };
-        let endpoint = Arc::new(endpoint);
+        let endpoint = Arc::new(PacketEndpoint::new(mode, protocol));
         stack.core.packet_sockets.add(&endpoint);
-        Self { core: Arc::clone(&stack.core), endpoint }
+        Self { core: Arc::clone(&stack.core), endpoint, group: Mutex::default() }
     }
 
     /// Restricts the socket to a NIC and sets the protocol.
@@ -166,10 +135,7 @@ impl PacketSocket {
             return Err(SendError::NetworkDown);
         }
         let len = data.remaining();
-        let header_len = match interface.medium {
-            Medium::Ethernet(_) => ethernet::HEADER_LEN,
-            Medium::Ip | Medium::Loopback => 0,
-        };
+        let header_len = frame::header_len(interface.medium);
         let has_header = self.endpoint.mode == PacketMode::Raw;
         let max =
             usize::try_from(interface.mtu()).unwrap_or(usize::MAX) + if has_header { header_len } else { 0 };
@@ -188,8 +154,21 @@ impl PacketSocket {
         }
         let mut outbox = Outbox::default();
         match interface.medium {
-            Medium::Loopback => outbox.loop_back(nic, packet),
-            Medium::Ethernet(_) | Medium::Ip => outbox.send(interface, packet),
+            Medium::Loopback => {
+                if has_header {
+                    packet.trim_front(header_len);
+                }
+                outbox.loop_back(nic, packet);
+            }
+            Medium::Ethernet(_) | Medium::Ip => {
+                if !self.core.packet_sockets.is_empty() {
+                    let (now, secrets) = (self.core.clock.now(), &self.core.secrets);
+                    let sockets = &self.core.packet_sockets;
+                    let sender = Some(&self.endpoint);
+                    sockets.deliver(interface, &packet, AddressedTo::Outgoing, now, secrets, sender);
+                }
+                transmit(interface, &mut [packet]);
+            }
         }
         outbox.flush(&self.core);
         Ok(len)
@@ -202,19 +181,12 @@ impl PacketSocket {
             if let Some(error) = state.error.take() {
                 return Err(RecvError::Pending(error));
             }
-            let next = match flags.peek {
-                true => state.queue.front().cloned(),
-                false => state.queue.pop_front(),
-            };
-            let frame = next.ok_or(RecvError::WouldBlock)?;
-            if !flags.peek {
-                state.queued_bytes -= body_len(&frame.data) + QUEUE_OVERHEAD;
-            }
-            frame
+            state.next(flags.peek).ok_or(RecvError::WouldBlock)?
         };
         let copied = copy_out(&frame.data, out)?;
-        let Queued { data, from, arrival, checksum } = frame;
-        Ok(ReceivedFrame { copied, len: body_len(&data), from, arrival, checksum })
+        let endpoint::Queued { data, original_len, link_len, from, arrival, checksum, gso } = frame;
+        let len = body_len(&data);
+        Ok(ReceivedFrame { copied, len, original_len, link_len, from, arrival, checksum, gso })
     }
 
     /// The length of the next frame, if there is one (`FIONREAD`).
@@ -232,11 +204,63 @@ impl PacketSocket {
         self.endpoint.state.lock().receives_outgoing = receive;
     }
 
+    /// Shows frames to a program first, which drops them or cuts them short (`SO_ATTACH_FILTER`).
+    pub fn set_filter(&self, program: Option<Program>) {
+        self.endpoint.filter.set(program);
+    }
+
+    /// The program that is shown what arrives.
+    pub fn filter(&self) -> Option<Program> {
+        self.endpoint.filter.get()
+    }
+
+    /// Puts frames into memory that the application shares instead of the queue (`PACKET_RX_RING`), or no longer. What
+    /// is in the queue is dropped.
+    pub fn set_sink(&self, sink: Option<Arc<dyn FrameSink>>) {
+        let dropped = {
+            let mut state = self.endpoint.state.lock();
+            state.sink = sink;
+            state.queued_bytes = 0;
+            std::mem::take(&mut state.queue)
+        };
+        drop(dropped);
+    }
+
+    /// Shares the frames with the other sockets of a group (`PACKET_FANOUT`). Without an id it gets one that no group has.
+    /// For good: a socket leaves its group when it goes.
+    pub fn join_fanout(&self, id: Option<u16>, mode: FanoutMode) -> Result<u16, FanoutError> {
+        let sockets = &self.core.packet_sockets;
+        let id = match id {
+            Some(id) => id,
+            None => sockets.free_group_id(&self.core.secrets).ok_or(FanoutError::Full)?,
+        };
+        let group = sockets.join(&self.endpoint, id, mode)?;
+        *self.group.lock() = Some(group);
+        Ok(id)
+    }
+
+    /// The group and how it picks its members.
+    pub fn fanout(&self) -> Option<(u16, FanoutMode)> {
+        self.group.lock().as_ref().map(|group| (group.id, group.mode()))
+    }
+
+    /// Sets the program by which the group picks the member for a frame; false if it picks otherwise.
+    pub fn set_fanout_program(&self, program: Option<Program>) -> bool {
+        let group = self.group.lock();
+        let group = group.as_ref().filter(|group| group.mode() == FanoutMode::Program);
+        group.map(|group| group.set_program(program)).is_some()
+    }
+
+    /// Whether the socket also receives what the stack sends.
+    pub fn receives_outgoing(&self) -> bool {
+        self.endpoint.state.lock().receives_outgoing
+    }
+
     /// What can be done now.
     pub fn readiness(&self) -> Readiness {
         let state = self.endpoint.state.lock();
         let mut ready = Readiness::OUT;
-        ready.set(Readiness::IN, !state.queue.is_empty() || state.error.is_some());
+        ready.set(Readiness::IN, state.is_readable() || state.error.is_some());
         ready.set(Readiness::ERR, state.error.is_some());
         ready
     }
@@ -268,80 +292,8 @@ impl Drop for PacketSocket {
     }
 }
 
-impl PacketSockets {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Acquire) == 0
-    }
-
-    fn add(&self, endpoint: &Arc<PacketEndpoint>) {
-        let mut sockets = self.sockets.write();
-        sockets.push(Arc::clone(endpoint));
-        self.count.store(sockets.len(), Ordering::Release);
-    }
-
-    fn remove(&self, endpoint: &Arc<PacketEndpoint>) {
-        let mut sockets = self.sockets.write();
-        sockets.retain(|other| !Arc::ptr_eq(other, endpoint));
-        self.count.store(sockets.len(), Ordering::Release);
-    }
-
-    /// Shows a frame to the sockets that want it.
-    pub(crate) fn deliver(
-        &self,
-        interface: &Interface,
-        packet: &Packet,
-        addressed_to: AddressedTo,
-        now: Instant,
-    ) {
-        let (from, header_len) = match interface.medium {
-            Medium::Ethernet(_) => {
-                let mut header = [0; ethernet::HEADER_LEN];
-                packet.copy_to(0, &mut header);
-                let Some(header) = EthernetRepr::parse(&header) else { return };
-                ((header.ether_type, header.source), ethernet::HEADER_LEN)
-            }
-            Medium::Ip | Medium::Loopback => {
-                let is_v6 = packet.contiguous(0).first().is_some_and(|byte| byte >> 4 == 6);
-                let protocol = if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 };
-                ((protocol, MacAddr::ZERO), 0)
-            }
-        };
-        let (protocol, mac) = from;
-        let from = LinkAddress { nic: Some(interface.id), protocol, mac, addressed_to };
-        let sockets = self.sockets.read().clone();
-        for endpoint in &sockets {
-            endpoint.take(packet, from, header_len, now);
-        }
+impl std::fmt::Debug for PacketSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PacketSocket").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
-
-impl PacketEndpoint {
-    fn take(&self, packet: &Packet, from: LinkAddress, header_len: usize, now: Instant) {
-        {
-            let mut state = self.state.lock();
-            let wants = (state.protocol == ALL_PROTOCOLS
-                || (state.protocol == from.protocol && from.addressed_to != AddressedTo::Outgoing))
-                && state.nic.is_none_or(|nic| Some(nic) == from.nic)
-                && (state.receives_outgoing || from.addressed_to != AddressedTo::Outgoing);
-            if !wants {
-                return;
-            }
-            state.stats.packets += 1;
-            if state.queued_bytes >= state.options.recv_buffer {
-                state.stats.drops += 1;
-                return;
-            }
-            let skip = if self.mode == PacketMode::Cooked { header_len } else { 0 };
-            let data = packet.clone().into_payload(skip);
-            state.queued_bytes += body_len(&data) + QUEUE_OVERHEAD;
-            let arrival = packet.meta.arrival.unwrap_or(now);
-            state.queue.push_back(Queued { data, from, arrival, checksum: packet.meta.checksum });
-        }
-        self.waiters.notify(Readiness::IN);
-    }
-}
-
-/// `ETH_P_ALL`.
-const ALL_PROTOCOLS: EtherType = EtherType(3);
-/// See the datagram sockets.
-const QUEUE_OVERHEAD: usize = 512;

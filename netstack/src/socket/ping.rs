@@ -15,7 +15,7 @@ use crate::ip::{IpMeta, Rx, icmp, send};
 use crate::options::{Family, SendMeta, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
-use crate::port_table::{Binding, Target};
+use crate::port_table::{Binding, Found, Target};
 use crate::socket::datagram::{DatagramEndpoint, Queued, gather};
 use crate::socket::front::datagram_front;
 use crate::socket::udp::check_local;
@@ -168,8 +168,11 @@ fn request(family: Family, ident: u16, message: &Bytes) -> Option<Packet> {
 pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, ident: u16, message: &Bytes) {
     let target =
         Target { local: ip.destination, local_port: ident, remote: ip.source, remote_port: 0, nic: ip.nic };
-    let Some(endpoint) = rx.core.ping.lookup(&target, || 0) else { return };
-    endpoint.enqueue(Queued::new(ip, 0, ident, Body::from_iter([message.clone()])));
+    let Some(endpoint) = rx.core.ping.lookup(&target, || 0).map(Found::by_hash) else { return };
+    let mut packet = Packet::from_frame(message.clone());
+    if endpoint.filter.admits(rx, ip, &mut packet, 0, 0) {
+        endpoint.enqueue(Queued::new(ip, 0, ident, packet.into_body()));
+    }
 }
 
 /// An ICMP error about an echo request of ours.
@@ -181,7 +184,7 @@ pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
     let ident = u16::from_be_bytes([a, b]);
     let target =
         Target { local: quote.source, local_port: ident, remote: quote.destination, remote_port: 0, nic };
-    let Some(endpoint) = core.ping.lookup(&target, || 0) else { return false };
+    let Some(endpoint) = core.ping.lookup(&target, || 0).map(Found::by_hash) else { return false };
     endpoint.on_icmp(notice, (quote.destination, 0), quote.bytes);
     true
 }

@@ -226,12 +226,15 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
         sockets.iter().filter(|raw| raw.wants(ip, packet)).cloned().collect()
     };
     for raw in &matching {
+        let mut packet = packet.clone();
         // raw(7): "the IP header is always included" for IPv4; RFC 3542 section 3: never for IPv6.
         let start = match ip.source {
             IpAddr::V4(_) => usize::from(packet.meta.l3_offset),
             IpAddr::V6(_) => ip.offset,
         };
-        raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.clone().into_payload(start)));
+        if raw.endpoint.filter.admits(rx, ip, &mut packet, start, 0) {
+            raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.into_payload(start)));
+        }
     }
     !matching.is_empty()
 }

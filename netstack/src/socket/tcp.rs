@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::bpf;
 use crate::error::{AcceptError, BindError, ListenError, ShutdownError, SocketError};
 use crate::ip::{unmapped, unspecified_like};
 use crate::nic::NicId;
@@ -20,6 +21,7 @@ use crate::wait::{Readiness, WaitQueue};
 
 mod connect;
 mod fast_open;
+mod filter;
 mod forwarded;
 mod transfer;
 mod zero_copy;
@@ -42,6 +44,10 @@ struct Settings {
     /// For the connection or listener to come, if they were changed; theirs count once they exist. Most sockets are
     /// accepted and never have any.
     tcp: Option<Box<tcp::Options>>,
+    /// The program that sees what arrives.
+    filter: Option<bpf::Program>,
+    /// For the group of sockets that the socket begins, once bound.
+    group_filter: Option<bpf::Program>,
 }
 
 /// What the socket has become.
@@ -81,8 +87,12 @@ impl TcpSocket {
         waiters: Arc<WaitQueue>,
         role: Role,
     ) -> Self {
-        let settings = Mutex::new(Settings { socket: options, tcp: None });
-        Self { core, family, waiters, settings, role: RwLock::new(role) }
+        let filter = match &role {
+            Role::Connected(endpoint, _) => endpoint.filter.get(),
+            Role::Idle | Role::Bound(_) | Role::Listening(_) | Role::Closed => None,
+        };
+        let settings = Settings { socket: options, tcp: None, filter, group_filter: None };
+        Self { core, family, waiters, settings: Mutex::new(settings), role: RwLock::new(role) }
     }
 
     /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
@@ -114,7 +124,11 @@ impl TcpSocket {
                 reuse_port: options.reuse_port,
             }
         };
-        let endpoint = ListenEndpoint::new(address, Arc::clone(&self.waiters));
+        let (filter, group_filter) = {
+            let settings = self.settings.lock();
+            (settings.filter.clone(), settings.group_filter.clone())
+        };
+        let endpoint = ListenEndpoint::new(address, Arc::clone(&self.waiters), filter);
         let table = &self.core.tcp_ports;
         let port = match port {
             0 => {
@@ -127,6 +141,9 @@ impl TcpSocket {
                 port
             }
         };
+        if let Some(program) = group_filter {
+            table.found(port, &endpoint, &program);
+        }
         Ok(Claim { endpoint, port })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use netstack_wire::udp::UdpRepr;
 
+use crate::bpf::Program;
 use crate::cidr::family_of;
 use crate::error::{BindError, ConnectError, RecvError};
 use crate::forward::ForwardError;
@@ -55,6 +56,9 @@ impl UdpSocket {
             reuse_port: state.options.reuse_port,
         };
         state.local_port = self.claim(parsed.port, binding)?;
+        if let Some(program) = state.group_filter.take() {
+            self.core.udp.found(state.local_port, &self.endpoint, &program);
+        }
         state.bound = address;
         Ok(())
     }
@@ -80,6 +84,25 @@ impl UdpSocket {
         let first = Queued::new(ip, header.source_port, header.destination_port, payload);
         input::enqueue(core, first, &socket.endpoint);
         Ok(socket)
+    }
+
+    /// Lets a program pick the member of the group of sockets that share the port (`SO_REUSEPORT`) for each datagram, by
+    /// its number in the order of binding, from the payload (`SO_ATTACH_REUSEPORT_CBPF`). It is the group's: all members
+    /// have it, and later ones get it. False unless the socket shares its port.
+    pub fn set_group_filter(&self, program: Option<Program>) -> bool {
+        let mut state = self.endpoint.lock();
+        if state.local_port == 0 {
+            state.group_filter = program.filter(|_| state.options.reuse_port);
+            return state.options.reuse_port;
+        }
+        self.core.udp.steer(state.local_port, &self.endpoint, program.as_ref())
+    }
+
+    /// The program of the socket's group.
+    pub fn group_filter(&self) -> Option<Program> {
+        let state = self.endpoint.lock();
+        let early = state.group_filter.clone();
+        self.core.udp.steering(state.local_port, &self.endpoint).or(early)
     }
 
     fn claim(&self, port: u16, binding: Binding) -> Result<u16, BindError> {

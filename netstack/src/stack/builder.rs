@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -96,6 +96,7 @@ impl StackBuilder {
             next_port: AtomicU32::new(0),
             tcp: FlowTable::new(),
             tcp_ports: PortTable::new(Sharing::Stream),
+            filters_streams: AtomicBool::new(false),
             tcp_config: RwLock::new(Arc::new(self.tcp_config)),
             seeds: SeedGenerator::new(secrets.secret()),
             fast_open: FastOpenCache::default(),

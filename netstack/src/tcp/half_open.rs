@@ -81,6 +81,10 @@ impl HalfOpenTable {
         self.by_flow.len()
     }
 
+    pub(super) fn contains(&self, flow: &Flow) -> bool {
+        self.by_flow.contains_key(flow)
+    }
+
     pub(super) fn get_mut(&mut self, flow: &Flow) -> Option<&mut HalfOpen> {
         self.by_flow.get_mut(flow)
     }

@@ -176,6 +176,11 @@ impl Listener {
         self.half_open.len()
     }
 
+    /// Whether the handshake of a flow is under way.
+    pub fn is_half_open(&self, flow: &Flow) -> bool {
+        self.half_open.contains(flow)
+    }
+
     /// How many connections wait in the accept queue.
     #[must_use]
     pub fn queued(&self) -> usize {

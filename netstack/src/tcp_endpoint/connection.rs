@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use netstack_wire::tcp::FastOpenCookie;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::bpf;
 use crate::flow_table::Keyed;
 use crate::ip::Egress;
 use crate::options::SocketOptions;
@@ -23,6 +24,8 @@ use crate::wait::{Readiness, WaitQueue};
 pub(crate) struct TcpEndpoint {
     pub(crate) flow: Flow,
     pub(crate) waiters: Arc<WaitQueue>,
+    /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
+    pub(crate) filter: bpf::Slot,
     port_use: PortUse,
     slot: TimerSlot,
     /// It is in some thread's list of endpoints to finish.
@@ -58,12 +61,14 @@ impl TcpEndpoint {
         egress: Option<Egress>,
         options: Arc<SocketOptions>,
         waiters: Arc<WaitQueue>,
+        filter: Option<bpf::Program>,
         port_use: PortUse,
     ) -> Arc<Self> {
         let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
         Arc::new(Self {
             flow,
             waiters,
+            filter: bpf::Slot::new(filter),
             port_use,
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),

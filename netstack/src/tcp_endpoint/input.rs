@@ -1,12 +1,14 @@
 //! TCP input: from IP packets to the machines.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN, TcpRepr, TcpView};
 
+use crate::bpf::Subject;
 use crate::error::SocketError;
 use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
@@ -15,11 +17,11 @@ use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::packet::{AddressedTo, Checksum, Packet};
-use crate::port_table::Target;
+use crate::port_table::{Found, Target};
 use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
 use crate::tcp_endpoint::coalesce::Held;
-use crate::tcp_endpoint::send_bare;
+use crate::tcp_endpoint::{ListenEndpoint, send_bare};
 
 /// Takes a TCP segment for us.
 pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
@@ -55,6 +57,11 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
         // A super-segment of at most 64 KiB has fewer than 2^16 parts.
         u16::try_from((ip.len - header_len).div_ceil(usize::from(gso.size.max(1)))).unwrap_or(u16::MAX).max(1)
     });
+    if rx.core.filters_streams.load(Ordering::Relaxed)
+        && !passes_filter(rx, ip, &flow, &mut packet, header_len)
+    {
+        return counters.tcp_filtered.increment();
+    }
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
@@ -67,6 +74,17 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     };
     release_held(rx.core, rx.outbox);
     hold_or_dispatch(rx.core, Held { flow, nic: ip.nic, segment }, rx.outbox);
+}
+
+/// Shows a segment to the program of the socket that it is for.
+#[cold]
+fn passes_filter(rx: &Rx<'_>, ip: &IpMeta, flow: &Flow, packet: &mut Packet, header_len: usize) -> bool {
+    let core = rx.core;
+    if let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
+        return endpoint.filter.admits(rx, ip, packet, ip.offset, header_len);
+    }
+    let listener = find_listener(core, flow, ip.nic, None);
+    listener.is_none_or(|listener| listener.filter.admits(rx, ip, packet, ip.offset, header_len))
 }
 
 /// Gives the held segment to its connection.
@@ -144,15 +162,7 @@ fn to_listener_on(
     isn_above: Option<SeqNum>,
     outbox: &mut Outbox,
 ) {
-    let target = Target {
-        local: flow.local_addr,
-        local_port: flow.local_port,
-        remote: flow.remote_addr,
-        remote_port: flow.remote_port,
-        nic,
-    };
-    let listener = core.tcp_ports.lookup(&target, || core.secrets.hash_flow(flow));
-    match listener {
+    match find_listener(core, flow, nic, Some(&segment)) {
         Some(listener) => listener.on_segment(core, flow, segment, isn_above, outbox),
         None if forward::offer_syn(core, flow, nic, &segment, isn_above) => {}
         None => {
@@ -163,6 +173,34 @@ fn to_listener_on(
             }
         }
     }
+}
+
+/// The listener for a flow. The program of a group sees the payload of the first segment; what follows is for the member
+/// that has begun the handshake.
+fn find_listener(
+    core: &Core,
+    flow: &Flow,
+    nic: NicId,
+    segment: Option<&SegmentIn>,
+) -> Option<Arc<ListenEndpoint>> {
+    let target = Target {
+        local: flow.local_addr,
+        local_port: flow.local_port,
+        remote: flow.remote_addr,
+        remote_port: flow.remote_port,
+        nic,
+    };
+    let group = match core.tcp_ports.lookup(&target, || core.secrets.hash_flow(flow))? {
+        Found::One(listener) => return Some(listener),
+        Found::Group(group) => group,
+    };
+    let begun = group.members.iter().position(|member| member.knows(flow));
+    let chosen = begun.or_else(|| {
+        let packet = Packet::from_body(segment?.payload.ranges().iter().cloned().collect());
+        let subject = Subject::new(&packet, 0).with_secrets(&core.secrets);
+        usize::try_from(group.program.run(&subject)).ok()
+    });
+    Some(group.pick(chosen))
 }
 
 /// An ICMP error, or a local one, about a segment of ours.

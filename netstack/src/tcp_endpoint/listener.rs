@@ -8,6 +8,7 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 use parking_lot::Mutex;
 
+use crate::bpf;
 use crate::ip::{Egress, RouteError};
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
@@ -24,6 +25,8 @@ use crate::wait::{Readiness, WaitQueue};
 pub(crate) struct ListenEndpoint {
     pub(crate) address: Option<IpAddr>,
     pub(crate) waiters: Arc<WaitQueue>,
+    /// What the user wants of what arrives, and of what arrives for the connections.
+    pub(crate) filter: bpf::Slot,
     slot: TimerSlot,
     listening: Mutex<Option<Listening>>,
     /// The way to the peer that came last: the segments of a handshake, and often of many, have the same.
@@ -47,10 +50,15 @@ struct Listening {
 }
 
 impl ListenEndpoint {
-    pub(crate) fn new(address: Option<IpAddr>, waiters: Arc<WaitQueue>) -> Arc<Self> {
+    pub(crate) fn new(
+        address: Option<IpAddr>,
+        waiters: Arc<WaitQueue>,
+        filter: Option<bpf::Program>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             address,
             waiters,
+            filter: bpf::Slot::new(filter),
             slot: TimerSlot::default(),
             listening: Mutex::default(),
             way: Mutex::default(),
@@ -97,6 +105,11 @@ impl ListenEndpoint {
     pub(crate) fn queue_lens(&self) -> (usize, usize) {
         let listening = self.listening.lock();
         listening.as_ref().map_or((0, 0), |listening| (listening.queue.len(), listening.machine.half_open()))
+    }
+
+    /// Whether it is in the middle of the handshake of a flow.
+    pub(crate) fn knows(&self, flow: &Flow) -> bool {
+        self.listening.lock().as_ref().is_some_and(|listening| listening.machine.is_half_open(flow))
     }
 
     pub(crate) fn set_options(&self, change: impl FnOnce(&mut Options)) {
@@ -149,6 +162,7 @@ impl ListenEndpoint {
                         Some(egress.clone()),
                         Arc::clone(&options),
                         Arc::default(),
+                        self.filter.get(),
                         listening.port_use,
                     );
                     if endpoint.register(core) {

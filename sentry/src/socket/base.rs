@@ -59,6 +59,8 @@ bitflags::bitflags! {
         const REUSE_PORT = 1 << 11;
         /// `SO_BROADCAST`.
         const BROADCAST = 1 << 12;
+        /// `SO_LOCK_FILTER`.
+        const FILTER_LOCKED = 1 << 13;
     }
 }
 

@@ -7,11 +7,11 @@ use sentry_abi::socket::MsgFlags;
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
-use crate::socket::ops::{Destination, RecvRequest, SendRequest, Socket};
+use crate::socket::ops::{Destination, Family, RecvRequest, SendRequest, Socket};
 use crate::socket::{NetNamespace, net_ioctl};
 use crate::task::CurrentTask;
 use crate::vfs::anon::AnonKind;
-use crate::vfs::{File, FileOps, OpenFlags};
+use crate::vfs::{File, FileOps, Mappable, OpenFlags};
 use crate::wait::{Observer, Readiness, WaitId};
 
 /// The file operations of every socket. Dropping it closes the socket.
@@ -83,6 +83,14 @@ impl FileOps for SocketFile {
 
     fn ioctl(&self, task: &mut CurrentTask, file: &File, request: u32, arg: u64) -> SysResult {
         net_ioctl::ioctl(self, task, file, request, arg)
+    }
+
+    fn mappable(&self, _: &File) -> Result<Arc<dyn Mappable>, Errno> {
+        match self.socket.family() {
+            Family::Packet(packet) => packet.mappable(),
+            // tcp(7) maps only what is received without a copy, which is not built; sock_no_mmap.
+            Family::Inet(_) | Family::Unix(_) | Family::Netlink(_) | Family::Host(_) => Err(Errno::ENODEV),
+        }
     }
 
     fn readiness(&self, _: &File) -> Readiness {

@@ -162,7 +162,8 @@ impl TcpSocket {
         let seed = core.seeds.seed(now, flow);
         let machine = Connection::connect(now, &config, self.early_options(), flow, path_of(&egress), seed);
         let (options, waiters) = (Arc::clone(options), Arc::clone(&self.waiters));
-        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), options, waiters, port_use);
+        let filter = self.settings.lock().filter.clone();
+        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), options, waiters, filter, port_use);
         if !endpoint.register(core) {
             return None;
         }

@@ -23,7 +23,8 @@ impl TcpSocket {
     ) -> Option<Self> {
         let (waiters, options) = (Arc::<WaitQueue>::default(), SocketOptions::shared_default());
         let shared = (Arc::clone(&options), Arc::clone(&waiters));
-        let endpoint = TcpEndpoint::new(flow, machine, Some(egress), shared.0, shared.1, PortUse::Shared);
+        let endpoint =
+            TcpEndpoint::new(flow, machine, Some(egress), shared.0, shared.1, None, PortUse::Shared);
         if !endpoint.register(core) {
             return None;
         }

@@ -6,12 +6,13 @@ use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
 use netstack_wire::udp::{self, UdpRepr};
 
+use crate::bpf;
 use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IcmpReason, IpMeta, Rx, reject, zone_of};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, GsoKind, Packet};
-use crate::port_table::Target;
+use crate::port_table::{Found, Target};
 use crate::socket::datagram::{DatagramEndpoint, Queued};
 use crate::socket::membership;
 use crate::stack::Core;
@@ -67,8 +68,7 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
         let mut is_wanted = false;
         for endpoint in rx.core.udp.lookup_all(&target).iter().filter(|endpoint| wanted(endpoint)) {
             is_wanted = true;
-            let datagram = datagram(ip, &header, packet.clone());
-            enqueue(rx.core, datagram, endpoint);
+            deliver(rx, ip, &header, packet.clone(), endpoint);
         }
         if !is_wanted {
             counters.udp_ignored_multi.increment();
@@ -79,16 +79,35 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     let joins = run.datagrams.len() < MAX_RUN && run.to.as_ref().is_some_and(|(to, _)| *to == target);
     if !joins {
         release_run(rx.core, rx.outbox);
-        let Some(endpoint) = rx.core.udp.lookup(&target, || flow_hash(rx.core, &target)) else {
-            if forward::offer_datagram(rx, ip, &header, &packet) {
-                return;
+        let endpoint = match rx.core.udp.lookup(&target, || flow_hash(rx.core, &target)) {
+            Some(Found::One(endpoint)) => endpoint,
+            // The program looks at each datagram.
+            Some(Found::Group(group)) => {
+                let subject = bpf::subject_of(rx, ip, &packet, ip.offset + udp::HEADER_LEN);
+                let index = usize::try_from(group.program.run(&subject)).ok();
+                return deliver(rx, ip, &header, packet, &group.pick(index));
             }
-            counters.udp_no_ports.increment();
-            return reject(rx, ip, &packet, IcmpReason::PortUnreachable);
+            None if forward::offer_datagram(rx, ip, &header, &packet) => return,
+            None => {
+                counters.udp_no_ports.increment();
+                return reject(rx, ip, &packet, IcmpReason::PortUnreachable);
+            }
         };
+        if endpoint.filter.is_set() {
+            return deliver(rx, ip, &header, packet, &endpoint);
+        }
         rx.outbox.run().to = Some((target, endpoint));
     }
     rx.outbox.run().datagrams.push(datagram(ip, &header, packet));
+}
+
+/// Hands a datagram over by itself, unless the program of its socket does not want it.
+fn deliver(rx: &Rx<'_>, ip: &IpMeta, header: &UdpRepr, mut packet: Packet, endpoint: &DatagramEndpoint) {
+    if endpoint.filter.admits(rx, ip, &mut packet, ip.offset, udp::HEADER_LEN) {
+        enqueue(rx.core, datagram(ip, header, packet), endpoint);
+    } else {
+        rx.core.counters.udp_in_errors.increment();
+    }
 }
 
 /// Gives the datagrams that were held to their socket.
@@ -157,7 +176,8 @@ pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
         remote_port: header.destination_port,
         nic,
     };
-    let Some(endpoint) = core.udp.lookup(&target, || flow_hash(core, &target)) else { return false };
+    let found = core.udp.lookup(&target, || flow_hash(core, &target));
+    let Some(endpoint) = found.map(Found::by_hash) else { return false };
     let payload = quote.bytes.get(udp::HEADER_LEN..).unwrap_or_default();
     endpoint.on_icmp(notice, (quote.destination, header.destination_port), payload);
     true

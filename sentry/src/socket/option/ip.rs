@@ -15,10 +15,6 @@ use crate::socket::option::value::{bytes, int, int_or_byte, object, of_bool, of_
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 use crate::task::Capabilities;
 
-/// `MCAST_JOIN_GROUP` and `MCAST_LEAVE_GROUP`, the same numbers for both families.
-pub(super) const MCAST_JOIN_GROUP: i32 = 42;
-pub(super) const MCAST_LEAVE_GROUP: i32 = 45;
-
 pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IP_TOS, get_tos, set_tos),
     option!(SOL_IP, IP_TTL, get_ttl, set_ttl),
@@ -238,7 +234,7 @@ fn get_multicast_if(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 /// The interface that an `ip_mreqn`, an `ip_mreq` or an address names; an unspecified one is `None`.
-fn interface(context: &Context<'_>, index: i32, local: Ipv4Addr) -> Result<Option<NicId>, Errno> {
+pub(super) fn interface(context: &Context<'_>, index: i32, local: Ipv4Addr) -> Result<Option<NicId>, Errno> {
     let stack = context.namespace.stack();
     if let Some(nic) = u32::try_from(index).ok().and_then(NicId::from_index) {
         return if stack.nic(nic).is_some() { Ok(Some(nic)) } else { Err(Errno::ENODEV) };

@@ -12,8 +12,7 @@ use crate::errno::Errno;
 use crate::socket::base::SocketType;
 use crate::socket::inet::{InetSocket, Membership, Receive};
 use crate::socket::option::ip::{
-    MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP, change_group, get_freebind, get_mtu, get_mtu_discover, set_freebind,
-    set_mtu_discover, set_transparent,
+    change_group, get_freebind, get_mtu, get_mtu_discover, set_freebind, set_mtu_discover, set_transparent,
 };
 use crate::socket::option::value::{bytes, int, object, of_bool, of_int, saturate, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
@@ -24,6 +23,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, IPV6_MULTICAST_IF, get_multicast_if, set_multicast_if),
     option!(SOL_IPV6, IPV6_MULTICAST_HOPS, get_multicast_hops, set_multicast_hops),
     option!(SOL_IPV6, IPV6_MULTICAST_LOOP, get_multicast_loop, set_multicast_loop),
+    option!(SOL_IPV6, IPV6_MULTICAST_ALL, get_multicast_all, set_multicast_all),
     option!(SOL_IPV6, IPV6_ADD_MEMBERSHIP, -, add_membership),
     option!(SOL_IPV6, IPV6_DROP_MEMBERSHIP, -, drop_membership),
     option!(SOL_IPV6, MCAST_JOIN_GROUP, -, join_group),
@@ -300,4 +300,13 @@ fn set_icmp_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     }
     raw.set_icmp6_filter(Icmp6Filter(filter));
     Ok(())
+}
+
+fn get_multicast_all(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(v6(context)?.options().multicast_all_v6)
+}
+
+fn set_multicast_all(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch(value)?;
+    change(context, |options| options.multicast_all_v6 = on)
 }

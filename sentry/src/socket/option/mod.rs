@@ -4,9 +4,12 @@
 //! whose absence a program cannot observe but in speed or in diagnostics; their rows say [`Effect::Hint`], and each
 //! use is counted in the network namespace.
 
+mod filter;
 mod ip;
 mod ipv6;
-mod link;
+mod multicast;
+mod netlink;
+mod packet;
 mod socket_level;
 mod tcp;
 mod udp;
@@ -18,6 +21,7 @@ use sentry_abi::socket::SOL_SOCKET;
 use smallvec::SmallVec;
 
 use crate::errno::Errno;
+use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::host::{self, HostSocket};
 use crate::socket::inet::InetSocket;
@@ -35,9 +39,25 @@ pub struct Context<'a> {
     pub socket: &'a Arc<dyn Socket>,
     /// Its namespace.
     pub namespace: &'a Arc<NetNamespace>,
+    /// The guest's buffer: handlers look there for what is beyond [`MAX_VALUE`], or for what a value to be read asks.
+    pub buffer: (UserAddr, usize),
 }
 
 impl<'a> Context<'a> {
+    /// The first `len` bytes of the guest's buffer.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is shorter; `EFAULT`.
+    fn read_buffer(&self, len: usize) -> Result<Vec<u8>, Errno> {
+        let (at, room) = self.buffer;
+        if len > room {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = vec![0; len];
+        self.task.mm().read_bytes(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The internet socket.
     ///
     /// # Errors
@@ -95,8 +115,17 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 6] =
-        [socket_level::ROWS, ip::ROWS, ipv6::ROWS, tcp::ROWS, udp::ROWS, link::ROWS];
+    let tables: [&'static [OptionRow]; 9] = [
+        socket_level::ROWS,
+        filter::ROWS,
+        ip::ROWS,
+        ipv6::ROWS,
+        multicast::ROWS,
+        tcp::ROWS,
+        udp::ROWS,
+        packet::ROWS,
+        netlink::ROWS,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -51,7 +51,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_SNDTIMEO_NEW, get_send_timeout, set_send_timeout),
     option!(SOL_SOCKET, SO_BINDTODEVICE, get_bound_device, set_bound_device),
     option!(SOL_SOCKET, SO_BINDTOIFINDEX, get_bound_index, set_bound_index),
-    option!(SOL_SOCKET, SO_DETACH_FILTER, -, detach_filter),
     option!(SOL_SOCKET, SO_TIMESTAMP, get_timestamp, set_timestamp),
     option!(SOL_SOCKET, SO_TIMESTAMP_NEW, get_timestamp, set_timestamp),
     option!(SOL_SOCKET, SO_TIMESTAMPNS, get_timestamp_ns, set_timestamp_ns),
@@ -484,11 +483,6 @@ fn set_bound_index(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
         return Err(Errno::ENODEV);
     }
     bind_to_nic(context, nic)
-}
-
-/// No filter can be attached, so there is none to detach.
-fn detach_filter(_: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    Err(Errno::ENOENT)
 }
 
 fn get_timestamp(context: &Context<'_>) -> Result<Value, Errno> {

@@ -1,6 +1,9 @@
-//! Packet sockets (`packet(7)`): whole frames.
+//! Packet sockets (`packet(7)`).
 
+mod membership;
+mod ring;
 mod socket;
 
+pub(crate) use ring::Version;
 pub use socket::PacketSocket;
 pub(crate) use socket::hardware_type;

@@ -1,31 +1,39 @@
 //! An `AF_PACKET` socket on the stack's packet sockets.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
+use netstack::link::Medium;
 use netstack::nic::NicInfo;
 use netstack::options::RecvFlags;
-use netstack::packet::AddressedTo;
-use netstack::socket::{LinkAddress, PacketMode};
+use netstack::packet::{AddressedTo, Checksum};
+use netstack::socket::{LinkAddress, PacketMode, ReceivedFrame};
 use netstack::wire::ethernet::{EtherType, MacAddr};
 use netstack::{NicId, PacketSocket as StackSocket};
+use parking_lot::Mutex;
 use sentry_abi::packet::{
-    ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST,
-    PACKET_OTHERHOST, PACKET_OUTGOING, SockAddrLl,
+    ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, PACKET_AUXDATA, PACKET_BROADCAST, PACKET_HOST,
+    PACKET_MULTICAST, PACKET_OTHERHOST, PACKET_OUTGOING, PacketMreq, SockAddrLl, TP_STATUS_CSUM_VALID,
+    TP_STATUS_CSUMNOTREADY, TP_STATUS_USER, TpacketAuxdata, TpacketReq3,
 };
-use sentry_abi::socket::{AF_PACKET, MsgFlags, TIOCOUTQ, Ucred};
+use sentry_abi::socket::{AF_PACKET, MsgFlags, SOL_PACKET, TIOCOUTQ, Ucred};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
+use crate::kernel::{Clocks, Kernel};
 use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::base::{SocketBase, SocketType};
-use crate::socket::inet::{GuestSink, GuestSource, ToErrno};
+use crate::socket::control::ControlMessage;
+use crate::socket::inet::{GuestSink, GuestSource, Membership, ToErrno};
 use crate::socket::ops::{
     Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
+use crate::socket::packet::membership::Memberships;
+use crate::socket::packet::ring::{BlockRing, FrameRing, Ring, RingMapping, RingRequest, Shape, Version};
 use crate::task::CurrentTask;
-use crate::vfs::File;
+use crate::vfs::{File, Mappable};
 use crate::wait::{Readiness, WaitQueue};
 
 /// An `AF_PACKET` socket.
@@ -33,6 +41,20 @@ pub struct PacketSocket {
     base: SocketBase,
     namespace: Arc<NetNamespace>,
     socket: StackSocket,
+    mode: PacketMode,
+    wants_auxdata: AtomicBool,
+    settings: Mutex<Settings>,
+    /// For what must not keep it alive.
+    own: Weak<Self>,
+}
+
+/// What the options set.
+#[derive(Default)]
+struct Settings {
+    version: Version,
+    reserve: u32,
+    memberships: Memberships,
+    ring: Option<Ring>,
 }
 
 impl PacketSocket {
@@ -43,7 +65,139 @@ impl PacketSocket {
         let [high, low, ..] = protocol.to_le_bytes();
         let ether_type = EtherType(u16::from_be_bytes([high, low]));
         let socket = StackSocket::new(namespace.stack(), mode, ether_type);
-        Arc::new(Self { base: SocketBase::new(AF_PACKET, kind, protocol, owner), namespace, socket })
+        Arc::new_cyclic(|own| Self {
+            base: SocketBase::new(AF_PACKET, kind, protocol, owner),
+            namespace,
+            socket,
+            mode,
+            wants_auxdata: AtomicBool::new(false),
+            settings: Mutex::default(),
+            own: own.clone(),
+        })
+    }
+
+    /// Whether `PACKET_AUXDATA` comes with each frame.
+    #[must_use]
+    pub fn wants_auxdata(&self) -> bool {
+        self.wants_auxdata.load(Ordering::Relaxed)
+    }
+
+    /// Sets [`wants_auxdata`](Self::wants_auxdata).
+    pub fn set_wants_auxdata(&self, on: bool) {
+        self.wants_auxdata.store(on, Ordering::Relaxed);
+    }
+
+    /// `PACKET_VERSION`.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.settings.lock().version
+    }
+
+    /// Sets the layout of rings to come.
+    ///
+    /// # Errors
+    /// `EBUSY` while there is a ring.
+    pub fn set_version(&self, version: Version) -> Result<(), Errno> {
+        self.change_layout(|settings| settings.version = version)
+    }
+
+    /// `PACKET_RESERVE`.
+    #[must_use]
+    pub fn reserve(&self) -> u32 {
+        self.settings.lock().reserve
+    }
+
+    /// Sets how much room rings to come leave in front of frames.
+    ///
+    /// # Errors
+    /// `EBUSY` while there is a ring.
+    pub fn set_reserve(&self, bytes: u32) -> Result<(), Errno> {
+        self.change_layout(|settings| settings.reserve = bytes)
+    }
+
+    fn change_layout(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Errno> {
+        let mut settings = self.settings.lock();
+        if settings.ring.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        change(&mut settings);
+        Ok(())
+    }
+
+    /// `PACKET_ADD_MEMBERSHIP` and `PACKET_DROP_MEMBERSHIP`.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EINVAL`, `ENOBUFS`.
+    pub fn change_membership(&self, wanted: PacketMreq, change: Membership) -> Result<(), Errno> {
+        let nic = u32::try_from(wanted.ifindex).ok().and_then(NicId::from_index);
+        let nic = nic.and_then(|nic| self.namespace.stack().nic(nic)).ok_or(Errno::ENODEV)?;
+        let mut settings = self.settings.lock();
+        match change {
+            Membership::Join => settings.memberships.add(wanted, station_len(nic.medium)),
+            Membership::Leave => {
+                settings.memberships.remove(wanted);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a ring for received frames, or with sizes of zero takes it away (`PACKET_RX_RING`).
+    ///
+    /// # Errors
+    /// `EBUSY` while there is one, or it is mapped; `EINVAL`; `ENOMEM`.
+    pub fn set_ring(&self, kernel: &Arc<Kernel>, sizes: TpacketReq3) -> Result<(), Errno> {
+        let mut settings = self.settings.lock();
+        if settings.ring.as_ref().is_some_and(|ring| ring.memory().is_mapped()) {
+            return Err(Errno::EBUSY);
+        }
+        if sizes.block_nr == 0 {
+            if sizes.frame_nr != 0 {
+                return Err(Errno::EINVAL);
+            }
+            settings.ring = None;
+            self.socket.set_sink(None);
+            return Ok(());
+        }
+        if settings.ring.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let request = RingRequest { sizes, version: settings.version, reserve: settings.reserve };
+        let shape = Shape {
+            version: settings.version,
+            reserve: settings.reserve,
+            mode: self.mode,
+            namespace: self.namespace.clone(),
+            clocks: Clocks::default(),
+        };
+        let ring = match settings.version {
+            Version::V1 | Version::V2 => Ring::Frames(FrameRing::new(kernel.frames(), &request, shape)?),
+            Version::V3 => {
+                let ring = BlockRing::new(kernel, kernel.frames(), &request, shape)?;
+                ring.start(&self.own);
+                Ring::Blocks(ring)
+            }
+        };
+        self.socket.set_sink(Some(ring.sink()));
+        settings.ring = Some(ring);
+        Ok(())
+    }
+
+    /// The ring for `mmap(2)`.
+    ///
+    /// # Errors
+    /// `EINVAL` without one.
+    pub fn mappable(&self) -> Result<Arc<dyn Mappable>, Errno> {
+        let settings = self.settings.lock();
+        let ring = settings.ring.as_ref().ok_or(Errno::EINVAL)?;
+        Ok(RingMapping::new(ring.memory()))
+    }
+
+    /// How often the ring was full since it was last asked; `None` unless it has blocks.
+    pub fn take_freezes(&self) -> Option<u32> {
+        match &self.settings.lock().ring {
+            Some(Ring::Blocks(ring)) => Some(ring.take_freezes()),
+            Some(Ring::Frames(_)) | None => None,
+        }
     }
 
     /// The stack's socket, for options.
@@ -80,28 +234,61 @@ impl PacketSocket {
 
     fn encode(&self, address: &LinkAddress) -> RawAddr {
         let nic = address.nic.and_then(|nic| self.namespace.stack().nic(nic));
-        let mut addr = [0; 8];
-        addr[..6].copy_from_slice(&address.mac.0);
-        let ll = SockAddrLl {
-            family: AF_PACKET,
-            protocol: address.protocol.0.to_be_bytes(),
-            ifindex: address.nic.map_or(0, |nic| nic.index().cast_signed()),
-            hatype: nic.as_ref().map_or(0, hardware_type),
-            pkttype: packet_type(address.addressed_to),
-            halen: 6,
-            addr,
-        };
-        RawAddr::from_slice(ll.as_bytes())
+        RawAddr::from_slice(address_of(address, nic.as_ref().map_or(0, hardware_type)).as_bytes())
     }
+}
+
+/// An address as guests see it.
+pub(super) fn address_of(address: &LinkAddress, hatype: u16) -> SockAddrLl {
+    let mut addr = [0; 8];
+    addr[..6].copy_from_slice(&address.mac.0);
+    SockAddrLl {
+        family: AF_PACKET,
+        protocol: address.protocol.0.to_be_bytes(),
+        ifindex: address.nic.map_or(0, |nic| nic.index().cast_signed()),
+        hatype,
+        pkttype: packet_type(address.addressed_to),
+        halen: if hatype == ARPHRD_NONE { 0 } else { 6 },
+        addr,
+    }
+}
+
+/// `PACKET_AUXDATA` of a frame.
+fn auxdata(frame: &ReceivedFrame, mode: PacketMode) -> TpacketAuxdata {
+    let status = match frame.checksum {
+        Checksum::Partial { .. } => TP_STATUS_CSUMNOTREADY,
+        Checksum::Verified if frame.from.addressed_to != AddressedTo::Outgoing => TP_STATUS_CSUM_VALID,
+        Checksum::Verified | Checksum::Plain => 0,
+    };
+    let net = if mode == PacketMode::Raw { frame.link_len } else { 0 };
+    TpacketAuxdata {
+        status: TP_STATUS_USER | status,
+        len: u32::try_from(frame.original_len).unwrap_or(u32::MAX),
+        snaplen: u32::try_from(frame.len).unwrap_or(u32::MAX),
+        mac: 0,
+        net: u16::try_from(net).unwrap_or(0),
+        vlan_tci: 0,
+        vlan_tpid: 0,
+    }
+}
+
+/// How long the addresses of stations are.
+fn station_len(medium: Medium) -> u16 {
+    if medium == Medium::Ip { 0 } else { 6 }
 }
 
 /// The hardware type of a NIC (`ARPHRD_*`).
 #[must_use]
 pub(crate) fn hardware_type(nic: &NicInfo) -> u16 {
-    match nic.medium {
-        netstack::link::Medium::Ethernet(_) => ARPHRD_ETHER,
-        netstack::link::Medium::Loopback => ARPHRD_LOOPBACK,
-        netstack::link::Medium::Ip => ARPHRD_NONE,
+    hardware_of(nic.medium)
+}
+
+/// The hardware type of what links carry.
+pub(super) fn hardware_of(medium: Medium) -> u16 {
+    match medium {
+        Medium::Ethernet(_) => ARPHRD_ETHER,
+        Medium::Loopback => ARPHRD_LOOPBACK,
+        Medium::Ip => ARPHRD_NONE,
     }
 }
 
@@ -164,6 +351,10 @@ impl Socket for PacketSocket {
         received.flags.set(MsgFlags::TRUNC, frame.copied < frame.len);
         if request.wants_address {
             received.from = self.encode(&frame.from);
+        }
+        if request.wants_control && self.wants_auxdata() {
+            let auxdata = auxdata(&frame, self.mode);
+            received.control.push(ControlMessage::value(SOL_PACKET, PACKET_AUXDATA, &auxdata));
         }
         Ok(received)
     }

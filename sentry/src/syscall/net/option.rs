@@ -1,8 +1,9 @@
 //! `getsockopt(2)` and `setsockopt(2)`.
 
-use sentry_abi::socket::{SO_BINDTODEVICE, SOL_IP, SOL_SOCKET};
+use sentry_abi::socket::{SO_ATTACH_FILTER, SO_BINDTODEVICE, SOL_IP, SOL_SOCKET};
 
 use crate::errno::{Errno, SysResult};
+use crate::mm::UserAddr;
 use crate::socket::SocketFile;
 use crate::socket::option::{self, Context, MAX_VALUE};
 use crate::syscall::Args;
@@ -15,7 +16,8 @@ pub(crate) fn sys_setsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     let socket = SocketFile::from_file(&file)?;
     let mut value = vec![0; len.min(MAX_VALUE)];
     task.mm().read_bytes(args.addr(3), &mut value)?;
-    let context = Context { task, socket: socket.socket(), namespace: socket.namespace() };
+    let buffer = (args.addr(3), len);
+    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer };
     option::set(&context, args.i32(1), args.i32(2), &value)?;
     Ok(0)
 }
@@ -27,12 +29,32 @@ pub(crate) fn sys_getsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     let (level, name) = (args.i32(1), args.i32(2));
     let room: i32 = task.mm().read_obj(args.addr(4))?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
-    let context = Context { task, socket: socket.socket(), namespace: socket.namespace() };
+    let buffer = (args.addr(3), room);
+    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer };
+    if (level, name) == (SOL_SOCKET, SO_ATTACH_FILTER) {
+        return get_filter(&context, args.addr(4));
+    }
     let value = option::get(&context, level, name)?;
     let len = shown_len(level, name, &value, room)?;
     task.mm().write_bytes(args.addr(3), &value[..len])?;
     let len = i32::try_from(len).map_err(|_| Errno::EINVAL)?;
     task.mm().write_obj(args.addr(4), &len)?;
+    Ok(0)
+}
+
+/// `SO_GET_FILTER` counts in instructions, and tells the number where there is room for none (`sk_get_filter`).
+fn get_filter(context: &Context<'_>, len_at: UserAddr) -> SysResult {
+    let (at, room) = context.buffer;
+    let program = option::get(context, SOL_SOCKET, SO_ATTACH_FILTER)?;
+    let count = program.len() / 8;
+    if room > 0 && count > 0 {
+        if room < count {
+            return Err(Errno::EINVAL.into());
+        }
+        context.task.mm().write_bytes(at, &program)?;
+    }
+    let count = i32::try_from(count).map_err(|_| Errno::EINVAL)?;
+    context.task.mm().write_obj(len_at, &count)?;
     Ok(0)
 }
 
