@@ -177,6 +177,9 @@ pub enum SendError {
     /// The NIC is down or gone.
     #[error("network is down")]
     NetworkDown,
+    /// The packet filter dropped it.
+    #[error("dropped by the packet filter")]
+    Filtered,
     /// The application's memory could not be read.
     #[error(transparent)]
     Fault(#[from] Fault),

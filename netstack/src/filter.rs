@@ -20,15 +20,17 @@
 //! As in Linux: raw, tracking, mangle, nat for destinations and filter where packets arrive or are made; mangle and nat
 //! for sources where they leave. Translation looks at the first packet of a flow; the others follow it.
 //!
-//! # Not looked at
-//! ARP, neighbour discovery, and membership reports of the stack itself.
+//! ARP is not looked at. What the stack says to its link by itself (neighbour discovery, membership reports) meets the rules for
+//! what it sends, but is neither tracked nor translated.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use netstack_wire::ip::Protocol;
 use parking_lot::RwLock;
 
-use crate::conntrack::ConntrackCell;
+use crate::conntrack::{ConntrackCell, Direction, Tuple};
 use crate::error::ConfigError;
 use crate::options::Family;
 use crate::stack::Stack;
@@ -45,7 +47,7 @@ mod test;
 mod traverse;
 
 pub use compile::RulesetError;
-pub(crate) use hook::{Passage, forward, input, output, prerouting, transit_of};
+pub(crate) use hook::{Passage, forward, input, output, passes_link_control, prerouting, transit_of};
 pub use rule::{
     Chain, ChainName, Counters, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, Table, Target, Test,
 };
@@ -76,6 +78,12 @@ impl FilterCell {
         self.active.load(Ordering::Relaxed) & bit(family) != 0
     }
 
+    /// Whether there are rules at all.
+    #[inline]
+    pub(crate) fn is_any_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed) != 0
+    }
+
     fn rules(&self, family: Family) -> Option<Arc<compile::Compiled>> {
         self.rules.read()[index(family)].clone()
     }
@@ -92,6 +100,11 @@ impl FilterCell {
             self.conntrack.table.clear();
         }
     }
+}
+
+/// An IPv4 address as a socket of the other family writes it is still one.
+fn without_mapping(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(crate::ip::unmapped(address.ip()), address.port())
 }
 
 const fn index(family: Family) -> usize {
@@ -124,6 +137,28 @@ impl Stack {
     /// The flows that are tracked, in no order.
     pub fn tracked_flows(&self) -> Vec<ConnInfo> {
         self.core.filter.conntrack.table.list()
+    }
+
+    /// Where the first packet of a socket's flow was going before its destination was translated (`SO_ORIGINAL_DST`): for the
+    /// one that accepted, not to `local`. `None` if the flow is not tracked.
+    pub fn original_destination(
+        &self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let (local, remote) = (without_mapping(local), without_mapping(remote));
+        let sent = Tuple {
+            source: local.ip(),
+            destination: remote.ip(),
+            protocol,
+            source_id: local.port(),
+            destination_id: remote.port(),
+        };
+        let core = &self.core;
+        let (conn, _) = core.filter.conntrack.table.find(&sent, core.clock.now())?;
+        let original = conn.tuple(Direction::Original);
+        Some(SocketAddr::new(original.destination, original.destination_id))
     }
 
     /// Limits how many flows are tracked.

@@ -8,7 +8,7 @@ use netstack_wire::ethernet::MacAddr;
 use parking_lot::RwLock;
 
 use crate::forward::ForwardEndpoint;
-use crate::ip::{Autoconf, Groups};
+use crate::ip::{Autoconf, Groups, RouterVoice};
 use crate::link::{Capabilities, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
@@ -36,6 +36,7 @@ pub(crate) struct Interface {
     pub(crate) groups: Groups,
     pub(crate) neighbours: NeighbourCache,
     autoconf: RwLock<Option<Arc<Autoconf>>>,
+    router_voice: RwLock<Option<Arc<RouterVoice>>>,
     pub(crate) counters: NicCounters,
 }
 
@@ -57,6 +58,7 @@ impl Interface {
             groups: Groups::new(id),
             neighbours: NeighbourCache::default(),
             autoconf: RwLock::default(),
+            router_voice: RwLock::default(),
             counters: NicCounters::default(),
         }
     }
@@ -106,6 +108,16 @@ impl Interface {
     /// Sets or ends it, and returns what was there.
     pub(crate) fn set_autoconf(&self, autoconf: Option<Arc<Autoconf>>) -> Option<Arc<Autoconf>> {
         std::mem::replace(&mut *self.autoconf.write(), autoconf)
+    }
+
+    /// What advertises the NIC's router, if anything does.
+    pub(crate) fn router_voice(&self) -> Option<Arc<RouterVoice>> {
+        self.router_voice.read().clone()
+    }
+
+    /// Sets or ends it, and returns what was there.
+    pub(crate) fn set_router_voice(&self, voice: Option<Arc<RouterVoice>>) -> Option<Arc<RouterVoice>> {
+        std::mem::replace(&mut *self.router_voice.write(), voice)
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The network layer: IPv4 and IPv6 with ARP, ICMP and neighbour discovery, from links to transports and back.
 
+mod advertise;
 mod arp;
 mod autoconf;
 mod edge;
@@ -37,6 +38,7 @@ use crate::outbox::Outbox;
 use crate::stack::Core;
 use crate::time::Instant;
 
+pub(crate) use advertise::RouterVoice;
 pub(crate) use autoconf::Autoconf;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+pub mod advertise;
 pub mod async_net;
 pub mod autoconf;
 pub mod bpf;

@@ -9,4 +9,4 @@ mod nud;
 
 pub(crate) use cache::{Neighbour, NeighbourCache, Resolution};
 pub(crate) use conflict::{ConflictAction, ConflictDetection, PROBE_SPREAD, PROBE_WAIT};
-pub(crate) use nud::{Advertisement, Nud, NudAction};
+pub(crate) use nud::{Advertisement, Nud, NudAction, NudTimers};

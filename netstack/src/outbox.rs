@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::filter;
 use crate::interface::Interface;
 use crate::ip;
 use crate::link::LinkError;
@@ -144,7 +145,11 @@ impl Outbox {
             }
         }
         let Pending { batches, spare, .. } = self.pending();
-        while let Some(batch) = batches.pop() {
+        while let Some(mut batch) = batches.pop() {
+            if core.filter.is_any_active() {
+                let Batch { interface, packets } = &mut batch;
+                packets.retain(|packet| filter::passes_link_control(core, interface, packet));
+            }
             if !core.packet_sockets.is_empty() {
                 tap(core, &batch.interface, &batch.packets);
             }

@@ -297,6 +297,10 @@ pub struct Meta {
     pub mark: u32,
     /// Says which socket or process sent the packet, for captures; zero is unknown.
     pub owner: u64,
+    /// The stack made it for its link (neighbour discovery, membership reports), past the filter so far.
+    pub(crate) is_link_control: bool,
+    /// It arrived in fragments.
+    pub(crate) was_fragmented: bool,
 }
 
 /// The state of the transport checksum (TCP, UDP, ICMP) of a packet.

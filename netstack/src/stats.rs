@@ -116,6 +116,10 @@ counters! {
         ip_in_not_ours,
         /// Router advertisements on NICs that do not configure themselves.
         router_advertisements_ignored,
+        /// Router advertisements sent.
+        router_advertisements_sent,
+        /// Neighbour discovery in fragments, which RFC 6980 has ignored.
+        ndp_fragmented,
         /// Addresses that were not used because another node has them.
         duplicate_addresses,
         /// ARP packets of stations that use or want an address of ours.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use common::{Triple, Wire, pattern, read_available, recv};
-use netstack::error::{RecvError, SocketError};
+use netstack::error::{RecvError, SendError, SocketError};
 use netstack::filter::{
     Chain, ConnState, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, RulesetError, Table, Target,
     TcpState, Test,
@@ -526,6 +526,84 @@ fn fragments_pass_rules_whole() {
         net.settle();
         assert!(recv(&client).0 == data, "{family:?}, back");
     }
+}
+
+#[test]
+fn a_sender_learns_that_its_packet_was_dropped() {
+    for family in FAMILIES {
+        for (table, hook) in [(Table::Filter, Hook::Output), (Table::Mangle, Hook::Postrouting)] {
+            let stack = Stack::builder().manual_clock().deterministic(1).build();
+            let loopback = if family == Family::V4 { "127.0.0.1" } else { "::1" };
+            let chain = Chain::builtin(table, hook, Policy::Accept)
+                .rule(Rule::new(Target::Drop).when(Test::DestinationPort(vec![9..=9])));
+            stack.set_filter(family, rules([chain])).unwrap();
+            let socket = udp(&stack, family, 0);
+            let to = |port| SendMeta { to: Some(at(loopback, port)), ..SendMeta::default() };
+            assert_eq!(socket.try_send(&mut &b"x"[..], &to(9)), Err(SendError::Filtered));
+            assert_eq!(socket.try_send(&mut &b"x"[..], &to(7)), Ok(1));
+            assert_eq!(stack.stats().filter_dropped, 1);
+        }
+    }
+}
+
+#[test]
+fn the_original_destination_is_known() {
+    for family in FAMILIES {
+        let stack = Stack::builder().manual_clock().deterministic(1).build();
+        let loopback = if family == Family::V4 { "127.0.0.1" } else { "::1" };
+        let chain = Chain::builtin(Table::Nat, Hook::Output, Policy::Accept).rule(
+            Rule::new(Target::Redirect { ports: Some(80..=80) })
+                .when(Test::DestinationPort(vec![8000..=8000])),
+        );
+        stack.set_filter(family, rules([chain])).unwrap();
+        let listener = TcpSocket::new(&stack, family);
+        listener.bind(at(any(family), 80)).unwrap();
+        listener.listen(8).unwrap();
+        let client = TcpSocket::new(&stack, family);
+        client.connect(at(loopback, 8000)).unwrap();
+        let (server, peer) = listener.try_accept().unwrap();
+        let original = stack.original_destination(Protocol::TCP, server.local_addr(), peer);
+        assert_eq!(original, Some(at(loopback, 8000)));
+        let of_client = stack.original_destination(Protocol::TCP, client.local_addr(), at(loopback, 8000));
+        assert_eq!(of_client, original);
+        assert_eq!(stack.original_destination(Protocol::TCP, at(loopback, 1), peer), None);
+    }
+}
+
+#[test]
+fn neighbour_discovery_meets_the_rules_for_what_is_sent() {
+    let mut wire = Wire::new();
+    let chain = Chain::builtin(Table::Filter, Hook::Output, Policy::Accept)
+        .rule(Rule::new(Target::Drop).when(Test::Icmp { kind: 135, code: None }));
+    wire.a.stack.set_filter(Family::V6, rules([chain])).unwrap();
+    let client = udp(&wire.a.stack, Family::V6, 0);
+    let to = SendMeta { to: Some(at("fd00::2", 7)), ..SendMeta::default() };
+    client.try_send(&mut &b"x"[..], &to).unwrap();
+    wire.settle();
+    assert!(wire.seen.is_empty(), "{:02x?}", wire.seen);
+    wire.a.stack.set_filter(Family::V6, Ruleset::new()).unwrap();
+    wire.run(Duration::from_secs(2));
+    assert!(!wire.seen.is_empty(), "asked again");
+}
+
+#[test]
+fn many_ways_through_chains_are_looked_at_once() {
+    let stack = Stack::builder().manual_clock().build();
+    let mut ruleset = rules([Chain::builtin(Table::Filter, Hook::Input, Policy::Accept)
+        .rule(Rule::new(Target::Jump("c0".into())).when(Test::SourcePort(vec![1..=1])))]);
+    for number in 0..60 {
+        let next = || Rule::new(Target::Jump(format!("c{}", number + 1)));
+        ruleset = ruleset.chain(Chain::user(Table::Filter, &format!("c{number}")).rule(next()).rule(next()));
+    }
+    ruleset = ruleset.chain(Chain::user(Table::Filter, "c60"));
+    assert_eq!(stack.set_filter(Family::V4, ruleset), Ok(()));
+    let mut deep = Ruleset::new();
+    for number in 0..1000 {
+        let chain = Chain::user(Table::Filter, &format!("c{number}"));
+        deep = deep.chain(chain.rule(Rule::new(Target::Jump(format!("c{}", number + 1)))));
+    }
+    deep = deep.chain(Chain::user(Table::Filter, "c1000"));
+    assert_eq!(stack.set_filter(Family::V4, deep), Err(RulesetError::TooDeep));
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn only_wanted_sources_are_received() {
             socket.set_options(|options| {
                 options.reuse_address = true;
                 options.multicast_all = false;
+                options.multicast_all_v6 = false;
             });
             socket.bind(bind.parse().unwrap()).unwrap();
             socket

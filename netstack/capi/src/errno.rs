@@ -104,6 +104,7 @@ impl From<SendError> for Errno {
             SendError::Invalid => libc::EINVAL,
             SendError::NoBufferSpace => libc::ENOBUFS,
             SendError::NetworkDown => libc::ENETDOWN,
+            SendError::Filtered => libc::EPERM,
             SendError::Fault(_) => libc::EFAULT,
             SendError::Pending(error) => return error.into(),
         })

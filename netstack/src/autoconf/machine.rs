@@ -30,6 +30,10 @@ pub(crate) enum Action {
     SetMtu(u32),
     /// Send with this hop limit.
     SetHopLimit(u8),
+    /// A neighbour's confirmation counts for so long.
+    SetReachable(Duration),
+    /// Wait so long for a neighbour's answer.
+    SetRetransmit(Duration),
 }
 
 /// The autoconfiguration of one NIC.
@@ -116,9 +120,8 @@ impl Machine {
             is_managed: _,
             has_other_config: _,
             lifetime_s,
-            // Neighbour unreachability detection keeps its own timers.
-            reachable_ms: _,
-            retransmit_ms: _,
+            reachable_ms,
+            retransmit_ms,
             source_mac: _,
             mtu,
             preference: _,
@@ -129,6 +132,14 @@ impl Machine {
         } = advertisement;
         if *hop_limit != 0 {
             actions.push(Action::SetHopLimit(*hop_limit));
+        }
+        // RFC 4861 section 6.3.4, within Linux's bounds: nobody shall make us ask all the time, or never.
+        let bounded = |ms: u32| Duration::from_millis(ms.into()).clamp(MIN_TIMER, MAX_TIMER);
+        if *reachable_ms != 0 {
+            actions.push(Action::SetReachable(bounded(*reachable_ms)));
+        }
+        if *retransmit_ms != 0 {
+            actions.push(Action::SetRetransmit(bounded(*retransmit_ms)));
         }
         if let Some(mtu) = mtu.filter(|&mtu| mtu >= MIN_MTU) {
             actions.push(Action::SetMtu(mtu));
@@ -398,6 +409,9 @@ fn note<T: PartialEq>(list: &mut Vec<(T, Until)>, now: Instant, value: T, lifeti
 }
 
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+/// Bounds of what a router can say about neighbours; the upper one is RFC 4861's MAX_REACHABLE_TIME.
+const MIN_TIMER: Duration = Duration::from_millis(10);
+const MAX_TIMER: Duration = Duration::from_secs(3600);
 /// RFC 8200 section 5.
 const MIN_MTU: u32 = 1280;
 /// As long as duplicate detection takes.

@@ -28,6 +28,9 @@ pub enum RulesetError {
     /// Chains jump in a circle.
     #[error("chain {0} leads to itself")]
     Loop(String),
+    /// Chains lead to each other through too many others.
+    #[error("chains jump too deep")]
+    TooDeep,
     /// A target is not for the table.
     #[error("a target is not for table {0:?}")]
     TargetNotForTable(Table),
@@ -212,23 +215,16 @@ fn compile_table(table: Table, chains: Vec<Chain>) -> Result<CompiledTable, Rule
 fn check_ways(table: &CompiledTable) -> Result<(), RulesetError> {
     for hook in HOOKS {
         if let Some(start) = table.start(hook) {
-            check_way(table, hook, start, &mut Vec::new())?;
+            check_way(table, hook, start)?;
         }
     }
     // Circles that no hook leads to yet.
-    for index in 0..table.chains.len() {
-        walk(table, index, &mut Vec::new(), &mut |_| Ok(()))?;
-    }
-    Ok(())
+    let mut walk = Walk::new(table);
+    (0..table.chains.len()).try_for_each(|index| walk.chain(index, &mut |_| Ok(())))
 }
 
-fn check_way(
-    table: &CompiledTable,
-    hook: Hook,
-    start: usize,
-    path: &mut Vec<usize>,
-) -> Result<(), RulesetError> {
-    walk(table, start, path, &mut |rule| {
+fn check_way(table: &CompiledTable, hook: Hook, start: usize) -> Result<(), RulesetError> {
+    Walk::new(table).chain(start, &mut |rule| {
         let fits = match &rule.target {
             Target::SourceNat(_) => matches!(hook, Hook::Postrouting | Hook::Input),
             Target::Masquerade { .. } => hook == Hook::Postrouting,
@@ -251,25 +247,49 @@ fn check_way(
     })
 }
 
-fn walk(
-    table: &CompiledTable,
-    index: usize,
-    path: &mut Vec<usize>,
-    visit: &mut dyn FnMut(&CompiledRule) -> Result<(), RulesetError>,
-) -> Result<(), RulesetError> {
-    if path.contains(&index) {
-        return Err(RulesetError::Loop(label(&table.chains[index].name)));
-    }
-    path.push(index);
-    for rule in &table.chains[index].rules {
-        visit(rule)?;
-        if let Target::Jump(_) = rule.target {
-            walk(table, rule.jump, path, visit)?;
-        }
-    }
-    path.pop();
-    Ok(())
+/// A walk along the jumps of a table. Each chain is looked at once, however many ways lead to it.
+struct Walk<'a> {
+    table: &'a CompiledTable,
+    /// The chains from the start to here.
+    path: Vec<usize>,
+    is_done: Vec<bool>,
 }
+
+impl<'a> Walk<'a> {
+    fn new(table: &'a CompiledTable) -> Self {
+        Self { table, path: Vec::new(), is_done: vec![false; table.chains.len()] }
+    }
+
+    fn chain(
+        &mut self,
+        index: usize,
+        visit: &mut dyn FnMut(&CompiledRule) -> Result<(), RulesetError>,
+    ) -> Result<(), RulesetError> {
+        if self.path.contains(&index) {
+            return Err(RulesetError::Loop(label(&self.table.chains[index].name)));
+        }
+        if self.is_done[index] {
+            return Ok(());
+        }
+        if self.path.len() >= MAX_DEPTH {
+            return Err(RulesetError::TooDeep);
+        }
+        self.path.push(index);
+        let table = self.table;
+        for rule in &table.chains[index].rules {
+            visit(rule)?;
+            if let Target::Jump(_) = rule.target {
+                self.chain(rule.jump, visit)?;
+            }
+        }
+        self.path.pop();
+        self.is_done[index] = true;
+        Ok(())
+    }
+}
+
+/// How deep chains may lead into chains: the walk takes a stack frame for each.
+const MAX_DEPTH: usize = 256;
 
 fn check_rule(family: Family, table: Table, rule: &Rule) -> Result<(), RulesetError> {
     let is_tcp = rule.tests.iter().any(|(test, inverted)| {

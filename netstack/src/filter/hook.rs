@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use netstack_wire::checksum::{Accumulator, pseudo_header};
+use netstack_wire::ethernet;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{TcpRepr, TcpView};
 
@@ -83,7 +84,7 @@ fn postrouting(
         && passage.confirm(core)
 }
 
-/// Sends a packet of ours past the rules. What they drop counts as sent.
+/// Sends a packet of ours past the rules.
 pub(crate) fn output(
     core: &Arc<Core>,
     egress: &mut Egress,
@@ -101,7 +102,7 @@ pub(crate) fn output(
         && passage.map_destination(core, Hook::Output, &mut transit)
         && passage.table(core, Table::Filter, Hook::Output, &mut transit, Some(egress), outbox);
     if !goes_on {
-        return Ok(());
+        return Err(OutputError::Filtered);
     }
     // Rules may lead it elsewhere.
     let mut rerouted = None;
@@ -118,9 +119,37 @@ pub(crate) fn output(
     }
     let egress = rerouted.as_mut().unwrap_or(egress);
     if !postrouting(core, &mut passage, &mut transit, egress, outbox) {
-        return Ok(());
+        return Err(OutputError::Filtered);
     }
     transit.send(core, egress, policy, outbox)
+}
+
+/// Shows what the stack says to its link by itself to the rules for what it sends; false if it goes no further. Others have
+/// met them already.
+pub(crate) fn passes_link_control(core: &Arc<Core>, interface: &Arc<Interface>, frame: &Packet) -> bool {
+    if !frame.meta.is_link_control {
+        return true;
+    }
+    let mut packet = frame.clone();
+    // ETHERNET_HEADER_LEN is 14.
+    packet.meta.l3_offset = if interface.mac().is_some() { ethernet::HEADER_LEN as u16 } else { 0 };
+    let Some(mut transit) = Transit::new(packet) else { return true };
+    let Some(passage) = Passage::begin(core, &transit, core.clock.now(), None) else { return true };
+    // A rule that rejects tells nobody: there is no socket that sent it.
+    let tables = [
+        (Table::Raw, Hook::Output),
+        (Table::Mangle, Hook::Output),
+        (Table::Filter, Hook::Output),
+        (Table::Mangle, Hook::Postrouting),
+    ];
+    let goes_on = tables.into_iter().all(|(table, hook)| {
+        let verdict = passage.traverse(table, hook, &mut transit, Some(interface));
+        !matches!(verdict, Verdict::Drop | Verdict::Reject(_))
+    });
+    if !goes_on {
+        core.counters.filter_dropped.increment();
+    }
+    goes_on
 }
 
 impl Passage {
@@ -146,7 +175,7 @@ impl Passage {
         egress: Option<&Egress>,
         outbox: &mut Outbox,
     ) -> bool {
-        match self.traverse(table, hook, transit, egress) {
+        match self.traverse(table, hook, transit, egress.map(|egress| &egress.interface)) {
             Verdict::Drop => {
                 core.counters.filter_dropped.increment();
                 false
@@ -160,11 +189,17 @@ impl Passage {
         }
     }
 
-    fn traverse(&self, table: Table, hook: Hook, transit: &mut Transit, egress: Option<&Egress>) -> Verdict {
+    fn traverse(
+        &self,
+        table: Table,
+        hook: Hook,
+        transit: &mut Transit,
+        output: Option<&Arc<Interface>>,
+    ) -> Verdict {
         let mut subject = Subject {
             transit,
             input: self.input.as_ref().map(|interface| interface.name.as_str()),
-            output: egress.map(|egress| egress.interface.name.as_str()),
+            output: output.map(|interface| interface.name.as_str()),
             state: self.state,
             now: self.now,
         };
@@ -294,7 +329,8 @@ impl Passage {
             return true;
         };
         if self.rules.translates && !tracking.conn.has_mapping(Side::Source) {
-            let range = match self.traverse(Table::Nat, hook, transit, egress) {
+            let range = match self.traverse(Table::Nat, hook, transit, egress.map(|egress| &egress.interface))
+            {
                 Verdict::Drop => {
                     core.counters.filter_dropped.increment();
                     return false;

@@ -96,6 +96,7 @@ fn transmit(
         OutputError::TooLarge { .. } => SendError::MessageTooLong,
         OutputError::HostUnreachable => SendError::HostUnreachable,
         OutputError::NetworkDown => SendError::NetworkDown,
+        OutputError::Filtered => SendError::Filtered,
     })
 }
 

@@ -177,6 +177,12 @@ fn perform(core: &Arc<Core>, interface: &Arc<Interface>, action: Action, outbox:
             }
         }
         Action::SetHopLimit(hop_limit) => interface.set_hop_limit(hop_limit),
+        Action::SetReachable(time) => {
+            interface.neighbours.change_timers_v6(|timers| timers.reachable = time);
+        }
+        Action::SetRetransmit(time) => {
+            interface.neighbours.change_timers_v6(|timers| timers.retransmit = time);
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn forward(
             }
         }
         // The resolution reports to the sender when it fails; here it has failed before.
-        Err(OutputError::HostUnreachable | OutputError::NetworkDown) => {
+        Err(OutputError::HostUnreachable | OutputError::NetworkDown | OutputError::Filtered) => {
             rx.core.counters.ip_out_discards.increment();
         }
     }

@@ -248,6 +248,7 @@ fn send_igmp(core: &Core, interface: &Arc<Interface>, repr: &MembershipRepr, out
     // Router alert (RFC 2113).
     out[ipv4::MIN_HEADER_LEN..].copy_from_slice(&[0x94, 4, 0, 0]);
     header.emit(out);
+    packet.meta.is_link_control = true;
     edge::send_frame(interface, MacAddr::of_multicast_v4(destination), EtherType::IPV4, packet, outbox);
 }
 
@@ -284,6 +285,7 @@ fn send_mld(core: &Core, interface: &Arc<Interface>, repr: &MembershipRepr, outb
         payload_len: u16::try_from(message.len() + alert.len()).unwrap_or(u16::MAX),
     };
     header.emit(packet.push_header(ipv6::HEADER_LEN));
+    packet.meta.is_link_control = true;
     edge::send_frame(interface, MacAddr::of_multicast_v6(destination), EtherType::IPV6, packet, outbox);
 }
 

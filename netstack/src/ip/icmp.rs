@@ -170,6 +170,9 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         }
         Icmpv6Message::Other { kind, .. } => {
             if (ndp::ROUTER_SOLICITATION..=ndp::REDIRECT).contains(&kind) {
+                if was_fragmented(&packet) {
+                    return counters.ndp_fragmented.increment();
+                }
                 super::ndp::input(rx, ip, &message);
             } else if MLD_KINDS.contains(&kind) {
                 group::input_mld(rx, ip, &message);
@@ -180,6 +183,17 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         }
     };
     dispatch(rx.core, rx.outbox, &message.slice(icmpv6::HEADER_LEN..), notice);
+}
+
+/// RFC 6980 section 5: "Nodes MUST silently ignore" neighbour discovery "if the packet carrying it includes an IPv6
+/// Fragmentation Header", also of a fragment that is the whole packet.
+fn was_fragmented(packet: &Packet) -> bool {
+    let bytes = packet.contiguous(usize::from(packet.meta.l3_offset));
+    let Ok(header) = Ipv6Repr::parse_unchecked(bytes) else { return true };
+    let chain = bytes.get(ipv6::HEADER_LEN..).unwrap_or_default();
+    packet.meta.was_fragmented
+        || Extensions::new(header.next_header, chain)
+            .any(|extension| extension.is_ok_and(|extension| extension.kind == Protocol::FRAGMENT))
 }
 
 /// Whether the packet is for an address that is not ours, and was taken for a forwarder.

@@ -334,6 +334,7 @@ pub(super) fn collect(
             let mut packet = Packet::from_frame(bytes.into());
             packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
             packet.meta.arrival = arrival;
+            packet.meta.was_fragmented = true;
             Some((whole, packet))
         }
     }

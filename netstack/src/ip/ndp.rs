@@ -12,7 +12,7 @@ use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::ndp::NdpRepr;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, Rx, autoconf, edge, icmp, redirect, source};
+use crate::ip::{IpMeta, Rx, advertise, autoconf, edge, icmp, redirect, source};
 use crate::neighbour::Advertisement;
 use crate::nic::AddressState;
 use crate::outbox::Outbox;
@@ -52,8 +52,7 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, message: &Bytes) {
         Some(NdpRepr::RouterAdvertisement(advertisement)) => {
             autoconf::on_advertisement(rx, ip.source, &advertisement);
         }
-        // Whoever advertises this router answers them.
-        Some(NdpRepr::RouterSolicitation { .. }) => {}
+        Some(NdpRepr::RouterSolicitation { source_mac }) => advertise::on_solicitation(rx, ip, source_mac),
         None => rx.core.counters.icmp_in_errors.increment(),
     }
 }
@@ -179,6 +178,7 @@ pub(super) fn send(
         payload_len,
     };
     header.emit(packet.push_header(ipv6::HEADER_LEN));
+    packet.meta.is_link_control = true;
     edge::send_frame(interface, station, EtherType::IPV6, packet, outbox);
 }
 

@@ -94,6 +94,8 @@ pub(crate) enum OutputError {
     HostUnreachable,
     /// The NIC is down.
     NetworkDown,
+    /// The packet filter dropped it.
+    Filtered,
 }
 
 /// Sends a transport packet: transport header first, its checksum either done or [`Checksum::Partial`] with a zero field.

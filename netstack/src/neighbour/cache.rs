@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use netstack_wire::ethernet::MacAddr;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Advertisement, Nud, NudAction};
+use super::{Advertisement, Nud, NudAction, NudTimers};
 use crate::interface::Interface;
 use crate::ip;
 use crate::nic::{NeighbourInfo, NeighbourState, NicId};
@@ -22,6 +22,8 @@ use crate::timer::{TimerSlot, TimerTarget};
 #[derive(Default)]
 pub(crate) struct NeighbourCache {
     entries: RwLock<HashMap<IpAddr, Arc<Neighbour>>>,
+    /// What a router said about IPv6.
+    timers_v6: Mutex<NudTimers>,
 }
 
 /// One neighbour.
@@ -62,7 +64,7 @@ impl NeighbourCache {
         if let Some(found) = self.entries.read().get(&address) {
             return Arc::clone(found);
         }
-        let (nud, action) = Nud::begin(core.clock.now());
+        let (nud, action) = Nud::begin(core.clock.now(), self.timers_of(address));
         let (neighbour, is_new) = self.insert(interface, address, nud);
         if is_new {
             neighbour.perform(core, interface, action, outbox);
@@ -70,6 +72,26 @@ impl NeighbourCache {
             core.timers.arm(&neighbour, deadline);
         }
         neighbour
+    }
+
+    /// Changes the times of IPv6 neighbours as a router says.
+    pub(crate) fn change_timers_v6(&self, change: impl FnOnce(&mut NudTimers)) {
+        let timers = {
+            let mut timers = self.timers_v6.lock();
+            change(&mut timers);
+            *timers
+        };
+        let entries: Vec<_> = self.entries.read().values().cloned().collect();
+        for neighbour in entries.iter().filter(|neighbour| neighbour.address.is_ipv6()) {
+            neighbour.inner.lock().nud.set_timers(timers);
+        }
+    }
+
+    fn timers_of(&self, address: IpAddr) -> NudTimers {
+        match address {
+            IpAddr::V4(_) => NudTimers::default(),
+            IpAddr::V6(_) => *self.timers_v6.lock(),
+        }
     }
 
     /// An advertisement came. Unknown senders are not noted (RFC 4861 section 7.2.5: "no entry exists, [...] silently
@@ -97,7 +119,7 @@ impl NeighbourCache {
         mac: MacAddr,
         outbox: &mut Outbox,
     ) {
-        let (neighbour, is_new) = self.insert(interface, address, Nud::learned(mac));
+        let (neighbour, is_new) = self.insert(interface, address, Nud::learned(mac, self.timers_of(address)));
         if !is_new {
             neighbour.change(core, interface, outbox, |nud| nud.on_solicitation(mac));
         }

@@ -11,6 +11,20 @@ use crate::time::Instant;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nud {
     state: State,
+    timers: NudTimers,
+}
+
+/// How long a confirmation counts, and how long an answer is waited for. Routers may say (RFC 4861 section 6.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NudTimers {
+    pub(crate) reachable: Duration,
+    pub(crate) retransmit: Duration,
+}
+
+impl Default for NudTimers {
+    fn default() -> Self {
+        Self { reachable: REACHABLE, retransmit: RETRANSMIT }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,19 +87,24 @@ pub(crate) struct Advertisement {
 
 impl Nud {
     /// Somebody wants to send to an unknown neighbour: ask with the returned action.
-    pub(crate) fn begin(now: Instant) -> (Self, NudAction) {
-        let state = State::Incomplete { probes: 1, at: now + RETRANSMIT };
-        (Self { state }, NudAction::SolicitAll)
+    pub(crate) fn begin(now: Instant, timers: NudTimers) -> (Self, NudAction) {
+        let state = State::Incomplete { probes: 1, at: now + timers.retransmit };
+        (Self { state, timers }, NudAction::SolicitAll)
     }
 
     /// A neighbour that told us its address by asking for ours.
-    pub(crate) fn learned(mac: MacAddr) -> Self {
-        Self { state: State::Stale { mac } }
+    pub(crate) fn learned(mac: MacAddr, timers: NudTimers) -> Self {
+        Self { state: State::Stale { mac }, timers }
     }
 
     /// Set by the user.
     pub(crate) fn permanent(mac: MacAddr) -> Self {
-        Self { state: State::Permanent { mac } }
+        Self { state: State::Permanent { mac }, timers: NudTimers::default() }
+    }
+
+    /// Changes the times; they count from the next question or confirmation on.
+    pub(crate) fn set_timers(&mut self, timers: NudTimers) {
+        self.timers = timers;
     }
 
     /// The station address, if it may be used.
@@ -131,7 +150,7 @@ impl Nud {
                 NudAction::None
             }
             State::Failed { until } if now >= until => {
-                self.state = State::Incomplete { probes: 1, at: now + RETRANSMIT };
+                self.state = State::Incomplete { probes: 1, at: now + self.timers.retransmit };
                 NudAction::SolicitAll
             }
             State::Failed { .. } => NudAction::Fail,
@@ -148,7 +167,7 @@ impl Nud {
     pub(crate) fn on_advertisement(&mut self, now: Instant, advertisement: Advertisement) -> bool {
         let Advertisement { mac, is_solicited, is_override } = advertisement;
         let fresh = || match is_solicited {
-            true => State::Reachable { mac, until: now + REACHABLE },
+            true => State::Reachable { mac, until: now + self.timers.reachable },
             false => State::Stale { mac },
         };
         match self.state {
@@ -195,7 +214,9 @@ impl Nud {
             State::Reachable { mac, .. }
             | State::Stale { mac }
             | State::Delay { mac, .. }
-            | State::Probe { mac, .. } => self.state = State::Reachable { mac, until: now + REACHABLE },
+            | State::Probe { mac, .. } => {
+                self.state = State::Reachable { mac, until: now + self.timers.reachable }
+            }
             State::Incomplete { .. } | State::Failed { .. } | State::Permanent { .. } => {}
         }
     }
@@ -208,7 +229,7 @@ impl Nud {
                     self.state = State::Failed { until: now + FAILED_HOLD };
                     return NudAction::Fail;
                 }
-                self.state = State::Incomplete { probes: probes + 1, at: now + RETRANSMIT };
+                self.state = State::Incomplete { probes: probes + 1, at: now + self.timers.retransmit };
                 NudAction::SolicitAll
             }
             State::Reachable { mac, until } if now >= until => {
@@ -216,7 +237,7 @@ impl Nud {
                 NudAction::None
             }
             State::Delay { mac, until } if now >= until => {
-                self.state = State::Probe { mac, probes: 1, at: now + RETRANSMIT };
+                self.state = State::Probe { mac, probes: 1, at: now + self.timers.retransmit };
                 NudAction::SolicitStation(mac)
             }
             State::Probe { mac, probes, at } if now >= at => {
@@ -224,7 +245,7 @@ impl Nud {
                     self.state = State::Failed { until: now };
                     return NudAction::Fail;
                 }
-                self.state = State::Probe { mac, probes: probes + 1, at: now + RETRANSMIT };
+                self.state = State::Probe { mac, probes: probes + 1, at: now + self.timers.retransmit };
                 NudAction::SolicitStation(mac)
             }
             _ => NudAction::None,
@@ -270,7 +291,7 @@ mod tests {
 
     #[test]
     fn resolution_asks_three_times_and_fails() {
-        let (mut nud, action) = Nud::begin(at(0));
+        let (mut nud, action) = Nud::begin(at(0), NudTimers::default());
         assert_eq!(action, NudAction::SolicitAll);
         assert_eq!(nud.on_timer(at(0)), NudAction::None);
         assert_eq!(nud.on_timer(at(1)), NudAction::SolicitAll);
@@ -282,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_used_stale_entry_is_probed_and_confirmed() {
-        let (mut nud, _) = Nud::begin(at(0));
+        let (mut nud, _) = Nud::begin(at(0), NudTimers::default());
         assert!(nud.on_advertisement(at(0), answer(MAC)));
         assert_eq!(nud.state(), NeighbourState::Reachable);
         nud.on_timer(at(30));
@@ -296,7 +317,7 @@ mod tests {
 
     #[test]
     fn progress_replaces_the_probe_and_silence_fails() {
-        let mut nud = Nud::learned(MAC);
+        let mut nud = Nud::learned(MAC, NudTimers::default());
         nud.on_send(at(0));
         nud.on_confirmation(at(4));
         assert_eq!(nud.state(), NeighbourState::Reachable);
@@ -312,7 +333,7 @@ mod tests {
     /// RFC 4861 section 7.2.5 and appendix C, the rows on a different link-layer address.
     #[test]
     fn another_address_needs_the_override_flag() {
-        let (mut nud, _) = Nud::begin(at(0));
+        let (mut nud, _) = Nud::begin(at(0), NudTimers::default());
         nud.on_advertisement(at(0), answer(MAC));
         nud.on_advertisement(at(1), Advertisement { mac: OTHER, is_solicited: false, is_override: false });
         assert_eq!((nud.mac(), nud.state()), (Some(MAC), NeighbourState::Stale));

@@ -118,7 +118,7 @@ impl From<SendError> for Error {
             SendError::NetworkUnreachable => ErrorKind::NetworkUnreachable,
             SendError::HostUnreachable => ErrorKind::HostUnreachable,
             SendError::AddressNotAvailable => ErrorKind::AddrNotAvailable,
-            SendError::BroadcastNotPermitted => ErrorKind::PermissionDenied,
+            SendError::BroadcastNotPermitted | SendError::Filtered => ErrorKind::PermissionDenied,
             SendError::NoBufferSpace => ErrorKind::OutOfMemory,
             SendError::NetworkDown => ErrorKind::NetworkDown,
             SendError::Fault(_) => ErrorKind::Other,

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use crate::advertise::AdvertiseOptions;
 use crate::autoconf::{AutoconfInfo, AutoconfOptions};
 use crate::error::ConfigError;
-use crate::ip::Autoconf;
+use crate::ip::{Autoconf, RouterVoice};
+use crate::neighbour::NudTimers;
 use crate::nic::{AddressOrigin, NicId};
 use crate::outbox::Outbox;
 use crate::route::RouteOrigin;
@@ -40,6 +42,7 @@ impl Stack {
         outbox.flush(&self.core);
         entry.interface.set_mtu_v6(u32::MAX);
         entry.interface.set_hop_limit(0);
+        entry.interface.neighbours.change_timers_v6(|timers| *timers = NudTimers::default());
         self.core.topology.modify(|topology| {
             topology
                 .routes
@@ -53,6 +56,30 @@ impl Stack {
         let topology = self.core.topology.load();
         let autoconf = topology.interface(nic)?.autoconf()?;
         Some(autoconf.info())
+    }
+
+    /// Advertises a NIC as one of a router to its link, and answers those who ask. It says so for a time at which it is a
+    /// default router only while it forwards IPv6, and begins once the NIC has a link-local address.
+    pub fn start_advertising(&self, nic: NicId, options: AdvertiseOptions) -> Result<(), ConfigError> {
+        let topology = self.core.topology.load();
+        let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
+        if interface.mac().is_none() || !options.is_valid() {
+            return Err(ConfigError::Invalid);
+        }
+        // A change is told at once.
+        interface.set_router_voice(Some(RouterVoice::start(&self.core, interface, options)));
+        Ok(())
+    }
+
+    /// Ends it: the last advertisement takes the router away.
+    pub fn stop_advertising(&self, nic: NicId) -> Result<(), ConfigError> {
+        let topology = self.core.topology.load();
+        let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
+        let voice = interface.set_router_voice(None).ok_or(ConfigError::NotFound)?;
+        let mut outbox = Outbox::default();
+        voice.stop(&self.core, interface, &mut outbox);
+        outbox.flush(&self.core);
+        Ok(())
     }
 
     /// Tells everybody on the link that an address is ours: an ARP announcement, or an unsolicited advertisement.

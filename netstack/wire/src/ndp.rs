@@ -88,7 +88,7 @@ pub enum NdpRepr {
 }
 
 /// A router advertisement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RouterAdvertisement {
     /// The hop limit to use; zero leaves it open.
     pub hop_limit: u8,

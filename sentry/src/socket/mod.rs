@@ -10,6 +10,7 @@ mod file;
 pub mod host;
 mod in_flight;
 pub mod inet;
+pub(crate) mod iptables;
 mod namespace;
 mod net_ioctl;
 pub mod netlink;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::kernel::Kernel;
+use crate::socket::iptables::IpTables;
 use crate::socket::netlink::Subscribers;
 use crate::socket::ops::Socket;
 use crate::socket::settings::Settings;
@@ -23,6 +24,7 @@ pub struct NetNamespace {
     abstract_names: AbstractNames,
     sockets: SocketList,
     subscribers: Subscribers,
+    ip_tables: IpTables,
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
     timers: OnceLock<TimerThread>,
@@ -49,6 +51,7 @@ impl NetNamespace {
             abstract_names: AbstractNames::default(),
             sockets: SocketList::default(),
             subscribers: Subscribers::default(),
+            ip_tables: IpTables::default(),
             hints: AtomicUsize::new(0),
             next_netlink_port: AtomicU64::new(0),
             timers: OnceLock::new(),
@@ -94,6 +97,11 @@ impl NetNamespace {
     /// What its internet sockets are.
     pub(crate) fn backing(&self) -> Backing {
         self.backing
+    }
+
+    /// The tables of iptables.
+    pub(crate) fn ip_tables(&self) -> &IpTables {
+        &self.ip_tables
     }
 
     /// The abstract names of local sockets.

@@ -187,6 +187,7 @@ impl DatagramEndpoint {
             }
             OutputError::HostUnreachable => SendError::HostUnreachable,
             OutputError::NetworkDown => SendError::NetworkDown,
+            OutputError::Filtered => SendError::Filtered,
         }
     }
 }

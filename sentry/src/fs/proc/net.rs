@@ -28,6 +28,8 @@ const HEADINGS: &[(&str, &str)] = &[
          carrier compressed\n",
     ),
     ("if_inet6", ""),
+    ("ip6_tables_names", ""),
+    ("ip_tables_names", ""),
     ("ipv6_route", ""),
     ("netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"),
     ("packet", "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),

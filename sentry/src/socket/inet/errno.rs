@@ -95,6 +95,7 @@ impl ToErrno for SendError {
             Self::Invalid => Errno::EINVAL,
             Self::NoBufferSpace => Errno::ENOBUFS,
             Self::NetworkDown => Errno::ENETDOWN,
+            Self::Filtered => Errno::EPERM,
             Self::Fault(_) => Errno::EFAULT,
             Self::Pending(error) => error.to_errno(),
         }
@@ -215,6 +216,7 @@ mod tests {
             (SendError::Invalid, Errno::EINVAL),
             (SendError::NoBufferSpace, Errno::ENOBUFS),
             (SendError::NetworkDown, Errno::ENETDOWN),
+            (SendError::Filtered, Errno::EPERM),
             (SendError::Fault(Fault), Errno::EFAULT),
         ]);
         check(&[

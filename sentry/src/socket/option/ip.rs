@@ -48,7 +48,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, MCAST_LEAVE_GROUP, -, leave_group),
     option!(SOL_IP, IP_MINTTL, get_zero, set_only_zero),
     option!(SOL_IP, IP_PASSSEC, get_zero, set_only_zero),
-    option!(SOL_IP, SO_ORIGINAL_DST, get_original_destination, -),
 ];
 
 fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
@@ -344,10 +343,4 @@ fn join_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 fn leave_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     change_group(context, value, Membership::Leave)
-}
-
-/// Without address translation there is no other destination (`getorigdst`: `ENOENT`).
-fn get_original_destination(context: &Context<'_>) -> Result<Value, Errno> {
-    context.inet()?.tcp().ok_or(Errno::ENOPROTOOPT)?;
-    Err(Errno::ENOENT)
 }

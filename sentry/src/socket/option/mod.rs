@@ -25,6 +25,7 @@ use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::host::{self, HostSocket};
 use crate::socket::inet::InetSocket;
+use crate::socket::iptables;
 use crate::socket::ops::{Family, Socket};
 use crate::task::CurrentTask;
 
@@ -48,7 +49,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// `EINVAL` when it is shorter; `EFAULT`.
-    fn read_buffer(&self, len: usize) -> Result<Vec<u8>, Errno> {
+    pub(in crate::socket) fn read_buffer(&self, len: usize) -> Result<Vec<u8>, Errno> {
         let (at, room) = self.buffer;
         if len > room {
             return Err(Errno::EINVAL);
@@ -62,7 +63,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// `ENOPROTOOPT` for other families.
-    fn inet(&self) -> Result<&'a InetSocket, Errno> {
+    pub(in crate::socket) fn inet(&self) -> Result<&'a InetSocket, Errno> {
         match self.socket.family() {
             Family::Inet(inet) => Ok(inet),
             Family::Unix(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => {
@@ -115,12 +116,13 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 9] = [
+    let tables: [&'static [OptionRow]; 10] = [
         socket_level::ROWS,
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,
         multicast::ROWS,
+        iptables::ROWS,
         tcp::ROWS,
         udp::ROWS,
         packet::ROWS,
@@ -193,7 +195,7 @@ macro_rules! option {
     (@handler -) => { None };
     (@handler $handler:tt) => { Some($handler) };
 }
-use option;
+pub(crate) use option;
 
 #[cfg(test)]
 mod tests {

@@ -57,8 +57,8 @@ macro_rules! member {
             Protocol::Udp($s) => $e,
             Protocol::Raw($s) => $e,
             // Linux: "inet_sk(sk)->is_icsk" says EPROTO.
-            Protocol::Tcp(_) => return Err(Errno::EPROTO),
-            Protocol::Ping(_) => return Err(Errno::EOPNOTSUPP),
+            Protocol::Tcp(_) => return Err(Errno::EPROTO.into()),
+            Protocol::Ping(_) => return Err(Errno::EOPNOTSUPP.into()),
         }
     };
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use netstack::NicId;
+use netstack::options::Family as IpFamily;
 
 use crate::socket::NetNamespace;
 use crate::socket::base::SocketType;
@@ -49,4 +50,18 @@ pub(super) fn packet(namespace: &NetNamespace) -> String {
         );
     }
     text
+}
+
+/// The tables of iptables that were asked for, a line each.
+pub(super) fn ip_tables_names(namespace: &NetNamespace) -> String {
+    table_names(namespace, IpFamily::V4)
+}
+
+/// The same for IPv6.
+pub(super) fn ip6_tables_names(namespace: &NetNamespace) -> String {
+    table_names(namespace, IpFamily::V6)
+}
+
+fn table_names(namespace: &NetNamespace, family: IpFamily) -> String {
+    namespace.ip_tables().names(family).iter().map(|name| format!("{name}\n")).collect()
 }

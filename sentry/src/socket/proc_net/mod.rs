@@ -19,11 +19,13 @@ pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
 #[must_use]
 pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     type Render = fn(&NetNamespace) -> String;
-    let table: [(&'static str, Render); 14] = [
+    let table: [(&'static str, Render); 16] = [
         ("arp", interface::arp),
         ("dev", interface::dev),
         ("if_inet6", interface::if_inet6),
         ("ipv6_route", interface::ipv6_route),
+        ("ip6_tables_names", local::ip6_tables_names),
+        ("ip_tables_names", local::ip_tables_names),
         ("netstat", statistics::netstat),
         ("packet", local::packet),
         ("raw", inet::raw),
