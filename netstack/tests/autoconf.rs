@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use common::{Host, Wire};
+use netstack::advertise::AdvertiseOptions;
 use netstack::autoconf::{AutoconfOptions, TemporaryAddresses};
+use netstack::error::ConfigError;
 use netstack::nic::{AddressOrigin, AddressState};
 use netstack::options::{Family, SendMeta};
 use netstack::packet::Packet;
@@ -299,4 +301,147 @@ fn an_ipv4_address_in_use_is_not_taken() {
         own.iter().find(|own| own.address().to_string() == "10.0.0.77").unwrap().state
     });
     assert!(states.contains(&AddressState::Duplicated), "{states:?}");
+}
+
+/// What the router in the next test says.
+fn of_router() -> AdvertiseOptions {
+    let prefix = PrefixInformation {
+        prefix: "2001:db8:6::".parse().unwrap(),
+        prefix_len: 64,
+        is_on_link: true,
+        is_autonomous: true,
+        valid_s: 3600,
+        preferred_s: 1800,
+    };
+    let mut options = AdvertiseOptions::new(RouterAdvertisement {
+        hop_limit: 33,
+        prefixes: vec![prefix],
+        dns_servers: vec![("2001:db8:6::53".parse().unwrap(), 600)],
+        ..RouterAdvertisement::default()
+    });
+    options.min_interval = Duration::from_secs(3);
+    options.max_interval = Duration::from_secs(4);
+    options
+}
+
+#[test]
+fn a_router_advertises_itself_and_takes_itself_back() {
+    let mut wire = Wire::new();
+    let (router, host) = (wire.a.nic, wire.b.nic);
+    wire.b.stack.start_autoconf(host, AutoconfOptions::default()).unwrap();
+    wire.run(Duration::from_secs(3));
+    wire.a.stack.set_nic_options(router, |options| options.forwards_v6 = true).unwrap();
+    let mut senseless = of_router();
+    senseless.max_interval = Duration::from_secs(2);
+    assert_eq!(wire.a.stack.start_advertising(router, senseless), Err(ConfigError::Invalid));
+    wire.a.stack.start_advertising(router, of_router()).unwrap();
+    wire.run(Duration::from_secs(3));
+    let made =
+        |wire: &Wire| addresses(&wire.b).into_iter().filter(|own| own.2 == AddressOrigin::Autoconf).count();
+    assert_eq!(made(&wire), 1);
+    let info = wire.b.stack.autoconf(host).unwrap();
+    assert_eq!(info.routers.len(), 1);
+    assert_eq!(info.routers[0].address, "fe80::1".parse::<Ipv6Addr>().unwrap());
+    assert_eq!(info.dns_servers.len(), 1);
+    // Every three to four seconds.
+    let before = wire.a.stack.stats().router_advertisements_sent;
+    wire.run(Duration::from_secs(40));
+    let count = wire.a.stack.stats().router_advertisements_sent - before;
+    assert!((10..=14).contains(&count), "{count}");
+    // Who is no router is not believed to be one, but for its prefixes.
+    wire.a.stack.set_nic_options(router, |options| options.forwards_v6 = false).unwrap();
+    wire.run(Duration::from_secs(5));
+    assert!(wire.b.stack.autoconf(host).unwrap().routers.is_empty());
+    wire.a.stack.set_nic_options(router, |options| options.forwards_v6 = true).unwrap();
+    wire.run(Duration::from_secs(5));
+    assert_eq!(wire.b.stack.autoconf(host).unwrap().routers.len(), 1);
+    wire.a.stack.stop_advertising(router).unwrap();
+    wire.settle();
+    assert!(wire.b.stack.autoconf(host).unwrap().routers.is_empty());
+    assert_eq!(wire.a.stack.stop_advertising(router), Err(ConfigError::NotFound));
+}
+
+#[test]
+fn solicitations_are_answered() {
+    let mut wire = Wire::new();
+    let (router, host) = (wire.a.nic, wire.b.nic);
+    wire.a.stack.set_nic_options(router, |options| options.forwards_v6 = true).unwrap();
+    let options = AdvertiseOptions::new(of_router().advertisement);
+    wire.a.stack.start_advertising(router, options).unwrap();
+    // Past the first ones: the next is minutes away.
+    wire.run(Duration::from_secs(60));
+    wire.b.stack.start_autoconf(host, AutoconfOptions::default()).unwrap();
+    wire.run(Duration::from_secs(4));
+    assert_eq!(wire.b.stack.autoconf(host).unwrap().routers.len(), 1);
+}
+
+#[test]
+fn fragmented_discovery_is_ignored() {
+    let host = Host::new(9, 1500, Default::default());
+    let target = "fe80::9".parse().unwrap();
+    let question = NdpRepr::NeighbourSolicitation { target, source_mac: Some(ROUTER_MAC) };
+    let whole = ndp_frame(ROUTER, ALL_NODES, 255, &question);
+    // The same behind a fragment header that says that this is all.
+    let mut frame = whole.clone();
+    frame[14 + 4..14 + 6].copy_from_slice(&(u16::try_from(whole.len() - 54 + 8).unwrap()).to_be_bytes());
+    frame[14 + 6] = 44;
+    frame.splice(54..54, [58, 0, 0, 0, 0, 0, 0, 1]);
+    host.stack.inject(host.nic, frame);
+    assert!(host.link.take().is_empty());
+    assert_eq!(host.stack.stats().ndp_fragmented, 1);
+    host.stack.inject(host.nic, whole);
+    assert_eq!(sent(&host.link.take()).len(), 1);
+}
+
+#[test]
+fn routers_say_how_long_to_wait_for_neighbours() {
+    let host = bare(1);
+    host.stack.start_autoconf(host.nic, AutoconfOptions::default()).unwrap();
+    let said = RouterAdvertisement { retransmit_ms: 100, reachable_ms: 5000, ..advertisement() };
+    advertise(&host, &said);
+    advance(&host, Duration::from_secs(3));
+    let socket = UdpSocket::new(&host.stack, Family::V6);
+    let meta = SendMeta { to: Some("[2001:db8:5::77]:7".parse().unwrap()), ..SendMeta::default() };
+    socket.try_send(&mut &b"x"[..], &meta).unwrap();
+    let mut asked = 0;
+    for _ in 0..40 {
+        let frames = sent(&advance(&host, Duration::from_millis(10)));
+        asked +=
+            frames.iter().filter(|(_, repr)| matches!(repr, NdpRepr::NeighbourSolicitation { .. })).count();
+    }
+    // The first one is among the frames of the first step.
+    assert_eq!(asked, 3);
+    assert_eq!(host.stack.nic(host.nic).unwrap().stats.neighbour_failures, 1);
+}
+
+#[test]
+fn a_silent_router_is_left_for_one_that_answers() {
+    const OTHER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xeeee);
+    const OTHER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xee]);
+    let host = bare(1);
+    host.stack.start_autoconf(host.nic, AutoconfOptions::default()).unwrap();
+    advertise(&host, &advertisement());
+    let second = RouterAdvertisement {
+        preference: Preference::Low,
+        source_mac: Some(OTHER_MAC),
+        prefixes: Vec::new(),
+        ..advertisement()
+    };
+    let second = NdpRepr::RouterAdvertisement(second);
+    host.stack.inject(host.nic, ndp_frame(OTHER, ALL_NODES, 255, &second));
+    advance(&host, Duration::from_secs(3));
+    let socket = UdpSocket::new(&host.stack, Family::V6);
+    let meta = SendMeta { to: Some("[2600::1]:7".parse().unwrap()), ..SendMeta::default() };
+    let mut through = || {
+        socket.try_send(&mut &b"x"[..], &meta).unwrap();
+        let frames = host.link.take();
+        MacAddr(frames.last().unwrap().to_vec()[..6].try_into().unwrap())
+    };
+    assert_eq!(through(), ROUTER_MAC);
+    // Neither answers; the second has not been asked yet.
+    advance(&host, Duration::from_secs(10));
+    assert_eq!(through(), OTHER_MAC);
+    advance(&host, Duration::from_secs(1));
+    advertise(&host, &advertisement());
+    assert_eq!(through(), ROUTER_MAC);
 }

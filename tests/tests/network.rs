@@ -351,3 +351,15 @@ fn tcpdump_inside_filters_and_sees_both_directions() {
     assert!(out.out().contains("2 packets captured"), "{}", out.out());
     assert!(!out.out().contains("ICMP"), "{}", out.out());
 }
+
+/// The legacy tools see the tables that they have set, and the rules do what they do on Linux.
+#[test]
+fn iptables_inside_is_iptables_outside() {
+    require!(Need::Root, Need::Program("iptables-legacy"), Need::Program("python3"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iptables.sh");
+    let netns = Netns::new();
+    let native = run(netns.command("bash").arg(script));
+    let inside = Sandbox::new().run("bash", &[script]);
+    assert_eq!(inside.out(), native.out(), "standard output; errors: {}", inside.err());
+    assert_eq!(inside.err(), native.err(), "standard error");
+}

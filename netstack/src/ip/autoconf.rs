@@ -119,6 +119,10 @@ pub(super) fn on_advertisement(rx: &mut Rx<'_>, from: IpAddr, advertisement: &Ro
         return core.counters.router_advertisements_ignored.increment();
     }
     if let Some(mac) = advertisement.source_mac.filter(|mac| mac.is_unicast()) {
+        // A router that was silent is back.
+        if interface.neighbours.has_failed(IpAddr::V6(from)) {
+            core.topology.invalidate();
+        }
         interface.neighbours.on_solicitation(core, interface, IpAddr::V6(from), mac, rx.outbox);
     }
     autoconf.step(core, interface, rx.outbox, |machine| machine.on_advertisement(now, from, advertisement));

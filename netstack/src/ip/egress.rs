@@ -11,7 +11,7 @@ use crate::link::Medium;
 use crate::neighbour::Neighbour;
 use crate::nic::NicId;
 use crate::outbox::Outbox;
-use crate::route::{Found, Route, RouteKey, RouteKind, RuleAction};
+use crate::route::{Found, Route, RouteKey, RouteKind, RouteOrigin, RuleAction};
 use crate::stack::Core;
 use crate::topology::{LocalAddress, NicEntry, Topology};
 
@@ -231,7 +231,17 @@ fn find_route<'a>(
         has_rules.then(|| topology.loopback()).flatten().map(|entry| entry.interface.id)
     });
     let key = RouteKey { destination, source, input_nic, output_nic: nic, mark: origin.mark };
-    let route = match topology.rules.lookup(&topology.routes, &key, is_usable) {
+    // RFC 4861 section 6.3.6: "Routers that are reachable or probably reachable [...] SHOULD be preferred over routers whose
+    // reachability is unknown or suspect." One that does not answer is used when there is no other.
+    let answers = |route: &Route| {
+        let learned = route.gateway.filter(|_| route.origin == RouteOrigin::RouterAdvertisement);
+        let interface = topology.interface(route.nic);
+        let is_silent = |gateway| interface.is_some_and(|interface| interface.neighbours.has_failed(gateway));
+        !learned.is_some_and(is_silent)
+    };
+    let lookup = |passes: &dyn Fn(&Route) -> bool| topology.rules.lookup(&topology.routes, &key, passes);
+    let found = lookup(&|route| is_usable(route) && answers(route));
+    let route = match found.or_else(|| lookup(&is_usable)) {
         Some(Found::Route(route)) => route,
         Some(Found::Refused(action)) => {
             return Err(match action {

@@ -87,6 +87,12 @@ impl NeighbourCache {
         }
     }
 
+    /// Whether a neighbour was asked for and did not answer.
+    pub(crate) fn has_failed(&self, address: IpAddr) -> bool {
+        let found = self.entries.read().get(&address).cloned();
+        found.is_some_and(|neighbour| neighbour.inner.lock().nud.state() == NeighbourState::Failed)
+    }
+
     fn timers_of(&self, address: IpAddr) -> NudTimers {
         match address {
             IpAddr::V4(_) => NudTimers::default(),
@@ -280,6 +286,10 @@ impl Neighbour {
             }
             NudAction::Fail => {
                 interface.counters.neighbour_failures.increment();
+                // It may have been a router: those who send through it find another.
+                if self.address.is_ipv6() && interface.autoconf().is_some() {
+                    core.topology.invalidate();
+                }
                 let waiting = std::mem::take(&mut self.inner.lock().waiting);
                 for packet in waiting {
                     interface.counters.tx_dropped_unresolved.increment();

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use integration_tests::Netns;
 use netstack::Stack;
+use netstack::advertise::AdvertiseOptions;
+use netstack::wire::ndp::{PrefixInformation, RouterAdvertisement};
 use netstack_host_links::{HostLink, Reader, TapLink, TapOptions};
 
 use crate::common::LIMIT;
@@ -148,4 +150,44 @@ fn web_pages_cross_the_router() {
     let forwarded = nets.stack.stats().ip_forw_datagrams;
     assert!(forwarded < 2 * 3_000_000 / 1448, "{forwarded} packets");
     assert_eq!(nets.stack.stats().conntrack_invalid, 0);
+}
+
+/// Runs `ip ARGS` in a namespace until its output has `text` in it, or has not.
+#[track_caller]
+fn until(ns: &Netns, args: &[&str], text: &str, is_there: bool) {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let output = ns.command("ip").args(args).output().unwrap();
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.contains(text) == is_there {
+            return;
+        }
+        assert!(Instant::now() < end, "{text}: {output}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_kernel_configures_itself_from_our_advertisements() {
+    require_net!();
+    let nets = Nets::new();
+    let own: IpAddr = ROUTER_INSIDE[1].parse().unwrap();
+    let has_own = |nic: &&netstack::nic::NicInfo| nic.addresses.iter().any(|had| had.address() == own);
+    let nic = nets.stack.nics().iter().find(has_own).unwrap().id;
+    nets.stack.add_address(nic, "fe80::20/64".parse().unwrap()).unwrap();
+    let prefix = PrefixInformation {
+        prefix: "2001:db8:20::".parse().unwrap(),
+        prefix_len: 64,
+        is_on_link: true,
+        is_autonomous: true,
+        valid_s: 3600,
+        preferred_s: 1800,
+    };
+    let advertisement =
+        RouterAdvertisement { mtu: Some(1400), prefixes: vec![prefix], ..RouterAdvertisement::default() };
+    nets.stack.start_advertising(nic, AdvertiseOptions::new(advertisement)).unwrap();
+    until(&nets.inside, &["-6", "addr", "show", "dev", "l0"], "inet6 2001:db8:20:", true);
+    until(&nets.inside, &["-6", "route", "show", "default"], "via fe80::20 dev l0 proto ra", true);
+    nets.stack.stop_advertising(nic).unwrap();
+    until(&nets.inside, &["-6", "route", "show", "default"], "via fe80::20", false);
 }

@@ -224,7 +224,7 @@ fn multiport(data: &[u8], revision: u8, tests: &mut Vec<Tested>) -> Result<(), E
 
 /// `struct xt_conntrack_mtinfo3`, of which only the states are looked at.
 fn conntrack(data: &[u8], tests: &mut Vec<Tested>) -> Result<(), Errno> {
-    if data.len() < 154 || half(data, 146) != CONNTRACK_STATE {
+    if data.len() < 154 || half(data, 146) & !CONNTRACK_STATE_ALIAS != CONNTRACK_STATE {
         return Err(Errno::EINVAL);
     }
     let mask = u32::try_from(half(data, 150)).map_err(|_| Errno::EINVAL)?;
@@ -270,3 +270,5 @@ const INVERT_FRAGMENT: u8 = 0x20;
 const INVERT_PROTOCOL: u8 = 0x40;
 /// `XT_CONNTRACK_STATE`.
 const CONNTRACK_STATE: usize = 1;
+/// `XT_CONNTRACK_STATE_ALIAS`: it was written as the match `state`.
+const CONNTRACK_STATE_ALIAS: usize = 1 << 13;
