@@ -96,6 +96,7 @@ impl AsErrno for SendError {
             Self::Invalid => "EINVAL",
             Self::NoBufferSpace => "ENOBUFS",
             Self::NetworkDown => "ENETDOWN",
+            Self::Filtered => "EPERM",
             Self::Fault(_) => "EFAULT",
             Self::Pending(error) => error.errno(),
         }
