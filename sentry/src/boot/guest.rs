@@ -250,6 +250,9 @@ impl Guest {
             };
             return Err(ControlError::NoProcess { pid });
         }
+        if signal == Signal::SIGWINCH && self.is_old_news(target) {
+            return Ok(false);
+        }
         let init = self.ends.lock().init;
         for group in &groups {
             // Not from a process of the guest: it ends the first process, too.
@@ -258,6 +261,13 @@ impl Guest {
             let _ = group.send_signal(signal, info);
         }
         Ok(groups.iter().any(|group| Some(group.pid().0) == init))
+    }
+
+    /// True for a change of the terminal's size that the guest made itself.
+    fn is_old_news(&self, target: SignalTarget) -> bool {
+        let SignalTarget::Foreground(pid) = target else { return false };
+        let terminal = self.kernel().tree().process(Tid(pid)).and_then(|process| process.session.terminal());
+        terminal.is_some_and(|terminal| !host::take_size_change(&*terminal))
     }
 
     fn targets(&self, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sentry_abi::signal::{SigInfo, Signal, si_code};
+use sentry_hostio::tty::{self, WindowSize};
 
 use crate::errno::Errno;
 use crate::fs::host::Description;
+use crate::fs::host::file::errno;
 use crate::kernel::{Session, Terminal};
 use crate::task::{CurrentTask, Task, Tid};
 
@@ -16,11 +19,22 @@ use crate::task::{CurrentTask, Task, Tid};
 pub(crate) struct HostTerminal {
     description: Arc<Description>,
     foreground: Mutex<Option<Tid>>,
+    /// The size that somebody was last told of.
+    known_size: Mutex<Option<WindowSize>>,
 }
 
 impl HostTerminal {
     pub(super) fn new(description: Arc<Description>) -> Arc<Self> {
-        Arc::new(Self { description, foreground: Mutex::new(None) })
+        let known_size = Mutex::new(tty::window_size(description.fd()).ok());
+        Arc::new(Self { description, foreground: Mutex::new(None), known_size })
+    }
+
+    /// Whether the size is another one than at the last call. The host tells of each change, and of those that the guest
+    /// makes when somebody else may be in the foreground.
+    pub(super) fn take_size_change(&self) -> bool {
+        let mut known = self.known_size.lock();
+        let size = tty::window_size(self.description.fd()).ok();
+        std::mem::replace(&mut *known, size) != size
     }
 
     /// The foreground process group.
@@ -105,6 +119,34 @@ pub(super) fn set_foreground(
         }
     }
     *terminal.foreground.lock() = Some(group);
+    Ok(())
+}
+
+/// TIOCSWINSZ: who is in the foreground now learns of a new size.
+pub(super) fn set_size(
+    description: &Arc<Description>,
+    task: &CurrentTask,
+    size: WindowSize,
+) -> Result<(), Errno> {
+    let control = place_of(task).and_then(|(session, _)| controlling(description, &session));
+    let Some(control) = control else {
+        return tty::set_window_size(description.fd(), size).map_err(|error| errno(&error));
+    };
+    {
+        // Held over both, so that the host's news of it finds it known.
+        let mut known = control.known_size.lock();
+        tty::set_window_size(description.fd(), size).map_err(|error| errno(&error))?;
+        if known.replace(size) == Some(size) {
+            return Ok(());
+        }
+    }
+    let Some(foreground) = control.foreground() else { return Ok(()) };
+    let members: Vec<_> =
+        task.kernel().tree().group_members(foreground).map(|process| process.group.clone()).collect();
+    for group in members {
+        // No real-time signal, so there is no queue to be full.
+        let _ = group.send_signal(Signal::SIGWINCH, SigInfo::new(Signal::SIGWINCH, si_code::SI_KERNEL));
+    }
     Ok(())
 }
 

@@ -121,6 +121,12 @@ pub(crate) fn foreground(terminal: &dyn Terminal) -> Option<Tid> {
     any.downcast_ref::<control::HostTerminal>()?.foreground()
 }
 
+/// Whether the size of a terminal is another one than at the last call; true for one that is no imported terminal.
+pub(crate) fn take_size_change(terminal: &dyn Terminal) -> bool {
+    let any: &dyn std::any::Any = terminal;
+    any.downcast_ref::<control::HostTerminal>().is_none_or(control::HostTerminal::take_size_change)
+}
+
 #[cfg(test)]
 #[path = "host_tests.rs"]
 mod tests;

@@ -98,7 +98,7 @@ fn get_window_size(description: &Description, task: &CurrentTask, arg: UserAddr)
     Ok(0)
 }
 
-fn set_window_size(description: &Description, task: &CurrentTask, arg: UserAddr) -> SysResult {
+fn set_window_size(description: &Arc<Description>, task: &CurrentTask, arg: UserAddr) -> SysResult {
     let mut bytes = [0; 8];
     task.mm().read_bytes(arg, &mut bytes)?;
     let [a, b, c, d, e, f, g, h] = bytes;
@@ -108,6 +108,6 @@ fn set_window_size(description: &Description, task: &CurrentTask, arg: UserAddr)
         width_px: u16::from_le_bytes([e, f]),
         height_px: u16::from_le_bytes([g, h]),
     };
-    tty::set_window_size(description.fd(), size).map_err(|error| errno(&error))?;
+    control::set_size(description, task, size)?;
     Ok(0)
 }
