@@ -132,17 +132,22 @@ impl TcpSocket {
         let range = core.ephemeral_ports();
         let count = u32::from(*range.end() - *range.start()) + 1;
         let offset = core.secrets.hash_pair(flow.local_addr, flow.remote_addr, u64::from(flow.remote_port));
+        // Most tries are the first and succeed: the table is asked before a connection is made for it only after that.
+        let mut is_crowded = false;
         for _ in 0..count {
             let step = core.next_port.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             // Below `count`, which is at most 2^16.
             let index = (offset.wrapping_add(u64::from(step)) % u64::from(count)) as u16;
             let flow = Flow { local_port: range.start() + index, ..flow };
-            if core.tcp_ports.is_claimed(flow.local_port) || core.tcp.contains(&core.secrets, &flow) {
+            let is_taken = core.tcp_ports.is_claimed(flow.local_port)
+                || is_crowded && core.tcp.contains(&core.secrets, &flow);
+            if is_taken {
                 continue;
             }
             if let Some(endpoint) = self.open(&flow, egress.clone(), options, port_use, outbox) {
                 return Ok(endpoint);
             }
+            is_crowded = true;
         }
         Err(ConnectError::AddressNotAvailable)
     }

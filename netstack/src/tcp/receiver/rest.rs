@@ -117,11 +117,6 @@ impl RestingReceiver {
     /// The receiver as it was.
     pub(in super::super) fn wake(&self, common: &Common, history: Option<&ReceiverHistory>) -> Receiver {
         let &Self { rcv_nxt, last_received, rcv_mss, first_window, tuning_space, .. } = self;
-        let history = history.cloned().unwrap_or_else(|| ReceiverHistory {
-            habit: AckHabit::default(),
-            tuning: ReceiveTuning::new(last_received, rcv_nxt, first_window, tuning_space),
-            counters: ReceiverCounters::default(),
-        });
         Receiver {
             rcv_nxt,
             last_ack_sent: self.last_ack_sent,
@@ -134,15 +129,22 @@ impl RestingReceiver {
             dsack: None,
             fin_at: None,
             timestamps: self.has_timestamps.then_some((self.recent, self.recent_at)),
-            policy: AckPolicy::resumed(last_received, rcv_mss, history.habit),
-            tuning: history.tuning,
+            policy: AckPolicy::resumed(
+                last_received,
+                rcv_mss,
+                history.map_or_else(AckHabit::default, |it| it.habit),
+            ),
+            tuning: match history {
+                Some(history) => history.tuning,
+                None => ReceiveTuning::new(last_received, rcv_nxt, first_window, tuning_space),
+            },
             buffer: self.buffer,
             window_clamp: common.options.window_clamp.unwrap_or(u32::MAX),
             advertised_mss: self.advertised_mss,
             is_fin_taken: false,
             urgent: None,
             has_ce: self.has_ce,
-            counters: history.counters,
+            counters: history.map(|history| history.counters).unwrap_or_default(),
         }
     }
 }

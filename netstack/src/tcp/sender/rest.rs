@@ -179,42 +179,29 @@ impl Sender {
 }
 
 impl SenderHistory {
-    /// Of a sender that has sent nothing.
-    fn none(common: &Common, resting: &RestingSender) -> Self {
-        let &RestingSender { snd_una, cwnd, .. } = resting;
-        Self {
-            congestion: Congestion::new(common.algorithm(), cwnd, resting.mss()),
-            rack: Rack::new(snd_una),
-            rate: DeliveryRate::default(),
-            lost_hint: SeqNum::default(),
-            small_end: snd_una,
-            round_end: snd_una,
-            usage: WindowUsage { until: snd_una, ..WindowUsage::default() },
-            cwr_pending: false,
-            pacing: None,
-            delivery_rate: 0,
-            bytes_acked: 0,
-            bytes_sent: 0,
-            repairs: None,
+    fn counters(&self) -> SenderCounters {
+        let repairs = self.repairs.as_deref();
+        SenderCounters {
+            bytes_acked: self.bytes_acked,
+            bytes_sent: self.bytes_sent,
+            bytes_retransmitted: repairs.map_or(0, |repairs| repairs.bytes_retransmitted),
+            retransmits: repairs.map_or(0, |repairs| repairs.retransmits),
+            dsacks: repairs.map_or(0, |repairs| repairs.dsacks),
+            undos: repairs.map_or(0, |repairs| repairs.undos),
         }
     }
 }
 
-impl Repairs {
-    fn none() -> Self {
-        let (bytes_retransmitted, retransmits, dsacks, undos) = (0, 0, 0, 0);
-        Self { recovery: Recovery::new(), probe: None, bytes_retransmitted, retransmits, dsacks, undos }
-    }
-}
-
 impl RestingSender {
-    /// The sender as it was.
+    /// The sender as it was. Field by field, because each connection's first data comes here: without history, each is as in a
+    /// sender just made.
     pub(in super::super) fn wake(&self, common: &Common, history: Option<&SenderHistory>) -> Sender {
-        let history = history.cloned().unwrap_or_else(|| SenderHistory::none(common, self));
-        let repairs = history.repairs.map_or_else(Repairs::none, |repairs| *repairs);
+        let start = self.snd_una;
+        let repairs = history.and_then(|history| history.repairs.as_deref());
         let mut sender = Sender {
-            snd_una: self.snd_una,
-            snd_nxt: self.snd_una,
+            snd_una: start,
+            snd_nxt: start,
+            snd_up: start,
             snd_wnd: self.snd_wnd,
             snd_wl1: self.snd_wl1,
             max_wnd: self.max_wnd,
@@ -226,37 +213,37 @@ impl RestingSender {
             timestamp_offset: self.timestamp_offset,
             base_mss: self.base_mss,
             peer_mss: self.peer_mss,
-            queue: SendQueue::new(self.snd_una),
-            board: Scoreboard::resumed(history.rate, history.lost_hint),
+            queue: SendQueue::new(start),
+            board: history.map(|it| Scoreboard::resumed(it.rate, it.lost_hint)).unwrap_or_default(),
             rtt: self.rtt.clone(),
-            congestion: history.congestion,
-            recovery: repairs.recovery,
-            rack: history.rack,
-            probe: repairs.probe,
+            congestion: match history {
+                Some(history) => history.congestion.clone(),
+                None => Congestion::new(common.algorithm(), self.cwnd, self.mss()),
+            },
+            recovery: repairs.map_or_else(Recovery::new, |repairs| repairs.recovery.clone()),
+            rack: history.map_or_else(|| Rack::new(start), |history| history.rack.clone()),
+            probe: repairs.and_then(|repairs| repairs.probe),
             timer: None,
             forced: None,
             window_probes: 0,
             stalled_since: None,
-            small_end: history.small_end,
-            snd_up: self.snd_una,
-            round_end: history.round_end,
-            usage: history.usage,
-            largest_flight: self.largest_flight,
-            cwr_pending: history.cwr_pending,
-            last_sent_at: self.last_sent_at,
-            pacing: history.pacing,
-            max_pacing_rate: common.options.max_pacing_rate.unwrap_or(u64::MAX),
-            delivery_rate: history.delivery_rate,
-            counters: SenderCounters {
-                bytes_acked: history.bytes_acked,
-                bytes_sent: history.bytes_sent,
-                bytes_retransmitted: repairs.bytes_retransmitted,
-                retransmits: repairs.retransmits,
-                dsacks: repairs.dsacks,
-                undos: repairs.undos,
+            small_end: history.map_or(start, |history| history.small_end),
+            round_end: history.map_or(start, |history| history.round_end),
+            usage: match history {
+                Some(history) => history.usage,
+                None => WindowUsage { until: start, ..WindowUsage::default() },
             },
+            largest_flight: self.largest_flight,
+            cwr_pending: history.is_some_and(|history| history.cwr_pending),
+            last_sent_at: self.last_sent_at,
+            pacing: history.and_then(|history| history.pacing.clone()),
+            max_pacing_rate: common.options.max_pacing_rate.unwrap_or(u64::MAX),
+            delivery_rate: history.map_or(0, |history| history.delivery_rate),
+            counters: history.map(SenderHistory::counters).unwrap_or_default(),
         };
-        sender.update_pacing();
+        if history.is_none() {
+            sender.update_pacing();
+        }
         sender
     }
 
