@@ -72,6 +72,13 @@ struct CleanRanges {
     bytes: u64,
 }
 
+/// Whether the host has pages behind a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HostPages {
+    Present,
+    Absent,
+}
+
 /// The longest range that is kept clean: what is mapped around a fault.
 const MAX_CLEAN_RANGE: u64 = 16 * PAGE_SIZE;
 /// How much is kept, beyond the limit of what can be allocated.
@@ -150,6 +157,22 @@ impl MemoryFile {
     /// # Errors
     /// `Full` when the limit would be exceeded.
     pub fn allocate(&self, len: u64, align: u64) -> Result<u64, MemoryFileError> {
+        self.take(len, align).map(|(offset, _)| offset)
+    }
+
+    /// As [`MemoryFile::allocate`] for whole pages, with the host's pages behind them, at once.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::allocate`].
+    pub fn allocate_committed(&self, len: u64) -> Result<u64, MemoryFileError> {
+        let (offset, pages) = self.take(len, PAGE_SIZE)?;
+        if pages == HostPages::Absent {
+            self.commit(offset, len);
+        }
+        Ok(offset)
+    }
+
+    fn take(&self, len: u64, align: u64) -> Result<(u64, HostPages), MemoryFileError> {
         let full = MemoryFileError::Full { limit: self.limit };
         let Some(len) = len.checked_next_multiple_of(PAGE_SIZE) else { return Err(full) };
         let add = |used: u64| used.checked_add(len).filter(|new| *new <= self.limit);
@@ -159,10 +182,10 @@ impl MemoryFile {
         if align <= PAGE_SIZE
             && let Some(offset) = self.clean.lock().take(len)
         {
-            return Ok(offset);
+            return Ok((offset, HostPages::Present));
         }
         let taken = self.free.lock().take(len, align.max(PAGE_SIZE));
-        taken.ok_or_else(|| {
+        taken.map(|offset| (offset, HostPages::Absent)).ok_or_else(|| {
             self.in_use.fetch_sub(len, Ordering::Relaxed);
             full
         })

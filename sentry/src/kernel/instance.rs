@@ -46,6 +46,8 @@ pub struct Kernel {
     traced: std::sync::OnceLock<HashSet<u64>>,
     pub(crate) vdso: crate::loader::Vdso,
     hwcap: u64,
+    /// What tasks run on.
+    pub(crate) host_threads: Arc<crate::task::HostThreads>,
 }
 
 impl Kernel {
@@ -72,6 +74,7 @@ impl Kernel {
             traced: std::sync::OnceLock::new(),
             vdso,
             hwcap: read_hwcap(),
+            host_threads: Arc::default(),
         });
         kernel.timers.start(&kernel);
         crate::kernel::vdso_clock::VdsoClock::start(&kernel);

@@ -215,7 +215,12 @@ impl MemoryManager {
         let size = if sequential { LARGE_PIECE } else { FAULT_AROUND };
         let start = (page - page % size).max(gap.start);
         let end = (page - page % size).saturating_add(size).min(gap.end);
-        let (range, offset) = match self.frames.allocate(end - start) {
+        let allocated = if sequential {
+            self.frames.allocate(end - start)
+        } else {
+            self.frames.allocate_committed(end - start)
+        };
+        let (range, offset) = match allocated {
             Ok(offset) => (start..end, offset),
             // The last pages below the limit still count.
             Err(_) => {
@@ -223,9 +228,6 @@ impl MemoryManager {
                 (page..page + PAGE_SIZE, offset)
             }
         };
-        if !sequential {
-            self.frames.memory_file().commit(offset, range.end - range.start);
-        }
         let pma = Pma { source: PmaSource::Frames(offset), writable: true, installed: false };
         layout.pmas.insert(range, pma);
         Ok(())
@@ -238,8 +240,7 @@ impl MemoryManager {
         start: u64,
         len: u64,
     ) -> Result<(), FaultError> {
-        let offset = self.frames.allocate(len).map_err(|_| FaultError::OutOfMemory)?;
-        self.frames.memory_file().commit(offset, len);
+        let offset = self.frames.allocate_committed(len).map_err(|_| FaultError::OutOfMemory)?;
         let pma = Pma { source: PmaSource::Frames(offset), writable: true, installed: false };
         layout.pmas.insert(start..start + len, pma);
         self.install(layout, start)

@@ -121,10 +121,8 @@ impl MemoryManager {
 
     /// Fresh pages with the same contents.
     fn copy_frames(&self, from: u64, len: u64) -> Option<u64> {
-        let own = self.frames.allocate(len).ok()?;
-        let file = self.frames.memory_file();
-        file.commit(own, len);
-        if file.copy_within(from, own, len).is_err() {
+        let own = self.frames.allocate_committed(len).ok()?;
+        if self.frames.memory_file().copy_within(from, own, len).is_err() {
             self.frames.release(own, len);
             return None;
         }

@@ -39,10 +39,24 @@ impl Frames {
     /// `ENOMEM` when the sandbox's memory limit is reached.
     pub fn allocate(&self, len: u64) -> Result<u64, Errno> {
         let offset = self.file.allocate(len, PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
+        self.count_first(offset, len);
+        Ok(offset)
+    }
+
+    /// As [`Frames::allocate`], for pages that are touched at once.
+    ///
+    /// # Errors
+    /// As [`Frames::allocate`].
+    pub fn allocate_committed(&self, len: u64) -> Result<u64, Errno> {
+        let offset = self.file.allocate_committed(len).map_err(|_| Errno::ENOMEM)?;
+        self.count_first(offset, len);
+        Ok(offset)
+    }
+
+    fn count_first(&self, offset: u64, len: u64) {
         for page in pages(offset, len) {
             self.count(page).store(1, Ordering::Relaxed);
         }
-        Ok(offset)
     }
 
     /// Adds a reference to each page of a range.

@@ -14,6 +14,8 @@ pub(crate) struct TaskClocks {
     user: Mutex<User>,
     /// The host's id of the sentry's thread; 0 before it runs and after.
     host_thread: AtomicI32,
+    /// What tasks that ran on the thread before have used of its time.
+    before_system_ns: AtomicU64,
     /// System time once the thread has ended.
     ended_system_ns: AtomicU64,
 }
@@ -28,7 +30,10 @@ struct User {
 impl TaskClocks {
     /// Counts the system time of the calling thread from now on.
     pub(crate) fn start_system(&self) {
-        self.host_thread.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+        let thread = nix::unistd::gettid().as_raw();
+        self.before_system_ns.store(thread_time(thread), Ordering::Relaxed);
+        // Release: whoever sees the thread sees what it had used.
+        self.host_thread.store(thread, Ordering::Release);
     }
 
     /// Stops counting the system time of the calling thread, which is about to end, and returns it.
@@ -57,7 +62,7 @@ impl TaskClocks {
     pub(super) fn system(&self) -> u64 {
         match self.host_thread.load(Ordering::Acquire) {
             0 => self.ended_system_ns.load(Ordering::Relaxed),
-            thread => thread_time(thread),
+            thread => thread_time(thread).saturating_sub(self.before_system_ns.load(Ordering::Relaxed)),
         }
     }
 }

@@ -14,9 +14,6 @@ use crate::task::restart::Interrupted;
 use crate::task::signal::Delivery;
 use crate::task::{CurrentTask, ExitStatus, vsyscall};
 
-/// The stack of a sentry thread. Handlers recurse nowhere; the deepest chains are path walks and their file systems.
-const STACK_SIZE: usize = 512 << 10;
-
 /// What registers need to restart a system call.
 pub(crate) trait SyscallRegs {
     /// Stores what the guest finds in `rax`.
@@ -38,14 +35,13 @@ impl SyscallRegs for Regs {
 }
 
 impl CurrentTask {
-    /// Starts the thread of this task.
+    /// Starts this task on a thread.
     ///
     /// # Errors
     /// `EAGAIN` when the host refuses another thread.
     pub(crate) fn spawn(self) -> Result<(), Errno> {
-        let name = format!("task {}", self.tid().0);
-        let builder = std::thread::Builder::new().name(name).stack_size(STACK_SIZE);
-        builder.spawn(move || self.live()).map(drop).map_err(|error| {
+        let threads = self.kernel().host_threads.clone();
+        threads.run(move || self.live()).map_err(|error| {
             tracing::warn!("thread for a task: {error}");
             Errno::EAGAIN
         })
