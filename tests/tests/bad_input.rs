@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use integration_tests::{Bundle, Finished, Need, Netns, Running, require, runsc, wait_until};
+use integration_tests::{Bundle, Finished, Need, Netns, Place, Running, require, runsc, wait_until};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,7 +83,8 @@ fn bad_programs() -> Vec<(&'static str, Vec<u8>, u32, i32, &'static str)> {
 fn programs_that_are_none() {
     require!(Need::Root, Need::Program("ip"));
     let netns = Netns::new();
-    let folder = tempfile::tempdir().expect("a folder");
+    // Not in /tmp, which bundles have of their own.
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
     let state = folder.path().join("state");
     let mut rows: Vec<(PathBuf, i32, &str)> = vec![
         ("/there/is/none".into(), 127, "No such file"),
@@ -98,14 +99,50 @@ fn programs_that_are_none() {
     }
     for (path, status, text) in rows {
         let path = path.to_str().expect("UTF-8");
-        let out = traceless(&netns, &state, &["do", "--quiet", path]);
-        assert_eq!(out.status, status, "{path}: {}", out.err());
-        let line = out.err();
-        assert!(
-            line.starts_with("runsc: ") && line.contains(text) && line.lines().count() == 1,
-            "{path}: {line}"
-        );
+        let outside = traceless(&netns, &state, &["do", "--quiet", path]);
+        let in_bundle = Place::Bundle.alone().run(path, &[]);
+        for out in [outside, in_bundle] {
+            assert_eq!(out.status, status, "{path}: {}", out.err());
+            let line = out.err();
+            assert!(
+                line.starts_with("runsc: ") && line.contains(text) && line.lines().count() == 1,
+                "{path}: {line}"
+            );
+        }
     }
+}
+
+/// What goes wrong when a sandbox is there already.
+#[test]
+fn failures_half_way_leave_nothing() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("busybox"));
+    let netns = Netns::new();
+    let bundle = Bundle::new(&["echo", "ran"]);
+    let state = bundle.dir().join("containers");
+    let dir = bundle.dir().to_str().expect("UTF-8");
+    let run = |args: &[&str], text: &str| {
+        let out = traceless(&netns, &state, &[&["run", "--bundle", dir], args, &["c"]].concat());
+        assert_eq!((out.status, out.out().as_str()), (128, ""), "{}", out.err());
+        assert!(out.err().contains(text) && out.err().lines().count() == 1, "{}", out.err());
+    };
+    run(&["--pid-file", "/there/is/none/pid"], "/there/is/none/pid: No such file");
+    run(&["--console-socket", "/there/is/none"], "--console-socket");
+    bundle.change(|config| config["process"]["terminal"] = true.into());
+    run(&["--console-socket", "/there/is/none"], "console socket /there/is/none: No such file");
+    bundle.change(|config| {
+        config["process"]["terminal"] = false.into();
+        config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/false" }] });
+    });
+    run(&[], "createRuntime hook /bin/false");
+    bundle.change(|config| config["hooks"] = json!({ "startContainer": [{ "path": "/bin/false" }] }));
+    run(&[], "startContainer hook /bin/false");
+    bundle.change(|config| {
+        config["hooks"] = json!({});
+        config["mounts"].as_array_mut().expect("mounts").push(json!({
+            "destination": "/bound", "type": "bind", "source": "/there/is/none", "options": ["bind"]
+        }));
+    });
+    run(&[], "/there/is/none");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Starting the two processes of a sandbox: the gofer, which has the files, and the sentry, which has nothing.
 
 use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sentry::boot::Request;
 use sentry_hostio::channel::Channel;
@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::log;
 use crate::sandbox::client::{Client, ClientError, short_path};
 use crate::sandbox::gofer::GoferConfig;
-use crate::sandbox::plan::{Donations, NetNamespace, SandboxPlan};
+use crate::sandbox::plan::{Donations, Export, NetNamespace, SandboxPlan};
 
 /// Where the children of this program find their configuration.
 pub(crate) const CONFIG_FD: i32 = 3;
@@ -44,6 +44,14 @@ pub(crate) enum LaunchError {
         /// What was being done.
         step: &'static str,
         /// Why it failed.
+        source: io::Error,
+    },
+    /// A file or directory that the guest shall see is not there.
+    #[error("{path}: {source}")]
+    Export {
+        /// Its name on the host.
+        path: PathBuf,
+        /// Why.
         source: io::Error,
     },
     /// The sandbox came up and failed, or did not come up.
@@ -82,6 +90,10 @@ pub(crate) fn launch(
     let step = |step| move |source| LaunchError::Step { step, source };
     let lifetime = plan.lifetime;
     let exports = plan.exports();
+    // Here, where it can be said; the gofer has only its own end to show for it.
+    for Export { path, .. } in &exports {
+        fs::metadata(path).map_err(|source| LaunchError::Export { path: path.clone(), source })?;
+    }
     let (sentry_ends, gofer_ends) = connections().map_err(step("connect sentry and gofer"))?;
     let program = own_program().map_err(step("open the program's own file"))?;
 
