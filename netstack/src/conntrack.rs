@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use netstack_wire::tcp::TcpRepr;
-use parking_lot::Mutex;
 
 use crate::time::Instant;
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::sync::Mutex;
 use netstack_wire::tcp::FastOpenCookie;
-use parking_lot::Mutex;
 
 /// A bounded table; when it is full, a new server takes the place of some old one.
 #[derive(Debug, Default)]

@@ -27,8 +27,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::sync::RwLock;
 use netstack_wire::ip::Protocol;
-use parking_lot::RwLock;
 
 use crate::conntrack::{ConntrackCell, Direction, Tuple};
 use crate::error::ConfigError;

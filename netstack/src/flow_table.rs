@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::sync::RwLock;
 use hashbrown::HashTable;
-use parking_lot::RwLock;
 
 use crate::secret::Secrets;
 use crate::tcp::Flow;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
+use crate::sync::RwLock;
 use netstack_wire::ethernet::MacAddr;
-use parking_lot::RwLock;
 
 use crate::forward::ForwardEndpoint;
 use crate::ip::{Autoconf, Groups, RouterVoice};

@@ -36,6 +36,7 @@ mod secret;
 pub mod socket;
 mod stack;
 pub mod stats;
+mod sync;
 pub mod tcp;
 mod tcp_endpoint;
 pub mod time;

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
-use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::fast_open_cache::FastOpenCache;

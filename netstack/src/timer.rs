@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 use crate::outbox::Outbox;
 use crate::stack::Core;
@@ -126,7 +126,7 @@ impl TimerQueue {
             }
             self.forget_stale();
             // This may be the last reference; its drop must not run under the lock.
-            parking_lot::MutexGuard::unlocked(&mut heap, || drop(target));
+            MutexGuard::unlocked(&mut heap, || drop(target));
         }
         None
     }

@@ -126,6 +126,33 @@ fn what_is_sent_within_a_batch_goes_to_the_link_at_its_end() {
 }
 
 #[test]
+fn equal_datagrams_of_one_call_go_to_a_link_that_cuts_them_in_one_piece() {
+    let cuts = Capabilities { tx_checksum: true, gso_max_udp: 65_535, ..Capabilities::default() };
+    for addresses in ADDRESSES {
+        let mut wire = Wire::with(1500, cuts);
+        let (client, server) = flow(&mut wire, addresses);
+        let long = pattern(1400);
+        let data: Vec<&[u8]> =
+            [[&long[..]; 50].as_slice(), &[b"aaaa", b"bbbb", b"cc", b"dddd", b"", b"eeee"]].concat();
+        assert_eq!(send_all(&client, &data), Ok(56));
+        let frames = wire.a.link.take();
+        let sizes = frames.iter().map(|frame| frame.meta.gso.map(|gso| (gso.kind, gso.size)));
+        let udp = |size| Some((GsoKind::Udp, size));
+        // 46 of the long ones fit 64 KiB; a shorter one is the last of its packet.
+        assert_eq!(
+            sizes.collect::<Vec<_>>(),
+            [udp(1400), udp(1400), udp(4), None, None, None],
+            "{addresses:?}"
+        );
+        wire.b.stack.deliver(wire.b.nic, &mut common::as_received(frames));
+        for expected in data {
+            assert_eq!(recv(&server).0, expected);
+        }
+        assert_eq!(wire.a.stack.stats().udp_out_datagrams, 57);
+    }
+}
+
+#[test]
 fn each_message_may_go_elsewhere_and_an_error_ends_the_call() {
     let mut wire = Wire::new();
     let (client, server) = flow(&mut wire, ADDRESSES[0]);

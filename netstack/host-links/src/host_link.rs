@@ -4,10 +4,9 @@ use std::os::fd::BorrowedFd;
 
 use netstack::link::Link;
 use netstack::packet::Packet;
-use parking_lot::MutexGuard;
+use parking_lot::MappedMutexGuard;
 
 use crate::error::ReceiveError;
-use crate::receive::Receiver;
 
 /// A link whose frames come from a descriptor of the host.
 pub trait HostLink: Link {
@@ -26,11 +25,17 @@ pub trait HostLink: Link {
 /// Deliver what was read before giving it back: frames of one connection must reach the stack in order.
 pub struct Leader<'a> {
     fd: BorrowedFd<'a>,
-    receiver: MutexGuard<'a, Receiver>,
+    receiver: MappedMutexGuard<'a, dyn Receive>,
+}
+
+/// The receiving half of a link.
+pub(crate) trait Receive {
+    /// Reads what is there, up to a batch, and appends it to `frames`. Does not wait.
+    fn receive(&mut self, fd: BorrowedFd<'_>, frames: &mut Vec<Packet>) -> Result<usize, ReceiveError>;
 }
 
 impl<'a> Leader<'a> {
-    pub(crate) fn new(fd: BorrowedFd<'a>, receiver: MutexGuard<'a, Receiver>) -> Self {
+    pub(crate) fn new(fd: BorrowedFd<'a>, receiver: MappedMutexGuard<'a, dyn Receive>) -> Self {
         Self { fd, receiver }
     }
 

@@ -2,9 +2,13 @@
 //! AF_PACKET, tap and tun links for netstack: the frames of a Linux host's interface as a [`Link`](netstack::link::Link).
 //!
 //! - [`PacketLink`]: a packet socket bound to an interface (a veth end, a real NIC);
-//! - [`TapLink`]: the user-space end of a tap (Ethernet) or tun (IP) device.
+//! - [`TapLink`]: the user-space end of a tap (Ethernet) or tun (IP) device;
+//! - [`XdpLink`]: a queue of an interface through AF_XDP;
+//! - [`pipe_link`]: a socket pair between two processes.
 //!
-//! Both move 64 KiB super-segments with a virtio-net header in front, so that neither the stack nor the host cuts a
+//! [`CaptureRing`] only looks: a receive ring for captures.
+//!
+//! Packet sockets and taps move 64 KiB super-segments with a virtio-net header in front, so that neither the stack nor the host cuts a
 //! stream up into MTU-sized frames. Sending is one gather write on the caller's thread; receiving goes straight into
 //! reference-counted buffers that the socket queues own from then on.
 //!
@@ -16,13 +20,16 @@
 //! # Host system calls
 //! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
 
+mod capture;
 mod crew;
 mod descriptor;
 mod device;
 mod error;
 mod host_link;
 mod packet_link;
+mod pipe_link;
 mod pump;
+mod queues;
 mod reader;
 mod receive;
 mod sys;
@@ -30,16 +37,21 @@ mod tap_link;
 mod transmit;
 mod vnet_header;
 mod wake;
+mod xdp;
 
+pub use capture::{CaptureOptions, CaptureRing, CaptureStats, CapturedFrame};
 pub use crew::{Crew, Follow, Lead, Post};
 pub use descriptor::{receive_descriptor, send_descriptor, take_inherited};
 pub use device::Device;
 pub use error::{OpenError, ReceiveError};
 pub use host_link::{HostLink, Leader};
-pub use packet_link::{Filter, PacketLink, PacketLinkParams, PacketOptions};
+pub use packet_link::{Filter, PacketLink, PacketLinkParams, PacketOptions, Transmit};
+pub use pipe_link::{pipe_link, pipe_pair};
 pub use pump::{Pump, Turn};
+pub use queues::Queues;
 pub use reader::Reader;
 pub use receive::VnetHeaders;
 pub use sys::host_syscalls;
 pub use tap_link::{TapLink, TapLinkParams, TapMode, TapOptions};
 pub use wake::Wake;
+pub use xdp::{XdpLink, XdpOptions, XdpPeer};

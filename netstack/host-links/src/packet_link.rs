@@ -7,12 +7,12 @@ use std::sync::Arc;
 use netstack::link::{Capabilities, Link, LinkError, Medium};
 use netstack::packet::Packet;
 use netstack::wire::ethernet::MacAddr;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::device::Device;
 use crate::error::OpenError;
-use crate::host_link::{HostLink, Leader};
+use crate::host_link::{HostLink, Leader, Receive};
 use crate::receive::{Mechanism, Receiver, VnetHeaders};
 use crate::sys;
 use crate::transmit::{self, Failure, Headers};
@@ -49,12 +49,24 @@ pub struct PacketOptions {
     pub filter: Filter,
     /// Whether to ask for virtio-net headers; very old hosts have none all the same.
     pub vnet_headers: VnetHeaders,
+    /// How frames get to the device.
+    pub transmit: Transmit,
+}
+
+/// How sent frames get to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transmit {
+    /// Through the interface's queue discipline, if it has one.
+    Queued,
+    /// Past it (`PACKET_QDISC_BYPASS`): what the device has no room for is lost at once.
+    Direct,
 }
 
 /// The station's own frames, with virtio-net headers.
 impl Default for PacketOptions {
     fn default() -> Self {
-        Self { filter: Filter::Own, vnet_headers: VnetHeaders::Present }
+        let (filter, vnet_headers) = (Filter::Own, VnetHeaders::Present);
+        Self { filter, vnet_headers, transmit: Transmit::Queued }
     }
 }
 
@@ -76,6 +88,10 @@ impl PacketLink {
         let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)
             .map_err(OpenError::host(interface, "socket"))?;
         let vnet_headers = set_options(fd.as_fd(), options.vnet_headers);
+        if options.transmit == Transmit::Direct {
+            sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1_i32)
+                .map_err(OpenError::host(interface, "PACKET_QDISC_BYPASS"))?;
+        }
         if options.filter == Filter::Promiscuous {
             make_promiscuous(fd.as_fd(), device.index)
                 .map_err(OpenError::host(interface, "PACKET_ADD_MEMBERSHIP"))?;
@@ -83,6 +99,28 @@ impl PacketLink {
         sys::bind_packet(fd.as_fd(), device.index).map_err(OpenError::host(interface, "bind"))?;
         let udp_segmentation = vnet_headers == VnetHeaders::Present && sys::kernel_is_at_least(6, 2);
         Ok(Self::from_fd(fd, PacketLinkParams { mac, mtu: device.mtu, vnet_headers, udp_segmentation }))
+    }
+
+    /// Opens `count` sockets between which the kernel divides the flows that arrive, by their hash (`PACKET_FANOUT`), so
+    /// that a thread each can read them.
+    pub fn open_queues(
+        interface: &str,
+        options: PacketOptions,
+        count: usize,
+    ) -> Result<Vec<Arc<Self>>, OpenError> {
+        let mut queues: Vec<Arc<Self>> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let link = Self::open(interface, options)?;
+            // The first one starts a group with a number of the kernel's choice, which the others join.
+            let join = match queues.first() {
+                None => join_fanout(link.fd.as_fd(), libc::PACKET_FANOUT_FLAG_UNIQUEID, 0),
+                Some(first) => sys::get_words(first.fd.as_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT)
+                    .and_then(|[group]| join_fanout(link.fd.as_fd(), 0, group)),
+            };
+            join.map_err(OpenError::host(interface, "PACKET_FANOUT"))?;
+            queues.push(link);
+        }
+        Ok(queues)
     }
 
     /// Makes a link of a bound packet socket (`SOCK_RAW`). Makes no system call.
@@ -152,12 +190,20 @@ impl HostLink for PacketLink {
     }
 
     fn lead(&self) -> Leader<'_> {
-        Leader::new(self.fd.as_fd(), self.receiver.lock())
+        Leader::new(self.fd.as_fd(), MutexGuard::map(self.receiver.lock(), |own| own as &mut dyn Receive))
     }
 
     fn try_lead(&self) -> Option<Leader<'_>> {
-        Some(Leader::new(self.fd.as_fd(), self.receiver.try_lock()?))
+        let receiver = self.receiver.try_lock()?;
+        Some(Leader::new(self.fd.as_fd(), MutexGuard::map(receiver, |own| own as &mut dyn Receive)))
     }
+}
+
+/// Has the frames for the interface divided between the sockets of a group; see packet(7).
+fn join_fanout(fd: BorrowedFd<'_>, flags: libc::c_uint, group: u32) -> std::io::Result<()> {
+    // The group in the lower half, the way to divide and its flags in the upper one.
+    let value = (libc::PACKET_FANOUT_HASH | flags) << 16 | (group & 0xffff);
+    sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, &value)
 }
 
 /// Sets what helps and is not needed; says whether frames will have virtio-net headers.
@@ -178,7 +224,7 @@ fn set_options(fd: BorrowedFd<'_>, wanted: VnetHeaders) -> VnetHeaders {
     VnetHeaders::Absent
 }
 
-fn make_promiscuous(fd: BorrowedFd<'_>, ifindex: u32) -> std::io::Result<()> {
+pub(crate) fn make_promiscuous(fd: BorrowedFd<'_>, ifindex: u32) -> std::io::Result<()> {
     let request = libc::packet_mreq {
         mr_ifindex: libc::c_int::try_from(ifindex).map_err(|_| std::io::ErrorKind::NotFound)?,
         // PACKET_MR_PROMISC is 1 and fits.

@@ -41,7 +41,8 @@ pub struct Turn {
 }
 
 impl Pump {
-    /// Makes a pump for all timers of `stack`: there should be only one for each stack.
+    /// Makes a pump for the timers of `stack` and for the links that are added. Where a stack has several, each for links
+    /// or queues of its own, all of them run timers, and the last one that was made is woken for new ones.
     pub fn new(stack: Stack) -> io::Result<Self> {
         let wake = Wake::new()?;
         let waker = wake.clone();
@@ -96,6 +97,7 @@ impl Pump {
         self.wake.set_asleep(true);
         let deadline = self.stack.next_deadline().map(|deadline| deadline - self.stack.now());
         let limit = [limit, deadline].into_iter().flatten().min();
+        let limit = if self.wake.take_due() { Some(Duration::ZERO) } else { limit };
         let ready = sys::poll(&mut self.fds, limit);
         self.wake.set_asleep(false);
         ready
@@ -112,6 +114,9 @@ impl Pump {
             }
             if Instant::now() >= end {
                 return None;
+            }
+            if self.wake.take_due() {
+                return Some(Turn::default());
             }
             std::hint::spin_loop();
         }

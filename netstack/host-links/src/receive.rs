@@ -10,6 +10,7 @@ use netstack::pool::Pool;
 use smallvec::SmallVec;
 
 use crate::error::ReceiveError;
+use crate::host_link::Receive;
 use crate::sys::{self, Auxiliary, Received, ReceivedBatch};
 use crate::vnet_header;
 
@@ -52,6 +53,12 @@ struct Slot {
     large: Box<[u8]>,
 }
 
+impl Receive for Receiver {
+    fn receive(&mut self, fd: BorrowedFd<'_>, frames: &mut Vec<Packet>) -> Result<usize, ReceiveError> {
+        self.read(fd, frames)
+    }
+}
+
 impl Receiver {
     pub(crate) fn new(mechanism: Mechanism, vnet_headers: VnetHeaders) -> Self {
         let small_pool = Pool::new(SMALL_LEN, MAX_FREE_SMALL);
@@ -59,12 +66,7 @@ impl Receiver {
         Self { mechanism, vnet_headers, slots: Vec::new(), small_pool, large_pool, batch: 1 }
     }
 
-    /// Reads what is there, up to a batch, and appends it to `frames`. Does not wait.
-    pub(crate) fn receive(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        frames: &mut Vec<Packet>,
-    ) -> Result<usize, ReceiveError> {
+    fn read(&mut self, fd: BorrowedFd<'_>, frames: &mut Vec<Packet>) -> Result<usize, ReceiveError> {
         let batch = self.batch;
         while self.slots.len() < batch {
             let (small, large) = (self.small_pool.take(), self.large_pool.take());

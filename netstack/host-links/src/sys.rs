@@ -1,10 +1,18 @@
 //! The host's system calls, each behind a safe function: slices in, `io::Result` out.
 
+mod mapping;
+mod xdp;
+
 use std::ffi::c_int;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
+
+pub(crate) use mapping::Mapping;
+pub(crate) use xdp::{
+    BpfMap, bind_xdp, bpf_attach_xdp, bpf_create_map, bpf_load_xdp, bpf_update_element, kick, xdp_offsets,
+};
 
 /// The system calls that open links, a [`Pump`](crate::Pump) and a [`Reader`](crate::Reader) make, for an allow-list.
 /// Opening and dropping them needs more; memory and threads are the program's own business.
@@ -126,6 +134,29 @@ pub(crate) fn socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<
     let raw = check(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) })?;
     // SAFETY: the descriptor was just returned to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// socketpair(2) of `SOCK_SEQPACKET` in the Unix domain, closed on exec and not blocking.
+pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let mut raw = [-1; 2];
+    // SAFETY: the array is live and has room for the two descriptors.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, raw.as_mut_ptr()) })?;
+    // SAFETY: both were just returned to us alone.
+    Ok(unsafe { (OwnedFd::from_raw_fd(raw[0]), OwnedFd::from_raw_fd(raw[1])) })
+}
+
+/// getsockopt(2) of some words.
+pub(crate) fn get_words<const N: usize>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+) -> io::Result<[u32; N]> {
+    let mut words = [0; N];
+    let mut len = libc::socklen_t::try_from(size_of_val(&words)).unwrap_or(0);
+    // SAFETY: value and length are live and exclusive, and the length is the value's.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, words.as_mut_ptr().cast(), &raw mut len) })?;
+    Ok(words)
 }
 
 /// setsockopt(2) with a plain value.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use netstack::link::{Capabilities, Link, LinkError, Medium};
 use netstack::packet::Packet;
 use netstack::wire::ethernet::MacAddr;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::device::Device;
 use crate::error::OpenError;
-use crate::host_link::{HostLink, Leader};
+use crate::host_link::{HostLink, Leader, Receive};
 use crate::receive::{Mechanism, Receiver, VnetHeaders};
 use crate::sys;
 use crate::transmit::{self, Failure};
@@ -101,6 +101,17 @@ impl TapLink {
         ))
     }
 
+    /// Opens a device with `count` queues (`IFF_MULTI_QUEUE`). The kernel brings a flow's frames to the queue that sent
+    /// the flow's last frame.
+    pub fn open_queues(
+        interface: &str,
+        options: TapOptions,
+        count: usize,
+    ) -> Result<Vec<Arc<Self>>, OpenError> {
+        let options = TapOptions { multi_queue: true, ..options };
+        (0..count).map(|_| Self::open(interface, options)).collect()
+    }
+
     /// Makes a link of an attached descriptor, which must be non-blocking. Makes no system call.
     pub fn from_fd(fd: OwnedFd, params: TapLinkParams) -> Arc<Self> {
         let receiver = Receiver::new(Mechanism::Tap, params.vnet_headers);
@@ -161,11 +172,12 @@ impl HostLink for TapLink {
     }
 
     fn lead(&self) -> Leader<'_> {
-        Leader::new(self.fd.as_fd(), self.receiver.lock())
+        Leader::new(self.fd.as_fd(), MutexGuard::map(self.receiver.lock(), |own| own as &mut dyn Receive))
     }
 
     fn try_lead(&self) -> Option<Leader<'_>> {
-        Some(Leader::new(self.fd.as_fd(), self.receiver.try_lock()?))
+        let receiver = self.receiver.try_lock()?;
+        Some(Leader::new(self.fd.as_fd(), MutexGuard::map(receiver, |own| own as &mut dyn Receive)))
     }
 }
 

@@ -19,17 +19,33 @@ struct Shared {
     /// Set before the pump looks at its deadline for the last time before it sleeps, so that a waker either sees it or
     /// has its change seen.
     is_asleep: AtomicBool,
+    /// Somebody wanted the pump to look around while it was awake; it does not sleep without having done so.
+    is_due: AtomicBool,
 }
 
 impl Wake {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { shared: Arc::new(Shared { eventfd: sys::eventfd()?, is_asleep: AtomicBool::new(false) }) })
+        let (is_asleep, is_due) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Shared { eventfd: sys::eventfd()?, is_asleep, is_due };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Ends the current or else the next wait.
     pub fn wake(&self) {
         // A full counter (2^64 - 1 wakes) wakes as well.
         let _ = sys::write(self.shared.eventfd.as_fd(), &1u64.to_ne_bytes());
+    }
+
+    /// Ends the current or else the next wait, as [`wake`](Self::wake), without a system call while the pump is busy.
+    pub fn wake_soon(&self) {
+        self.shared.is_due.store(true, Ordering::SeqCst);
+        self.wake_if_asleep();
+    }
+
+    /// Tells whether [`wake_soon`](Self::wake_soon) was called since the last time.
+    pub(crate) fn take_due(&self) -> bool {
+        // Most waits find nothing, and a load is cheaper.
+        self.shared.is_due.load(Ordering::SeqCst) && self.shared.is_due.swap(false, Ordering::SeqCst)
     }
 
     /// Ends the current wait; does nothing, and costs nothing, while the pump is busy.

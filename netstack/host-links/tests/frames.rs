@@ -8,7 +8,8 @@ use netstack::link::{Link, LinkError, Medium};
 use netstack::packet::{Body, Checksum, Gso, GsoKind, Packet};
 use netstack::wire::ethernet::MacAddr;
 use netstack_host_links::{
-    HostLink, OpenError, PacketLink, PacketOptions, ReceiveError, TapLink, TapMode, TapOptions, VnetHeaders,
+    CaptureOptions, CaptureRing, HostLink, OpenError, PacketLink, PacketOptions, ReceiveError, TapLink,
+    TapMode, TapOptions, VnetHeaders,
 };
 
 /// Long enough for a loaded machine, and for the kernel to notice a tap's carrier.
@@ -89,7 +90,22 @@ fn veth(mtu: &str) -> (Netns, Netns) {
     for (ns, device) in [(&a, "a0"), (&b, "b0")] {
         ns.ip(&["link", "set", device, "mtu", mtu, "up"]);
     }
+    wait_for_carrier(&a, "a0");
+    wait_for_carrier(&b, "b0");
     (a, b)
+}
+
+/// Until the kernel has noticed the carrier, the device drops what is sent.
+fn wait_for_carrier(ns: &Netns, device: &str) {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let shown = ns.command("ip").args(["-o", "link", "show", device]).output().unwrap();
+        if String::from_utf8_lossy(&shown.stdout).contains("state UP") {
+            return;
+        }
+        assert!(Instant::now() < end, "{device} has no carrier");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn open_packet(ns: &Netns, device: &str, vnet_headers: VnetHeaders) -> std::sync::Arc<PacketLink> {
@@ -315,4 +331,46 @@ fn tun_carries_bare_packets() {
     reply[22..24].copy_from_slice(&icmp_sum.to_be_bytes());
     assert_eq!(tun.send_batch(&mut [Packet::from_frame(reply.into())]), Ok(1));
     assert!(ping.as_mut().unwrap().wait().unwrap().success());
+}
+
+#[test]
+fn capture_ring_shows_every_frame_with_its_time() {
+    require!(Need::Root, Need::Program("ip"));
+    let (a, b) = veth("1500");
+    let from = open_packet(&a, "a0", VnetHeaders::Present);
+    let options = CaptureOptions {
+        block_len: 1 << 16,
+        blocks: 4,
+        block_time: Duration::from_millis(10),
+        ..CaptureOptions::default()
+    };
+    let mut ring = b.inside(|| CaptureRing::open("b0", options)).unwrap();
+    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let end = Instant::now() + LIMIT;
+    // Several times around the ring.
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for round in 0..40 {
+        let mut packets: Vec<_> = (0..10)
+            .map(|index| super_segment(Body::from_iter([pattern(1000 + round * 10 + index)]), 1448))
+            .collect();
+        assert_eq!(from.send_batch(&mut packets), Ok(10));
+        while seen.len() < (round + 1) * 10 {
+            assert!(Instant::now() < end, "{}", seen.len());
+            let mut last = before;
+            let read = ring.read(Some(Duration::from_millis(100)), |frame| {
+                assert!(frame.time >= last, "{frame:?}");
+                last = frame.time;
+                assert_eq!((frame.vlan, frame.wire_len as usize), (None, frame.data.len()));
+                if frame.data[12..14] == [8, 0] && frame.data[23] == 6 {
+                    seen.push(frame.data[HEADERS_LEN..].to_vec());
+                }
+            });
+            read.unwrap();
+        }
+    }
+    for (index, payload) in seen.iter().enumerate() {
+        assert_eq!(payload[..], pattern(1000 + index));
+    }
+    let stats = ring.stats().unwrap();
+    assert!(stats.frames >= 400 && stats.dropped == 0, "{stats:?}");
 }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::interest::Interest;
 use crate::buffer::{Gather, Source};

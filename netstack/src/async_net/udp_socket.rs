@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::interest::Interest;
 use crate::options::{Datagram, Family, RecvFlags, SendMeta};

@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::TcpFlags;
-use parking_lot::Mutex;
 
 use super::compile::CompiledRule;
 use super::rule::Test;

@@ -4,11 +4,11 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use netstack_wire::icmpv4;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 use netstack_wire::udp::{self, UdpRepr};
-use parking_lot::Mutex;
 
 use crate::forward::request::{EchoAsked, SynAsked, UdpAsked};
 use crate::forward::{EchoRequest, ForwardOptions, Forwarded, Request, TcpRequest, UdpRequest};

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Weak};
 
+use crate::sync::Mutex;
 use netstack_wire::ethernet::MacAddr;
 use netstack_wire::ndp::{NdpRepr, Preference, RouterAdvertisement};
-use parking_lot::Mutex;
 
 use crate::autoconf::{Action, AutoconfInfo, AutoconfOptions, Identity, Machine};
 use crate::cidr::IpCidr;

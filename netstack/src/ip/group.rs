@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 use netstack_wire::checksum;
 use netstack_wire::ethernet::{EtherType, MacAddr};
@@ -11,7 +12,6 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::membership::{CHECKSUM_OFFSET, MembershipRepr};
-use parking_lot::{Mutex, RwLock};
 
 use crate::interface::Interface;
 use crate::ip::{IpMeta, Rx, edge, icmp, source};

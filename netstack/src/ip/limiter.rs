@@ -1,6 +1,6 @@
 //! The rate limit of ICMP errors (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 (f)): a token bucket per stack.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::time::Instant;
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
-use parking_lot::Mutex;
 
 use crate::ip::icmp_error;
 use crate::outbox::Outbox;

@@ -105,6 +105,16 @@ impl Template {
         self.max_len
     }
 
+    /// The largest UDP super-segment that the link cuts by itself; zero if it cuts none.
+    pub(crate) fn max_udp_segments_len(&self) -> usize {
+        let capabilities = &self.interface.capabilities;
+        if !capabilities.tx_checksum {
+            return 0;
+        }
+        let limit = usize::try_from(capabilities.gso_max_udp).unwrap_or(usize::MAX).min(ipv4::MAX_PACKET_LEN);
+        limit.saturating_sub(self.len - self.l3)
+    }
+
     /// The sum of the pseudo-header, still without the length of the packet.
     pub(crate) fn pseudo(&self) -> u16 {
         self.pseudo
@@ -115,7 +125,7 @@ impl Template {
         self.interface.capabilities.tx_checksum
     }
 
-    /// Sends a transport packet of at most [`max_len`](Self::max_len) bytes, whose checksum is what the link takes.
+    /// Sends a transport packet of at most [`max_len`](Self::max_len) bytes, or a super-segment that the link cuts, whose checksum is what the link takes.
     #[inline]
     pub(crate) fn send(&self, mut packet: Packet, outbox: &mut Outbox) {
         let transport_len = packet.len();

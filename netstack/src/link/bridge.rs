@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::sync::{Mutex, RwLock};
 use netstack_wire::ethernet::MacAddr;
-use parking_lot::{Mutex, RwLock};
 
 use crate::link::inbox::Inbox;
 use crate::link::{Capabilities, Link, LinkError, Medium};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::link::{Capabilities, Link, LinkError, Medium};
 use crate::packet::Packet;

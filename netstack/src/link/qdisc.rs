@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::link::{Capabilities, Link, LinkError, Medium};
 use crate::outbox::Outbox;

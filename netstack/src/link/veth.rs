@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::sync::RwLock;
 use netstack_wire::ethernet::MacAddr;
-use parking_lot::RwLock;
 
 use crate::link::inbox::Inbox;
 use crate::link::{Capabilities, Link, LinkError, Medium};

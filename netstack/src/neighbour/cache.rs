@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use crate::sync::{Mutex, RwLock};
 use netstack_wire::ethernet::MacAddr;
-use parking_lot::{Mutex, RwLock};
 
 use super::{Advertisement, Nud, NudAction, NudTimers};
 use crate::interface::Interface;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::net::io_error::Transient;
 use crate::wait::{Readiness, WaitQueue, block_until};

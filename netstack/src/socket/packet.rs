@@ -7,8 +7,8 @@ mod table;
 
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
-use parking_lot::Mutex;
 
 use crate::bpf::Program;
 use crate::buffer::{Sink, Source};

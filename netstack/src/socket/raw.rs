@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::{self, Ipv4Repr};
-use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::Source;
 use crate::error::{BindError, ConnectError, SendError};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
+use crate::sync::{Mutex, MutexGuard};
 use netstack_wire::tcp::FastOpenCookie;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::bpf;
 use crate::flow_table::Keyed;

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
+use crate::sync::Mutex;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
-use parking_lot::Mutex;
 
 use crate::bpf;
 use crate::ip::{Egress, RouteError};

@@ -229,7 +229,11 @@ fn prepare(space: &Netns, index: usize, is_ours: bool) -> anyhow::Result<()> {
 fn open(space: &Netns, index: usize, ours: Option<usize>) -> anyhow::Result<Arc<dyn HostLink>> {
     space.inside(|| -> anyhow::Result<Arc<dyn HostLink>> {
         if ours == Some(index) {
-            let options = PacketOptions { filter: Filter::Promiscuous, vnet_headers: VnetHeaders::Absent };
+            let options = PacketOptions {
+                filter: Filter::Promiscuous,
+                vnet_headers: VnetHeaders::Absent,
+                ..PacketOptions::default()
+            };
             return Ok(PacketLink::open(TAP, options).context("open the packet socket")?);
         }
         let options = TapOptions { vnet_headers: VnetHeaders::Absent, ..TapOptions::tap(MacAddr::ZERO) };

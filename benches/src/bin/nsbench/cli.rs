@@ -9,11 +9,11 @@ use netstack::IpCidr;
 use netstack::tcp::Algorithm;
 
 /// One end of a network benchmark on our stack.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 pub(crate) struct Cli {
     /// What to do.
     pub(crate) mode: Mode,
-    /// The device: tap:NAME, tun:NAME or packet:NAME.
+    /// The device: tap:NAME, tun:NAME, packet:NAME, or xdp:NAME for a veth device whose peer is this host.
     #[arg(long)]
     pub(crate) link: LinkSpec,
     /// Our address and the length of its prefix.
@@ -53,6 +53,12 @@ pub(crate) struct Cli {
     /// Microseconds to look for frames before sleeping.
     #[arg(long, default_value_t = 0)]
     pub(crate) busy_poll: u64,
+    /// Queues of the device, with a thread and its share of the streams each (tx and rx).
+    #[arg(long, default_value_t = 1)]
+    pub(crate) queues: usize,
+    /// Frames of a packet socket go past the queue discipline (PACKET_QDISC_BYPASS).
+    #[arg(long)]
+    pub(crate) qdisc_bypass: bool,
     /// The limit of each socket's send and receive buffer, in bytes.
     #[arg(long)]
     pub(crate) socket_buffer: Option<u32>,
@@ -134,6 +140,7 @@ pub(crate) enum LinkSpec {
     Tap(String),
     Tun(String),
     Packet(String),
+    Xdp(String),
 }
 
 impl FromStr for LinkSpec {
@@ -144,7 +151,8 @@ impl FromStr for LinkSpec {
             Some(("tap", name)) => Ok(Self::Tap(name.into())),
             Some(("tun", name)) => Ok(Self::Tun(name.into())),
             Some(("packet", name)) => Ok(Self::Packet(name.into())),
-            _ => Err("expected tap:NAME, tun:NAME or packet:NAME"),
+            Some(("xdp", name)) => Ok(Self::Xdp(name.into())),
+            _ => Err("expected tap:NAME, tun:NAME, packet:NAME or xdp:NAME"),
         }
     }
 }

@@ -5,17 +5,43 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use netstack::error::{RecvError, SendError};
-use netstack::options::{RecvFlags, SendMeta};
+use netstack::options::{RecvFlags, SendMessage, SendMeta};
 use netstack::wait::Readiness;
 use netstack::{Stack, TcpSocket, UdpSocket, tcp};
+use netstack_host_links::Queues;
 
 use crate::cli::{Cli, Mode};
-use crate::engine::{Context, Engine, Step, Task};
+use crate::engine::{Context, Engine, Seat, Step, Task};
 use crate::report::{Report, cpu_time};
 use crate::server::{Hold, Sink, Source, family};
 
+/// Measures for the time given, with the streams spread over the queues of the link.
+pub(crate) fn run_on_queues(seats: Vec<Seat>, mode: Mode, cli: &Cli) -> anyhow::Result<Report> {
+    let count = seats.len();
+    ensure!(
+        count == 1 || (matches!(mode, Mode::Tx | Mode::Rx) && cli.streams >= count),
+        "several queues are for tx and rx, with a stream each at least"
+    );
+    std::thread::scope(|scope| {
+        let start = |(index, seat)| {
+            let streams = cli.streams / count + usize::from(index < cli.streams % count);
+            let own = Cli { streams, ..cli.clone() };
+            scope.spawn(move || {
+                Queues::use_queue(index);
+                run(Engine::new(seat, &own)?, mode, &own)
+            })
+        };
+        let threads: Vec<_> = seats.into_iter().enumerate().map(start).collect();
+        let mut reports = Vec::new();
+        for thread in threads {
+            reports.push(thread.join().map_err(|_| anyhow::anyhow!("a queue's thread panicked"))??);
+        }
+        Report::merge(reports).context("there is a queue")
+    })
+}
+
 /// Measures for the time given.
-pub(crate) fn run(mut engine: Engine, mode: Mode, cli: &Cli) -> anyhow::Result<Report> {
+fn run(mut engine: Engine, mode: Mode, cli: &Cli) -> anyhow::Result<Report> {
     let peer = cli.peer.context("--peer is missing")?;
     let service = |offset| SocketAddr::new(peer, cli.port + offset);
     let mut report = Report::new(mode.name());
@@ -280,11 +306,11 @@ struct Blaster {
 
 impl Task for Blaster {
     fn step(&mut self, context: &mut Context<'_>) -> anyhow::Result<Step> {
-        for _ in 0..DATAGRAMS_PER_STEP {
-            match self.socket.try_send(&mut &context.buffer[..self.size], &SendMeta::default()) {
-                Ok(_) => context.tallies.events += 1,
-                Err(_) => context.tallies.failures += 1,
-            }
+        let mut data = [&context.buffer[..self.size]; DATAGRAMS_PER_STEP];
+        let mut messages = data.each_mut().map(|data| SendMessage::new(data));
+        match self.socket.try_send_many(&mut messages) {
+            Ok(count) => context.tallies.events += count as u64,
+            Err(_) => context.tallies.failures += 1,
         }
         Ok(Step::Again)
     }

@@ -10,8 +10,11 @@ use netstack::route::Route;
 use netstack::tcp::{self, BufferSizes};
 use netstack::wait::{Observer, Readiness, WaitQueue};
 use netstack::wire::ethernet::MacAddr;
-use netstack::{IpCidr, Stack};
-use netstack_host_links::{HostLink, PacketLink, PacketOptions, Pump, TapLink, TapOptions, VnetHeaders};
+use netstack::{IpCidr, NicId, Stack};
+use netstack_host_links::{
+    HostLink, PacketLink, PacketOptions, Pump, Queues, TapLink, TapMode, TapOptions, Transmit, VnetHeaders,
+    Wake, XdpLink, XdpOptions, XdpPeer,
+};
 use parking_lot::Mutex;
 
 use crate::cli::{Cli, LinkSpec, Switch};
@@ -75,12 +78,23 @@ pub(crate) struct Engine {
     buffer: Vec<u8>,
 }
 
+/// What the engine of a queue is made of.
+pub(crate) struct Seat {
+    stack: Stack,
+    nic: NicId,
+    queue: Arc<dyn HostLink>,
+}
+
 struct Entry {
     task: Box<dyn Task>,
     token: Arc<Token>,
 }
 
-type ReadyQueue = Mutex<VecDeque<usize>>;
+/// The tasks that may get on. Another queue's thread may have found out.
+struct ReadyQueue {
+    indices: Mutex<VecDeque<usize>>,
+    wake: Wake,
+}
 
 /// Puts its task into the ready queue, once until it has run.
 struct Token {
@@ -92,15 +106,17 @@ struct Token {
 impl Observer for Token {
     fn notify(&self, _ready: Readiness) {
         if !self.is_queued.swap(true, Ordering::AcqRel) {
-            self.queue.lock().push_back(self.index);
+            self.queue.indices.lock().push_back(self.index);
+            self.queue.wake.wake_soon();
         }
     }
 }
 
 impl Engine {
-    /// Opens the link and makes a stack on it.
-    pub(crate) fn open(cli: &Cli) -> anyhow::Result<Self> {
-        let link = open_link(cli)?;
+    /// Opens the link and makes a stack on it. The threads of the queues make their engines themselves.
+    pub(crate) fn open(cli: &Cli) -> anyhow::Result<Vec<Seat>> {
+        let queues = open_queues(cli)?;
+        let link = Queues::new(queues).context("--queues is at least 1")?;
         let mut config = tcp::Config { congestion: cli.cc.into(), ..tcp::Config::default() };
         if let Some(max) = cli.socket_buffer {
             let limit = |sizes: BufferSizes| BufferSizes { max, default: sizes.default.min(max), ..sizes };
@@ -108,22 +124,30 @@ impl Engine {
             config.receive_buffer = limit(config.receive_buffer);
         }
         let stack = Stack::builder().tcp_config(config).build();
-        let nic = stack.add_nic("eth0", Arc::<dyn HostLink>::clone(&link))?;
+        let nic = stack.add_nic("eth0", Arc::<Queues>::clone(&link))?;
         stack.add_address(nic, cli.ip)?;
         if let Some(gateway) = cli.gw {
             let all = if gateway.is_ipv4() { IpCidr::DEFAULT_V4 } else { IpCidr::DEFAULT_V6 };
             stack.add_route(Route::via(all, gateway, nic))?;
         }
+        let seat = |queue: &Arc<dyn HostLink>| Seat { stack: stack.clone(), nic, queue: Arc::clone(queue) };
+        Ok(link.queues().iter().map(seat).collect())
+    }
+
+    /// Makes the loop of a queue.
+    pub(crate) fn new(seat: Seat, cli: &Cli) -> anyhow::Result<Self> {
+        let Seat { stack, nic, queue } = seat;
         let mut pump = Pump::new(stack.clone())?;
         pump.set_busy_poll(Duration::from_micros(cli.busy_poll));
-        pump.add(nic, link);
+        pump.add(nic, queue);
+        let ready = ReadyQueue { indices: Mutex::default(), wake: pump.wake() };
         Ok(Self {
             stack,
             tallies: Tallies::default(),
             pump,
             tasks: Vec::new(),
             free: Vec::new(),
-            ready: Arc::default(),
+            ready: Arc::new(ready),
             buffer: vec![b'x'; cli.buffer.max(cli.size).max(MIN_BUFFER)],
         })
     }
@@ -137,7 +161,7 @@ impl Engine {
         let queue = Arc::clone(&self.ready);
         let token = Arc::new(Token { index, is_queued: AtomicBool::new(true), queue });
         self.tasks[index] = Some(Entry { task, token });
-        self.ready.lock().push_back(index);
+        self.ready.indices.lock().push_back(index);
     }
 
     /// Runs tasks and carries frames until `end`, or until `is_done` says so.
@@ -161,12 +185,12 @@ impl Engine {
 
     /// Steps the tasks that are ready now, once. True if some are ready again.
     fn round(&mut self) -> anyhow::Result<bool> {
-        let count = self.ready.lock().len();
+        let count = self.ready.indices.lock().len();
         for _ in 0..count {
-            let Some(index) = self.ready.lock().pop_front() else { break };
+            let Some(index) = self.ready.indices.lock().pop_front() else { break };
             self.step(index)?;
         }
-        Ok(!self.ready.lock().is_empty())
+        Ok(!self.ready.indices.lock().is_empty())
     }
 
     fn step(&mut self, index: usize) -> anyhow::Result<()> {
@@ -193,24 +217,33 @@ impl Engine {
     }
 }
 
-fn open_link(cli: &Cli) -> anyhow::Result<Arc<dyn HostLink>> {
+fn open_queues(cli: &Cli) -> anyhow::Result<Vec<Arc<dyn HostLink>>> {
     let vnet_headers = match cli.gso {
         Switch::On => VnetHeaders::Present,
         Switch::Off => VnetHeaders::Absent,
     };
     let tap = TapOptions { vnet_headers, napi: cli.napi, ..TapOptions::tap(TAP_MAC) };
-    let link: Arc<dyn HostLink> = match &cli.link {
-        LinkSpec::Tap(name) => TapLink::open(name, tap).context("open the tap")?,
-        LinkSpec::Tun(name) => {
-            TapLink::open(name, TapOptions { mode: netstack_host_links::TapMode::Tun, ..tap })
-                .context("open the tun")?
+    let transmit = if cli.qdisc_bypass { Transmit::Direct } else { Transmit::Queued };
+    let packet = PacketOptions { vnet_headers, transmit, ..PacketOptions::default() };
+    let tun = TapOptions { mode: TapMode::Tun, ..tap };
+    let queues = match (&cli.link, cli.queues) {
+        (LinkSpec::Tap(name), 1) => shared([TapLink::open(name, tap)?]),
+        (LinkSpec::Tap(name), count) => shared(TapLink::open_queues(name, tap, count)?),
+        (LinkSpec::Tun(name), 1) => shared([TapLink::open(name, tun)?]),
+        (LinkSpec::Tun(name), count) => shared(TapLink::open_queues(name, tun, count)?),
+        (LinkSpec::Packet(name), 1) => shared([PacketLink::open(name, packet)?]),
+        (LinkSpec::Xdp(name), 1) => {
+            let options = XdpOptions { peer: XdpPeer::SameHost, ..XdpOptions::default() };
+            shared([XdpLink::open(name, options)?])
         }
-        LinkSpec::Packet(name) => {
-            PacketLink::open(name, PacketOptions { vnet_headers, ..PacketOptions::default() })
-                .context("open the packet socket")?
-        }
+        (LinkSpec::Xdp(_), _) => anyhow::bail!("one queue of an AF_XDP device"),
+        (LinkSpec::Packet(name), count) => shared(PacketLink::open_queues(name, packet, count)?),
     };
-    Ok(link)
+    Ok(queues)
+}
+
+fn shared<L: HostLink + 'static>(links: impl IntoIterator<Item = Arc<L>>) -> Vec<Arc<dyn HostLink>> {
+    links.into_iter().map(|link| link as Arc<dyn HostLink>).collect()
 }
 
 /// Our station behind a tap: locally administered (IEEE 802 clause 8.4).

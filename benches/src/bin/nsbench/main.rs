@@ -19,10 +19,13 @@ use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
     let cli = cli::Cli::parse();
-    let engine = engine::Engine::open(&cli)?;
+    let mut seats = engine::Engine::open(&cli)?;
     let report = match cli.mode {
-        cli::Mode::Server => server::run(engine, &cli)?,
-        mode => client::run(engine, mode, &cli)?,
+        cli::Mode::Server => {
+            anyhow::ensure!(seats.len() == 1, "a server reads one queue");
+            server::run(engine::Engine::new(seats.remove(0), &cli)?, &cli)?
+        }
+        mode => client::run_on_queues(seats, mode, &cli)?,
     };
     println!("{}", if cli.json { report.to_json() } else { report.to_text() });
     Ok(())

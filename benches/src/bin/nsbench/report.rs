@@ -18,6 +18,19 @@ impl Report {
         report
     }
 
+    /// The figures of queues that were measured together: rates add up, times are the same for all.
+    pub(crate) fn merge(reports: Vec<Self>) -> Option<Self> {
+        reports.into_iter().reduce(|mut all, one| {
+            for (name, value) in &one.figures {
+                let sum = [all.figures.get(name), Some(value)].map(|value| value.and_then(Value::as_f64));
+                if let ([Some(a), Some(b)], false) = (sum, name.ends_with("_s")) {
+                    all.add(name, a + b);
+                }
+            }
+            all
+        })
+    }
+
     /// Adds a figure, to three decimals.
     pub(crate) fn add(&mut self, name: &str, value: f64) {
         self.figures.insert(name.into(), json!((value * 1000.0).round() / 1000.0));

@@ -11,3 +11,4 @@ mod scan;
 mod services;
 mod tool;
 mod traffic;
+mod udp;

@@ -72,26 +72,38 @@ impl UdpSocket {
     ) -> Result<(), SendError> {
         let (mut to, mut express, mut by_express) = (None, None, 0);
         let mut outcome = Ok(());
-        for SendMessage { data, meta } in messages {
-            let next = express_to(meta);
+        let mut rest = messages;
+        while let Some(first) = rest.first() {
+            let next = express_to(first.meta);
             // Asked for once, and again after the long way may have made one.
             if express.is_none() || next != to {
                 to = next;
                 express = next.and_then(|to| self.endpoint.express(&self.core, to));
             }
-            let short = express.as_deref().map_or(Ok(None), |express| express.try_send(*data, outbox));
-            outcome = match short {
-                Ok(Some(_)) => {
-                    by_express += 1;
-                    Ok(())
+            let short = match express.as_deref() {
+                Some(express) => express.send_some(rest, to, outbox),
+                None => Ok(None),
+            };
+            let count = match short {
+                Ok(Some(count)) => {
+                    by_express += count as u64;
+                    count
                 }
-                Ok(None) => self.send_long(*data, meta, outbox).map(drop),
-                Err(error) => Err(error),
+                Ok(None) => {
+                    let SendMessage { data, meta } = &mut rest[0];
+                    outcome = self.send_long(*data, meta, outbox).map(drop);
+                    1
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    1
+                }
             };
             if outcome.is_err() {
                 break;
             }
-            *sent += 1;
+            *sent += count;
+            rest = &mut rest[count..];
         }
         self.count_express(by_express);
         outcome
@@ -138,6 +150,68 @@ impl UdpSocket {
 }
 
 impl Express {
+    /// Sends the first message, and those after it that can be in one packet with it. Returns how many it sent; `None` if
+    /// not even the first one fits.
+    fn send_some(
+        &self,
+        messages: &mut [SendMessage<'_>],
+        to: Option<Option<SocketAddr>>,
+        outbox: &mut Outbox,
+    ) -> Result<Option<usize>, SendError> {
+        match self.run_of(messages, to) {
+            0 | 1 => self.try_send(messages[0].data, outbox).map(|sent| sent.map(|_| 1)),
+            count => self.send_run(&mut messages[..count], outbox).map(Some),
+        }
+    }
+
+    /// How many messages from the first on make a super-segment that the link cuts into these datagrams again: all as
+    /// long as the first, except for the last, which may be shorter.
+    fn run_of(&self, messages: &[SendMessage<'_>], to: Option<Option<SocketAddr>>) -> usize {
+        let limit = self.template.max_udp_segments_len().saturating_sub(udp::HEADER_LEN);
+        let Some(size) = messages.first().map(|first| first.data.remaining()) else { return 0 };
+        if limit == 0 || self.no_checksum || size + udp::HEADER_LEN > self.template.max_len() {
+            return 1;
+        }
+        let (mut count, mut total) = (1, size);
+        for SendMessage { data, meta } in messages.iter().take(MAX_MERGED).skip(1) {
+            let len = data.remaining();
+            total += len;
+            if !(1..=size).contains(&len) || total > limit || express_to(meta) != to {
+                break;
+            }
+            count += 1;
+            if len < size {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Sends messages as one super-segment, and returns how many they were: fewer if memory could not be read.
+    fn send_run(&self, messages: &mut [SendMessage<'_>], outbox: &mut Outbox) -> Result<usize, SendError> {
+        let size = messages[0].data.remaining();
+        let mut bytes = Vec::with_capacity(size * messages.len());
+        let mut count = 0;
+        for SendMessage { data, .. } in messages {
+            let start = bytes.len();
+            bytes.resize(start + data.remaining(), 0);
+            match data.read_into(&mut bytes[start..]) {
+                Ok(()) => count += 1,
+                Err(fault) if count == 0 => return Err(fault.into()),
+                Err(_) => {
+                    bytes.truncate(start);
+                    break;
+                }
+            }
+        }
+        let is_super = bytes.len() > size;
+        let mut packet = Packet::from_frame(bytes.into());
+        // A single datagram is within the MTU.
+        packet.meta.gso = is_super.then_some(Gso { kind: GsoKind::Udp, size: size as u16 });
+        self.send(packet, outbox);
+        Ok(count)
+    }
+
     /// Sends a datagram, unless it does not fit.
     #[inline]
     fn try_send(&self, data: &mut dyn Source, outbox: &mut Outbox) -> Result<Option<usize>, SendError> {
@@ -146,8 +220,14 @@ impl Express {
         if total > self.template.max_len() {
             return Ok(None);
         }
-        let mut packet = payload(data, None)?;
-        // `max_len` is within 16 bits.
+        self.send(payload(data, None)?, outbox);
+        Ok(Some(len))
+    }
+
+    /// Puts the headers in front of a payload that fits 16 bits with them, and sends it.
+    #[inline]
+    fn send(&self, mut packet: Packet, outbox: &mut Outbox) {
+        let total = packet.len() + udp::HEADER_LEN;
         let ports = u32::from(self.local_port) << 16 | u32::from(self.port);
         let header = u64::from(ports) << 32 | (total as u64) << 16;
         packet.prepend(&header.to_be_bytes());
@@ -168,7 +248,6 @@ impl Express {
         packet.meta.mark = self.mark;
         packet.meta.owner = self.owner;
         self.template.send(packet, outbox);
-        Ok(Some(len))
     }
 }
 
@@ -231,6 +310,9 @@ const MAX_IN_HEAD: usize = HEADROOM - 14 - 40 - udp::HEADER_LEN;
 
 /// Linux's `UDP_MAX_SEGMENTS`, since 6.9.
 const MAX_SEGMENTS: usize = 128;
+
+/// Datagrams in one super-segment: Linux's `UDP_MAX_SEGMENTS` before 6.9.
+const MAX_MERGED: usize = 64;
 
 /// Datagrams that are given to the link at once. More would leave the cache on their way.
 const BATCH: usize = 64;
