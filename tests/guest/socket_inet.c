@@ -6,6 +6,7 @@
 #include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -187,6 +188,43 @@ static void datagrams_and_their_company(void) {
     close(sender);
 }
 
+static void datagrams_in_super_segments(void) {
+    int receiver = socket(AF_INET, SOCK_DGRAM, 0), sender = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in address = loopback(0);
+    socklen_t length = sizeof address;
+    CHECK(bind(receiver, ADDRESS(address)) == 0);
+    CHECK(getsockname(receiver, (struct sockaddr *)&address, &length) == 0);
+    CHECK(connect(sender, ADDRESS(address)) == 0);
+    CHECK(int_option(sender, IPPROTO_UDP, UDP_SEGMENT) == 0);
+    int wrong = 65536;
+    CHECK_FAILS(setsockopt(sender, IPPROTO_UDP, UDP_SEGMENT, &wrong, sizeof wrong), EINVAL);
+    set_int(sender, IPPROTO_UDP, UDP_SEGMENT, 4);
+    CHECK(int_option(sender, IPPROTO_UDP, UDP_SEGMENT) == 4);
+    char data[64];
+    CHECK(send(sender, "aaaabbbbcc", 10, 0) == 10);
+    CHECK(recv(receiver, data, sizeof data, 0) == 4 && memcmp(data, "aaaa", 4) == 0);
+    CHECK(recv(receiver, data, sizeof data, 0) == 4 && recv(receiver, data, sizeof data, 0) == 2);
+    CHECK_FAILS(recv(receiver, data, sizeof data, MSG_DONTWAIT), EAGAIN);
+    // Whole, with the size of the parts.
+    set_int(receiver, IPPROTO_UDP, UDP_GRO, 1);
+    CHECK(send(sender, "aaaabbbbcc", 10, 0) == 10);
+    char control[64];
+    struct iovec vector = {data, sizeof data};
+    struct msghdr message = {NULL, 0, &vector, 1, control, sizeof control, 0};
+    CHECK(recvmsg(receiver, &message, 0) == 10 && memcmp(data, "aaaabbbbcc", 10) == 0);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    CHECK(header && header->cmsg_level == IPPROTO_UDP && header->cmsg_type == UDP_GRO);
+    CHECK(header->cmsg_len == CMSG_LEN(sizeof(int)) && *(int *)CMSG_DATA(header) == 4);
+    CHECK(send(sender, "dd", 2, 0) == 2);
+    message.msg_controllen = sizeof control;
+    CHECK(recvmsg(receiver, &message, 0) == 2 && CMSG_FIRSTHDR(&message) == NULL);
+    char many[129 * 4];
+    memset(many, 'm', sizeof many);
+    CHECK_FAILS(send(sender, many, sizeof many, 0), EINVAL);
+    close(receiver);
+    close(sender);
+}
+
 static void errors_are_queued(void) {
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in closed = loopback(0);
@@ -293,6 +331,7 @@ int main(void) {
     PART(half_closed);
     PART(a_reset_is_seen);
     PART(datagrams_and_their_company);
+    PART(datagrams_in_super_segments);
     PART(errors_are_queued);
     PART(two_families_share_a_port);
     PART(options_keep_linux_rules);
