@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sync::Mutex;
 use netstack_wire::ethernet::EtherType;
-use parking_lot::Mutex;
 
 use super::{Program, Subject};
 use crate::ip::{IpMeta, Rx};

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Weak};
 
+use crate::sync::Mutex;
 use netstack_wire::ethernet::MacAddr;
 use netstack_wire::ipv6;
 use netstack_wire::ndp::{NdpRepr, RouterAdvertisement};
-use parking_lot::Mutex;
 
 use crate::advertise::{AdvertiseOptions, Advertiser};
 use crate::interface::Interface;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use netstack_wire::ethernet::EtherType;
-use parking_lot::Mutex;
 
 use super::frame::{Frame, FrameSink, Taken};
 use super::{LinkAddress, PacketMode, PacketStats};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sync::RwLock;
 use netstack_wire::ip::Protocol;
-use parking_lot::RwLock;
 
 use super::endpoint::PacketEndpoint;
 use super::frame::Frame;
