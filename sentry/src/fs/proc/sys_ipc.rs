@@ -30,12 +30,12 @@ const ROWS: &[Row] = &[
     Row {
         name: "shmall",
         get: |l| l.shmall.load(Ordering::Relaxed).to_string(),
-        set: |l, text| Ok(l.shmall.store(number(text)?, Ordering::Relaxed)),
+        set: |l, text| number(text).map(|value| l.shmall.store(value, Ordering::Relaxed)),
     },
     Row {
         name: "shmmax",
         get: |l| l.shmmax.load(Ordering::Relaxed).to_string(),
-        set: |l, text| Ok(l.shmmax.store(number(text)?, Ordering::Relaxed)),
+        set: |l, text| number(text).map(|value| l.shmmax.store(value, Ordering::Relaxed)),
     },
     Row { name: "shmmni", get: |l| show(&l.shmmni), set: |l, text| store(&l.shmmni, text, IPCMNI) },
 ];
