@@ -17,6 +17,7 @@ pub mod filter;
 mod flow_table;
 pub mod forward;
 pub mod gauges;
+pub mod guide;
 mod interface;
 mod ip;
 mod ip_config;

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-//! Views and representations of the wire formats of Ethernet, ARP, IPv4, IPv6, ICMP, UDP and TCP.
+#![doc = include_str!("../README.md")]
 
 pub mod arp;
 pub mod checksum;
