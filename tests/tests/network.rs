@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use integration_tests::{Need, Netns, Place, Running, require, wait_until};
+use integration_tests::{Need, Netns, Place, Running, Sandbox, require, wait_until};
 
 const SANDBOX: &str = "10.77.0.2";
 const LIMIT: Duration = Duration::from_secs(60);

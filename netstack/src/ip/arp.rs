@@ -68,7 +68,7 @@ fn look_for_conflict(rx: &mut Rx<'_>, own: MacAddr, repr: &ArpRepr) {
     let Some(guard) = guard else {
         let is_claimed = !is_probe && rx.topology.local_address(IpAddr::V4(address)).is_some();
         return if is_claimed {
-            rx.core.counters.arp_conflicts.increment()
+            rx.core.counters.arp_conflicts.increment();
         };
     };
     let state = rx.topology.any_address(IpAddr::V4(address)).map(|local| local.state);

@@ -316,11 +316,9 @@ fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: N
     if !is_ours(core, &quote) {
         return core.counters.icmp_in_errors.increment();
     }
-    if notice.error == SocketError::MessageTooLong {
-        if notice.info == 0 {
-            // RFC 1191 section 5: a router that does not tell; the plateau below the packet that did not fit.
-            notice.info = plateau(quoted);
-        }
+    if notice.error == SocketError::MessageTooLong && notice.info == 0 {
+        // RFC 1191 section 5: a router that does not tell; the plateau below the packet that did not fit.
+        notice.info = plateau(quoted);
     }
     let by_protocol = match quote.protocol {
         Protocol::TCP => tcp_endpoint::on_icmp(core, &quote, &notice, outbox),
