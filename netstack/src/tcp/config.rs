@@ -71,6 +71,12 @@ pub struct Config {
     pub frto: bool,
     /// The smallest segment size used for sending, whatever the peer asks (Linux's `TCP_MIN_SND_MSS`).
     pub min_mss: u16,
+    /// `tcp_mtu_probing` 1: a path that swallows large segments without a word gets smaller ones (RFC 4821 section 7.7).
+    pub black_hole_detection: bool,
+    /// `tcp_base_mss`: the first size to try in a black hole.
+    pub base_mss: u16,
+    /// `tcp_mtu_probe_floor`: the smallest one.
+    pub black_hole_floor: u16,
     /// `tcp_syncookies`.
     pub syn_cookies: SynCookies,
     /// Which rules a full listener follows.
@@ -163,6 +169,9 @@ impl Default for Config {
             rack: true,
             frto: true,
             min_mss: 48,
+            black_hole_detection: false,
+            base_mss: 1024,
+            black_hole_floor: 48,
             syn_cookies: SynCookies::WhenNeeded,
             listen_rules: ListenRules::Linux,
             abort_on_overflow: false,

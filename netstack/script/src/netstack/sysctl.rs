@@ -71,6 +71,10 @@ pub(super) fn apply(config: &mut Config, name: &str, value: &Value) -> Result<()
         "tcp_abort_on_overflow" => config.abort_on_overflow = on()?,
         "tcp_moderate_rcvbuf" => config.tune_receive_buffer = on()?,
         "tcp_rfc1337" => config.time_wait_ignores_reset = on()?,
+        "tcp_mtu_probing" => config.black_hole_detection = on()?,
+        "tcp_base_mss" => {
+            config.base_mss = u16::try_from(number()?).map_err(|_| "tcp_base_mss is out of range")?;
+        }
         "tcp_min_snd_mss" => {
             config.min_mss = u16::try_from(number()?).map_err(|_| "tcp_min_snd_mss is out of range")?;
         }

@@ -2,6 +2,7 @@
 //! (RFC 9293 section 3.8.6.1). At most one of them is ever needed.
 
 use super::super::config::Config;
+use super::super::num::sat_u16;
 use super::super::prr::PrrAck;
 use super::super::rack::RackContext;
 use super::super::recovery::{Frto, Phase};
@@ -123,12 +124,29 @@ impl Sender {
         if self.is_hopeless(config, now - since, give_up) {
             return true;
         }
+        self.suspect_black_hole(config, now - since);
         self.enter_loss(config, now);
         self.rtt.back_off();
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
         let wait = give_up.bounded(self.rtt.rto(config), now - since);
         self.timer = Some((SenderTimer::Retransmit, now + wait));
         false
+    }
+
+    /// RFC 4821 section 7.7, Linux's `tcp_mtu_probing`: nothing has come through for several timeouts. Perhaps the segments are
+    /// too large for the path and its routers do not say so, or what they say is dropped.
+    ///
+    /// The size comes down and stays down: there is no search upwards.
+    fn suspect_black_hole(&mut self, config: &Config, stalled: Duration) {
+        if !config.black_hole_detection || stalled < backoff_time(config, BLACK_HOLE_RETRIES) {
+            return;
+        }
+        let (mss, base) = (self.mss(), u32::from(config.base_mss));
+        let smaller = if mss > base { base } else { (mss / 2).max(config.black_hole_floor.into()) };
+        if smaller < mss {
+            let options = u32::from(self.base_mss()) - mss;
+            self.set_path_mss(sat_u16(smaller + options), config.min_mss);
+        }
     }
 
     /// RFC 5681 section 3.1, RFC 6298 section 5.4, RFC 8985 section 6.3.
@@ -215,6 +233,9 @@ impl Sender {
         self.recovery.timeouts > 0 && stalled >= backoff_time(config, give_up.retries)
     }
 }
+
+/// Linux's `tcp_retries1` (RFC 1122 section 4.2.3.5: R1).
+const BLACK_HOLE_RETRIES: u32 = 3;
 
 /// How long `retries` retransmissions and the wait after the last one take with exponential backoff from the smallest RTO.
 fn backoff_time(config: &Config, retries: u32) -> Duration {

@@ -84,6 +84,11 @@ fn bit(value: bool) -> String {
     u8::from(value).to_string()
 }
 
+/// A segment size: at least what `TCP_MIN_SND_MSS` says.
+fn size(text: &str) -> Result<u16, Errno> {
+    u16::try_from(number(text, 48..=65_535)?).map_err(|_| Errno::EINVAL)
+}
+
 fn seconds(text: &str) -> Result<Duration, Errno> {
     number(text, 0..=i32::MAX.unsigned_abs()).map(|value| Duration::from_secs(value.into()))
 }
@@ -116,6 +121,11 @@ const ROWS: &[Row] = &[
     ),
     Row { name: "tcp_allowed_congestion_control", get: |_| algorithms(), set: None },
     Row { name: "tcp_available_congestion_control", get: |_| algorithms(), set: None },
+    row(
+        "tcp_base_mss",
+        |config| config.base_mss.to_string(),
+        |config, text| size(text).map(|mss| config.base_mss = mss),
+    ),
     row(
         "tcp_congestion_control",
         |config| config.congestion.name().to_owned(),
@@ -194,9 +204,25 @@ const ROWS: &[Row] = &[
         |config, text| seconds(text).map(|time| config.keepalive_idle = time),
     ),
     row(
+        "tcp_min_snd_mss",
+        |config| config.min_mss.to_string(),
+        |config, text| size(text).map(|mss| config.min_mss = mss),
+    ),
+    row(
         "tcp_moderate_rcvbuf",
         |config| bit(config.tune_receive_buffer),
         |config, text| is_on(text).map(|on| config.tune_receive_buffer = on),
+    ),
+    row(
+        "tcp_mtu_probe_floor",
+        |config| config.black_hole_floor.to_string(),
+        |config, text| size(text).map(|mss| config.black_hole_floor = mss),
+    ),
+    row(
+        "tcp_mtu_probing",
+        |config| u8::from(config.black_hole_detection).to_string(),
+        // 2 would also search for larger sizes, which the stack does not.
+        |config, text| byte(text, 0, 1).map(|mode| config.black_hole_detection = mode > 0),
     ),
     row(
         "tcp_notsent_lowat",
@@ -238,6 +264,11 @@ const ROWS: &[Row] = &[
         "tcp_slow_start_after_idle",
         |config| bit(config.slow_start_after_idle),
         |config, text| is_on(text).map(|on| config.slow_start_after_idle = on),
+    ),
+    row(
+        "tcp_syn_linear_timeouts",
+        |config| config.syn_linear_timeouts.to_string(),
+        |config, text| byte(text, 0, 127).map(|count| config.syn_linear_timeouts = count),
     ),
     row(
         "tcp_syn_retries",
