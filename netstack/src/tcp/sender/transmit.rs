@@ -7,6 +7,7 @@ use super::super::segment::Payload;
 use super::{Forced, LossProbe, Sender};
 use crate::time::Instant;
 use core::num::NonZeroU16;
+use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 
 /// What bounds one super-segment besides the windows.
@@ -163,7 +164,7 @@ impl Sender {
         if self.board.is_empty() {
             self.restart_after_idle(config, now);
         }
-        let len = self.new_data_len(limits)?;
+        let len = self.new_data_len(now, limits)?;
         let unsent = self.not_sent();
         let fin_fits = self.window_room() > len;
         let has_fin = self.has_fin && len == unsent && fin_fits;
@@ -188,7 +189,7 @@ impl Sender {
     }
 
     /// How many bytes of new data may go now; zero when only FIN is left.
-    fn new_data_len(&mut self, limits: TransmitLimits) -> Result<u32, Blocked> {
+    fn new_data_len(&mut self, now: Instant, limits: TransmitLimits) -> Result<u32, Blocked> {
         let unsent = self.not_sent();
         if unsent == 0 {
             return Ok(0);
@@ -204,7 +205,7 @@ impl Sender {
             return Err(Blocked::PeerWindow);
         }
         let allowed = window.min(room.max(segment));
-        if unsent > allowed && self.should_wait_for_more(allowed, limits) {
+        if unsent > allowed && self.should_wait_for_more(now, allowed, limits) {
             self.usage.is_limited |= allowed == room;
             return Err(Blocked::Nothing);
         }
@@ -242,11 +243,16 @@ impl Sender {
     }
 
     /// Waits for the next ACK rather than sending a short super-segment, as long as most of the window is in flight and so
-    /// an ACK is bound to come (Linux's TSO deferral).
-    fn should_wait_for_more(&self, allowed: u32, limits: TransmitLimits) -> bool {
+    /// an ACK is bound to come (Linux's TSO deferral). Not where the last transmission is a while ago: ACKs are then so far
+    /// apart that a part of the window would lie idle.
+    fn should_wait_for_more(&self, now: Instant, allowed: u32, limits: TransmitLimits) -> bool {
         let in_flight = self.board.in_flight();
-        let chunk = self.congestion.cwnd().min(self.snd_wnd) / 3;
-        self.recovery.is_open()
+        let window = self.congestion.cwnd().min(self.snd_wnd);
+        // Linux's tcp_tso_win_divisor is 3 for all. Where ACKs come in clumps, what is held back lies idle for a round trip,
+        // and a small window saves next to nothing by it.
+        let chunk = window / if window < LARGE_WINDOW { 8 } else { 3 };
+        now - self.last_sent_at <= RECENT
+            && self.recovery.is_open()
             && self.board.sacked() == 0
             && in_flight >= limits.segment.saturating_mul(4)
             && allowed < chunk.min(limits.max_payload)
@@ -375,6 +381,10 @@ impl Sender {
     }
 }
 
+/// Two super-segments.
+const LARGE_WINDOW: u32 = 128 << 10;
+/// Linux's `tcp_tso_should_defer`: "defer only if the last write was recent (1 ms)".
+const RECENT: Duration = Duration::from_millis(1);
 /// Linux's `tcp_tso_rtt_log`: the super-segment halves with every 512 microseconds of round-trip time.
 const BURST_RTT_SHIFT: u32 = 9;
 /// A millisecond of the window with a fifth of slack, as Linux's pacing rate in congestion avoidance.
