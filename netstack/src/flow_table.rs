@@ -29,6 +29,20 @@ impl<T: Keyed> FlowTable<T> {
         self.shard(hash).read().find(hash, |entry| entry.flow() == flow).cloned()
     }
 
+    /// Looks at an object where it is, without a reference of its own. The table is locked meanwhile: `look` neither enters
+    /// or removes objects nor waits for anybody who does.
+    #[inline]
+    pub(crate) fn look<R>(
+        &self,
+        secrets: &Secrets,
+        flow: &Flow,
+        look: impl FnOnce(&Arc<T>) -> Option<R>,
+    ) -> Option<R> {
+        let hash = secrets.hash_flow(flow);
+        let shard = self.shard(hash).read();
+        look(shard.find(hash, |entry| entry.flow() == flow)?)
+    }
+
     pub(crate) fn contains(&self, secrets: &Secrets, flow: &Flow) -> bool {
         let hash = secrets.hash_flow(flow);
         self.shard(hash).read().find(hash, |entry| entry.flow() == flow).is_some()

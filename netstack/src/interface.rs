@@ -14,7 +14,7 @@ use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::stack::Core;
-use crate::stats::NicCounters;
+use crate::stats::{NicCounters, PerThread};
 
 /// The live part of a NIC. Addresses are in the [`Topology`](crate::topology::Topology).
 pub(crate) struct Interface {
@@ -37,7 +37,7 @@ pub(crate) struct Interface {
     pub(crate) neighbours: NeighbourCache,
     autoconf: RwLock<Option<Arc<Autoconf>>>,
     router_voice: RwLock<Option<Arc<RouterVoice>>>,
-    pub(crate) counters: NicCounters,
+    pub(crate) counters: PerThread<NicCounters>,
 }
 
 impl Interface {
@@ -59,7 +59,7 @@ impl Interface {
             neighbours: NeighbourCache::default(),
             autoconf: RwLock::default(),
             router_voice: RwLock::default(),
-            counters: NicCounters::default(),
+            counters: PerThread::default(),
         }
     }
 

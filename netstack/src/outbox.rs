@@ -41,6 +41,8 @@ struct Pending {
     run: Run,
     /// The time, once somebody asked.
     now: Option<Instant>,
+    /// The last frame of a batch is being looked at.
+    is_last: bool,
     /// The next unused one of the thread.
     next: Option<Box<Self>>,
 }
@@ -108,6 +110,25 @@ impl Outbox {
         &mut self.pending().touched
     }
 
+    /// The last frame of a batch is looked at from here on.
+    #[inline]
+    pub(crate) fn begin_last(&mut self) {
+        self.pending().is_last = true;
+    }
+
+    /// All frames of the batch have been looked at.
+    #[inline]
+    pub(crate) fn end_batch(&mut self) {
+        self.pending().is_last = false;
+    }
+
+    /// Whether what is caused now comes after everything else of the batch, so that nothing is gained by waiting.
+    #[inline]
+    pub(crate) fn is_batch_over(&mut self) -> bool {
+        let pending = self.pending();
+        pending.is_last && pending.touched.is_empty() && pending.held.is_none() && pending.run.is_empty()
+    }
+
     /// The last segment of the batch, which the next one may join.
     #[inline]
     pub(crate) fn held(&mut self) -> &mut Option<Held> {
@@ -130,19 +151,8 @@ impl Outbox {
     }
 
     fn work_off(&mut self, core: &Arc<Core>) {
-        loop {
-            release_held(core, self);
-            release_run(core, self);
-            self.finish_touched(core);
-            if self.pending().looped.is_empty() {
-                break;
-            }
-            let mut looped = std::mem::take(&mut self.pending().looped);
-            ip::input_looped(core, looped.drain(..).map(|looped| (looped.nic, looped.packet)), self);
-            if self.pending().looped.is_empty() {
-                // Keeps the allocation for the next round.
-                self.pending().looped = looped;
-            }
+        if self.pending().has_work() {
+            self.settle(core);
         }
         let Pending { batches, spare, .. } = self.pending();
         while let Some(mut batch) = batches.pop() {
@@ -158,6 +168,24 @@ impl Outbox {
             packets.clear();
             if packets.capacity() <= MAX_KEPT {
                 *spare = packets;
+            }
+        }
+    }
+
+    /// Does everything that may cause more to be sent.
+    fn settle(&mut self, core: &Arc<Core>) {
+        loop {
+            release_held(core, self);
+            release_run(core, self);
+            self.finish_touched(core);
+            if self.pending().looped.is_empty() {
+                break;
+            }
+            let mut looped = std::mem::take(&mut self.pending().looped);
+            ip::input_looped(core, looped.drain(..).map(|looped| (looped.nic, looped.packet)), self);
+            if self.pending().looped.is_empty() {
+                // Keeps the allocation for the next round.
+                self.pending().looped = looped;
             }
         }
     }
@@ -182,6 +210,7 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         let Some(mut pending) = self.0.take() else { return };
         pending.now = None;
+        pending.is_last = false;
         if !pending.is_empty() {
             // Nobody flushed it: an error on the way.
             pending.clear();
@@ -197,8 +226,25 @@ impl Drop for Outbox {
 impl Pending {
     #[inline]
     fn is_empty(&self) -> bool {
-        let Self { batches, spare: _, looped, touched, spare_touched: _, held, run, now: _, next: _ } = self;
+        let Self {
+            batches,
+            spare: _,
+            looped,
+            touched,
+            spare_touched: _,
+            held,
+            run,
+            now: _,
+            is_last: _,
+            next: _,
+        } = self;
         batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none() && run.is_empty()
+    }
+
+    /// Whether there is something besides packets for links.
+    #[inline]
+    fn has_work(&self) -> bool {
+        !(self.looped.is_empty() && self.touched.is_empty() && self.held.is_none() && self.run.is_empty())
     }
 
     #[cold]

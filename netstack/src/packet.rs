@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::time::Instant;
 
 pub use head::HEADROOM;
-use head::Head;
+pub(crate) use head::{Head, INLINE_PAYLOAD};
 
 /// The payload ranges of a packet, in order. One is held without an allocation.
 pub type Body = SmallVec<[Bytes; 1]>;
@@ -39,6 +39,12 @@ impl Packet {
         Self { head: Head::default(), body, meta: Meta::default() }
     }
 
+    /// Makes a packet of a payload, the first part of which is in the head already.
+    #[inline]
+    pub(crate) fn from_parts(head: Head, body: Body) -> Self {
+        Self { head, body, meta: Meta::default() }
+    }
+
     /// The length of all bytes.
     #[inline]
     pub fn len(&self) -> usize {
@@ -50,7 +56,7 @@ impl Packet {
         self.len() == 0
     }
 
-    /// The headers that were prepended so far.
+    /// The headers that were prepended so far; a small payload may follow them.
     #[inline]
     pub fn head(&self) -> &[u8] {
         self.head.as_slice()
@@ -71,6 +77,12 @@ impl Packet {
     #[inline]
     pub fn body_len(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Takes the first range out.
+    #[inline]
+    pub(crate) fn take_first(&mut self) -> Bytes {
+        self.body.first_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes the payload ranges and the metadata, and forgets the head.

@@ -24,7 +24,7 @@ use crate::pool::Pool;
 use crate::port_table::PortTable;
 use crate::secret::Secrets;
 use crate::socket::{DatagramEndpoint, PacketSockets, RawSockets};
-use crate::stats::{StackCounters, StackStats};
+use crate::stats::{PerThread, StackCounters, StackStats};
 use crate::tcp::{self, SeedGenerator};
 use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint};
 use crate::time::Instant;
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) topology: TopologyCell,
     pub(crate) timers: TimerQueue,
     pub(crate) secrets: Secrets,
-    pub(crate) counters: StackCounters,
+    pub(crate) counters: PerThread<StackCounters>,
     pub(crate) filter: FilterCell,
     pub(crate) pmtu: PmtuCache,
     pub(crate) icmp_limiter: RateLimiter,

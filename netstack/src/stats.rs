@@ -4,15 +4,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tcp::DropReason;
 
-/// One counter. Relaxed: each is an independent value that only ever grows.
+mod lanes;
+
+pub(crate) use lanes::PerThread;
+
+/// One counter of one thread (see [`PerThread`]). Relaxed: each is an independent value that only ever grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        if lanes::is_exclusive() {
+            self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
+        } else {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
+    #[inline]
     pub(crate) fn increment(&self) {
         self.add(1);
     }
@@ -33,11 +43,14 @@ macro_rules! counters {
             $(pub(crate) $field: Counter,)*
         }
 
-        impl $live {
+        impl PerThread<$live> {
             /// Reads all counters, one after the other.
             pub(crate) fn snapshot(&self) -> $snapshot {
-                let Self { $($field,)* } = self;
-                $snapshot { $($field: $field.get(),)* }
+                let mut total = $snapshot::default();
+                for $live { $($field,)* } in self.lanes() {
+                    $(total.$field = total.$field.wrapping_add($field.get());)*
+                }
+                total
             }
         }
 
@@ -58,7 +71,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Live counters of a NIC.
+    /// A thread's counters of a NIC.
     NicCounters =>
     /// What a NIC counted.
     NicStats {
@@ -98,7 +111,7 @@ counters! {
 }
 
 counters! {
-    /// Live counters of a stack.
+    /// A thread's counters of a stack.
     StackCounters =>
     /// What a stack counted, besides its NICs. IPv4 and IPv6 are counted together.
     StackStats {

@@ -59,6 +59,18 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The same in nanoseconds, for what happens with each packet: a `Duration` is made with a division.
+    #[must_use]
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Returns the instant `nanos` later.
+    #[must_use]
+    pub(crate) const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// Returns the time from `earlier` to `self`, or `None` if `earlier` is later.
     #[must_use]
     pub const fn checked_duration_since(self, earlier: Self) -> Option<Duration> {

@@ -34,6 +34,15 @@ impl Default for TimerSlot {
     }
 }
 
+impl TimerSlot {
+    /// Whether the queue looks at the target by then anyway. Each segment asks, and hardly any has an earlier deadline. If the
+    /// queue looks right now, the target arms itself again afterwards, with what it knows by then.
+    #[inline]
+    pub(crate) fn covers(&self, deadline: Instant) -> bool {
+        self.0.load(Ordering::Acquire) <= deadline.as_nanos()
+    }
+}
+
 /// The deadlines of a stack.
 pub(crate) struct TimerQueue {
     heap: Mutex<BinaryHeap<Entry>>,
@@ -63,9 +72,7 @@ impl TimerQueue {
     pub(crate) fn arm<T: TimerTarget + 'static>(&self, target: &Arc<T>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
         let at = deadline.as_nanos();
-        // Each segment comes here, and hardly any is earlier. If the queue looks at the target right now, the target
-        // arms itself again afterwards, with what it knows by then.
-        if target.slot().0.load(Ordering::Acquire) <= at {
+        if target.slot().covers(deadline) {
             return;
         }
         let previous = target.slot().0.fetch_min(at, Ordering::AcqRel);

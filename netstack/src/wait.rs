@@ -148,9 +148,24 @@ impl WaitQueue {
     /// Call it after the state was changed and the object's lock was released.
     pub fn notify(&self, ready: Readiness) {
         fence(Ordering::SeqCst);
+        self.notify_synchronised(ready);
+    }
+
+    /// The same without the fence, for an object that changes its state under a lock and whose waiters look at the state
+    /// under that lock.
+    ///
+    /// The lock does the fence's work. If the waiter looks first, its registration, which came before, is seen by
+    /// whoever locks after it, and so by the load here. If it looks later, it sees the new state.
+    #[inline]
+    pub(crate) fn notify_synchronised(&self, ready: Readiness) {
         if self.interest.load(Ordering::Relaxed) & ready.bits() == 0 {
             return;
         }
+        self.notify_interested(ready);
+    }
+
+    #[cold]
+    fn notify_interested(&self, ready: Readiness) {
         let targets: SmallVec<[Arc<dyn Observer>; 4]> = {
             let guard = self.waiters.lock();
             let entries = guard.as_ref().map_or(&[][..], |waiters| &waiters.entries);

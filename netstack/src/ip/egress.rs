@@ -27,6 +27,8 @@ pub(crate) struct Egress {
     pub(crate) mtu: u32,
     /// The next hop's entry, once looked up.
     neighbour: Option<Arc<Neighbour>>,
+    /// Packets of the flow that has this way out come in through the same interface, and their addresses are right.
+    is_way_in: bool,
     generation: u64,
 }
 
@@ -115,6 +117,19 @@ impl Egress {
     /// Tells whether nothing has changed since this was resolved.
     pub(crate) fn is_current(&self, core: &Core) -> bool {
         self.generation == core.topology.generation()
+    }
+
+    /// A packet from the other end of the flow came through `interface` and was found to be for us, with the configuration
+    /// of `generation`.
+    #[inline]
+    pub(crate) fn note_way_in(&mut self, interface: &Arc<Interface>, generation: u64) {
+        self.is_way_in = self.generation == generation && Arc::ptr_eq(&self.interface, interface);
+    }
+
+    /// Whether that was seen for `nic`, and nothing has changed since.
+    #[inline]
+    pub(crate) fn is_way_in(&self, core: &Core, nic: NicId) -> bool {
+        self.is_way_in && self.interface.id == nic && self.is_current(core)
     }
 
     /// The next hop's entry; `None` where nothing is resolved.
@@ -209,7 +224,8 @@ fn find(
         mtu = mtu.min(interface.mtu_v6());
     }
     let interface = Arc::clone(interface);
-    Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour: None, generation })
+    let (neighbour, is_way_in) = (None, false);
+    Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour, is_way_in, generation })
 }
 
 /// The route that rules, prefixes, metrics and the state of the NICs lead to.
@@ -312,6 +328,7 @@ fn local_egress(
         delivery: Delivery::Local(seen_on),
         mtu: LOCAL_MTU,
         neighbour: None,
+        is_way_in: false,
         generation,
     })
 }

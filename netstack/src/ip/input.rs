@@ -7,7 +7,7 @@ use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
 use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6};
+use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, plain_input};
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::outbox::Outbox;
@@ -22,6 +22,8 @@ use crate::topology::Topology;
 pub(crate) struct Rx<'a> {
     pub(crate) core: &'a Arc<Core>,
     pub(crate) topology: &'a Topology,
+    /// Of the topology, or an earlier one's.
+    pub(crate) generation: u64,
     pub(crate) interface: &'a Arc<Interface>,
     pub(crate) now: Instant,
     pub(crate) outbox: &'a mut Outbox,
@@ -49,6 +51,13 @@ impl Tally {
 
 /// Takes the frames of a link.
 pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &mut Outbox) {
+    if let [frame] = &frames[..]
+        && plain_input::take_single(core, nic, frame, outbox)
+    {
+        return frames.clear();
+    }
+    // Before the topology, so that what is found with it is never taken for newer than it is.
+    let generation = core.topology.generation();
     let topology = core.topology.load();
     let Some(interface) = topology.interface(nic) else {
         frames.clear();
@@ -62,22 +71,34 @@ pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outb
     let now = outbox.now(core);
     interface.counters.rx_packets.add(frames.len() as u64);
     interface.counters.rx_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
-    let mut rx = Rx::new(core, &topology, interface, now, outbox);
-    for frame in frames.drain(..) {
-        rx.frame(frame);
+    let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
+    let count = frames.len();
+    for (index, frame) in frames.iter_mut().enumerate() {
+        if index + 1 == count {
+            rx.outbox.begin_last();
+        }
+        if !plain_input::take(&mut rx, frame) {
+            rx.frame(std::mem::take(frame));
+        }
     }
+    rx.outbox.end_batch();
     rx.tally.count(core);
+    frames.clear();
 }
 
 /// Takes packets that we sent to ourselves.
 pub(crate) fn input_looped(
     core: &Arc<Core>,
-    packets: impl Iterator<Item = (NicId, Packet)>,
+    mut packets: impl ExactSizeIterator<Item = (NicId, Packet)>,
     outbox: &mut Outbox,
 ) {
+    let generation = core.topology.generation();
     let topology = core.topology.load();
     let now = outbox.now(core);
-    for (nic, mut packet) in packets {
+    while let Some((nic, mut packet)) = packets.next() {
+        if packets.len() == 0 {
+            outbox.begin_last();
+        }
         let Some(interface) = topology.interface(nic) else { continue };
         if interface.is_loopback() {
             let counters = &interface.counters;
@@ -100,23 +121,25 @@ pub(crate) fn input_looped(
         // The bytes never left the machine; an unfinished checksum is as good as a right one.
         packet.meta.checksum = Checksum::Verified;
         packet.meta.l3_offset = 0;
-        let mut rx = Rx::new(core, &topology, interface, now, outbox);
+        let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
         rx.is_looped = true;
         rx.ip(packet);
         rx.tally.count(core);
     }
+    outbox.end_batch();
 }
 
 impl<'a> Rx<'a> {
     fn new(
         core: &'a Arc<Core>,
         topology: &'a Topology,
+        generation: u64,
         interface: &'a Arc<Interface>,
         now: Instant,
         outbox: &'a mut Outbox,
     ) -> Self {
         let tally = Tally::default();
-        Self { core, topology, interface, now, outbox, is_looped: false, last_v4: None, tally }
+        Self { core, topology, generation, interface, now, outbox, is_looped: false, last_v4: None, tally }
     }
 
     fn frame(&mut self, mut packet: Packet) {

@@ -48,12 +48,7 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return deliver(rx, Cast::Unicast, &repr, packet);
     }
     // RFC 1122 section 3.2.1.3: "must be silently discarded" for sources that are no single host.
-    let source = repr.source;
-    let is_martian = source.is_multicast()
-        || rx.topology.is_broadcast(source)
-        || repr.destination.is_unspecified()
-        || (!rx.is_looped && is_impossible_on_links(rx, source, repr.destination));
-    if is_martian {
+    if is_martian(rx, repr.source, repr.destination) {
         return counters.ip_in_martians.increment();
     }
     if repr.options_len > 0 && !has_acceptable_options(rx, &repr, &packet) {
@@ -115,6 +110,14 @@ pub(super) fn deliver_whole(rx: &mut Rx<'_>, cast: Cast, packet: Packet) {
         return rx.core.counters.ip_in_header_errors.increment();
     };
     deliver(rx, cast, &repr, packet);
+}
+
+/// Whether no packet can have come this way with these addresses.
+pub(super) fn is_martian(rx: &Rx<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+    source.is_multicast()
+        || rx.topology.is_broadcast(source)
+        || destination.is_unspecified()
+        || (!rx.is_looped && is_impossible_on_links(rx, source, destination))
 }
 
 /// How many a packet to `destination` is for, if it is for us.

@@ -9,36 +9,49 @@ use std::cell::RefCell;
 /// extension header, and the longest TCP header (60) fit.
 pub const HEADROOM: usize = 128;
 
-/// Headers, or none.
+/// A payload up to this length is put into the buffer behind its headers: a copy of so little costs less than sharing it.
+pub(crate) const INLINE_PAYLOAD: usize = 64;
+
+const CAPACITY: usize = HEADROOM + INLINE_PAYLOAD;
+
+/// Headers, perhaps with a small payload behind them, or none.
 #[derive(Default)]
-pub(super) struct Head(Option<Box<Buffer>>);
+pub(crate) struct Head(Option<Box<Buffer>>);
 
 #[derive(Clone)]
 struct Buffer {
     /// Where the headers start; they end with the buffer.
     start: usize,
-    bytes: [u8; HEADROOM],
+    bytes: [u8; CAPACITY],
 }
 
 impl Head {
+    /// A head that is nothing but a payload of at most [`INLINE_PAYLOAD`] bytes, with room for all headers.
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        HEADROOM - self.room()
+    pub(crate) fn of_payload(payload: &[u8]) -> Self {
+        let mut head = Self::default();
+        head.push(payload.len()).copy_from_slice(payload);
+        head
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn len(&self) -> usize {
+        CAPACITY - self.room()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many bytes can be put in front.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        self.0.as_ref().map_or(HEADROOM, |buffer| buffer.start)
+        self.0.as_ref().map_or(CAPACITY, |buffer| buffer.start)
     }
 
     #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |buffer| &buffer.bytes[buffer.start..])
     }
 
@@ -58,9 +71,9 @@ impl Head {
     }
 
     /// Removes up to `count` bytes from the front.
-    pub(super) fn pull(&mut self, count: usize) {
+    pub(crate) fn pull(&mut self, count: usize) {
         if let Some(buffer) = &mut self.0 {
-            buffer.start = (buffer.start + count).min(HEADROOM);
+            buffer.start = (buffer.start + count).min(CAPACITY);
         }
     }
 }
@@ -79,7 +92,7 @@ impl Drop for Head {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut buffer) = self.0.take() {
-            buffer.start = HEADROOM;
+            buffer.start = CAPACITY;
             // Fails while the thread ends; the buffer is then dropped as any other.
             let _ = SPARE.try_with(|spare| {
                 let mut spare = spare.borrow_mut();
@@ -91,6 +104,14 @@ impl Drop for Head {
     }
 }
 
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Head {}
+
 impl std::fmt::Debug for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:02x?}", self.as_slice())
@@ -100,7 +121,7 @@ impl std::fmt::Debug for Head {
 #[inline]
 fn take_spare() -> Box<Buffer> {
     let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-    spare.unwrap_or_else(|| Box::new(Buffer { start: HEADROOM, bytes: [0; HEADROOM] }))
+    spare.unwrap_or_else(|| Box::new(Buffer { start: CAPACITY, bytes: [0; CAPACITY] }))
 }
 
 thread_local! {
@@ -108,5 +129,5 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Buffers kept by a thread, 128 KiB: what a full window of segments takes until the link has sent it.
+/// Buffers kept by a thread, 200 KiB: what a full window of segments takes until the link has sent it.
 const MAX_SPARE: usize = 1024;

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::buffer::{Fault, Source};
 use crate::pool::Pool;
 use crate::tcp::{self, Connection};
+use crate::tcp_endpoint::SMALL_WRITE;
 use crate::time::Instant;
 
 /// What one call to send has copied. It stays where it is while it is filled and read: the array is no small matter to
@@ -90,7 +91,7 @@ pub(crate) fn send_pool() -> Arc<Pool> {
 const BLOCK_LEN: usize = 64 << 10;
 
 /// Up to here the bytes go over the stack rather than through an allocation.
-const SMALL: usize = 128;
+const SMALL: usize = SMALL_WRITE;
 
 /// A block is used for no less than half of it, so that no queue holds more than twice what it is charged for.
 const POOL_FROM: usize = BLOCK_LEN / 2;

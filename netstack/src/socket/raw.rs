@@ -216,9 +216,17 @@ impl RawSockets {
     }
 }
 
+impl RawSockets {
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.count.load(Ordering::Acquire) != 0
+    }
+}
+
 /// Shows a packet for us to the raw sockets of its protocol. True if there was one.
 pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
-    if rx.core.raw.count.load(Ordering::Acquire) == 0 {
+    if !rx.core.raw.is_any() {
         return false;
     }
     let matching: Vec<_> = {

@@ -16,7 +16,7 @@ use crate::port_table::{PortTable, Sharing};
 use crate::secret::Secrets;
 use crate::socket::{PacketSockets, RawSockets, send_pool};
 use crate::stack::{Core, Stack};
-use crate::stats::StackCounters;
+use crate::stats::PerThread;
 use crate::tcp::{self, SeedGenerator};
 use crate::timer::TimerQueue;
 use crate::topology::TopologyCell;
@@ -84,7 +84,7 @@ impl StackBuilder {
             clock,
             topology: TopologyCell::default(),
             timers: TimerQueue::new(),
-            counters: StackCounters::default(),
+            counters: PerThread::default(),
             filter: FilterCell::new(secrets.stable_key()),
             pmtu: PmtuCache::default(),
             icmp_limiter: RateLimiter::new(),

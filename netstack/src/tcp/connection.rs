@@ -14,7 +14,7 @@ use super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdic
 use super::path::PathInfo;
 use super::readiness::Readiness;
 use super::receive_queue::ReceiveQueue;
-use super::segment::{SegmentIn, Transmit};
+use super::segment::{PlainSegment, SegmentIn, Transmit};
 use super::state::State;
 use super::syn_received::SynReceived;
 use super::syn_sent::SynSent;
@@ -159,10 +159,10 @@ impl Connection {
     }
 
     /// Processes a segment whose checksum is right and whose flow is this connection's.
-    pub fn on_segment(&mut self, now: Instant, segment: SegmentIn) -> Outcome {
+    pub fn on_segment(&mut self, now: Instant, mut segment: SegmentIn) -> Outcome {
         match &mut self.phase {
             Phase::Open(open) => {
-                let reaction = open.on_segment(&self.common, now, segment);
+                let reaction = open.on_segment(&self.common, now, &mut segment);
                 self.apply(now, reaction)
             }
             Phase::Resting(_) => {
@@ -191,6 +191,32 @@ impl Connection {
                 let events = self.transmit_event();
                 Outcome { verdict: Verdict::Dropped(DropReason::Closed), events }
             }
+        }
+    }
+
+    /// Processes a plain segment if it is the one that the connection expects. `None`: it is not, nothing has happened, and
+    /// [`on_segment`](Self::on_segment) knows what to do with it.
+    #[inline]
+    pub fn on_plain(&mut self, now: Instant, segment: &PlainSegment<'_>) -> Option<Events> {
+        match &mut self.phase {
+            Phase::Open(open) => open.on_plain(&self.common, now, segment),
+            // What rests wakes up for any segment.
+            Phase::Resting(_)
+            | Phase::SynSent(_)
+            | Phase::SynReceived(_)
+            | Phase::TimeWait(_)
+            | Phase::Closed(_) => None,
+        }
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have something to give or to do. A hint: false is certain.
+    #[must_use]
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        match &self.phase {
+            Phase::Open(open) => open.wants_to_transmit() || open.wishes_to_rest(),
+            Phase::Resting(_) => false,
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => true,
         }
     }
 

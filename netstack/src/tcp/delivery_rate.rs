@@ -91,8 +91,12 @@ impl DeliveryRate {
         let (sent_at, snapshot) = newest;
         self.first_sent_at = sent_at;
         // "Use the longer of the send_elapsed and ack_elapsed": neither bunched ACKs nor a burst make it look faster.
-        let interval = (sent_at - snapshot.first_sent_at).max(now - snapshot.delivered_at);
-        if interval.is_zero() || min_rtt.is_some_and(|min| interval < min) {
+        let nanos = sent_at.nanos_since(snapshot.first_sent_at).max(now.nanos_since(snapshot.delivered_at));
+        if nanos == 0 {
+            return None;
+        }
+        let interval = Duration::from_nanos(nanos);
+        if min_rtt.is_some_and(|min| interval < min) {
             return None;
         }
         Some(RateSample {

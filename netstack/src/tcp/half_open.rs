@@ -5,9 +5,8 @@ use super::isn::{Secret, Seed};
 use super::negotiated::{Offer, PeerOffer};
 use super::path::PathInfo;
 use super::rate_limit::RateLimit;
-use super::siphash::SipHasher;
 use crate::time::Instant;
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hasher};
 use netstack_wire::seq::SeqNum;
 use std::collections::{BTreeSet, HashMap};
 
@@ -56,25 +55,52 @@ impl HalfOpen {
 /// The table of them. The sum of its parts is what the gauges show, so nothing can leak from one into the other.
 #[derive(Debug)]
 pub(super) struct HalfOpenTable {
-    by_flow: HashMap<Flow, HalfOpen, KeyedHasher>,
+    by_flow: HashMap<Flow, HalfOpen, Keyed>,
     by_deadline: BTreeSet<(Instant, Flow)>,
 }
 
-/// Hashes flows under a secret, so that a peer cannot choose colliding ones.
+/// Hashes flows under a secret, so that a peer cannot choose colliding ones. As in the table of connections, a keyed
+/// multiplication will do: nobody outside sees which flows share a bucket, and so nobody can learn the key.
 #[derive(Clone, Debug)]
-struct KeyedHasher(Secret);
+struct Keyed(Secret);
 
-impl BuildHasher for KeyedHasher {
-    type Hasher = SipHasher;
+#[derive(Debug)]
+struct KeyedHasher {
+    key: [u64; 2],
+    state: u64,
+}
 
-    fn build_hasher(&self) -> SipHasher {
-        SipHasher::new(self.0)
+impl BuildHasher for Keyed {
+    type Hasher = KeyedHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyedHasher {
+        let Secret(key) = self.0;
+        KeyedHasher { key, state: key[0] }
+    }
+}
+
+impl Hasher for KeyedHasher {
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        let product = u128::from(self.state ^ word) * u128::from(self.key[1] | 1);
+        // The upper and the lower half: every bit of either factor reaches every bit.
+        self.state = (product >> 64) as u64 ^ product as u64 ^ self.key[0];
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.state
     }
 }
 
 impl HalfOpenTable {
     pub(super) fn new(secret: Secret) -> Self {
-        Self { by_flow: HashMap::with_hasher(KeyedHasher(secret)), by_deadline: BTreeSet::new() }
+        Self { by_flow: HashMap::with_hasher(Keyed(secret)), by_deadline: BTreeSet::new() }
     }
 
     pub(super) fn len(&self) -> usize {

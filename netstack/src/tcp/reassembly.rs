@@ -196,7 +196,7 @@ fn merge(runs: impl Iterator<Item = Run>, start: SeqNum, end: SeqNum, payload: &
 /// A copy that pins no more than its own bytes.
 fn compact(payload: &Payload) -> Payload {
     let mut copy = BytesMut::with_capacity(payload.len());
-    payload.ranges().iter().for_each(|range| copy.extend_from_slice(range));
+    payload.slices().for_each(|slice| copy.extend_from_slice(slice));
     Payload::from(copy.freeze())
 }
 

@@ -4,7 +4,7 @@
 //! stream of one-byte segments cannot pin a frame for each.
 
 use super::num::{sat_u32, usize_of};
-use super::segment::Payload;
+use super::segment::{Payload, PlainSegment};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -39,16 +39,29 @@ impl ReceiveQueue {
         self.len += len;
         let store = self.store.get_or_insert_default();
         if is_worth_copying(len, true_size) {
-            payload.ranges().iter().for_each(|range| store.push_small(range));
+            payload.slices().for_each(|slice| store.push_small(slice));
             return;
         }
         store.freeze();
         store.ranges.extend(payload.into_ranges());
     }
 
+    /// Appends a copy of a few bytes.
+    pub(super) fn push_copy(&mut self, bytes: &[u8]) {
+        self.len += sat_u32(bytes.len());
+        self.store.get_or_insert_default().push_small(bytes);
+    }
+
     /// Moves up to `buf.len()` bytes into `buf`.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
         let Some(store) = &mut self.store else { return 0 };
+        if store.ranges.is_empty() {
+            let count = store.small.len().min(buf.len());
+            buf[..count].copy_from_slice(&store.small[..count]);
+            store.small.advance(count);
+            self.len -= sat_u32(count);
+            return count;
+        }
         let mut done = 0;
         while done < buf.len() {
             let Some(front) = store.front() else { break };
@@ -156,6 +169,7 @@ pub(super) fn is_worth_copying(len: u32, true_size: u32) -> bool {
 
 /// Below this, the bookkeeping of a range costs as much as the copy.
 const COPY_BELOW: u32 = 128;
+const _: () = assert!(PlainSegment::MAX_PAYLOAD < COPY_BELOW as usize);
 /// The block into which small payloads are copied.
 const MIN_BLOCK: usize = 1 << 10;
 

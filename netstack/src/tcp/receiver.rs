@@ -3,7 +3,7 @@
 use super::ack_policy::AckPolicy;
 use super::config::Config;
 use super::negotiated::{Negotiated, window_space};
-use super::num::{sat_u16, usize_of};
+use super::num::{sat_u16, sat_u32, usize_of};
 use super::options::Options;
 use super::outcome::DropReason;
 use super::reassembly::{Inserted, Reassembly};
@@ -171,6 +171,34 @@ impl Receiver {
         let is_urgent = taken.has_fin || taken.dropped.is_some() || self.wants_ack_now();
         self.policy.schedule(config, now, facts.srtt, is_urgent);
         taken
+    }
+
+    /// Whether a segment at `seq` with `len` bytes is just the next one: it fits the window, and nothing waits for it.
+    pub(super) fn is_next(&self, seq: SeqNum, len: usize) -> bool {
+        seq == self.rcv_nxt
+            && self.out_of_order.is_none()
+            && self.fin_at.is_none()
+            && len <= usize_of(self.open_window())
+    }
+
+    /// The same as `on_payload` for a few bytes that are the next ones, see [`is_next`](Self::is_next).
+    pub(super) fn on_next_payload(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        payload: &[u8],
+        facts: &PayloadFacts,
+    ) {
+        let len = sat_u32(payload.len());
+        let max_quick = self.max_quick();
+        self.policy.on_data(config, now, len, facts.rto, max_quick);
+        self.rcv_nxt += len;
+        self.counters.bytes_received += u64::from(len);
+        self.queue.push_copy(payload);
+        let window = self.open_window().max(1);
+        self.tuning.on_data(now, self.rcv_nxt, window, facts.echo_age);
+        let is_urgent = self.wants_ack_now();
+        self.policy.schedule(config, now, facts.srtt, is_urgent);
     }
 
     /// Puts the payload where it belongs: the queue, the reassembly, or nowhere.

@@ -24,8 +24,13 @@ impl RttEstimator {
 
     /// Takes a measurement (RFC 6298 sections 2.2 and 2.3, with alpha 1/8 and beta 1/4).
     pub(super) fn on_sample(&mut self, now: Instant, rtt: Duration) {
+        self.on_sample_ns(now, nanos_of(rtt));
+    }
+
+    /// The same in nanoseconds.
+    pub(super) fn on_sample_ns(&mut self, now: Instant, rtt: u64) {
         // A zero would make every timer zero; the clock's resolution is not that good.
-        let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(MAX_SAMPLE_NS).clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
+        let rtt = rtt.clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
         self.min.on_sample(now, rtt);
         if self.srtt_ns == 0 {
             self.srtt_ns = rtt;
@@ -49,6 +54,11 @@ impl RttEstimator {
 
     pub(super) fn srtt(&self) -> Option<Duration> {
         (self.srtt_ns > 0).then(|| Duration::from_nanos(self.srtt_ns))
+    }
+
+    /// The same in nanoseconds; zero before the first measurement.
+    pub(super) fn srtt_ns(&self) -> u64 {
+        self.srtt_ns
     }
 
     pub(super) fn rttvar(&self) -> Duration {
@@ -75,15 +85,25 @@ impl RttEstimator {
 
     /// The timeout.
     pub(super) fn rto(&self, config: &Config) -> Duration {
-        let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
-        let rto = self.base_rto_ns(config).saturating_mul(factor).min(nanos_of(config.rto_max));
-        Duration::from_nanos(rto)
+        Duration::from_nanos(self.rto_ns(config))
     }
 
-    /// The timeout without backoff, in plain numbers: each segment asks, and the arithmetic of `Duration` divides.
+    /// The same in nanoseconds: each segment asks.
+    #[inline]
+    pub(super) fn rto_ns(&self, config: &Config) -> u64 {
+        let base = self.base_rto_ns(config);
+        if self.backoff == 0 {
+            return base;
+        }
+        let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
+        base.saturating_mul(factor).min(nanos_of(config.rto_max))
+    }
+
+    /// The timeout without backoff, at most the largest.
     fn base_rto_ns(&self, config: &Config) -> u64 {
         if self.srtt_ns == 0 {
-            return if self.rttvar_ns > 0 { self.rttvar_ns } else { nanos_of(config.rto_initial) };
+            let first = if self.rttvar_ns > 0 { self.rttvar_ns } else { nanos_of(config.rto_initial) };
+            return first.min(nanos_of(config.rto_max));
         }
         // The floor is on the variation, as in Linux: srtt + 200 ms never fires on a peer's delayed ACK.
         let rto = self.srtt_ns + (self.rttvar_ns * 4).max(nanos_of(config.rto_min));
@@ -108,7 +128,7 @@ impl Default for MinFilter {
 
 impl MinFilter {
     fn on_sample(&mut self, now: Instant, rtt: u64) {
-        if now - self.since > MIN_RTT_WINDOW / 2 {
+        if now.nanos_since(self.since) > HALF_MIN_RTT_WINDOW_NS {
             self.previous = core::mem::replace(&mut self.current, u64::MAX);
             self.since = now;
         }
@@ -125,8 +145,8 @@ const FALLBACK_NS: u64 = 3_000_000_000;
 const MIN_SAMPLE_NS: u64 = 1_000;
 /// An hour: no path is slower, and the sums cannot overflow.
 const MAX_SAMPLE_NS: u64 = 3_600_000_000_000;
-/// Linux's `tcp_min_rtt_wlen`.
-const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
+/// Half of Linux's `tcp_min_rtt_wlen`, five minutes.
+const HALF_MIN_RTT_WINDOW_NS: u64 = 150_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -103,6 +103,12 @@ impl Scoreboard {
         self.records.is_empty()
     }
 
+    /// Whether nothing is known of what is in flight but that it was sent, once.
+    #[inline]
+    pub(super) fn is_untroubled(&self) -> bool {
+        self.sacked == 0 && self.lost == 0 && self.retransmitted == 0
+    }
+
     /// Bytes sent and not cumulatively acknowledged.
     pub(super) fn total(&self) -> u32 {
         self.total

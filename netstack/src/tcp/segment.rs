@@ -1,10 +1,10 @@
 //! What goes into and comes out of a machine: segments with their payload as shared byte ranges.
 
-use crate::packet::Body;
+use crate::packet::{Body, Head, INLINE_PAYLOAD};
 use bytes::{Buf, Bytes};
 use core::num::NonZeroU16;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{TcpFlags, TcpRepr};
+use netstack_wire::tcp::{TcpFlags, TcpRepr, Timestamps};
 
 /// A received segment, or several consecutive ones merged by GRO.
 #[derive(Clone, Debug)]
@@ -47,6 +47,29 @@ impl SegmentIn {
     }
 }
 
+/// A received segment with nothing special about it: ACK and perhaps PSH, no options but timestamps, not marked by ECN, and
+/// a few bytes or none. Most segments of most connections are like this.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainSegment<'a> {
+    /// The sequence number of the first byte.
+    pub seq: SeqNum,
+    /// The acknowledgment number.
+    pub ack: SeqNum,
+    /// The window field, unscaled.
+    pub window: u16,
+    /// PSH is set.
+    pub is_pushed: bool,
+    /// The timestamps option.
+    pub timestamps: Option<Timestamps>,
+    /// At most [`PlainSegment::MAX_PAYLOAD`] bytes, still in the frame.
+    pub payload: &'a [u8],
+}
+
+impl PlainSegment<'_> {
+    /// Payloads up to this length are always copied into the receive queue.
+    pub const MAX_PAYLOAD: usize = 127;
+}
+
 /// A segment to send; with `gso_size` a super-segment for the link (or software GSO) to cut.
 #[derive(Clone, Debug)]
 pub struct Transmit {
@@ -74,9 +97,11 @@ pub enum Ecn {
     CongestionExperienced,
 }
 
-/// Payload bytes as a few shared ranges.
+/// Payload bytes as a few shared ranges, or as a copy if they are few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
+    /// A copy, where headers can be put in front of it. There are no ranges then.
+    small: Head,
     ranges: Body,
     len: usize,
 }
@@ -88,10 +113,24 @@ impl Payload {
         Self::default()
     }
 
+    /// A copy of at most [`Self::SMALL`] bytes.
+    ///
+    /// # Panics
+    /// If there are more.
+    #[must_use]
+    #[inline]
+    pub(crate) fn small(bytes: &[u8]) -> Self {
+        Self { small: Head::of_payload(bytes), ranges: Body::new(), len: bytes.len() }
+    }
+
+    /// The most bytes that are worth a copy rather than a reference.
+    pub(crate) const SMALL: usize = INLINE_PAYLOAD;
+
     /// Appends a range; an empty one is left out.
     #[inline]
     pub fn push(&mut self, range: Bytes) {
         if !range.is_empty() {
+            self.share_small();
             self.len += range.len();
             if self.ranges.len() == self.ranges.inline_size() && !self.ranges.spilled() {
                 // Where two ranges come, more do: a run of segments, or of small writes.
@@ -119,22 +158,40 @@ impl Payload {
         self.len == 0
     }
 
-    /// The ranges, none of them empty.
-    #[must_use]
-    pub fn ranges(&self) -> &[Bytes] {
-        &self.ranges
+    /// The bytes in order, in pieces none of which is empty.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let small = Some(self.small.as_slice()).filter(|small| !small.is_empty());
+        small.into_iter().chain(self.ranges.iter().map(AsRef::as_ref))
     }
 
     /// Consumes the payload into its ranges.
     #[inline]
-    pub fn into_ranges(self) -> Body {
+    pub fn into_ranges(mut self) -> Body {
+        self.share_small();
         self.ranges
+    }
+
+    /// Consumes the payload into the part that headers can be put in front of, and the ranges behind it.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Head, Body) {
+        (self.small, self.ranges)
+    }
+
+    /// Makes the copy a range like others.
+    #[inline]
+    fn share_small(&mut self) {
+        if !self.small.is_empty() {
+            let shared = Bytes::copy_from_slice(self.small.as_slice());
+            self.small = Head::default();
+            self.ranges.push(shared);
+        }
     }
 
     /// Drops the first `count` bytes (all of them if there are fewer).
     pub fn advance(&mut self, count: usize) {
         let mut left = count.min(self.len);
         self.len -= left;
+        self.small.pull(left);
         let mut whole = 0;
         for range in &mut self.ranges {
             if range.len() > left {
@@ -152,6 +209,7 @@ impl Payload {
         if count >= self.len {
             return;
         }
+        self.share_small();
         self.len = count;
         let mut left = count;
         let mut kept = 0;
@@ -169,13 +227,15 @@ impl Payload {
     /// Copies the bytes into one vector (tests, small control data).
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        self.ranges.concat()
+        let mut bytes = Vec::with_capacity(self.len);
+        self.slices().for_each(|slice| bytes.extend_from_slice(slice));
+        bytes
     }
 }
 
 impl From<Body> for Payload {
     fn from(ranges: Body) -> Self {
-        let mut payload = Self { len: ranges.iter().map(Bytes::len).sum(), ranges };
+        let mut payload = Self { small: Head::default(), len: ranges.iter().map(Bytes::len).sum(), ranges };
         if payload.ranges.iter().any(Bytes::is_empty) {
             payload.ranges.retain(|range| !range.is_empty());
         }
@@ -207,16 +267,27 @@ mod tests {
 
     #[test]
     fn every_cut_leaves_the_right_bytes() {
-        for start in 0..=8 {
-            for end in start..=8 {
-                let mut payload = sample();
-                payload.truncate(end);
-                payload.advance(start);
-                let whole = b"abcdefg";
-                assert_eq!(payload.to_vec(), &whole[start.min(7)..end.min(7)], "{start}..{end}");
-                assert_eq!(payload.len(), payload.to_vec().len());
-                assert!(payload.ranges().iter().all(|range| !range.is_empty()));
+        for make in [sample, || Payload::small(b"abcdefg")] {
+            for start in 0..=8 {
+                for end in start..=8 {
+                    let mut payload = make();
+                    payload.truncate(end);
+                    payload.advance(start);
+                    let whole = b"abcdefg";
+                    assert_eq!(payload.to_vec(), &whole[start.min(7)..end.min(7)], "{start}..{end}");
+                    assert_eq!(payload.len(), payload.to_vec().len());
+                    assert!(payload.slices().all(|slice| !slice.is_empty()));
+                }
             }
         }
+    }
+
+    #[test]
+    fn small_copy_takes_ranges_behind_it() {
+        let mut payload = Payload::small(b"abc");
+        payload.advance(1);
+        payload.push(Bytes::from_static(b"de"));
+        assert_eq!((payload.to_vec(), payload.len()), (b"bcde".to_vec(), 4));
+        assert_eq!(payload.into_ranges().concat(), b"bcde");
     }
 }

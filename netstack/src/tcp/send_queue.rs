@@ -6,7 +6,7 @@
 
 use super::num::{sat_u32, usize_of};
 use super::segment::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use netstack_wire::seq::SeqNum;
 use std::collections::VecDeque;
 
@@ -84,6 +84,9 @@ impl SendQueue {
     pub(super) fn range(&mut self, from: SeqNum, len: u32) -> Payload {
         let mut payload = Payload::new();
         let Some(store) = &mut self.store else { return payload };
+        if let Some(bytes) = store.few_unfrozen(self.end, from, usize_of(len)) {
+            return Payload::small(bytes);
+        }
         let mut left = usize_of(len);
         if store.frozen.back().is_none_or(|last| (from + len).gt(last.end())) {
             store.freeze(self.end);
@@ -115,6 +118,7 @@ impl SendQueue {
         while store.frozen.front().is_some_and(|block| block.end().le(to)) {
             store.frozen.pop_front();
         }
+        store.growing.advance(usize_of(to.saturating_since(store.unfrozen_from(self.end))));
     }
 
     /// Whether `release` would free anything.
@@ -131,6 +135,21 @@ impl SendQueue {
 }
 
 impl Store {
+    /// Where `growing` starts; `end` is the end of the queue.
+    fn unfrozen_from(&self, end: SeqNum) -> SeqNum {
+        end - sat_u32(self.growing.len())
+    }
+
+    /// The bytes `[from, from + len)` if they are few and nobody has been given a reference to them: not worth one.
+    fn few_unfrozen(&self, end: SeqNum, from: SeqNum, len: usize) -> Option<&[u8]> {
+        let start = self.unfrozen_from(end);
+        if len > Payload::SMALL || from.lt(start) {
+            return None;
+        }
+        let skip = usize_of(from - start);
+        self.growing.get(skip..skip + len)
+    }
+
     /// Makes what was written so far available to `range`; `end` is the end of the queue.
     fn freeze(&mut self, end: SeqNum) {
         if self.growing.is_empty() {

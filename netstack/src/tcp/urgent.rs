@@ -51,7 +51,7 @@ impl Urgent {
             return false;
         }
         let mut offset = super::num::usize_of(self.at - seq);
-        for range in payload.ranges() {
+        for range in payload.slices() {
             if let Some(&byte) = range.get(offset) {
                 self.byte = UrgentByte::Waiting(byte);
                 return true;

@@ -13,25 +13,27 @@ pub(crate) struct Held {
     pub(super) segment: SegmentIn,
 }
 
-impl Held {
-    /// Tells whether more may follow: plain data, not pushed, not at the limit.
-    pub(super) fn can_grow(&self) -> bool {
-        let SegmentIn { repr, payload, merged, .. } = &self.segment;
-        // A shorter one ends a run; the first one's size says what is short.
-        let size = payload.len() / usize::from(*merged).max(1);
-        repr.flags == TcpFlags::ACK
-            && !payload.is_empty()
-            && payload.len() == size * usize::from(*merged)
-            && payload.len() + size <= MAX_LEN
-            && usize::from(*merged) < MAX_SEGMENTS
+/// Tells whether more may follow a segment: plain data, not pushed, not at the limit.
+#[inline]
+pub(super) fn can_grow(segment: &SegmentIn) -> bool {
+    let SegmentIn { repr, payload, merged, .. } = segment;
+    if repr.flags != TcpFlags::ACK || payload.is_empty() {
+        return false;
     }
+    // A shorter one ends a run; the first one's size says what is short.
+    let size = payload.len() / usize::from(*merged).max(1);
+    payload.len() == size * usize::from(*merged)
+        && payload.len() + size <= MAX_LEN
+        && usize::from(*merged) < MAX_SEGMENTS
+}
 
+impl Held {
     /// Takes the next segment in, or gives it back.
     pub(super) fn merge(&mut self, flow: &Flow, next: SegmentIn) -> Option<SegmentIn> {
         let held = &self.segment;
         let size = held.payload.len() / usize::from(held.merged).max(1);
         let joins = self.flow == *flow
-            && self.can_grow()
+            && can_grow(held)
             && next.repr.seq == held.end()
             && next.repr.ack == held.repr.ack
             && next.repr.options == held.repr.options
@@ -97,10 +99,10 @@ mod tests {
     #[test]
     fn a_run_ends_with_a_short_or_pushed_segment() {
         let mut held = held();
-        assert!(held.can_grow());
+        assert!(can_grow(&held.segment));
         assert!(held.merge(&FLOW, segment(14, b"efgh")).is_none());
         assert!(held.merge(&FLOW, segment(18, b"ij")).is_none());
-        assert!(!held.can_grow());
+        assert!(!can_grow(&held.segment));
         assert!(held.merge(&FLOW, segment(20, b"klmn")).is_some());
         assert_eq!((held.segment.payload.to_vec(), held.segment.merged), (b"abcdefghij".to_vec(), 3));
         let mut held = self::held();
@@ -108,7 +110,7 @@ mod tests {
         pushed.repr.flags |= TcpFlags::PSH;
         pushed.repr.window = 90;
         assert!(held.merge(&FLOW, pushed).is_none());
-        assert!(!held.can_grow());
+        assert!(!can_grow(&held.segment));
         assert_eq!(held.segment.repr.window, 90);
     }
 

@@ -1,19 +1,21 @@
 //! The endpoint of one connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sync::{Mutex, MutexGuard};
 use netstack_wire::tcp::FastOpenCookie;
 
 use crate::bpf;
 use crate::flow_table::Keyed;
-use crate::ip::Egress;
+use crate::ip::{Arrival, Egress, Rx};
+use crate::link::Medium;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
-use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
+use crate::stats::{NicCounters, StackCounters};
+use crate::tcp::{self, Connection, Events, Flow, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
 use crate::tcp_endpoint::transmit::{max_payload, resolve_marked, send_segment};
 use crate::time::Instant;
@@ -30,6 +32,9 @@ pub(crate) struct TcpEndpoint {
     slot: TimerSlot,
     /// It is in some thread's list of endpoints to finish.
     is_touched: AtomicBool,
+    /// Whether the send queue had room for a small write when the lock was last released, so that most small writes need
+    /// not ask first. Written under the lock.
+    has_room: AtomicBool,
     has_backlog: AtomicBool,
     /// Segments that arrived while somebody else held `inner`; allocated by the first of them.
     backlog: Mutex<Option<Box<Backlog>>>,
@@ -72,6 +77,7 @@ impl TcpEndpoint {
             port_use,
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),
+            has_room: AtomicBool::new(false),
             has_backlog: AtomicBool::new(false),
             backlog: Mutex::default(),
             inner: Mutex::new(inner),
@@ -94,9 +100,75 @@ impl TcpEndpoint {
     #[inline]
     pub(super) fn on_segment(self: &Arc<Self>, core: &Arc<Core>, segment: SegmentIn, outbox: &mut Outbox) {
         match self.inner.try_lock() {
-            Some(mut inner) => self.process(core, &mut inner, segment, outbox),
-            None => self.push_backlog(core, segment),
+            Some(mut inner) => {
+                self.process(core, &mut inner, segment, outbox);
+                self.release_or_touch(core, inner, outbox);
+            }
+            None => {
+                self.push_backlog(core, segment);
+                // Whoever finishes looks at the backlog, however late this thread has come.
+                self.touch(outbox);
+            }
         }
+    }
+
+    /// Takes a plain segment if the connection expects it and nobody else is busy with it. Otherwise nothing has happened.
+    #[inline]
+    pub(super) fn on_plain(self: &Arc<Self>, rx: &mut Rx<'_>, segment: &PlainSegment<'_>) -> bool {
+        let Some(mut inner) = self.inner.try_lock() else { return false };
+        let Some(events) = inner.machine.on_plain(rx.now, segment) else { return false };
+        inner.events |= events;
+        if let Some(egress) = &mut inner.egress {
+            egress.note_way_in(rx.interface, rx.generation);
+        }
+        self.release_or_touch(rx.core, inner, rx.outbox);
+        true
+    }
+
+    /// The same for a segment that came alone, if the connection knows the way that it came. The caller holds the lock of
+    /// the table, so this does nothing that needs it, and leaves what may need more to the caller, which is rare.
+    #[inline]
+    pub(super) fn on_single(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        arrival: &Arrival,
+        segment: &PlainSegment<'_>,
+        outbox: &mut Outbox,
+    ) -> Option<Option<Aftermath>> {
+        let mut inner = self.inner.try_lock()?;
+        let Inner { machine, egress, events, .. } = &mut *inner;
+        let interface = &egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic))?.interface;
+        let is_for_us = interface.medium == Medium::Ethernet(arrival.station) && interface.is_up();
+        if !is_for_us || self.has_backlog.load(Ordering::Acquire) {
+            return None;
+        }
+        *events |= machine.on_plain(outbox.now(core), segment)?;
+        let (of_nic, of_stack): (&NicCounters, &StackCounters) = (&interface.counters, &core.counters);
+        of_nic.rx_packets.increment();
+        of_nic.rx_bytes.add(arrival.len as u64);
+        of_stack.ip_in_receives.increment();
+        of_stack.ip_in_delivers.increment();
+        of_stack.tcp_in_segs.increment();
+        let concluded = self.conclude(core, &mut inner, outbox);
+        drop(inner);
+        let Concluded { deadline, events } = concluded;
+        let must_arm = deadline.is_some_and(|deadline| !self.slot.covers(deadline));
+        let must_notify = events.intersects(WAKING) && !self.waiters.is_empty();
+        Some((must_arm || must_notify).then(|| Aftermath { endpoint: Arc::clone(self), concluded }))
+    }
+
+    /// Finishes at once if nothing else of the batch is to come, otherwise leaves that to the end of the batch.
+    #[inline]
+    fn release_or_touch(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        inner: MutexGuard<'_, Inner>,
+        outbox: &mut Outbox,
+    ) {
+        if outbox.is_batch_over() {
+            return self.release(core, inner, outbox);
+        }
+        drop(inner);
         self.touch(outbox);
     }
 
@@ -149,11 +221,16 @@ impl TcpEndpoint {
 
     /// Does what the inputs since the last call have caused: drains the backlog, sends, arms the timer, and notifies.
     pub(crate) fn finish(self: &Arc<Self>, core: &Arc<Core>, outbox: &mut Outbox) {
-        self.is_touched.store(false, Ordering::Release);
+        // Acquire: whoever found it set has put a segment into the backlog before, which `release` must see.
+        self.is_touched.swap(false, Ordering::AcqRel);
         self.with(core, outbox, |_| ());
     }
 
     /// Runs an operation of the user on the machine, and everything that follows from it.
+    ///
+    /// A segment may come between the last look at the backlog and the unlock. Its thread saw the lock taken, and finishes
+    /// the endpoint itself at the end of its batch.
+    #[inline]
     pub(crate) fn with<T>(
         self: &Arc<Self>,
         core: &Arc<Core>,
@@ -163,17 +240,35 @@ impl TcpEndpoint {
         let mut inner = self.inner.lock();
         let result = operation(&mut inner);
         self.release(core, inner, outbox);
-        // A segment may have come between the last look at the backlog and the unlock; its thread saw the lock taken
-        // and left it to us. The fence pairs with the lock operations on its side.
-        loop {
-            fence(Ordering::SeqCst);
-            if !self.has_backlog.load(Ordering::Acquire) {
-                return result;
-            }
-            // Whoever holds the lock now will look after us.
-            let Some(inner) = self.inner.try_lock() else { return result };
-            self.release(core, inner, outbox);
+        result
+    }
+
+    /// Moves all that was received into `buf` if it fits there and no more than `max` are wanted. `None` if there is
+    /// nothing, or more.
+    pub(crate) fn receive_few(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        max: usize,
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        let mut inner = self.inner.lock();
+        let queued = inner.machine.receive_queued();
+        if queued == 0 || queued > max.min(buf.len()) {
+            return None;
         }
+        let received = inner.machine.recv(core.clock.now(), &mut buf[..queued]).ok()?;
+        if inner.machine.has_output() || self.has_backlog.load(Ordering::Acquire) {
+            let mut outbox = Outbox::default();
+            self.release(core, inner, &mut outbox);
+            outbox.flush(core);
+        }
+        Some(received)
+    }
+
+    /// Whether a small write fits, without the lock: false may be old, and true as old as any answer under the lock.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_room.load(Ordering::Relaxed)
     }
 
     /// Looks at the machine without changing it.
@@ -183,28 +278,52 @@ impl TcpEndpoint {
 
     fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: MutexGuard<'_, Inner>, outbox: &mut Outbox) {
         while self.has_backlog.load(Ordering::Acquire) {
-            let backlog = {
-                let mut backlog = self.backlog.lock();
-                self.has_backlog.store(false, Ordering::Release);
-                backlog.take()
-            };
-            for segment in backlog.into_iter().flat_map(|backlog| backlog.segments) {
-                self.process(core, &mut inner, segment, outbox);
-            }
+            self.drain_backlog(core, &mut inner, outbox);
         }
-        self.transmit(core, &mut inner, outbox);
+        let concluded = self.conclude(core, &mut inner, outbox);
         if inner.machine.state() == State::Closed {
             self.deregister(core, &mut inner);
         }
+        drop(inner);
+        self.follow_up(core, concluded);
+    }
+
+    /// Sends what the machine has, and tells what is left to do once the lock is released.
+    #[inline]
+    fn conclude(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) -> Concluded {
+        if inner.machine.has_output() {
+            self.transmit(core, inner, outbox);
+        }
         let events = std::mem::take(&mut inner.events);
         if events.contains(Events::ACKED) {
-            confirm_neighbour(&inner, outbox.now(core));
+            confirm_neighbour(inner, outbox.now(core));
         }
-        let deadline = inner.machine.next_deadline();
-        drop(inner);
+        let has_room = inner.machine.send_room() >= SMALL_WRITE;
+        if has_room != self.has_room() {
+            self.has_room.store(has_room, Ordering::Relaxed);
+        }
+        Concluded { deadline: inner.machine.next_deadline(), events }
+    }
+
+    /// Does what is done without the lock.
+    #[inline]
+    fn follow_up(self: &Arc<Self>, core: &Core, Concluded { deadline, events }: Concluded) {
         core.timers.arm(self, deadline);
-        if events.intersects(WAKING) {
-            self.waiters.notify(readiness_of_events(events));
+        if events.intersects(WAKING) && !self.waiters.is_empty() {
+            // Readiness is looked at under the lock.
+            self.waiters.notify_synchronised(readiness_of_events(events));
+        }
+    }
+
+    #[cold]
+    fn drain_backlog(self: &Arc<Self>, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
+        let backlog = {
+            let mut backlog = self.backlog.lock();
+            self.has_backlog.store(false, Ordering::Release);
+            backlog.take()
+        };
+        for segment in backlog.into_iter().flat_map(|backlog| backlog.segments) {
+            self.process(core, inner, segment, outbox);
         }
     }
 
@@ -225,6 +344,9 @@ impl TcpEndpoint {
                 Ok(()) => {}
                 // As if the segment had been lost; the machine's timers and ICMP decide what it means.
                 Err(_) => core.counters.ip_out_discards.increment(),
+            }
+            if !machine.has_output() {
+                break;
             }
         }
     }
@@ -247,6 +369,27 @@ impl TcpEndpoint {
     pub(crate) fn set_socket_options(&self, options: Arc<SocketOptions>) {
         // The old ones may be the last reference; they are dropped after the lock.
         let _old = std::mem::replace(&mut self.inner.lock().options, options);
+    }
+}
+
+/// What the use of a machine leads to once its lock is released.
+#[derive(Debug, Clone, Copy)]
+struct Concluded {
+    deadline: Option<Instant>,
+    events: Events,
+}
+
+/// The same, where another lock has to be released first.
+pub(super) struct Aftermath {
+    endpoint: Arc<TcpEndpoint>,
+    concluded: Concluded,
+}
+
+impl Aftermath {
+    /// Does it.
+    #[cold]
+    pub(super) fn perform(self, core: &Core) {
+        self.endpoint.follow_up(core, self.concluded);
     }
 }
 
@@ -334,6 +477,9 @@ fn readiness_of_events(events: Events) -> Readiness {
     }
     result
 }
+
+/// Writes up to this many bytes need not know the room exactly.
+pub(crate) const SMALL_WRITE: usize = 128;
 
 /// The events that mean something to observers.
 const WAKING: Events = Events::TRANSMIT.union(Events::ACKED).complement();

@@ -12,16 +12,16 @@ use crate::bpf::Subject;
 use crate::error::SocketError;
 use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{Cast, IpMeta, Rx, zone_of};
+use crate::ip::{Arrival, Cast, IpMeta, Rx, zone_of};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::packet::{AddressedTo, Checksum, Packet};
 use crate::port_table::{Found, Target};
 use crate::stack::Core;
-use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, SegmentIn};
-use crate::tcp_endpoint::coalesce::Held;
-use crate::tcp_endpoint::{ListenEndpoint, send_bare};
+use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, PlainSegment, SegmentIn};
+use crate::tcp_endpoint::coalesce::{self, Held};
+use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint, send_bare};
 
 /// Takes a TCP segment for us.
 pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
@@ -65,15 +65,67 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
-    let unmerged = match rx.outbox.held() {
-        Some(held) => held.merge(&flow, segment),
-        None => Some(segment),
-    };
-    let Some(segment) = unmerged else {
-        return rx.core.counters.tcp_in_merged.increment();
-    };
-    release_held(rx.core, rx.outbox);
-    hold_or_dispatch(rx.core, Held { flow, nic: ip.nic, segment }, rx.outbox);
+    input_segment(rx, flow, ip.nic, segment);
+}
+
+/// Takes a segment for us that was found in order: whole, alone, with a right checksum.
+#[inline]
+pub(crate) fn input_checked(rx: &mut Rx<'_>, flow: Flow, tos: u8, repr: TcpRepr, payload: Payload) {
+    rx.core.counters.tcp_in_segs.increment();
+    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
+    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size };
+    input_segment(rx, flow, rx.interface.id, segment);
+}
+
+fn input_segment(rx: &mut Rx<'_>, flow: Flow, nic: NicId, mut segment: SegmentIn) {
+    if let Some(held) = rx.outbox.held() {
+        segment = match held.merge(&flow, segment) {
+            Some(unmerged) => unmerged,
+            None => return rx.core.counters.tcp_in_merged.increment(),
+        };
+        release_held(rx.core, rx.outbox);
+    }
+    // The last of its batch has nothing to wait for.
+    if !rx.outbox.is_batch_over() && coalesce::can_grow(&segment) {
+        *rx.outbox.held() = Some(Held { flow, nic, segment });
+    } else {
+        dispatch(rx.core, &flow, nic, segment, rx.outbox);
+    }
+}
+
+/// Gives the plain segment of the only frame of a batch to its connection, if that expects it and its packets were seen to
+/// come this way before. False: nothing has happened.
+#[inline]
+pub(crate) fn input_single(
+    core: &Arc<Core>,
+    arrival: &Arrival,
+    flow: &Flow,
+    segment: &PlainSegment<'_>,
+    outbox: &mut Outbox,
+) -> bool {
+    let taken =
+        core.tcp.look(&core.secrets, flow, |endpoint| endpoint.on_single(core, arrival, segment, outbox));
+    let Some(aftermath) = taken else { return false };
+    // Outside of the table's lock.
+    if let Some(aftermath) = aftermath {
+        aftermath.perform(core);
+    }
+    true
+}
+
+/// Gives a plain segment whose checksum is right to its connection. False if there is none that expects it, or if it may
+/// have to do with the segments around it: then nothing has happened.
+#[inline]
+pub(crate) fn input_plain(rx: &mut Rx<'_>, flow: &Flow, segment: &PlainSegment<'_>) -> bool {
+    let may_be_joined = !segment.payload.is_empty() && !segment.is_pushed && !rx.outbox.is_batch_over();
+    if may_be_joined || rx.outbox.held().is_some() {
+        return false;
+    }
+    let is_taken = find(rx.core, flow, rx.outbox).is_some_and(|endpoint| endpoint.on_plain(rx, segment));
+    if is_taken {
+        rx.core.counters.tcp_in_segs.increment();
+    }
+    is_taken
 }
 
 /// Shows a segment to the program of the socket that it is for.
@@ -94,27 +146,23 @@ pub(crate) fn release_held(core: &Arc<Core>, outbox: &mut Outbox) {
     if outbox.held().is_none() {
         return;
     }
-    if let Some(held) = outbox.held().take() {
-        dispatch(core, held, outbox);
+    if let Some(Held { flow, nic, segment }) = outbox.held().take() {
+        dispatch(core, &flow, nic, segment, outbox);
+    }
+}
+
+fn dispatch(core: &Arc<Core>, flow: &Flow, nic: NicId, segment: SegmentIn, outbox: &mut Outbox) {
+    match find(core, flow, outbox) {
+        Some(endpoint) => endpoint.on_segment(core, segment, outbox),
+        None => to_listener_on(core, flow, nic, segment, None, outbox),
     }
 }
 
 #[inline]
-fn hold_or_dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
-    match held.can_grow() {
-        true => *outbox.held() = Some(held),
-        false => dispatch(core, held, outbox),
-    }
-}
-
-fn dispatch(core: &Arc<Core>, held: Held, outbox: &mut Outbox) {
-    let Held { flow, nic, segment } = held;
+fn find(core: &Core, flow: &Flow, outbox: &mut Outbox) -> Option<Arc<TcpEndpoint>> {
     // Frames come in runs of one flow, so the last endpoint is the best guess.
-    let guess = outbox.touched().last().filter(|endpoint| endpoint.flow == flow).cloned();
-    match guess.or_else(|| core.tcp.get(&core.secrets, &flow)) {
-        Some(endpoint) => endpoint.on_segment(core, segment, outbox),
-        None => to_listener_on(core, &flow, nic, segment, None, outbox),
-    }
+    let guess = outbox.touched().last().filter(|endpoint| endpoint.flow == *flow).cloned();
+    guess.or_else(|| core.tcp.get(&core.secrets, flow))
 }
 
 fn has_right_checksum(ip: &IpMeta, packet: &Packet) -> bool {
@@ -196,7 +244,7 @@ fn find_listener(
     };
     let begun = group.members.iter().position(|member| member.knows(flow));
     let chosen = begun.or_else(|| {
-        let packet = Packet::from_body(segment?.payload.ranges().iter().cloned().collect());
+        let packet = Packet::from_body(segment?.payload.clone().into_ranges());
         let subject = Subject::new(&packet, 0).with_secrets(&core.secrets);
         usize::try_from(group.program.run(&subject)).ok()
     });

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::CHECKSUM_OFFSET;
 
-use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, send};
+use crate::ip::{
+    Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_way, send, send_plain,
+};
 use crate::nic::NicId;
 use crate::options::{PmtuDiscovery, SocketOptions};
 use crate::outbox::Outbox;
@@ -24,15 +26,34 @@ pub(super) fn send_segment(
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
     let Transmit { repr, payload, gso_size, ecn } = transmit;
-    let mut packet = Packet::from_body(payload.into_ranges());
+    let tcp_len = repr.header_len() + payload.len();
+    let mut packet = match gso_size {
+        None => {
+            let (head, body) = payload.into_parts();
+            Packet::from_parts(head, body)
+        }
+        // Whoever cuts it looks for the payload behind the headers.
+        Some(_) => Packet::from_body(payload.into_ranges()),
+    };
+    packet.meta.mark = options.mark;
+    packet.meta.owner = options.owner;
+    if gso_size.is_none()
+        && fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
+        && let (IpAddr::V4(source), IpAddr::V4(destination)) = (flow.local_addr, flow.remote_addr)
+        && let Some(link) = plain_way(core, egress, tcp_len, outbox)
+    {
+        let ttl = options.ttl.unwrap_or_else(|| core.default_ttl());
+        let tos = (options.tos & !3) | ecn_bits(ecn);
+        let header = PlainHeader { source, destination, ttl, tos };
+        send_plain(core, egress, link, &header, &repr, packet, outbox);
+        return Ok(());
+    }
     // The longest TCP header has 60 bytes, which fits the headroom, and the slice is as long as the header.
     let _ = repr.emit(packet.push_header(repr.header_len()));
     // CHECKSUM_OFFSET is 16.
     packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
     let kind = if flow.remote_addr.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
     packet.meta.gso = gso_size.map(|size| Gso { kind, size: size.get() });
-    packet.meta.mark = options.mark;
-    packet.meta.owner = options.owner;
     let (ttl, tos) = match flow.remote_addr {
         IpAddr::V4(_) => (options.ttl, options.tos),
         IpAddr::V6(_) => (options.hop_limit, options.traffic_class),

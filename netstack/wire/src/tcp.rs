@@ -210,14 +210,20 @@ impl TcpRepr {
     /// Parses a view. Unknown and malformed options are skipped, as RFC 9293 section 3.2 (MUST-6, MUST-7) asks.
     #[must_use]
     pub fn parse(view: &TcpView<'_>) -> Self {
+        // A view has at least this much; at once, so that it is checked only once.
+        let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, _, flags, w0, w1, _, _, u0, u1]) =
+            view.bytes.first_chunk::<MIN_HEADER_LEN>()
+        else {
+            return Self::default();
+        };
         Self {
-            src_port: view.src_port(),
-            dst_port: view.dst_port(),
-            seq: view.seq(),
-            ack: view.ack(),
-            flags: view.flags(),
-            window: view.window(),
-            urgent: view.urgent(),
+            src_port: u16::from_be_bytes([s0, s1]),
+            dst_port: u16::from_be_bytes([d0, d1]),
+            seq: SeqNum(u32::from_be_bytes([q0, q1, q2, q3])),
+            ack: SeqNum(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: TcpFlags::from_bits_retain(flags),
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
             options: TcpOptions::parse(view.options()),
         }
     }
@@ -235,16 +241,13 @@ impl TcpRepr {
         let len = self.header_len();
         let header = buf.get_mut(..len)?;
         let words = u8::try_from(len / 4).ok()?;
-        header[0..2].copy_from_slice(&self.src_port.to_be_bytes());
-        header[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
-        header[SEQ_OFFSET..ACK_OFFSET].copy_from_slice(&self.seq.0.to_be_bytes());
-        header[ACK_OFFSET..DATA_OFFSET_OFFSET].copy_from_slice(&self.ack.0.to_be_bytes());
-        header[DATA_OFFSET_OFFSET] = words << 4;
-        header[FLAGS_OFFSET] = self.flags.bits();
-        header[WINDOW_OFFSET..CHECKSUM_OFFSET].copy_from_slice(&self.window.to_be_bytes());
-        header[CHECKSUM_OFFSET..URGENT_OFFSET].copy_from_slice(&[0, 0]);
-        header[URGENT_OFFSET..MIN_HEADER_LEN].copy_from_slice(&self.urgent.to_be_bytes());
-        self.options.emit(&mut header[MIN_HEADER_LEN..]);
+        let (fixed, options) = header.split_first_chunk_mut::<MIN_HEADER_LEN>()?;
+        let ([s0, s1], [d0, d1]) = (self.src_port.to_be_bytes(), self.dst_port.to_be_bytes());
+        let ([q0, q1, q2, q3], [a0, a1, a2, a3]) = (self.seq.0.to_be_bytes(), self.ack.0.to_be_bytes());
+        let ([w0, w1], [u0, u1]) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
+        let (offset, flags) = (words << 4, self.flags.bits());
+        *fixed = [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, 0, 0, u0, u1];
+        self.options.emit(options);
         Some(len)
     }
 }

@@ -12,7 +12,7 @@ use crate::options::{RecvFlags, SendFlags};
 use crate::outbox::Outbox;
 use crate::socket::copy_in::Copied;
 use crate::tcp;
-use crate::tcp_endpoint::TcpEndpoint;
+use crate::tcp_endpoint::{SMALL_WRITE, TcpEndpoint};
 
 impl TcpSocket {
     /// Queues as much of `data` as fits and returns how much that was (never zero unless `data` is empty).
@@ -24,9 +24,14 @@ impl TcpSocket {
     pub fn send_as(&self, data: &mut dyn Source, flags: SendFlags) -> Result<usize, SendError> {
         let endpoint = self.connection().ok_or(SendError::NotConnected)?;
         let core = &self.core;
-        let room = endpoint.inspect(|inner| inner.machine.send_room());
-        // Without room the machine still has to say why.
-        let len = data.remaining().min(room).min(MAX_SEND);
+        let wanted = data.remaining();
+        let len = if wanted <= SMALL_WRITE && endpoint.has_room() {
+            wanted
+        } else {
+            // Without room the machine still has to say why.
+            let room = endpoint.inspect(|inner| inner.machine.send_room());
+            wanted.min(room).min(MAX_SEND)
+        };
         let mut copied = Copied::new();
         copied.copy_in(&core.send_pool, data, len)?;
         let mut outbox = Outbox::default();
@@ -67,6 +72,9 @@ impl TcpSocket {
         if flags.peek {
             return self.peek(&endpoint, out);
         }
+        if let Some(count) = self.receive_few(&endpoint, out)? {
+            return Ok(count);
+        }
         let (mut total, mut ranges) = (0, Ranges::new());
         loop {
             let room = out.room();
@@ -93,6 +101,22 @@ impl TcpSocket {
             }
             ranges.clear();
         }
+    }
+
+    /// Receives all that is there if that is only a few bytes: they go over this thread's stack, since the application's
+    /// memory may not be touched under the lock.
+    fn receive_few(
+        &self,
+        endpoint: &Arc<TcpEndpoint>,
+        out: &mut dyn Sink,
+    ) -> Result<Option<usize>, RecvError> {
+        let mut few = [0; FEW_BYTES];
+        let Some(count) = endpoint.receive_few(&self.core, out.room(), &mut few) else { return Ok(None) };
+        if let Err(fault) = out.write_from(&few[..count]) {
+            self.put_back(endpoint, &[Bytes::copy_from_slice(&few[..count])]);
+            return Err(fault.into());
+        }
+        Ok(Some(count))
     }
 
     /// Takes some ranges of the receive queue under one lock; none at the end of the stream.
@@ -172,6 +196,8 @@ pub(super) fn send_error(error: tcp::SendError) -> SendError {
     }
 }
 
+/// So little is copied twice rather than shared.
+const FEW_BYTES: usize = 128;
 /// The most that one call copies: enough to fill several super-segments, little enough to stay in the cache.
 const MAX_SEND: usize = 256 << 10;
 /// Ranges on their way from the receive queue to the application.

@@ -18,28 +18,28 @@ enum Reject {
 }
 
 impl Open {
-    /// Processes a segment.
+    /// Processes a segment and takes its payload.
     pub(in super::super) fn on_segment(
         &mut self,
         common: &Common,
         now: Instant,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
     ) -> Reaction {
         self.segments_in += u64::from(segment.merged);
-        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|it| it.is_same_syn(&segment)) {
+        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|it| it.is_same_syn(segment)) {
             unconfirmed.repeat();
             return self.dropped(DropReason::UnexpectedSyn, Events::empty());
         }
-        match self.validate(common, now, &segment) {
+        match self.validate(common, now, segment) {
             Ok(()) => {}
             Err(Reject::Drop(reason)) => return self.dropped(reason, Events::empty()),
             Err(Reject::Reset(reason)) => return Reaction::closed(reason, None),
         }
         self.last_segment_at = now;
         self.keepalive_probes = 0;
-        self.note_ecn(&segment);
+        self.note_ecn(segment);
         let mut events = Events::empty();
-        if let Err(reason) = self.take_ack(common, now, &segment, &mut events) {
+        if let Err(reason) = self.take_ack(common, now, segment, &mut events) {
             return self.dropped(reason, events);
         }
         match self.after_ack(common, now, segment.repr.ack, &mut events) {
@@ -48,8 +48,7 @@ impl Open {
         }
         if segment.repr.flags.contains(TcpFlags::URG) || self.rcv.is_urgent_announced() {
             // RFC 9293 section 3.10.7.4, sixth check: wherever the segment stands in the stream.
-            let is_news =
-                self.may_take_urgent() && self.rcv.on_urgent(&segment, common.options.urgent_inline);
+            let is_news = self.may_take_urgent() && self.rcv.on_urgent(segment, common.options.urgent_inline);
             events.set(Events::URGENT, is_news);
         }
         let reaction = self.take_payload(common, now, segment, events);
@@ -177,16 +176,22 @@ impl Open {
         {
             self.snd.rtt.on_sample(now, rtt);
         }
+        *events |= self.on_valid_ack(common, input);
+        Ok(())
+    }
+
+    /// An acknowledgment within what is in flight.
+    pub(super) fn on_valid_ack(&mut self, common: &Common, input: AckInput) -> Events {
         // An ACK pushes what waits, promise or not (Linux's tcp_data_snd_check).
         self.has_more = false;
         let report = self.snd.on_ack(&common.config, input);
-        if report.acked > 0 {
-            *events |= Events::ACKED;
-            if self.is_writable(common) {
-                *events |= Events::WRITABLE;
-            }
+        if report.acked == 0 {
+            Events::empty()
+        } else if self.is_writable(common) {
+            Events::ACKED | Events::WRITABLE
+        } else {
+            Events::ACKED
         }
-        Ok(())
     }
 
     /// "This should not occur since a FIN has been received from the remote side.  Ignore the URG."
@@ -222,10 +227,11 @@ impl Open {
         &mut self,
         common: &Common,
         now: Instant,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
         mut events: Events,
     ) -> Reaction {
-        let SegmentIn { repr, payload, merged, true_size, ecn: _ } = segment;
+        let &mut SegmentIn { ref repr, ref mut payload, merged, true_size, ecn: _ } = segment;
+        let payload = core::mem::take(payload);
         let has_fin = repr.flags.contains(TcpFlags::FIN);
         if payload.is_empty() && !has_fin {
             return self.finish(events);
@@ -287,7 +293,7 @@ impl Open {
     }
 
     /// The age of the echo in a data segment: an upper bound of the round-trip time from here.
-    fn echo_age(&self, now: Instant, echo: Option<u32>) -> Option<Duration> {
+    pub(super) fn echo_age(&self, now: Instant, echo: Option<u32>) -> Option<Duration> {
         let echo = echo.filter(|&echo| echo != 0)?;
         let age = self.snd.timestamp(now).wrapping_sub(echo);
         // Below a few milliseconds the clock's resolution says nothing.

@@ -1,10 +1,11 @@
 //! A synchronised connection: ESTABLISHED and the closing states up to TIME-WAIT.
 //!
-//! `input.rs` takes segments, `output.rs` gives them, `timer.rs` runs what is due, `user.rs` carries out commands, `rest.rs`
-//! makes it small while it is idle.
+//! `input.rs` takes segments (and `plain.rs` the ordinary ones in short), `output.rs` gives them, `timer.rs` runs what is due,
+//! `user.rs` carries out commands, `rest.rs` makes it small while it is idle.
 
 mod input;
 mod output;
+mod plain;
 mod rest;
 mod timer;
 mod user;

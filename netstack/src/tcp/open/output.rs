@@ -1,7 +1,7 @@
 //! Segments that leave in the synchronised states.
 
 use super::super::common::{Common, bare};
-use super::super::segment::{Ecn, Transmit};
+use super::super::segment::{Ecn, Payload, Transmit};
 use super::super::sender::{DataOut, TIMESTAMPS_LEN, TransmitLimits};
 use super::Open;
 use crate::time::Instant;
@@ -30,6 +30,9 @@ impl Open {
         let sack = self.rcv.sack_blocks(self.max_sack_blocks());
         if self.snd.wants_to_send() {
             let limits = self.limits(common, max_payload, &sack);
+            if let Some((seq, payload)) = self.snd.poll_last(&common.config, now, &limits) {
+                return Some(self.last_segment(common, now, seq, payload, sack));
+            }
             if let Some(data) = self.snd.poll_data(&common.config, now, limits) {
                 return Some(self.data_segment(common, now, data, sack));
             }
@@ -48,7 +51,7 @@ impl Open {
     }
 
     /// Whether `poll_transmit` may have something.
-    pub(super) fn wants_to_transmit(&self) -> bool {
+    pub(in super::super) fn wants_to_transmit(&self) -> bool {
         self.rcv.policy.is_due()
             || self.is_keepalive_due
             || self.snd.wants_to_send()
@@ -66,6 +69,21 @@ impl Open {
         let edge = self.snd.snd_una + self.snd.snd_wnd;
         let past = self.snd.snd_nxt.saturating_since(edge);
         if past > 0 && past >= 1 << self.snd.wnd_shift() { edge } else { self.snd.snd_nxt }
+    }
+
+    /// The segment with all that was still to be sent, which is not empty.
+    fn last_segment(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        seq: SeqNum,
+        payload: Payload,
+        sack: SackBlocks,
+    ) -> Transmit {
+        self.rcv.policy.on_data_sent(now);
+        let ecn = if self.snd.has_ecn() { Ecn::Capable0 } else { Ecn::NotCapable };
+        let repr = self.compose(common, now, seq, TcpFlags::ACK | TcpFlags::PSH, sack);
+        Transmit { repr, payload, gso_size: None, ecn }
     }
 
     fn data_segment(&mut self, common: &Common, now: Instant, data: DataOut, sack: SackBlocks) -> Transmit {

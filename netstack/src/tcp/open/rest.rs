@@ -41,6 +41,11 @@ impl Open {
         core::mem::take(&mut self.wants_rest)
     }
 
+    /// Whether it has.
+    pub(in super::super) fn wishes_to_rest(&self) -> bool {
+        self.wants_rest
+    }
+
     /// The connection at rest; `None` while something is the matter with it.
     pub(in super::super) fn rest(&self) -> Option<Resting> {
         // All fields: one that is forgotten here would be lost.

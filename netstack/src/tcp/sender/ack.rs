@@ -52,6 +52,14 @@ pub(super) struct Context {
 impl Sender {
     /// Processes an acknowledgment with SND.UNA <= SEG.ACK <= SND.NXT.
     pub(in super::super) fn on_ack(&mut self, config: &Config, input: AckInput) -> AckReport {
+        if self.is_calm(&input) {
+            return self.on_calm_ack(config, input);
+        }
+        self.on_any_ack(config, input)
+    }
+
+    /// The same without looking for what is usual first.
+    pub(super) fn on_any_ack(&mut self, config: &Config, input: AckInput) -> AckReport {
         let mut context = self.take_delivery(input);
         let acked = context.delivered.acked;
         self.measure(&mut context);
@@ -122,7 +130,7 @@ impl Sender {
     }
 
     /// RFC 9293 section 3.10.7.4: takes the window of a segment that is not older than the last one that gave one.
-    fn update_peer_window(&mut self, input: &AckInput) -> bool {
+    pub(super) fn update_peer_window(&mut self, input: &AckInput) -> bool {
         let is_newer = input.ack.gt(self.snd_una)
             || input.seq.gt(self.snd_wl1)
             || input.seq == self.snd_wl1 && input.window > self.snd_wnd;

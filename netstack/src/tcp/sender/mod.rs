@@ -1,8 +1,10 @@
 //! The sending half of a synchronised connection: send queue, windows, loss recovery and its timer.
 //!
-//! Inputs are acknowledgments (`ack.rs`, with `loss.rs`, `phase.rs` and `window.rs` for what follows) and the timer (`timeout.rs`); the output is `poll_data` (`transmit.rs`).
+//! Inputs are acknowledgments (`ack.rs`, with `loss.rs`, `phase.rs` and `window.rs` for what follows) and the timer (`timeout.rs`);
+//! the output is `poll_data` (`transmit.rs`). What is usual takes a shorter way (`calm.rs`).
 
 mod ack;
+mod calm;
 mod loss;
 mod phase;
 mod rest;

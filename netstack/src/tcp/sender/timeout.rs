@@ -9,7 +9,7 @@ use super::super::recovery::{Frto, Phase};
 use super::super::scoreboard::Fate;
 use super::ack::MIN_TIMEOUT;
 use super::{Forced, Sender};
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
 /// What the timer stands for.
@@ -48,8 +48,10 @@ impl Sender {
     /// When the timer is due.
     pub(in super::super) fn deadline(&self) -> Option<Instant> {
         let timer = self.timer.map(|(_, at)| at);
-        let release = self.pacing.as_ref().and_then(|pacing| pacing.deadline());
-        timer.into_iter().chain(release).min()
+        match self.pacing.as_ref().and_then(|pacing| pacing.deadline()) {
+            Some(release) => Some(timer.map_or(release, |timer| timer.min(release))),
+            None => timer,
+        }
     }
 
     /// Which timer is running.
@@ -59,30 +61,30 @@ impl Sender {
 
     /// Arms the timer for data in flight: a tail loss probe if one may help, otherwise the retransmission timeout.
     pub(super) fn arm(&mut self, config: &Config, now: Instant) {
-        let rto = self.rtt.rto(config);
-        self.timer = Some(match self.probe_timeout(config) {
+        let rto = self.rtt.rto_ns(config);
+        self.timer = Some(match self.probe_timeout_ns(config) {
             // RFC 8985 section 7.2: "If (the RTO would fire earlier): PTO = TCP_RTO_expiration() - now". The probe takes its
             // place: a tail that is lost does not collapse the window at once.
-            Some(timeout) => (SenderTimer::LossProbe, now + timeout.min(rto)),
-            None => (SenderTimer::Retransmit, now + rto),
+            Some(timeout) => (SenderTimer::LossProbe, now.plus_nanos(timeout.min(rto))),
+            None => (SenderTimer::Retransmit, now.plus_nanos(rto)),
         });
     }
 
-    /// RFC 8985 section 7.2: the time after which a probe is worth sending; `None` if it may not be.
-    fn probe_timeout(&self, config: &Config) -> Option<Duration> {
+    /// RFC 8985 section 7.2: the time in nanoseconds after which a probe is worth sending; `None` if it may not be.
+    fn probe_timeout_ns(&self, config: &Config) -> Option<u64> {
         let may_probe = config.tail_loss_probe
             && self.has_sack
             && self.recovery.is_open()
             && self.board.sacked() == 0
             && self.probe.is_none()
             && self.rtt.backoff() == 0;
-        if !may_probe {
+        let srtt = self.rtt.srtt_ns();
+        if !may_probe || srtt == 0 {
             return None;
         }
-        let srtt = self.rtt.srtt()?;
         // "If the flight size is one segment, PTO += WCDelAckT": the receiver may delay its only ACK.
         let slack = if self.board.total() <= self.mss() { config.rto_min } else { MIN_TIMEOUT };
-        Some(srtt * 2 + slack)
+        Some(srtt.saturating_mul(2).saturating_add(nanos_of(slack)))
     }
 
     /// Arms the zero-window probe; `poll_data` found data that the peer's window does not admit.

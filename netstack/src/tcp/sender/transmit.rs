@@ -114,7 +114,7 @@ impl Sender {
     }
 
     /// What the congestion window leaves.
-    fn cwnd_room(&self) -> u32 {
+    pub(super) fn cwnd_room(&self) -> u32 {
         self.congestion.cwnd().saturating_sub(self.board.in_flight())
     }
 
@@ -264,15 +264,15 @@ impl Sender {
         if self.board.rate.is_app_limited() {
             self.congestion.on_restart(now);
         }
-        if !config.slow_start_after_idle {
-            return;
-        }
-        let idle = now - self.last_sent_at;
-        let rto = self.rtt.rto(config);
-        if idle > rto {
+        if self.is_restart_due(config, now) {
             let window = config.initial_window.saturating_mul(self.mss());
-            self.congestion.on_idle(idle, rto, window);
+            self.congestion.on_idle(now - self.last_sent_at, self.rtt.rto(config), window);
         }
+    }
+
+    /// Whether the pause was long enough for the window to be too old.
+    pub(super) fn is_restart_due(&self, config: &Config, now: Instant) -> bool {
+        config.slow_start_after_idle && now.nanos_since(self.last_sent_at) > self.rtt.rto_ns(config)
     }
 
     /// RFC 8985 section 7.3: new data if there is any, otherwise the last segment again.
@@ -325,7 +325,7 @@ impl Sender {
     }
 
     /// Counts a transmission and sees to it that a timer runs.
-    fn account(&mut self, config: &Config, now: Instant, bytes: u32) {
+    pub(super) fn account(&mut self, config: &Config, now: Instant, bytes: u32) {
         self.counters.bytes_sent += u64::from(bytes);
         self.recovery.on_sent(bytes);
         if self.is_past_first_window(config)
@@ -350,7 +350,7 @@ impl Sender {
     }
 
     /// Keeps track of whether the congestion window is what limits us (Linux's `tcp_cwnd_validate`).
-    fn note_usage(&mut self) {
+    pub(super) fn note_usage(&mut self) {
         let in_flight = self.board.in_flight();
         if self.snd_una.ge(self.usage.until) {
             self.usage.is_limited = false;

@@ -81,7 +81,7 @@ impl Sender {
     }
 
     /// Whether the window may grow: it is what has limited us lately (RFC 9438 section 5.8; Linux's rule for slow start).
-    fn is_window_limited(&self) -> bool {
+    pub(super) fn is_window_limited(&self) -> bool {
         if self.usage.is_limited {
             return true;
         }

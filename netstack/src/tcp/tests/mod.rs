@@ -4,6 +4,7 @@ mod hostile;
 mod listen;
 mod network;
 mod peer;
+mod plain;
 mod recovery;
 mod rest;
 mod rows;
@@ -11,3 +12,6 @@ mod segments;
 mod shutdown;
 mod transfer;
 mod user;
+
+/// For the tests of single parts that want the same randomness.
+pub(in crate::tcp) use network::Rng;

@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 /// A small generator (xorshift64*): good enough to choose losses.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(in crate::tcp) struct Rng(u64);
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::tcp) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(in crate::tcp) fn below(&mut self, bound: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -30,7 +30,7 @@ impl Rng {
     }
 
     /// True in `per_mille` of a thousand cases.
-    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
+    pub(in crate::tcp) fn chance(&mut self, per_mille: u32) -> bool {
         self.below(1000) < per_mille
     }
 }

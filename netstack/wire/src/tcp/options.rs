@@ -123,12 +123,8 @@ impl TcpOptions {
     /// Parses option bytes; what is unknown, malformed or cut off is skipped.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut options = Self::default();
-        // The usual layout of a data segment: NOP, NOP, timestamps and nothing else (RFC 7323 appendix A).
-        if let [KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, LEN_TIMESTAMPS, body @ ..] = bytes
-            && body.len() == 8
-        {
-            options.timestamps = parse_timestamps(body);
+        let mut options = Self { timestamps: Self::only_timestamps(bytes), ..Self::default() };
+        if options.timestamps.is_some() {
             return options;
         }
         let mut rest = bytes;
@@ -146,6 +142,21 @@ impl TcpOptions {
             }
         }
         options
+    }
+
+    /// Parses the usual layout of a data segment: NOP, NOP, timestamps and nothing else (RFC 7323 appendix A).
+    #[must_use]
+    #[inline]
+    pub fn only_timestamps(bytes: &[u8]) -> Option<Timestamps> {
+        match *bytes {
+            [KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, LEN_TIMESTAMPS, v0, v1, v2, v3, e0, e1, e2, e3] => {
+                Some(Timestamps {
+                    value: u32::from_be_bytes([v0, v1, v2, v3]),
+                    echo: u32::from_be_bytes([e0, e1, e2, e3]),
+                })
+            }
+            _ => None,
+        }
     }
 
     fn parse_one(&mut self, kind: u8, body: &[u8]) {
@@ -171,7 +182,9 @@ impl TcpOptions {
     /// The length of the emitted options with padding: a multiple of four, at most 40.
     #[must_use]
     pub fn emit_len(&self) -> usize {
-        // The usual data segment first.
+        if self.is_usual() {
+            return if self.timestamps.is_some() { PADDED_TIMESTAMPS_LEN } else { 0 };
+        }
         if self.mss.is_none()
             && !self.sack_permitted
             && self.window_scale.is_none()
@@ -184,11 +197,24 @@ impl TcpOptions {
         self.emit(&mut scratch)
     }
 
+    /// Whether there is nothing but perhaps timestamps, as in most segments.
+    #[inline]
+    fn is_usual(&self) -> bool {
+        let Self { mss, window_scale, sack_permitted, timestamps: _, sack, fast_open } = self;
+        mss.is_none() && window_scale.is_none() && !sack_permitted && sack.is_empty() && fast_open.is_none()
+    }
+
     /// Writes the options, padded to a multiple of four, and returns their length. What does not fit in `buf` or in
     /// 40 bytes is left out, SACK blocks and the Fast Open cookie first.
     ///
     /// The order is Linux's: MSS, SACK permitted, timestamps, window scale, then Fast Open and SACK.
     pub fn emit(&self, buf: &mut [u8]) -> usize {
+        if let (Some(timestamps), true) = (self.timestamps, self.is_usual())
+            && let Some(out) = buf.first_chunk_mut()
+        {
+            *out = padded_timestamps(timestamps);
+            return out.len();
+        }
         let room = buf.len().min(MAX_OPTIONS_LEN);
         let mut out = Writer { buf: &mut buf[..room], at: 0 };
         if let Some(mss) = self.mss {
@@ -225,6 +251,13 @@ impl TcpOptions {
             blocks => 4 + blocks * SACK_BLOCK_LEN,
         }
     }
+}
+
+/// NOP, NOP and the timestamps, so that their values are aligned (RFC 7323 appendix A).
+#[inline]
+fn padded_timestamps(timestamps: Timestamps) -> [u8; PADDED_TIMESTAMPS_LEN] {
+    let ([a, b, c, d], [e, f, g, h]) = (timestamps.value.to_be_bytes(), timestamps.echo.to_be_bytes());
+    [KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, LEN_TIMESTAMPS, a, b, c, d, e, f, g, h]
 }
 
 /// Writes options one after the other, leaving out what does not fit.

@@ -1,0 +1,137 @@
+//! The fast paths of a sender to which nothing out of the ordinary has happened. `ack.rs` and `transmit.rs` do the same in
+//! general; what does not meet the preconditions here goes there.
+//!
+//! An acknowledgment is *calm* if
+//! - it acknowledges something new, without SACK blocks and without an ECN echo;
+//! - of what is in flight nothing is selectively acknowledged, lost or sent again, and no loss probe is out;
+//! - no recovery is under way, and none is left to be undone;
+//! - the window was not closed (no zero-window probe is pending);
+//! - the congestion control is one that sees nothing but acknowledgments.
+//!
+//! Then there are no losses to detect and no phases to go through: what is left is to measure and to open the window.
+//!
+//! A transmission is the *last* one if all that was never sent is at most a segment, fits both windows and may go at once:
+//! nothing is lost, no probe and no FIN is due, nothing is paced, neither Nagle's algorithm nor a cork holds it back, and
+//! the congestion window is not to be reduced after a pause.
+
+use super::super::config::Config;
+use super::super::congestion::AckedData;
+use super::super::scoreboard::Delivered;
+use super::super::segment::Payload;
+use super::ack::{AckInput, AckReport};
+use super::{Sender, SenderTimer, TransmitLimits};
+use crate::time::Instant;
+use core::time::Duration;
+use netstack_wire::seq::SeqNum;
+
+impl Sender {
+    /// The preconditions.
+    #[inline]
+    pub(super) fn is_calm(&self, input: &AckInput) -> bool {
+        input.ack.gt(self.snd_una)
+            && input.sack.is_empty()
+            && !input.has_ecn_echo
+            && self.board.is_untroubled()
+            && self.probe.is_none()
+            && self.recovery.is_open()
+            && self.recovery.undo.is_none()
+            && !matches!(self.timer, Some((SenderTimer::Persist, _)))
+            && !self.congestion.is_autonomous()
+    }
+
+    /// Processes it.
+    pub(super) fn on_calm_ack(&mut self, config: &Config, input: AckInput) -> AckReport {
+        let AckInput { now, ack, .. } = input;
+        self.update_peer_window(&input);
+        let mut delivered = Delivered::default();
+        self.board.on_ack(ack, &mut delivered);
+        self.snd_una = ack;
+        self.snd_up = self.snd_up.max(ack);
+        self.queue.advance(ack);
+        self.forced = None;
+        let round_ended = ack.gt(self.round_end);
+        if round_ended {
+            self.round_end = self.snd_nxt;
+        }
+        let rtt = self.measure_calm(now, &delivered, ack);
+        self.recovery.timeouts = 0;
+        self.recovery.dup_acks = if self.has_sack { self.recovery.dup_acks } else { 0 };
+        self.stalled_since = None;
+        self.window_probes = 0;
+        self.counters.bytes_acked += u64::from(delivered.acked);
+        if delivered.acked > 0 && self.is_window_limited() {
+            let srtt = self.rtt.srtt().unwrap_or_default();
+            let bytes = delivered.delivered;
+            self.congestion.on_ack(&AckedData { now, bytes, rtt, srtt, round_ended });
+        }
+        self.update_pacing();
+        self.largest_flight = self.largest_flight.max(self.congestion.cwnd().min(self.snd_wnd));
+        if self.board.is_empty() {
+            self.timer = None;
+        } else if delivered.delivered > 0 || self.timer.is_none() {
+            self.arm(config, now);
+        }
+        AckReport { acked: delivered.acked }
+    }
+
+    /// The samples of an acknowledgment that covers nothing but first transmissions.
+    #[inline]
+    fn measure_calm(&mut self, now: Instant, delivered: &Delivered, ack: SeqNum) -> Option<Duration> {
+        let sent_at = delivered.rtt_from()?;
+        let nanos = now.nanos_since(sent_at);
+        self.rtt.on_sample_ns(now, nanos);
+        self.rtt.set_backoff(0);
+        let min_rtt = self.rtt.min_rtt();
+        self.rack.on_delivered(now, delivered, ack, min_rtt, false);
+        if let Some(sample) = self.board.measure_rate(now, delivered, min_rtt) {
+            self.delivery_rate = sample.rate();
+        }
+        Some(Duration::from_nanos(nanos))
+    }
+
+    /// Gives the rest of the queue as the next transmission, if that is the last one.
+    #[inline]
+    pub(in super::super) fn poll_last(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        limits: &TransmitLimits,
+    ) -> Option<(SeqNum, Payload)> {
+        let unsent = self.not_sent();
+        let may_go = unsent > 0
+            && unsent <= limits.segment
+            && unsent <= self.window_room()
+            && self.forced.is_none()
+            && self.board.lost() == 0
+            && self.recovery.is_open()
+            && self.pacing.is_none()
+            && !self.has_fin
+            && !self.cwr_pending;
+        if !may_go || unsent > self.cwnd_room() {
+            return None;
+        }
+        let is_idle = self.board.is_empty();
+        if unsent < limits.segment
+            && (limits.cork || !limits.no_delay && !is_idle && self.small_end.gt(self.snd_una))
+        {
+            return None;
+        }
+        if is_idle && (self.congestion.is_autonomous() || self.is_restart_due(config, now)) {
+            return None;
+        }
+        let start = self.snd_nxt;
+        let end = start + unsent;
+        if unsent < limits.segment {
+            self.small_end = end;
+        }
+        self.snd_nxt = end;
+        self.board.on_sent(start, end, now);
+        self.account(config, now, unsent);
+        self.note_usage();
+        Some((start, self.queue.range(start, unsent)))
+    }
+}
+
+#[cfg(test)]
+#[path = "calm_tests.rs"]
+mod tests;
