@@ -432,7 +432,7 @@ fn a_silent_router_is_left_for_one_that_answers() {
     advance(&host, Duration::from_secs(3));
     let socket = UdpSocket::new(&host.stack, Family::V6);
     let meta = SendMeta { to: Some("[2600::1]:7".parse().unwrap()), ..SendMeta::default() };
-    let mut through = || {
+    let through = || {
         socket.try_send(&mut &b"x"[..], &meta).unwrap();
         let frames = host.link.take();
         MacAddr(frames.last().unwrap().to_vec()[..6].try_into().unwrap())
