@@ -6,6 +6,7 @@
 
 mod bpf;
 mod connection;
+mod filter;
 mod fragments;
 mod input;
 mod listener;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use bpf::bpf;
 pub use connection::connection;
+pub use filter::filter;
 pub use fragments::fragments;
 pub use listener::listener;
 pub use stack::stack;
@@ -24,12 +26,13 @@ pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp, tcp, ud
 pub type Body = fn(&[u8]);
 
 /// All bodies by the names of their targets.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("arp", arp),
     ("bpf", bpf),
     ("checksum", checksum),
     ("connection", connection),
     ("ethernet", ethernet),
+    ("filter", filter),
     ("fragments", fragments),
     ("icmpv4", icmpv4),
     ("icmpv6", icmpv6),
