@@ -1,6 +1,6 @@
 //! Advertising a NIC's router to its link (RFC 4861 section 6.2).
 //!
-//! [`Advertiser`] decides when; the shell in `ip/advertise.rs` sends. It is turned on per NIC with
+//! `Advertiser` decides when; the shell in `ip/advertise.rs` sends. It is turned on per NIC with
 //! [`Stack::start_advertising`](crate::Stack::start_advertising).
 
 use std::time::Duration;
