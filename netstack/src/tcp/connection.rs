@@ -14,6 +14,7 @@ use super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdic
 use super::path::PathInfo;
 use super::readiness::Readiness;
 use super::receive_queue::ReceiveQueue;
+use super::rtt::RttEstimator;
 use super::segment::{PlainSegment, SegmentIn, Transmit};
 use super::state::State;
 use super::syn_received::SynReceived;
@@ -130,7 +131,9 @@ impl Connection {
         unconfirmed: Unconfirmed,
         mut syn: SegmentIn,
     ) -> Self {
-        let open = Open::new(&common, negotiated);
+        let mut open = Open::new(&common, negotiated);
+        // There is no round trip yet because the SYN-ACK has not left, not because one was lost.
+        open.snd.rtt = RttEstimator::new();
         let mut connection = Self { common, phase: Phase::Open(Box::new(open)) };
         // Its data and FIN as a segment of their own, which acknowledges nothing.
         let repr = &mut syn.repr;
