@@ -105,7 +105,7 @@ fn ruleset(input: &mut Input<'_>, family: Family) -> Ruleset {
     let mut chains = Vec::new();
     for _ in 0..input.u8() % 5 {
         let table = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter][usize::from(input.u8() % 4)];
-        let policy = if input.u8() % 8 == 0 { Policy::Drop } else { Policy::Accept };
+        let policy = if input.u8().is_multiple_of(8) { Policy::Drop } else { Policy::Accept };
         let mut chain = match input.u8() % 6 {
             0 => Chain::builtin(table, Hook::Prerouting, policy),
             1 => Chain::builtin(table, Hook::Input, policy),
@@ -163,7 +163,7 @@ fn rule(input: &mut Input<'_>, family: Family) -> Rule {
             }
             _ => Test::Ttl(input.u8()..=u8::MAX),
         };
-        rule = if input.u8() % 4 == 0 { rule.unless(test) } else { rule.when(test) };
+        rule = if input.u8().is_multiple_of(4) { rule.unless(test) } else { rule.when(test) };
     }
     rule
 }
