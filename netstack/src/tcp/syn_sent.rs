@@ -38,6 +38,7 @@ pub(super) struct SynSent {
 
 /// What a segment does in SYN-SENT.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per connection, and taken apart at once")]
 pub(super) enum SynSentReaction {
     /// Nothing changes.
     Drop(DropReason),
