@@ -126,7 +126,7 @@ mod tests {
             lane
         };
         let lanes: Vec<usize> = std::thread::scope(|scope| {
-            let threads = [scope.spawn(&lane), scope.spawn(&lane), scope.spawn(&lane)];
+            let threads = [scope.spawn(lane), scope.spawn(lane), scope.spawn(lane)];
             threads.map(|thread| thread.join().unwrap()).into()
         });
         // The test runner's other threads may have taken them all.

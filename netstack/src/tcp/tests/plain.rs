@@ -24,7 +24,7 @@ fn established(seed: u64, config: Config) -> ([Connection; 2], PeerView, Instant
     let now = Instant::from_millis(5000);
     let flow = flow(1000, 80);
     let config = Arc::new(config);
-    let options = Options { no_delay: seed % 3 == 0, ..Options::default() };
+    let options = Options { no_delay: seed.is_multiple_of(3), ..Options::default() };
     let own = seeds(seed).seed(now, &flow);
     let open = || {
         let path = PathInfo::with_mss(1460);
