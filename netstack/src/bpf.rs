@@ -29,7 +29,7 @@ mod subject;
 use std::sync::Arc;
 
 use op::Op;
-pub(crate) use slot::{Slot, subject_of};
+pub(crate) use slot::{Slot, admits, subject_of};
 pub(crate) use subject::Subject;
 
 /// One instruction as programs are written (`struct sock_filter`).

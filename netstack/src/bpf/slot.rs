@@ -52,13 +52,23 @@ impl Slot {
         start: usize,
         min: usize,
     ) -> bool {
-        self.get().is_none_or(|program| {
-            let wanted = program.run(&subject_of(rx, ip, packet, start));
-            let kept = usize::try_from(wanted).unwrap_or(usize::MAX).max(min);
-            packet.truncate(start.saturating_add(kept));
-            wanted != 0
-        })
+        self.get().is_none_or(|program| admits(&program, rx, ip, packet, start, min))
     }
+}
+
+/// Shows a received IP packet to a program, as [`Slot::admits`] does.
+pub(crate) fn admits(
+    program: &Program,
+    rx: &Rx<'_>,
+    ip: &IpMeta,
+    packet: &mut Packet,
+    start: usize,
+    min: usize,
+) -> bool {
+    let wanted = program.run(&subject_of(rx, ip, packet, start));
+    let kept = usize::try_from(wanted).unwrap_or(usize::MAX).max(min);
+    packet.truncate(start.saturating_add(kept));
+    wanted != 0
 }
 
 /// A received IP packet as programs see it, from `start` on.

@@ -41,13 +41,28 @@ pub struct TcpSocket {
 struct Settings {
     /// Shared with the connection and, until changed, with other sockets.
     socket: Arc<SocketOptions>,
-    /// For the connection or listener to come, if they were changed; theirs count once they exist. Most sockets are
-    /// accepted and never have any.
-    tcp: Option<Box<tcp::Options>>,
+    /// Most sockets are accepted and never have any.
+    early: Option<Box<Early>>,
+}
+
+/// Settings that sockets usually leave alone.
+#[derive(Debug, Default)]
+struct Early {
+    /// For the connection or listener to come, if they were changed; theirs count once they exist.
+    tcp: Option<tcp::Options>,
     /// The program that sees what arrives.
     filter: Option<bpf::Program>,
     /// For the group of sockets that the socket begins, once bound.
     group_filter: Option<bpf::Program>,
+}
+
+impl Settings {
+    /// Changes what is usually absent; what `is_something` has to be kept even then.
+    fn early_mut(&mut self, is_something: bool, change: impl FnOnce(&mut Early)) {
+        if is_something || self.early.is_some() {
+            change(self.early.get_or_insert_default());
+        }
+    }
 }
 
 /// What the socket has become.
@@ -88,10 +103,11 @@ impl TcpSocket {
         role: Role,
     ) -> Self {
         let filter = match &role {
-            Role::Connected(endpoint, _) => endpoint.filter.get(),
+            Role::Connected(endpoint, _) => endpoint.filter(),
             Role::Idle | Role::Bound(_) | Role::Listening(_) | Role::Closed => None,
         };
-        let settings = Settings { socket: options, tcp: None, filter, group_filter: None };
+        let mut settings = Settings { socket: options, early: None };
+        settings.early_mut(filter.is_some(), |early| early.filter = filter);
         Self { core, family, waiters, settings: Mutex::new(settings), role: RwLock::new(role) }
     }
 
@@ -126,7 +142,8 @@ impl TcpSocket {
         };
         let (filter, group_filter) = {
             let settings = self.settings.lock();
-            (settings.filter.clone(), settings.group_filter.clone())
+            let early = settings.early.as_ref();
+            early.map_or((None, None), |early| (early.filter.clone(), early.group_filter.clone()))
         };
         let endpoint = ListenEndpoint::new(address, Arc::clone(&self.waiters), filter);
         let table = &self.core.tcp_ports;
@@ -284,17 +301,17 @@ impl TcpSocket {
     }
 
     fn early_options(&self) -> Arc<tcp::Options> {
-        match self.settings.lock().tcp.as_deref() {
-            Some(options) => Arc::new(*options),
+        match self.settings.lock().early.as_ref().and_then(|early| early.tcp) {
+            Some(options) => Arc::new(options),
             None => tcp::Options::shared_default(),
         }
     }
 
     fn change_early_options(&self, change: impl FnOnce(&mut tcp::Options)) -> tcp::Options {
         let mut settings = self.settings.lock();
-        let options = settings.tcp.get_or_insert_default();
+        let options = settings.early.get_or_insert_default().tcp.get_or_insert_default();
         change(options);
-        **options
+        *options
     }
 
     /// Changes TCP options; the new ones take effect at once where Linux's do.

@@ -26,8 +26,6 @@ use crate::wait::{Readiness, WaitQueue};
 pub(crate) struct TcpEndpoint {
     pub(crate) flow: Flow,
     pub(crate) waiters: Arc<WaitQueue>,
-    /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
-    pub(crate) filter: bpf::Slot,
     port_use: PortUse,
     slot: TimerSlot,
     /// It is in some thread's list of endpoints to finish.
@@ -36,8 +34,9 @@ pub(crate) struct TcpEndpoint {
     /// not ask first. Written under the lock.
     has_room: AtomicBool,
     has_backlog: AtomicBool,
-    /// Segments that arrived while somebody else held `inner`; allocated by the first of them.
-    backlog: Mutex<Option<Box<Backlog>>>,
+    /// Relaxed: a segment on its way while the program changes may meet either.
+    has_filter: AtomicBool,
+    rare: Mutex<Option<Box<Rare>>>,
     inner: Mutex<Inner>,
 }
 
@@ -52,10 +51,13 @@ pub(crate) struct Inner {
     is_in_table: bool,
 }
 
-/// The memory of a backlog that is in use.
+/// What few connections have, and those not for long; allocated by the first thing in it.
 #[derive(Default)]
-struct Backlog {
-    segments: Vec<SegmentIn>,
+struct Rare {
+    /// Segments that arrived while somebody else held `inner`.
+    backlog: Vec<SegmentIn>,
+    /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
+    filter: Option<bpf::Program>,
 }
 
 impl TcpEndpoint {
@@ -70,16 +72,18 @@ impl TcpEndpoint {
         port_use: PortUse,
     ) -> Arc<Self> {
         let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
+        let has_filter = AtomicBool::new(filter.is_some());
+        let rare = filter.map(|filter| Box::new(Rare { backlog: Vec::new(), filter: Some(filter) }));
         Arc::new(Self {
             flow,
             waiters,
-            filter: bpf::Slot::new(filter),
             port_use,
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),
             has_room: AtomicBool::new(false),
             has_backlog: AtomicBool::new(false),
-            backlog: Mutex::default(),
+            has_filter,
+            rare: Mutex::new(rare),
             inner: Mutex::new(inner),
         })
     }
@@ -180,14 +184,30 @@ impl TcpEndpoint {
     }
 
     fn push_backlog(&self, core: &Core, segment: SegmentIn) {
-        let mut guard = self.backlog.lock();
-        let Backlog { segments } = &mut **guard.get_or_insert_default();
-        if segments.len() >= MAX_BACKLOG {
+        let mut rare = self.rare.lock();
+        let backlog = &mut rare.get_or_insert_default().backlog;
+        if backlog.len() >= MAX_BACKLOG {
             core.counters.tcp_backlog_drops.increment();
             return;
         }
-        segments.push(segment);
+        backlog.push(segment);
         self.has_backlog.store(true, Ordering::Release);
+    }
+
+    /// The program that sees what arrives first.
+    #[inline]
+    pub(crate) fn filter(&self) -> Option<bpf::Program> {
+        let has_filter = self.has_filter.load(Ordering::Relaxed);
+        if has_filter { self.rare.lock().as_ref().and_then(|rare| rare.filter.clone()) } else { None }
+    }
+
+    /// Replaces the program.
+    pub(crate) fn set_filter(&self, program: Option<bpf::Program>) {
+        let mut rare = self.rare.lock();
+        self.has_filter.store(program.is_some(), Ordering::Relaxed);
+        if program.is_some() || rare.is_some() {
+            rare.get_or_insert_default().filter = program;
+        }
     }
 
     #[inline]
@@ -318,11 +338,15 @@ impl TcpEndpoint {
     #[cold]
     fn drain_backlog(self: &Arc<Self>, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let backlog = {
-            let mut backlog = self.backlog.lock();
+            let mut rare = self.rare.lock();
             self.has_backlog.store(false, Ordering::Release);
-            backlog.take()
+            let backlog = rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
+            if rare.as_ref().is_some_and(|rare| rare.filter.is_none()) {
+                *rare = None;
+            }
+            backlog.unwrap_or_default()
         };
-        for segment in backlog.into_iter().flat_map(|backlog| backlog.segments) {
+        for segment in backlog {
             self.process(core, inner, segment, outbox);
         }
     }

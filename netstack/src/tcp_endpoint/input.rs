@@ -8,7 +8,7 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN, TcpRepr, TcpView};
 
-use crate::bpf::Subject;
+use crate::bpf::{Subject, admits};
 use crate::error::SocketError;
 use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
@@ -133,7 +133,8 @@ pub(crate) fn input_plain(rx: &mut Rx<'_>, flow: &Flow, segment: &PlainSegment<'
 fn passes_filter(rx: &Rx<'_>, ip: &IpMeta, flow: &Flow, packet: &mut Packet, header_len: usize) -> bool {
     let core = rx.core;
     if let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
-        return endpoint.filter.admits(rx, ip, packet, ip.offset, header_len);
+        let program = endpoint.filter();
+        return program.is_none_or(|program| admits(&program, rx, ip, packet, ip.offset, header_len));
     }
     let listener = find_listener(core, flow, ip.nic, None);
     listener.is_none_or(|listener| listener.filter.admits(rx, ip, packet, ip.offset, header_len))

@@ -167,7 +167,7 @@ impl TcpSocket {
         let seed = core.seeds.seed(now, flow);
         let machine = Connection::connect(now, &config, self.early_options(), flow, path_of(&egress), seed);
         let (options, waiters) = (Arc::clone(options), Arc::clone(&self.waiters));
-        let filter = self.settings.lock().filter.clone();
+        let filter = self.filter();
         let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), options, waiters, filter, port_use);
         if !endpoint.register(core) {
             return None;

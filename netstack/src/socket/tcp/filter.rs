@@ -15,15 +15,15 @@ impl TcpSocket {
         let role = self.role.read();
         match &*role {
             Role::Bound(claim) | Role::Listening(claim) => claim.endpoint.filter.set(program.clone()),
-            Role::Connected(endpoint, _) => endpoint.filter.set(program.clone()),
+            Role::Connected(endpoint, _) => endpoint.set_filter(program.clone()),
             Role::Idle | Role::Closed => {}
         }
-        self.settings.lock().filter = program;
+        self.settings.lock().early_mut(program.is_some(), |early| early.filter = program);
     }
 
     /// The program that is shown what arrives.
     pub fn filter(&self) -> Option<Program> {
-        self.settings.lock().filter.clone()
+        self.settings.lock().early.as_ref().and_then(|early| early.filter.clone())
     }
 
     /// Lets a program pick the member of the group of sockets that share the port (`SO_REUSEPORT`) for each new
@@ -36,8 +36,10 @@ impl TcpSocket {
             }
             Role::Idle => {
                 let mut settings = self.settings.lock();
-                settings.group_filter = program.filter(|_| settings.socket.reuse_port);
-                settings.socket.reuse_port
+                let is_shared = settings.socket.reuse_port;
+                let program = program.filter(|_| is_shared);
+                settings.early_mut(program.is_some(), |early| early.group_filter = program);
+                is_shared
             }
             Role::Connected(..) | Role::Closed => false,
         }
@@ -49,7 +51,7 @@ impl TcpSocket {
             Role::Bound(claim) | Role::Listening(claim) => {
                 self.core.tcp_ports.steering(claim.port, &claim.endpoint)
             }
-            Role::Idle => self.settings.lock().group_filter.clone(),
+            Role::Idle => self.settings.lock().early.as_ref().and_then(|early| early.group_filter.clone()),
             Role::Connected(..) | Role::Closed => None,
         }
     }
