@@ -221,7 +221,7 @@ impl HostBundle {
                 "user": { "uid": 0, "gid": 0 },
                 "args": args,
                 "env": env,
-                "cwd": std::env::current_dir().expect("a working directory"),
+                "cwd": "/",
                 "capabilities": {
                     "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES
                 },
