@@ -110,6 +110,32 @@ static void flags_of_a_stream(void) {
     close(pair[0]), close(pair[1]);
 }
 
+// The byte before the urgent pointer (RFC 6093): out of line, in line, and the mark.
+static void an_urgent_byte(void) {
+    int pair[2];
+    char buffer[16];
+    connected(pair);
+    CHECK(!sockatmark(pair[1]));
+    CHECK(send(pair[0], "abU", 3, MSG_OOB) == 3 && send(pair[0], "cd", 2, 0) == 2);
+    struct pollfd poll_urgent = {.fd = pair[1], .events = POLLPRI};
+    CHECK(poll(&poll_urgent, 1, 5000) == 1 && poll_urgent.revents == POLLPRI);
+    CHECK(recv(pair[1], buffer, 1, MSG_OOB | MSG_PEEK) == 1 && buffer[0] == 'U');
+    CHECK(recv(pair[1], buffer, 1, MSG_OOB) == 1 && buffer[0] == 'U');
+    CHECK_FAILS(recv(pair[1], buffer, 1, MSG_OOB), EINVAL);
+    // A read stops at the mark, and the next one goes on behind it.
+    CHECK(recv(pair[1], buffer, sizeof buffer, 0) == 2 && memcmp(buffer, "ab", 2) == 0);
+    CHECK(sockatmark(pair[1]) == 1);
+    CHECK(recv(pair[1], buffer, 2, MSG_WAITALL) == 2 && memcmp(buffer, "cd", 2) == 0);
+    CHECK(sockatmark(pair[1]) == 0);
+    set_int(pair[1], SOL_SOCKET, SO_OOBINLINE, 1);
+    CHECK(send(pair[0], "eV", 2, MSG_OOB) == 2 && send(pair[0], "f", 1, 0) == 1);
+    CHECK(poll(&poll_urgent, 1, 5000) == 1);
+    CHECK_FAILS(recv(pair[1], buffer, 1, MSG_OOB), EINVAL);
+    CHECK(recv(pair[1], buffer, sizeof buffer, 0) == 1 && buffer[0] == 'e' && sockatmark(pair[1]) == 1);
+    CHECK(recv(pair[1], buffer, 2, MSG_WAITALL) == 2 && memcmp(buffer, "Vf", 2) == 0);
+    close(pair[0]), close(pair[1]);
+}
+
 static void half_closed(void) {
     int pair[2];
     char byte;
@@ -328,6 +354,7 @@ int main(void) {
     PART(connecting_without_waiting);
     PART(many_bytes_arrive_in_order);
     PART(flags_of_a_stream);
+    PART(an_urgent_byte);
     PART(half_closed);
     PART(a_reset_is_seen);
     PART(datagrams_and_their_company);

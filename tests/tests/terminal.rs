@@ -33,6 +33,11 @@ fn name_size_and_attributes() {
         // bash runs the trap at once only if the signal finds it reading.
         terminal.pause().resize(40, 99).pause().send("\n").expect("resized 40 99\r\n").expect("$ ");
         terminal.send("stty rows 20 cols 70; echo end3 $(stty size)\n").expect("end3 20 70\r\n").expect("$ ");
+        // What a program makes of the size is told to the program, not to the shell that comes after it.
+        terminal
+            .send("for i in {21..40}; do stty rows $i; done; echo end4 $(stty size)\n")
+            .expect("end4 40 70\r\n");
+        terminal.expect("$ ");
         terminal
             .send("read x < /dev/tty; echo got $x\n")
             .pause()

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::icmpv6::RouterAdvertisementHeader;
 use etherparse::{
     ArpHardwareId, ArpOperation, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type,
-    IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv6Header, Ipv6HeaderSlice, PacketBuilder,
-    SlicedPacket, UdpHeader, UdpHeaderSlice,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6Header,
+    Ipv6HeaderSlice, Ipv6RawExtHeader, PacketBuilder, SlicedPacket, TcpHeaderSlice, TcpOptionElement,
+    UdpHeader, UdpHeaderSlice,
 };
 use netstack_wire::arp::{ArpRepr, Operation};
 use netstack_wire::checksum;
@@ -19,6 +20,8 @@ use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::{Extensions, FragmentRepr, Ipv6Repr, options};
 use netstack_wire::membership::{GroupRecord, MembershipRepr, RecordKind};
 use netstack_wire::ndp::{NdpRepr, Preference, RouterAdvertisement};
+use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::{SackBlock, SackBlocks, TcpFlags, TcpOptions, TcpRepr, TcpView, Timestamps};
 use netstack_wire::udp::UdpRepr;
 use proptest::prelude::*;
 
@@ -147,6 +150,104 @@ proptest! {
         };
         let header = Icmpv6Header::with_checksum(theirs, [1; 16], [2; 16], &[]).unwrap().to_bytes();
         prop_assert_eq!(Icmpv6Message::parse(&header), Some(ours));
+    }
+
+    #[test]
+    fn tcp_and_its_options_agree(
+        fields in any::<(u16, u16, u32, u32, u16, u16)>(),
+        flags in any::<u8>(),
+        mss in any::<Option<u16>>(),
+        window_scale in proptest::option::of(0_u8..15),
+        sack_permitted in any::<bool>(),
+        timestamps in any::<Option<(u32, u32)>>(),
+        sack in proptest::collection::vec(any::<(u32, u32)>(), 0..3),
+    ) {
+        let (src_port, dst_port, seq, ack, window, urgent) = fields;
+        // With all the others, blocks have no room.
+        let sack = if mss.is_some() || sack_permitted { Vec::new() } else { sack };
+        let mut blocks = SackBlocks::default();
+        for (start, end) in &sack {
+            blocks.push(SackBlock { start: SeqNum(*start), end: SeqNum(*end) });
+        }
+        let repr = TcpRepr {
+            src_port,
+            dst_port,
+            seq: SeqNum(seq),
+            ack: SeqNum(ack),
+            flags: TcpFlags::from_bits_retain(flags),
+            window,
+            urgent,
+            options: TcpOptions {
+                mss,
+                window_scale,
+                sack_permitted,
+                timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                sack: blocks,
+                fast_open: None,
+            },
+        };
+        let mut bytes = vec![0; repr.header_len()];
+        prop_assert_eq!(repr.emit(&mut bytes), Some(bytes.len()));
+        let theirs = TcpHeaderSlice::from_slice(&bytes).unwrap();
+        prop_assert_eq!(
+            (theirs.source_port(), theirs.destination_port(), theirs.sequence_number()),
+            (src_port, dst_port, seq)
+        );
+        prop_assert_eq!(
+            (theirs.acknowledgment_number(), theirs.window_size(), theirs.urgent_pointer()),
+            (ack, window, urgent)
+        );
+        let bits = [
+            theirs.fin(), theirs.syn(), theirs.rst(), theirs.psh(), theirs.ack(), theirs.urg(), theirs.ece(), theirs.cwr(),
+        ];
+        let their_flags = (0..).zip(bits).map(|(bit, is_set)| u8::from(is_set) << bit).sum::<u8>();
+        prop_assert_eq!(their_flags, flags);
+        let mut found: Vec<_> = theirs.options_iterator().map(Result::unwrap).collect();
+        found.retain(|option| *option != TcpOptionElement::Noop);
+        let mut expected = Vec::new();
+        expected.extend(mss.map(TcpOptionElement::MaximumSegmentSize));
+        expected.extend(window_scale.map(TcpOptionElement::WindowScale));
+        expected.extend(sack_permitted.then_some(TcpOptionElement::SelectiveAcknowledgementPermitted));
+        expected.extend(timestamps.map(|(value, echo)| TcpOptionElement::Timestamp(value, echo)));
+        if let [first, rest @ ..] = &sack[..] {
+            let mut more = [None; 3];
+            more.iter_mut().zip(rest).for_each(|(place, block)| *place = Some(*block));
+            expected.push(TcpOptionElement::SelectiveAcknowledgement(*first, more));
+        }
+        let by_text = |option: &TcpOptionElement| format!("{option:?}");
+        found.sort_by_key(by_text);
+        expected.sort_by_key(by_text);
+        prop_assert_eq!(found, expected);
+        // And what they write, we read.
+        let written = theirs.to_header().to_bytes();
+        prop_assert_eq!(TcpRepr::parse(&TcpView::new(&written).unwrap()), repr);
+    }
+
+    #[test]
+    fn extension_headers_agree(
+        next in any::<u8>(),
+        offset in 0_u16..8192,
+        more in any::<bool>(),
+        ident in any::<u32>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..10),
+    ) {
+        let repr = FragmentRepr { next_header: Protocol(next), offset: offset * 8, more, ident };
+        let mut bytes = [0; 8];
+        repr.emit(&mut bytes);
+        let theirs = Ipv6FragmentHeaderSlice::from_slice(&bytes).unwrap().to_header();
+        prop_assert_eq!((theirs.next_header.0, theirs.identification), (next, ident));
+        // etherparse 0.19 misplaces the offset's low bits and the flag, so these are compared with RFC 8200 section 4.5.
+        prop_assert_eq!(u16::from_be_bytes([bytes[2], bytes[3]]), offset << 3 | u16::from(more));
+        prop_assert_eq!(FragmentRepr::parse(&bytes), Some(repr));
+        // A header of options: six bytes, and eight for each word more.
+        let words = payload.len();
+        let data = vec![0; 6 + words * 8];
+        let theirs = Ipv6RawExtHeader::new_raw(IpNumber(59), &data).unwrap();
+        let written = theirs.to_bytes();
+        let mut chain = Extensions::new(Protocol::DESTINATION_OPTIONS, &written);
+        let found = chain.next().unwrap().unwrap();
+        prop_assert_eq!((found.kind, found.bytes), (Protocol::DESTINATION_OPTIONS, &written[..]));
+        prop_assert_eq!((chain.next_header(), chain.offset()), (Protocol::NO_NEXT, written.len()));
     }
 
     /// Whatever the bytes are, reading them gives a value or a refusal.
