@@ -17,7 +17,7 @@ use netstack::wire::tcp::TcpFlags;
 use netstack::{MacAddr, NicId};
 
 use crate::input::Input;
-use crate::packets::{Subject, repair};
+use crate::packets::Subject;
 
 /// A host beyond the router.
 const FAR: [&str; 2] = ["10.1.0.9", "fd01::9"];
@@ -37,15 +37,7 @@ pub fn filter(data: &[u8]) {
     let mut outside: Vec<Vec<u8>> = Vec::new();
     while !input.is_empty() {
         match input.u8() % 8 {
-            0..=4 => {
-                let is_repaired = input.bool();
-                let len = usize::from(input.u8()) * 2;
-                let mut frame = input.take(len).to_vec();
-                if is_repaired {
-                    repair(&mut frame);
-                }
-                stack.inject(subject.nic, frame);
-            }
+            0..=4 => subject.inject_next(&mut input),
             5 => {
                 // What the far side answers with is whatever went there, turned round.
                 for mut frame in outside.drain(..) {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::input::Input;
 use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
 use netstack::options::Family;
@@ -45,6 +46,17 @@ impl Subject {
         socket.bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).expect("a free port");
         socket.listen(4).expect("it is bound");
         socket
+    }
+
+    /// Gives the stack the frame that the input has next: a flag, half its length, and its bytes.
+    pub(crate) fn inject_next(&self, input: &mut Input<'_>) {
+        let is_repaired = input.bool();
+        let len = usize::from(input.u8()) * 2;
+        let mut frame = input.take(len).to_vec();
+        if is_repaired {
+            repair(&mut frame);
+        }
+        self.stack.inject(self.nic, frame);
     }
 
     pub(crate) fn udp(&self, port: u16) -> UdpSocket {

@@ -6,7 +6,7 @@ use netstack::options::{Family, RecvFlags};
 use netstack::{PingSocket, RawSocket, TcpSocket};
 
 use crate::input::Input;
-use crate::packets::{PEER_V4, Subject, repair};
+use crate::packets::{PEER_V4, Subject};
 
 /// Feeds a stack with frames.
 pub fn stack(data: &[u8]) {
@@ -22,15 +22,7 @@ pub fn stack(data: &[u8]) {
     let mut accepted: Vec<TcpSocket> = Vec::new();
     while !input.is_empty() {
         match input.u8() % 8 {
-            0..=4 => {
-                let is_repaired = input.bool();
-                let len = usize::from(input.u8()) * 2;
-                let mut frame = input.take(len).to_vec();
-                if is_repaired {
-                    repair(&mut frame);
-                }
-                stack.inject(subject.nic, frame);
-            }
+            0..=4 => subject.inject_next(&mut input),
             5 => stack.advance_to(stack.now() + Duration::from_millis(u64::from(input.u16()) * 2)),
             6 => accepted.extend(listener.try_accept().map(|(socket, _)| socket)),
             _ => {

@@ -50,33 +50,13 @@ pub fn ip(
     let ether_type = match addresses {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             frame.resize(ETHERNET + 20, 0);
-            let header = Ipv4Repr {
-                source,
-                destination,
-                protocol,
-                ttl: 64,
-                tos: 0,
-                ident: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                options_len: 0,
-                payload_len,
-            };
+            let header = Ipv4Repr::new(source, destination, protocol, payload_len);
             header.emit(&mut frame[ETHERNET..]);
             EtherType::IPV4
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             frame.resize(ETHERNET + 40, 0);
-            let header = Ipv6Repr {
-                source,
-                destination,
-                next_header: protocol,
-                hop_limit: 64,
-                traffic_class: 0,
-                flow_label: 0,
-                payload_len,
-            };
+            let header = Ipv6Repr::new(source, destination, protocol, payload_len);
             header.emit(&mut frame[ETHERNET..]);
             EtherType::IPV6
         }

@@ -131,30 +131,12 @@ fn reject_header(
     let payload_len = u16::try_from(header.len()).unwrap_or(u16::MAX);
     let mut bytes = vec![0; if source.is_ipv4() { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN }];
     match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => Ipv4Repr {
-            source,
-            destination,
-            protocol,
-            ttl: 64,
-            tos: 0,
-            ident: 0,
-            dont_fragment: true,
-            more_fragments: false,
-            fragment_offset: 0,
-            options_len: 0,
-            payload_len,
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            Ipv4Repr::new(source, destination, protocol, payload_len).emit(&mut bytes);
         }
-        .emit(&mut bytes),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => Ipv6Repr {
-            source,
-            destination,
-            next_header: protocol,
-            hop_limit: 64,
-            traffic_class: 0,
-            flow_label: 0,
-            payload_len,
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Ipv6Repr::new(source, destination, protocol, payload_len).emit(&mut bytes);
         }
-        .emit(&mut bytes),
         // A packet has addresses of one family.
         _ => return,
     }

@@ -166,20 +166,8 @@ mod tests {
         for (total, ttl, tos) in [(40, 64, 0), (1500, 1, 0xb8), (65_535, 255, 2)] {
             let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 168, 255, 254));
             let mut expected = [0; IP_LEN];
-            Ipv4Repr {
-                source,
-                destination,
-                protocol: Protocol::TCP,
-                ttl,
-                tos,
-                ident: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                options_len: 0,
-                payload_len: total - 20,
-            }
-            .emit(&mut expected);
+            let repr = Ipv4Repr::new(source, destination, Protocol::TCP, total - 20);
+            Ipv4Repr { ttl, tos, ..repr }.emit(&mut expected);
             assert_eq!(PlainHeader { source, destination, ttl, tos }.emit(total), expected);
         }
     }

@@ -62,13 +62,7 @@ pub(super) fn add_source(
     source: IpAddr,
     nic: Option<NicId>,
 ) -> Result<(), MembershipError> {
-    let source = checked_source(group, source)?;
-    change(core, endpoint, group, nic, |before| {
-        let mut filter = before.unwrap_or_else(SourceFilter::none);
-        expect_mode(&filter, FilterMode::Include)?;
-        // Linux answers EADDRNOTAVAIL to a source that is there already.
-        if !filter.sources.insert(source) { Err(MembershipError::SourceExists) } else { Ok(filter) }
-    })
+    change_source(core, endpoint, group, source, nic, FilterMode::Include, Source::Added)
 }
 
 /// Wants a source of a group no more (`IP_DROP_SOURCE_MEMBERSHIP`); the last one ends the membership.
@@ -79,12 +73,7 @@ pub(super) fn drop_source(
     source: IpAddr,
     nic: Option<NicId>,
 ) -> Result<(), MembershipError> {
-    let source = checked_source(group, source)?;
-    change(core, endpoint, group, nic, |before| {
-        let mut filter = before.ok_or(MembershipError::NotMember)?;
-        expect_mode(&filter, FilterMode::Include)?;
-        if filter.sources.remove(&source) { Ok(filter) } else { Err(MembershipError::NoSuchSource) }
-    })
+    change_source(core, endpoint, group, source, nic, FilterMode::Include, Source::Removed)
 }
 
 /// Wants all sources of a group but this one (`IP_BLOCK_SOURCE`).
@@ -95,12 +84,7 @@ pub(super) fn block_source(
     source: IpAddr,
     nic: Option<NicId>,
 ) -> Result<(), MembershipError> {
-    let source = checked_source(group, source)?;
-    change(core, endpoint, group, nic, |before| {
-        let mut filter = before.ok_or(MembershipError::NotMember)?;
-        expect_mode(&filter, FilterMode::Exclude)?;
-        if filter.sources.insert(source) { Ok(filter) } else { Err(MembershipError::SourceExists) }
-    })
+    change_source(core, endpoint, group, source, nic, FilterMode::Exclude, Source::Added)
 }
 
 /// Undoes blocking (`IP_UNBLOCK_SOURCE`).
@@ -111,12 +95,7 @@ pub(super) fn unblock_source(
     source: IpAddr,
     nic: Option<NicId>,
 ) -> Result<(), MembershipError> {
-    let source = checked_source(group, source)?;
-    change(core, endpoint, group, nic, |before| {
-        let mut filter = before.ok_or(MembershipError::NotMember)?;
-        expect_mode(&filter, FilterMode::Exclude)?;
-        if filter.sources.remove(&source) { Ok(filter) } else { Err(MembershipError::NoSuchSource) }
-    })
+    change_source(core, endpoint, group, source, nic, FilterMode::Exclude, Source::Removed)
 }
 
 /// Replaces the sources of a membership (`IP_MSFILTER`); none at all ends it.
@@ -194,6 +173,41 @@ fn change(
     Ok(())
 }
 
+/// What happens to a source in the list of a membership.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Added,
+    Removed,
+}
+
+/// Adds a source to the list of a membership of that mode, or removes it. Who wants only some sources becomes a member with
+/// the first of them.
+fn change_source(
+    core: &Arc<Core>,
+    endpoint: &DatagramEndpoint,
+    group: IpAddr,
+    source: IpAddr,
+    nic: Option<NicId>,
+    mode: FilterMode,
+    what: Source,
+) -> Result<(), MembershipError> {
+    let source = checked_source(group, source)?;
+    change(core, endpoint, group, nic, |before| {
+        let is_first = what == Source::Added && mode == FilterMode::Include;
+        let first = is_first.then(SourceFilter::none);
+        let mut filter = before.or(first).ok_or(MembershipError::NotMember)?;
+        if filter.mode != mode {
+            return Err(MembershipError::WrongMode);
+        }
+        // Linux answers EADDRNOTAVAIL to a source that is there already.
+        let (is_changed, refusal) = match what {
+            Source::Added => (filter.sources.insert(source), MembershipError::SourceExists),
+            Source::Removed => (filter.sources.remove(&source), MembershipError::NoSuchSource),
+        };
+        if is_changed { Ok(filter) } else { Err(refusal) }
+    })
+}
+
 /// Tells the NIC what a socket wants.
 fn apply(core: &Arc<Core>, Membership { group, nic, filter, member }: Membership) {
     let topology = core.topology.load();
@@ -201,10 +215,6 @@ fn apply(core: &Arc<Core>, Membership { group, nic, filter, member }: Membership
     let mut outbox = Outbox::default();
     ip::set_membership(core, interface, group, member, filter, &mut outbox);
     outbox.flush(core);
-}
-
-fn expect_mode(filter: &SourceFilter, mode: FilterMode) -> Result<(), MembershipError> {
-    if filter.mode == mode { Ok(()) } else { Err(MembershipError::WrongMode) }
 }
 
 fn checked_source(group: IpAddr, source: IpAddr) -> Result<IpAddr, MembershipError> {

@@ -73,6 +73,24 @@ pub struct Ipv4Repr {
 }
 
 impl Ipv4Repr {
+    /// The header of a whole packet without options that is not to be fragmented, with a TTL of 64.
+    #[must_use]
+    pub const fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: Protocol, payload_len: u16) -> Self {
+        Self {
+            source,
+            destination,
+            protocol,
+            ttl: 64,
+            tos: 0,
+            ident: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            options_len: 0,
+            payload_len,
+        }
+    }
+
     /// Reads and checks the header at the front of `bytes`, which may be longer than the packet (Ethernet padding).
     ///
     /// The options are `bytes[MIN_HEADER_LEN..header_len()]`.

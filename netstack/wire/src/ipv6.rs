@@ -51,6 +51,17 @@ pub struct Ipv6Repr {
 }
 
 impl Ipv6Repr {
+    /// A header with a hop limit of 64, no traffic class and no flow label.
+    #[must_use]
+    pub const fn new(
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        next_header: Protocol,
+        payload_len: u16,
+    ) -> Self {
+        Self { source, destination, next_header, hop_limit: 64, traffic_class: 0, flow_label: 0, payload_len }
+    }
+
     /// Reads and checks the header at the front of `bytes`, which may be longer than the packet (Ethernet padding).
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let repr = Self::parse_unchecked(bytes)?;
