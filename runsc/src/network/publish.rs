@@ -113,9 +113,13 @@ fn serve_datagrams(socket: &Arc<UdpSocket>, guest: SocketAddr) {
     let clients: Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>> = Arc::default();
     let mut bytes = vec![0; DATAGRAM_MAX];
     loop {
-        let Ok((len, client)) = socket.recv_from(&mut bytes) else {
-            // An ICMP error for an earlier answer.
-            continue;
+        let (len, client) = match socket.recv_from(&mut bytes) {
+            Ok(received) => received,
+            Err(error) => {
+                log::warning(&format!("publish: receive: {error}"));
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
         };
         let Ok(mut known) = clients.lock() else { return };
         let upstream = match known.get(&client) {

@@ -56,10 +56,10 @@ impl UdpSocket {
         }
     }
 
-    /// Does `work`, and gives what this thread sends meanwhile (on any socket) to the links in batches, as
+    /// Does `work`, and gives what this thread sends meanwhile, on any socket, to the links in batches, as
     /// [`try_send_many`](Self::try_send_many) does; for callers that have the messages one after the other. `work` must
     /// not wait for anything.
-    pub fn batched<R>(&self, work: impl FnOnce() -> R) -> R {
+    pub fn batched<R>(work: impl FnOnce() -> R) -> R {
         let _cork = Cork::new();
         work()
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use netstack::nic::{NicOptions, ReversePath};
+use netstack::options::Family;
 
 use crate::errno::Errno;
 use crate::fs::proc::sys_net::{bit, change_nics, namespace, nics, number, reverse_path_number, words};
@@ -11,17 +12,10 @@ use crate::kernel::Kernel;
 use crate::vfs::open::open_directory;
 use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, OpenFlags, SetAttr, Stat};
 
-/// Whose settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
-    V4,
-    V6,
-}
-
 /// The directory of the interfaces.
-pub(super) fn directory(kernel: &Arc<Kernel>, version: Version) -> Arc<Inode> {
+pub(super) fn directory(kernel: &Arc<Kernel>, family: Family) -> Arc<Inode> {
     let kernel = Arc::downgrade(kernel);
-    let conf = Conf { stat: pseudo_stat(FileType::Directory, 0o555), kernel, version };
+    let conf = Conf { stat: pseudo_stat(FileType::Directory, 0o555), kernel, family };
     Inode::new(FileType::Directory, Box::new(conf))
 }
 
@@ -29,7 +23,7 @@ struct Conf {
     stat: Stat,
     /// Weak: the kernel owns the tree of files.
     kernel: Weak<Kernel>,
-    version: Version,
+    family: Family,
 }
 
 impl Conf {
@@ -39,9 +33,9 @@ impl Conf {
     }
 
     fn of(&self, name: &str) -> Arc<Inode> {
-        let rows = match self.version {
-            Version::V4 => V4,
-            Version::V6 => V6,
+        let rows = match self.family {
+            Family::V4 => V4,
+            Family::V6 => V6,
         };
         let file = |row: &'static Row| {
             let scope = match name {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use netstack::IpConfig;
 use netstack::nic::{NicInfo, NicOptions, ReversePath};
+use netstack::options::Family;
 
 use crate::errno::Errno;
 use crate::fs::proc::{sys_conf, sys_tcp};
@@ -18,9 +19,9 @@ use crate::vfs::Inode;
 pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     let mut ipv4 = files(kernel, IPV4);
     ipv4.extend(sys_tcp::files(kernel));
-    ipv4.push(("conf", sys_conf::directory(kernel, sys_conf::Version::V4)));
+    ipv4.push(("conf", sys_conf::directory(kernel, Family::V4)));
     let icmp = PseudoDir::inode(files(kernel, ICMPV6));
-    let ipv6 = vec![("conf", sys_conf::directory(kernel, sys_conf::Version::V6)), ("icmp", icmp)];
+    let ipv6 = vec![("conf", sys_conf::directory(kernel, Family::V6)), ("icmp", icmp)];
     PseudoDir::inode(vec![
         ("core", PseudoDir::inode(files(kernel, CORE))),
         ("ipv4", PseudoDir::inode(ipv4)),

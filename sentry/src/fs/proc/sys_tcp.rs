@@ -7,7 +7,7 @@ use std::time::Duration;
 use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, SynCookies};
 
 use crate::errno::Errno;
-use crate::fs::proc::sys_net::namespace;
+use crate::fs::proc::sys_net::{bit, namespace, number, words};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::kernel::Kernel;
 use crate::vfs::Inode;
@@ -40,35 +40,23 @@ struct Setting {
     row: &'static Row,
 }
 
-impl Setting {
-    fn stack(&self) -> Result<netstack::Stack, Errno> {
-        let kernel = self.kernel.upgrade().ok_or(Errno::ESRCH)?;
-        kernel.net.get().map(|namespace| namespace.stack().clone()).ok_or(Errno::ENOENT)
-    }
-}
-
 impl Text for Setting {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let text = (self.row.get)(&self.stack()?.tcp_config());
+        let text = (self.row.get)(&namespace(&self.kernel)?.stack().tcp_config());
         Ok(format!("{text}\n").into_bytes())
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let set = self.row.set.ok_or(Errno::EACCES)?;
-        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-        let text = text.trim_matches(['\n', '\0', ' ', '\t']);
-        namespace(&self.kernel)?.check_configurable()?;
-        self.stack()?.change_tcp_config(|config| set(config, text))
+        let text = words(data)?;
+        let namespace = namespace(&self.kernel)?;
+        namespace.check_configurable()?;
+        namespace.stack().change_tcp_config(|config| set(config, text))
     }
 }
 
 const fn row(name: &'static str, get: Get, set: Set) -> Row {
     Row { name, get, set: Some(set) }
-}
-
-/// A number within `range`, out of which Linux answers `EINVAL`.
-fn number(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, Errno> {
-    text.parse().ok().filter(|value| range.contains(value)).ok_or(Errno::EINVAL)
 }
 
 fn byte(text: &str, least: u8, most: u8) -> Result<u8, Errno> {
@@ -78,10 +66,6 @@ fn byte(text: &str, least: u8, most: u8) -> Result<u8, Errno> {
 
 fn is_on(text: &str) -> Result<bool, Errno> {
     number(text, 0..=255).map(|value| value != 0)
-}
-
-fn bit(value: bool) -> String {
-    u8::from(value).to_string()
 }
 
 /// A segment size: at least what `TCP_MIN_SND_MSS` says.

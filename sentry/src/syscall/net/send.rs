@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use netstack::UdpSocket;
 use sentry_abi::socket::{MMSGHDR_LEN, MMSGHDR_MSG_LEN_OFFSET, MsgFlags, UIO_MAXIOV};
 
 use crate::errno::{Errno, SysError, SysResult};
@@ -38,15 +39,11 @@ pub(crate) fn sys_sendmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
 /// `sendmmsg(fd, messages, count, flags)`.
 pub(crate) fn sys_sendmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().get(args.fd(0))?;
-    SocketFile::of(&file)?;
     // Sending a datagram does not wait, so those of one call may wait for each other.
-    let socket = SocketFile::of(&file)?.clone();
-    if let Family::Inet(inet) = socket.family()
-        && let Some(udp) = inet.udp()
-    {
-        return udp.batched(|| send_messages(task, &file, args));
+    match SocketFile::of(&file)?.family() {
+        Family::Inet(inet) if inet.udp().is_some() => UdpSocket::batched(|| send_messages(task, &file, args)),
+        _ => send_messages(task, &file, args),
     }
-    send_messages(task, &file, args)
 }
 
 fn send_messages(task: &mut CurrentTask, file: &Arc<File>, args: &Args) -> SysResult {
