@@ -2,7 +2,7 @@
 //!
 //! A body takes arbitrary bytes, makes of them what its subject takes, and panics if something is wrong.
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 mod bpf;
 mod connection;

@@ -1,4 +1,4 @@
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 //! AF_PACKET, tap and tun links for netstack: the frames of a Linux host's interface as a [`Link`](netstack::link::Link).
 //!
 //! - [`PacketLink`]: a packet socket bound to an interface (a veth end, a real NIC);

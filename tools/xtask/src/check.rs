@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::api;
 use crate::run::{cargo, succeed};
 
 /// The crates that may contain unsafe code (ARCHITECTURE.md).
@@ -16,7 +17,12 @@ const UNSAFE_CRATES: &[&str] = &["sentry/platform", "sentry/hostio", "netstack/h
 pub(crate) fn run() -> anyhow::Result<()> {
     succeed(cargo().args(["fmt", "--check"]))?;
     succeed(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    succeed(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    succeed(
+        cargo()
+            .args(["doc", "--workspace", "--no-deps", "--all-features"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    api::check()?;
     unsafe_code_is_forbidden_elsewhere()
 }
 

@@ -1,9 +1,11 @@
-//! Repository chores: `cargo xtask test|check|bench|golden|packages`.
+//! Repository chores: `cargo xtask test|check|bench|golden|api|package|packages`.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod check;
 mod golden;
+mod package;
 mod packages;
 mod run;
 mod test;
@@ -27,6 +29,10 @@ enum Chore {
     Bench(bench::Options),
     /// Goodput, retransmissions and fairness in simulated networks, and whether they are still as committed.
     Golden(golden::Options),
+    /// What the libraries offer, compared with what is recorded in docs/api.
+    Api(api::Options),
+    /// Pack what is meant for the registry, and look at what is in it.
+    Package(package::Options),
     /// Install the Debian packages that the tests use (needs root).
     Packages,
 }
@@ -37,6 +43,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Check => check::run(),
         Chore::Bench(options) => bench::run(&options),
         Chore::Golden(options) => golden::run(&options),
+        Chore::Api(options) => api::run(&options),
+        Chore::Package(options) => package::run(&options),
         Chore::Packages => packages::install(),
     }
 }

@@ -22,3 +22,16 @@ pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Runs `command` to its end and gives what it wrote.
+///
+/// # Errors
+/// When it cannot be started, does not end with status 0, or writes what is not text.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown = format!("{command:?}").replace('"', "");
+    let out = command.output().with_context(|| format!("cannot start {shown}"))?;
+    if !out.status.success() {
+        bail!("{shown}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(String::from_utf8(out.stdout)?)
+}
