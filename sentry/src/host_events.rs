@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::thread;
 
@@ -12,56 +12,64 @@ use sentry_hostio::nowait;
 
 use crate::wait::{Readiness, WaitQueue};
 
-/// A file or socket of the host with those who wait for it in the guest.
-pub(crate) trait HostEvents: Send + Sync {
-    /// The descriptor.
-    fn fd(&self) -> BorrowedFd<'_>;
-
-    /// Who is told of changes.
-    fn queue(&self) -> &WaitQueue;
-
-    /// Whether and as what it is watched.
-    fn watch(&self) -> &Watch;
+/// A descriptor of the host with those who wait for it in the guest.
+#[derive(Debug)]
+pub(crate) struct Watched<F: AsFd> {
+    fd: F,
+    queue: Arc<WaitQueue>,
+    /// Empty until somebody waits; then the place in the list of those that are watched, if it can be.
+    token: OnceLock<Option<u64>>,
 }
 
-/// The place of a descriptor in the list of those that are watched; empty until somebody waits for it.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(OnceLock<Option<u64>>);
+impl<F: AsFd> Watched<F> {
+    /// Nobody waits for it so far.
+    pub(crate) fn new(fd: F) -> Self {
+        Self { fd, queue: Arc::default(), token: OnceLock::new() }
+    }
 
-/// Has changes of readiness told to the queue of `source` from now on.
-pub(crate) fn watch<T: HostEvents + 'static>(source: &Arc<T>) {
-    source.watch().0.get_or_init(|| {
-        let weak: Weak<T> = Arc::downgrade(source);
-        match start_watching(source.fd(), weak) {
+    /// The descriptor.
+    pub(crate) fn get(&self) -> &F {
+        &self.fd
+    }
+
+    /// Who is told of changes, once [`watch`](Self::watch) was called.
+    pub(crate) fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    /// Has changes of readiness told to the queue from now on.
+    pub(crate) fn watch(&self) {
+        self.token.get_or_init(|| match start_watching(self.fd.as_fd(), Arc::downgrade(&self.queue)) {
             Ok(token) => token,
             Err(error) => {
                 // Without it a waiter would sleep for good; the file is as good as always ready then.
                 tracing::warn!("watch a host descriptor: {error}");
                 None
             }
+        });
+    }
+
+    /// What `poll(2)` reports of the descriptor now.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let interest = Readiness::IN | Readiness::OUT | Readiness::PRI | Readiness::RDHUP;
+        // The bits are poll(2)'s, and fit into its 16.
+        let interest = i16::try_from(interest.bits()).unwrap_or(0);
+        match nowait::ready_bits(self.fd.as_fd(), interest) {
+            Ok(bits) => Readiness::from_bits_truncate(u32::from(bits.cast_unsigned())),
+            Err(_) => Readiness::ERR,
         }
-    });
+    }
 }
 
-/// Ends what [`watch`] began, to be called before the descriptor is closed: the host would go on as long as somebody
-/// outside has the same open file.
-pub(crate) fn unwatch(source: &impl HostEvents) {
-    let (Some(Some(token)), Ok(notifier)) = (source.watch().0.get(), NOTIFIER.as_ref()) else {
-        return;
-    };
-    notifier.watched.lock().sources.remove(token);
-    // Cannot fail: it was added.
-    let _ = notifier.epoll.delete(source.fd());
-}
-
-/// What `poll(2)` reports of a descriptor now.
-pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Readiness {
-    let interest = Readiness::IN | Readiness::OUT | Readiness::PRI | Readiness::RDHUP;
-    // The bits are poll(2)'s, and fit into its 16.
-    let interest = i16::try_from(interest.bits()).unwrap_or(0);
-    match nowait::ready_bits(fd, interest) {
-        Ok(bits) => Readiness::from_bits_truncate(u32::from(bits.cast_unsigned())),
-        Err(_) => Readiness::ERR,
+impl<F: AsFd> Drop for Watched<F> {
+    fn drop(&mut self) {
+        let (Some(Some(token)), Ok(notifier)) = (self.token.get(), NOTIFIER.as_ref()) else {
+            return;
+        };
+        notifier.watched.lock().by_token.remove(token);
+        // Closing alone does not end it: the host would go on as long as somebody outside has the same open file.
+        // Cannot fail: it was added.
+        let _ = notifier.epoll.delete(self.fd.as_fd());
     }
 }
 
@@ -73,25 +81,25 @@ const BATCH: usize = 64;
 
 struct Notifier {
     epoll: Epoll,
-    watched: Mutex<Watched>,
+    watched: Mutex<Queues>,
 }
 
 #[derive(Default)]
-struct Watched {
+struct Queues {
     next: u64,
-    sources: HashMap<u64, Weak<dyn HostEvents>>,
+    by_token: HashMap<u64, Weak<WaitQueue>>,
 }
 
 /// Made when the first descriptor is waited for: most programs never wait for their standard streams.
 static NOTIFIER: LazyLock<io::Result<Arc<Notifier>>> = LazyLock::new(start);
 
-fn start_watching(fd: BorrowedFd<'_>, source: Weak<dyn HostEvents>) -> io::Result<Option<u64>> {
+fn start_watching(fd: BorrowedFd<'_>, queue: Weak<WaitQueue>) -> io::Result<Option<u64>> {
     let notifier = NOTIFIER.as_ref().map_err(|error| io::Error::from(error.kind()))?;
     let token = {
         let mut watched = notifier.watched.lock();
         watched.next += 1;
         let token = watched.next;
-        watched.sources.insert(token, source);
+        watched.by_token.insert(token, queue);
         token
     };
     // Edge-triggered: told at each change, and a guest that does not read costs nothing.
@@ -103,7 +111,7 @@ fn start_watching(fd: BorrowedFd<'_>, source: Weak<dyn HostEvents>) -> io::Resul
     match notifier.epoll.add(fd, EpollEvent::new(events, token)) {
         Ok(()) => Ok(Some(token)),
         Err(error) => {
-            notifier.watched.lock().sources.remove(&token);
+            notifier.watched.lock().by_token.remove(&token);
             // Files that are always ready cannot be watched, and need not be.
             if error == nix::Error::EPERM { Ok(None) } else { Err(error.into()) }
         }
@@ -136,10 +144,10 @@ fn run(notifier: &Notifier) {
 }
 
 fn notify(notifier: &Notifier, event: EpollEvent) {
-    let source = notifier.watched.lock().sources.get(&event.data()).and_then(Weak::upgrade);
-    if let Some(source) = source {
+    let queue = notifier.watched.lock().by_token.get(&event.data()).and_then(Weak::upgrade);
+    if let Some(queue) = queue {
         // epoll's bits are poll(2)'s.
         let bits = event.events().bits().cast_unsigned();
-        source.queue().notify(Readiness::from_bits_truncate(bits));
+        queue.notify(Readiness::from_bits_truncate(bits));
     }
 }

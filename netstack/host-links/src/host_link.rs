@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use netstack::link::Link;
 use netstack::packet::Packet;
-use parking_lot::MappedMutexGuard;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::error::ReceiveError;
 
@@ -35,8 +35,18 @@ pub(crate) trait Receive {
 }
 
 impl<'a> Leader<'a> {
-    pub(crate) fn new(fd: BorrowedFd<'a>, receiver: MappedMutexGuard<'a, dyn Receive>) -> Self {
-        Self { fd, receiver }
+    /// Waits for the right to read with `receiver` from `fd`.
+    pub(crate) fn wait(fd: BorrowedFd<'a>, receiver: &'a Mutex<impl Receive + 'static>) -> Self {
+        Self::new(fd, receiver.lock())
+    }
+
+    /// Takes the right to read if nobody has it.
+    pub(crate) fn try_now(fd: BorrowedFd<'a>, receiver: &'a Mutex<impl Receive + 'static>) -> Option<Self> {
+        Some(Self::new(fd, receiver.try_lock()?))
+    }
+
+    fn new(fd: BorrowedFd<'a>, receiver: MutexGuard<'a, impl Receive + 'static>) -> Self {
+        Self { fd, receiver: MutexGuard::map(receiver, |own| own as &mut dyn Receive) }
     }
 
     /// Reads frames that wait, without waiting for any, and appends them to `frames`. Returns how many there were; it

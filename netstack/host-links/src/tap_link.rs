@@ -8,12 +8,12 @@ use std::sync::Arc;
 use netstack::link::{Capabilities, Link, LinkError, Medium};
 use netstack::packet::Packet;
 use netstack::wire::ethernet::MacAddr;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::device::Device;
 use crate::error::OpenError;
-use crate::host_link::{HostLink, Leader, Receive};
+use crate::host_link::{HostLink, Leader};
 use crate::receive::{Mechanism, Receiver, VnetHeaders};
 use crate::sys;
 use crate::transmit::{self, Failure};
@@ -172,12 +172,11 @@ impl HostLink for TapLink {
     }
 
     fn lead(&self) -> Leader<'_> {
-        Leader::new(self.fd.as_fd(), MutexGuard::map(self.receiver.lock(), |own| own as &mut dyn Receive))
+        Leader::wait(self.fd.as_fd(), &self.receiver)
     }
 
     fn try_lead(&self) -> Option<Leader<'_>> {
-        let receiver = self.receiver.try_lock()?;
-        Some(Leader::new(self.fd.as_fd(), MutexGuard::map(receiver, |own| own as &mut dyn Receive)))
+        Leader::try_now(self.fd.as_fd(), &self.receiver)
     }
 }
 

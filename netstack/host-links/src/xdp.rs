@@ -15,7 +15,7 @@ use std::sync::Arc;
 use netstack::link::{Capabilities, Link, LinkError, Medium};
 use netstack::packet::Packet;
 use netstack::wire::ethernet::MacAddr;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::device::Device;
 use crate::error::{OpenError, ReceiveError};
@@ -187,12 +187,11 @@ impl HostLink for XdpLink {
     }
 
     fn lead(&self) -> Leader<'_> {
-        Leader::new(self.fd.as_fd(), MutexGuard::map(self.receiver.lock(), |own| own as &mut dyn Receive))
+        Leader::wait(self.fd.as_fd(), &self.receiver)
     }
 
     fn try_lead(&self) -> Option<Leader<'_>> {
-        let receiver = self.receiver.try_lock()?;
-        Some(Leader::new(self.fd.as_fd(), MutexGuard::map(receiver, |own| own as &mut dyn Receive)))
+        Leader::try_now(self.fd.as_fd(), &self.receiver)
     }
 }
 

@@ -3,12 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use parking_lot::Mutex;
-
 use crate::errno::Errno;
 use crate::vfs::{
-    Caller, Dentry, FileOps, FileSystem, FileType, Inode, InodeOps, Mount, MountFlags, OpenFlags, SetAttr,
-    Stat, StatFs, SuperBlock, VfsPath,
+    BareInode, Dentry, FileSystem, FileType, Inode, Mount, MountFlags, Stat, StatFs, SuperBlock, VfsPath,
 };
 
 /// What kind of anonymous file.
@@ -37,29 +34,9 @@ pub fn path(kind: AnonKind) -> VfsPath {
         // anon_inodefs files have permission bits only (`stat -L /proc/self/fd/N`).
         stat.mode &= crate::vfs::attr::MODE_MASK;
     }
-    let inode = Inode::new(file_type, Box::new(AnonInode { stat: Mutex::new(stat) }));
+    let inode = Inode::new(file_type, Box::new(BareInode::new(stat)));
     let dentry = Dentry::new_detached(mount.superblock().clone(), inode, name.as_bytes());
     VfsPath::new(mount.clone(), dentry)
-}
-
-struct AnonInode {
-    stat: Mutex<Stat>,
-}
-
-impl InodeOps for AnonInode {
-    fn stat(&self) -> Result<Stat, Errno> {
-        Ok(*self.stat.lock())
-    }
-
-    fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
-        attr.apply(&mut self.stat.lock());
-        Ok(())
-    }
-
-    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
-        // Only FIFOs can be opened again, and the VFS does that (open(2) of /proc/PID/fd/N: ENXIO).
-        Err(Errno::ENXIO)
-    }
 }
 
 struct AnonFs {
@@ -79,7 +56,7 @@ impl FileSystem for AnonFs {
 
 fn mount(name: &'static str, magic: u64) -> Arc<Mount> {
     let stat = Stat::new(FileType::Directory, 0o555, 1);
-    let root = Inode::new(FileType::Directory, Box::new(AnonInode { stat: Mutex::new(stat) }));
+    let root = Inode::new(FileType::Directory, Box::new(BareInode::new(stat)));
     let (_, root) = SuperBlock::new(Box::new(AnonFs { name, magic }), root);
     Mount::new(root, name.as_bytes(), MountFlags::empty())
 }

@@ -45,7 +45,23 @@ pub fn create(
     }
     dir.mount.check_writable()?;
     let inode = dir.inode();
-    let _locked = inode.dir_lock.lock();
+    let locked = inode.dir_lock.lock();
+    check_free(caller, dir, name)?;
+    if matches!(kind, NewKind::CharDevice(_) | NewKind::BlockDevice(_)) && !caller.has(Capabilities::MKNOD) {
+        return Err(Errno::EPERM);
+    }
+    let new = owned_by(caller, inode, kind, mode & !umask)?;
+    let made = inode.create(name, &new)?;
+    dir.dentry.forget(name);
+    let dentry = dir.dentry.adopt(name, made);
+    drop(locked);
+    let event = if is_directory { Event::CREATE | Event::ISDIR } else { Event::CREATE };
+    notify::notify_child(inode, event, name, 0);
+    Ok(dir.with_dentry(dentry))
+}
+
+/// Checks, with the directory locked, that `name` can be made in it.
+fn check_free(caller: &Caller<'_>, dir: &VfsPath, name: &[u8]) -> Result<(), Errno> {
     if dir.dentry.is_unlinked() {
         return Err(Errno::ENOENT);
     }
@@ -54,18 +70,7 @@ pub fn create(
         Err(Errno::ENOENT) => {}
         Err(e) => return Err(e),
     }
-    check_access(caller, inode, Access::WRITE | Access::EXEC)?;
-    if matches!(kind, NewKind::CharDevice(_) | NewKind::BlockDevice(_)) && !caller.has(Capabilities::MKNOD) {
-        return Err(Errno::EPERM);
-    }
-    let new = owned_by(caller, inode, kind, mode & !umask)?;
-    let made = inode.create(name, &new)?;
-    dir.dentry.forget(name);
-    let dentry = dir.dentry.adopt(name, made);
-    drop(_locked);
-    let event = if is_directory { Event::CREATE | Event::ISDIR } else { Event::CREATE };
-    notify::notify_child(inode, event, name, 0);
-    Ok(dir.with_dentry(dentry))
+    check_access(caller, dir.inode(), Access::WRITE | Access::EXEC)
 }
 
 /// The new inode's owner and mode: the caller's, or the directory's group where that has `S_ISGID` (`inode(7)`).
@@ -114,15 +119,7 @@ pub fn link(caller: &Caller<'_>, target: &VfsPath, at: &Walked) -> Result<(), Er
     check_protected_hardlink(caller, target)?;
     let inode = dir.inode();
     let locked = inode.dir_lock.lock();
-    if dir.dentry.is_unlinked() {
-        return Err(Errno::ENOENT);
-    }
-    match dir.dentry.lookup_locked(caller, name) {
-        Ok(_) => return Err(Errno::EEXIST),
-        Err(Errno::ENOENT) => {}
-        Err(e) => return Err(e),
-    }
-    check_access(caller, inode, Access::WRITE | Access::EXEC)?;
+    check_free(caller, dir, name)?;
     inode.ops().link(name, target.inode())?;
     dir.dentry.forget(name);
     drop(locked);

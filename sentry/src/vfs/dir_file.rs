@@ -23,12 +23,7 @@ impl FileOps for DirFile {
     }
 
     fn seek(&self, _: &File, pos: u64, to: Seek) -> Result<u64, Errno> {
-        let target = match to {
-            Seek::Set(at) => Some(at),
-            Seek::Current(by) => i64::try_from(pos).ok().and_then(|p| p.checked_add(by)),
-            Seek::End(_) | Seek::Data(_) | Seek::Hole(_) => None,
-        };
-        target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::EINVAL)
+        to.without_end(pos)
     }
 
     fn read_dir(

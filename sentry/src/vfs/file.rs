@@ -71,6 +71,18 @@ pub enum Seek {
     Hole(i64),
 }
 
+impl Seek {
+    /// The new position in a file that is made while it is read, and has no end to count from.
+    pub(crate) fn without_end(self, pos: u64) -> Result<u64, Errno> {
+        let target = match self {
+            Self::Set(at) => Some(at),
+            Self::Current(by) => i64::try_from(pos).ok().and_then(|p| p.checked_add(by)),
+            Self::End(_) | Self::Data(_) | Self::Hole(_) => None,
+        };
+        target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::EINVAL)
+    }
+}
+
 /// What a kind of file does. One implementation per kind: regular file, pipe end, socket, eventfd, ...
 ///
 /// No method blocks on guest-visible conditions: an operation that cannot go on returns `EAGAIN` and the system

@@ -7,6 +7,7 @@
 
 pub mod anon;
 pub mod attr;
+mod bare_inode;
 pub mod change;
 mod dentry;
 mod dir_file;
@@ -26,6 +27,7 @@ pub mod walk;
 mod xattr;
 
 pub use attr::{DeviceId, FileTime, FileType, SetAttr, SetTime, Stat, StatFs};
+pub(crate) use bare_inode::BareInode;
 pub use change::{Remove, RenameMode};
 pub use dentry::{Dentry, NAME_MAX};
 pub use dir_file::DirFile;

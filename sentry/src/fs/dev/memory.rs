@@ -4,104 +4,54 @@ use crate::errno::Errno;
 use crate::io::{IoDst, IoSrc};
 use crate::vfs::{File, FileOps, Seek};
 
-/// Swallows all of `src`.
-fn swallow(src: &mut dyn IoSrc) -> usize {
-    // The bytes are never looked at, so that an unreadable buffer is no error (as on Linux).
-    src.remaining()
+/// A device without state: what reading gives and what becomes of what is written.
+pub(super) struct MemoryDevice {
+    source: Source,
+    sink: Sink,
 }
 
-/// `/dev/null`.
-pub(super) struct Null;
-
-impl FileOps for Null {
-    fn read(&self, _: &File, _: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
-        Ok(0)
-    }
-
-    fn write(&self, _: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
-        Ok(swallow(src))
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn seek(&self, _: &File, _: u64, _: Seek) -> Result<u64, Errno> {
-        Ok(0)
-    }
+enum Source {
+    /// End of file at once.
+    Nothing,
+    Zeros,
+    /// The host's generator.
+    Random,
 }
 
-/// `/dev/zero`.
-pub(super) struct Zero;
+enum Sink {
+    /// All of it is taken and forgotten.
+    Endless,
+    /// There is no room (`full(4)`).
+    Full,
+}
 
-impl FileOps for Zero {
+impl MemoryDevice {
+    pub(super) const NULL: Self = Self { source: Source::Nothing, sink: Sink::Endless };
+    pub(super) const ZERO: Self = Self { source: Source::Zeros, sink: Sink::Endless };
+    pub(super) const FULL: Self = Self { source: Source::Zeros, sink: Sink::Full };
+    /// `random` and `urandom`, which differ in nothing once the host has booted. What is written is added to no pool: the
+    /// host's generator needs nothing from the guest.
+    pub(super) const RANDOM: Self = Self { source: Source::Random, sink: Sink::Endless };
+}
+
+impl FileOps for MemoryDevice {
     fn read(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
-        let want = dst.remaining();
-        dst.put_zeros(want)
-    }
-
-    fn write(&self, _: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
-        Ok(swallow(src))
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn seek(&self, _: &File, _: u64, _: Seek) -> Result<u64, Errno> {
-        Ok(0)
-    }
-}
-
-/// `/dev/full`.
-pub(super) struct Full;
-
-impl FileOps for Full {
-    fn read(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
-        let want = dst.remaining();
-        dst.put_zeros(want)
-    }
-
-    fn write(&self, _: &File, _: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
-        Err(Errno::ENOSPC)
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn seek(&self, _: &File, _: u64, _: Seek) -> Result<u64, Errno> {
-        Ok(0)
-    }
-}
-
-/// `/dev/random` and `/dev/urandom`, which differ in nothing once the host has booted.
-pub(super) struct Random;
-
-impl FileOps for Random {
-    fn read(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
-        let mut chunk = [0; 4096];
-        let mut done = 0;
-        while dst.remaining() > 0 {
-            let want = chunk.len().min(dst.remaining());
-            sentry_hostio::random::fill(&mut chunk[..want]).map_err(|_| Errno::EIO)?;
-            match dst.put(&chunk[..want]) {
-                Ok(n) => {
-                    done += n;
-                    if n < want {
-                        break;
-                    }
-                }
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
+        match self.source {
+            Source::Nothing => Ok(0),
+            Source::Zeros => {
+                let want = dst.remaining();
+                dst.put_zeros(want)
             }
+            Source::Random => put_random(dst),
         }
-        Ok(done)
     }
 
     fn write(&self, _: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
-        // Added to no pool: the host's generator needs nothing from the guest.
-        Ok(swallow(src))
+        match self.sink {
+            // The bytes are never looked at, so that an unreadable buffer is no error (as on Linux).
+            Sink::Endless => Ok(src.remaining()),
+            Sink::Full => Err(Errno::ENOSPC),
+        }
     }
 
     fn is_seekable(&self) -> bool {
@@ -111,4 +61,25 @@ impl FileOps for Random {
     fn seek(&self, _: &File, _: u64, _: Seek) -> Result<u64, Errno> {
         Ok(0)
     }
+}
+
+/// Fills `dst` with random bytes, as far as its memory can be written.
+fn put_random(dst: &mut dyn IoDst) -> Result<usize, Errno> {
+    let mut chunk = [0; 4096];
+    let mut done = 0;
+    while dst.remaining() > 0 {
+        let want = chunk.len().min(dst.remaining());
+        sentry_hostio::random::fill(&mut chunk[..want]).map_err(|_| Errno::EIO)?;
+        match dst.put(&chunk[..want]) {
+            Ok(n) => {
+                done += n;
+                if n < want {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::errno::Errno;
+use crate::fs::dev::memory::MemoryDevice;
 use crate::fs::host;
 use crate::fs::tty::{self, Pty};
 use crate::kernel::Terminal;
@@ -19,10 +20,10 @@ use crate::vfs::{Caller, DeviceId, File, FileOps, OpenFlags, VfsPath};
 pub(crate) fn open(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Result<Arc<File>, Errno> {
     let device = place.stat()?.rdev;
     let ops: Box<dyn FileOps> = match (device.major, device.minor) {
-        (1, 3) => Box::new(memory::Null),
-        (1, 5) => Box::new(memory::Zero),
-        (1, 7) => Box::new(memory::Full),
-        (1, 8 | 9) => Box::new(memory::Random),
+        (1, 3) => Box::new(MemoryDevice::NULL),
+        (1, 5) => Box::new(MemoryDevice::ZERO),
+        (1, 7) => Box::new(MemoryDevice::FULL),
+        (1, 8 | 9) => Box::new(MemoryDevice::RANDOM),
         (5, 0) => return open_controlling(caller, place, flags),
         (5, 2) => return tty::open_ptmx(caller, place, flags),
         (136, index) => return tty::open_slave(caller, place, index, flags),

@@ -10,9 +10,8 @@ use parking_lot::Mutex;
 use sentry_hostio::tty;
 
 use crate::fs::host::control::HostTerminal;
-use crate::host_events::{self, HostEvents, Watch};
+use crate::host_events::Watched;
 use crate::vfs::OpenFlags;
-use crate::wait::WaitQueue;
 
 /// What kind of file it is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +26,12 @@ pub(crate) enum Kind {
 
 /// An open file of the host, with those who wait for it.
 pub(crate) struct Description {
-    fd: OwnedFd,
+    file: Watched<OwnedFd>,
     kind: Kind,
     /// Device and inode of the file: which terminal it is, however often it was opened.
     identity: (u64, u64),
     /// Its number in the guest's `/dev/pts`, where it is a terminal that has one.
     number: OnceLock<u32>,
-    queue: WaitQueue,
-    watch: Watch,
     /// Who controls it, where it is a terminal that controls a session. Weak: the session holds it.
     control: Mutex<Weak<HostTerminal>>,
 }
@@ -49,12 +46,10 @@ impl Description {
             _ => Kind::Stream,
         };
         Ok(Arc::new(Self {
-            fd,
+            file: Watched::new(fd),
             kind,
             identity: (stat.st_dev, stat.st_ino),
             number: OnceLock::new(),
-            queue: WaitQueue::default(),
-            watch: Watch::default(),
             control: Mutex::default(),
         }))
     }
@@ -86,25 +81,21 @@ impl Description {
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.file.get().as_fd()
     }
 
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub(super) fn queue(&self) -> &WaitQueue {
-        &self.queue
-    }
-
-    /// Has changes of readiness told to the queue from now on.
-    pub(super) fn watch(self: &Arc<Self>) {
-        host_events::watch(self);
+    /// The descriptor with those who wait for it.
+    pub(super) fn watched(&self) -> &Watched<OwnedFd> {
+        &self.file
     }
 
     /// Access mode and status flags with which the host has the file open.
     pub(super) fn flags(&self) -> io::Result<OpenFlags> {
-        let flags = OFlag::from_bits_retain(fcntl(&self.fd, FcntlArg::F_GETFL)?);
+        let flags = OFlag::from_bits_retain(fcntl(self.file.get(), FcntlArg::F_GETFL)?);
         let mut result = match flags & OFlag::O_ACCMODE {
             OFlag::O_WRONLY => OpenFlags::WRONLY,
             OFlag::O_RDWR => OpenFlags::RDWR,
@@ -118,25 +109,5 @@ impl Description {
             result.set(guest, flags.contains(host));
         }
         Ok(result | OpenFlags::LARGEFILE)
-    }
-}
-
-impl HostEvents for Description {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    fn queue(&self) -> &WaitQueue {
-        &self.queue
-    }
-
-    fn watch(&self) -> &Watch {
-        &self.watch
-    }
-}
-
-impl Drop for Description {
-    fn drop(&mut self) {
-        host_events::unwatch(self);
     }
 }

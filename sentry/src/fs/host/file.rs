@@ -9,7 +9,6 @@ use sentry_hostio::nowait;
 use crate::errno::{Errno, SysResult};
 use crate::fs::host::description::{Description, Kind};
 use crate::fs::host::{inode, terminal};
-use crate::host_events;
 use crate::io::{IoDst, IoSrc};
 use crate::task::CurrentTask;
 use crate::vfs::{File, FileOps, OpenFlags, Seek};
@@ -170,20 +169,20 @@ impl FileOps for HostFile {
         if self.description.kind() == Kind::Regular {
             return Readiness::IN | Readiness::OUT;
         }
-        host_events::readiness(self.description.fd())
+        self.description.watched().readiness()
     }
 
     fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {
         if self.description.kind() == Kind::Regular {
             return None;
         }
-        let id = self.description.queue().register(interest, observer);
-        self.description.watch();
+        let id = self.description.watched().queue().register(interest, observer);
+        self.description.watched().watch();
         Some(id)
     }
 
     fn unregister(&self, id: WaitId) {
-        self.description.queue().unregister(id);
+        self.description.watched().queue().unregister(id);
     }
 
     fn sync(&self, _: &File) -> Result<(), Errno> {

@@ -116,12 +116,6 @@ impl FileOps for TextFile {
     }
 
     fn seek(&self, _: &File, pos: u64, to: Seek) -> Result<u64, Errno> {
-        let target = match to {
-            Seek::Set(at) => Some(at),
-            Seek::Current(by) => i64::try_from(pos).ok().and_then(|p| p.checked_add(by)),
-            // A generated file has no length to count from.
-            Seek::End(_) | Seek::Data(_) | Seek::Hole(_) => None,
-        };
-        target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::EINVAL)
+        to.without_end(pos)
     }
 }

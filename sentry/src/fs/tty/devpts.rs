@@ -14,8 +14,8 @@ use crate::kernel::Kernel;
 use crate::task::Uid;
 use crate::vfs::open::{open_directory, status_flags};
 use crate::vfs::{
-    Caller, Dentry, DeviceId, DirEntry, File, FileOps, FileSystem, FileType, Inode, InodeOps, OpenFlags,
-    SetAttr, Stat, StatFs, SuperBlock, VfsPath,
+    BareInode, Caller, Dentry, DeviceId, DirEntry, File, FileOps, FileSystem, FileType, Inode, InodeOps,
+    OpenFlags, Stat, StatFs, SuperBlock, VfsPath,
 };
 
 /// One devpts.
@@ -82,7 +82,7 @@ pub fn create(kernel: &Arc<Kernel>, data: &str) -> Result<Arc<Dentry>, Errno> {
     }
     let table = Arc::new(Table { kernel: Arc::downgrade(kernel), mode, gid, ptys: Mutex::default() });
     let ptmx = Stat { ino: 2, rdev: DeviceId::new(5, 2), ..pseudo_stat(FileType::CharDevice, ptmx_mode) };
-    let ptmx = Inode::new(FileType::CharDevice, Box::new(Node { stat: Mutex::new(ptmx) }));
+    let ptmx = Inode::new(FileType::CharDevice, Box::new(BareInode::new(ptmx)));
     let root =
         Root { stat: Stat { ino: 1, ..pseudo_stat(FileType::Directory, 0o755) }, table: table.clone(), ptmx };
     let root = Inode::new(FileType::Directory, Box::new(root));
@@ -134,7 +134,7 @@ impl Table {
             rdev: DeviceId::new(PTS_MAJOR, index),
             ..pseudo_stat(FileType::CharDevice, self.mode)
         };
-        Inode::new(FileType::CharDevice, Box::new(Node { stat: Mutex::new(stat) }))
+        Inode::new(FileType::CharDevice, Box::new(BareInode::new(stat)))
     }
 }
 
@@ -287,26 +287,5 @@ impl InodeOps for Root {
 
     fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
         Ok(open_directory())
-    }
-}
-
-/// A device node: `ptmx` or a slave.
-struct Node {
-    stat: Mutex<Stat>,
-}
-
-impl InodeOps for Node {
-    fn stat(&self) -> Result<Stat, Errno> {
-        Ok(*self.stat.lock())
-    }
-
-    fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
-        attr.apply(&mut self.stat.lock());
-        Ok(())
-    }
-
-    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
-        // The VFS opens devices by their numbers.
-        Err(Errno::ENXIO)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,7 +14,7 @@ use sentry_hostio::socket::{HostSocket as Fd, IntRequest};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::{Errno, SysResult};
-use crate::host_events::{self, HostEvents, Watch};
+use crate::host_events::Watched;
 use crate::io::{IoDst, IoSrc};
 use crate::mm::UserAddr;
 use crate::socket::base::{SocketBase, SocketType};
@@ -30,10 +29,7 @@ use crate::wait::{Readiness, WaitQueue};
 /// An internet or routing socket of the host.
 pub struct HostSocket {
     base: SocketBase,
-    fd: Fd,
-    queue: WaitQueue,
-    watch: Watch,
-    me: std::sync::Weak<Self>,
+    fd: Watched<Fd>,
     /// Where a connection attempt goes whose end has not been reported.
     connecting: Mutex<Option<RawAddr>>,
     /// Answers of our own to requests that the host is not asked.
@@ -52,12 +48,9 @@ impl HostSocket {
     }
 
     fn wrap(base: SocketBase, fd: Fd) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        Arc::new(Self {
             base,
-            fd,
-            queue: WaitQueue::default(),
-            watch: Watch::default(),
-            me: me.clone(),
+            fd: Watched::new(fd),
             connecting: Mutex::new(None),
             refusals: Mutex::default(),
         })
@@ -65,7 +58,7 @@ impl HostSocket {
 
     /// The host's socket.
     pub(super) fn fd(&self) -> &Fd {
-        &self.fd
+        self.fd.get()
     }
 
     fn is_netlink(&self) -> bool {
@@ -82,7 +75,7 @@ impl HostSocket {
             let want = src.remaining().min(STREAM_CHUNK);
             let sent = with_scratch(want, |buf| {
                 let taken = if want == 0 { 0 } else { src.take(buf)? };
-                let sent = self.fd.send(&buf[..taken], None, &[], flags);
+                let sent = self.fd.get().send(&buf[..taken], None, &[], flags);
                 src.untake(taken - sent.as_ref().copied().unwrap_or(0));
                 sent.map_err(|error| errno(&error))
             });
@@ -122,7 +115,7 @@ impl HostSocket {
                 self.refuse(refusal)?;
                 return Ok(len);
             }
-            let sent = self.fd.send(buf, to, &control, flags);
+            let sent = self.fd.get().send(buf, to, &control, flags);
             if sent.is_err() {
                 src.untake(len);
             }
@@ -133,13 +126,13 @@ impl HostSocket {
     /// The port of a routing socket, bound now if it was not (`netlink_autobind`).
     fn netlink_port(&self) -> u32 {
         let read = || {
-            let address = self.fd.local_address().ok()?;
+            let address = self.fd.get().local_address().ok()?;
             SockAddrNl::read_from_prefix(address.as_bytes()).ok().map(|(address, _)| address.pid)
         };
         if read() == Some(0) {
             let any = SockAddrNl { family: AF_NETLINK, pad: 0, pid: 0, groups: 0 };
             // Without a port the answer has none either.
-            let _ = self.fd.bind(any.as_bytes());
+            let _ = self.fd.get().bind(any.as_bytes());
         }
         read().unwrap_or(0)
     }
@@ -152,7 +145,7 @@ impl HostSocket {
         }
         refusals.push_back(answer);
         drop(refusals);
-        self.queue.notify(Readiness::IN);
+        self.fd.queue().notify(Readiness::IN);
         Ok(())
     }
 
@@ -179,7 +172,7 @@ impl HostSocket {
 
     fn int(&self, name: i32) -> Option<i32> {
         let mut value = [0; 4];
-        let len = self.fd.option(SOL_SOCKET, name, &mut value).ok()?;
+        let len = self.fd.get().option(SOL_SOCKET, name, &mut value).ok()?;
         (len == 4).then(|| i32::from_ne_bytes(value))
     }
 }
@@ -194,22 +187,22 @@ impl Socket for HostSocket {
     }
 
     fn bind(&self, _: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
-        self.fd.bind(address).map_err(|error| errno(&error))
+        self.fd.get().bind(address).map_err(|error| errno(&error))
     }
 
     fn listen(&self, _: &mut CurrentTask, backlog: u32) -> Result<(), Errno> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        self.fd.listen(backlog).map_err(|error| errno(&error))
+        self.fd.get().listen(backlog).map_err(|error| errno(&error))
     }
 
     fn try_accept(&self) -> Result<Accepted, Errno> {
-        let (fd, peer) = self.fd.accept().map_err(|error| errno(&error))?;
+        let (fd, peer) = self.fd.get().accept().map_err(|error| errno(&error))?;
         let socket = Self::wrap(self.base.inherit(), fd);
         Ok(Accepted { socket, peer: RawAddr::from_slice(peer.as_bytes()) })
     }
 
     fn connect(&self, _: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
-        let outcome = self.fd.connect(address).map_err(|error| errno(&error));
+        let outcome = self.fd.get().connect(address).map_err(|error| errno(&error));
         if let Err(Errno::EINPROGRESS | Errno::EALREADY) = outcome {
             *self.connecting.lock() = Some(RawAddr::from_slice(address));
         }
@@ -217,12 +210,12 @@ impl Socket for HostSocket {
     }
 
     fn connect_result(&self) -> Result<(), Errno> {
-        if !host_events::readiness(self.fd.as_fd()).intersects(Readiness::OUT | Readiness::ALWAYS) {
+        if !self.fd.readiness().intersects(Readiness::OUT | Readiness::ALWAYS) {
             return Err(Errno::EAGAIN);
         }
         // Asking again tells how it ended, and tells the host that it was told (__inet_stream_connect).
         let Some(address) = self.connecting.lock().take() else { return Ok(()) };
-        match self.fd.connect(&address).map_err(|error| errno(&error)) {
+        match self.fd.get().connect(&address).map_err(|error| errno(&error)) {
             Err(Errno::EALREADY | Errno::EINPROGRESS) => {
                 *self.connecting.lock() = Some(address);
                 Err(Errno::EAGAIN)
@@ -232,12 +225,12 @@ impl Socket for HostSocket {
     }
 
     fn local_address(&self) -> Result<RawAddr, Errno> {
-        let address = self.fd.local_address().map_err(|error| errno(&error))?;
+        let address = self.fd.get().local_address().map_err(|error| errno(&error))?;
         Ok(RawAddr::from_slice(address.as_bytes()))
     }
 
     fn peer_address(&self) -> Result<RawAddr, Errno> {
-        let address = self.fd.peer_address().map_err(|error| errno(&error))?;
+        let address = self.fd.get().peer_address().map_err(|error| errno(&error))?;
         Ok(RawAddr::from_slice(address.as_bytes()))
     }
 
@@ -263,8 +256,11 @@ impl Socket for HostSocket {
         let room = if request.wants_control { &mut room[..] } else { &mut [] };
         let limit = if self.is_stream() { STREAM_CHUNK } else { MESSAGE_MAX };
         with_scratch(dst.remaining().min(limit), |buf| {
-            let message =
-                self.fd.receive(buf, room, flags.bits().cast_signed()).map_err(|error| errno(&error))?;
+            let message = self
+                .fd
+                .get()
+                .receive(buf, room, flags.bits().cast_signed())
+                .map_err(|error| errno(&error))?;
             let stored = message.len.min(buf.len());
             let copied = if discards || stored == 0 { stored } else { dst.put(&buf[..stored])? };
             let host_flags = MsgFlags::from_bits_truncate(message.flags.cast_unsigned());
@@ -285,9 +281,9 @@ impl Socket for HostSocket {
             ShutdownHow::Write => 1,
             ShutdownHow::Both => 2,
         };
-        let outcome = self.fd.shutdown(how).map_err(|error| errno(&error));
+        let outcome = self.fd.get().shutdown(how).map_err(|error| errno(&error));
         // The host tells its own waiters of some of these changes only.
-        self.queue.notify(Readiness::IN | Readiness::OUT | Readiness::RDHUP);
+        self.fd.queue().notify(Readiness::IN | Readiness::OUT | Readiness::RDHUP);
         outcome
     }
 
@@ -299,7 +295,7 @@ impl Socket for HostSocket {
             SIOCATMARK => IntRequest::AtMark,
             _ => return Err(Errno::ENOTTY.into()),
         };
-        let value = self.fd.int_request(request).map_err(|error| errno(&error))?;
+        let value = self.fd.get().int_request(request).map_err(|error| errno(&error))?;
         task.mm().write_obj(UserAddr(arg), &value)?;
         Ok(0)
     }
@@ -316,39 +312,17 @@ impl Socket for HostSocket {
     fn readiness(&self) -> Readiness {
         let has_refusal = self.is_netlink() && !self.refusals.lock().is_empty();
         let own = if has_refusal { Readiness::IN } else { Readiness::empty() };
-        own | host_events::readiness(self.fd.as_fd())
+        own | self.fd.readiness()
     }
 
     fn wait_queue(&self) -> &WaitQueue {
         // Whoever asks is about to wait.
-        if let Some(me) = self.me.upgrade() {
-            host_events::watch(&me);
-        }
-        &self.queue
+        self.fd.watch();
+        self.fd.queue()
     }
 
     fn close(&self) {
         // The host's socket is closed with the value.
-    }
-}
-
-impl HostEvents for HostSocket {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    fn queue(&self) -> &WaitQueue {
-        &self.queue
-    }
-
-    fn watch(&self) -> &Watch {
-        &self.watch
-    }
-}
-
-impl Drop for HostSocket {
-    fn drop(&mut self) {
-        host_events::unwatch(self);
     }
 }
 
