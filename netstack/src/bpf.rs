@@ -93,6 +93,12 @@ impl Program {
         self.run(&Subject::new(&packet, 0))
     }
 
+    /// Runs over a structure of 32-bit words in the byte order of the machine, such as the `struct seccomp_data` of a
+    /// system call: its answer, 0 if it reads anything but whole words of the structure.
+    pub fn run_on_words(&self, words: &[u32]) -> u32 {
+        run::run(&self.0.ops, &run::Words(words))
+    }
+
     /// Runs over a packet: how many of its bytes are wanted.
     pub(crate) fn run(&self, subject: &Subject<'_>) -> u32 {
         run::run(&self.0.ops, subject)

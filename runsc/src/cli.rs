@@ -77,6 +77,10 @@ pub(crate) struct Global {
     /// Keep CAP_NET_RAW in containers
     #[arg(long)]
     pub(crate) net_raw: bool,
+    /// Apply the system call filter of config.json (linux.seccomp) in the sandbox
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+        action = ArgAction::Set)]
+    pub(crate) oci_seccomp: bool,
     /// Make no control groups
     #[arg(long)]
     pub(crate) ignore_cgroups: bool,

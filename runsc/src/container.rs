@@ -11,7 +11,7 @@ use oci_spec::runtime::Hook;
 use sentry::boot::{MountFlags, NetworkKind, PlatformChoice, Reply, Request, StraceConfig};
 use sentry_hostio::spawn::Lifetime;
 
-use crate::bundle::{self, Bundle, MountPlan, NetRaw, PlannedKind, run_hooks};
+use crate::bundle::{self, Bundle, Choices, MountPlan, PlannedKind, run_hooks};
 use crate::cgroup::Cgroup;
 use crate::cli::{Create, Global, Network, NetworkLink, Overlay, Platform};
 use crate::log;
@@ -96,8 +96,7 @@ fn record(id: &str, bundle: &Bundle, lifetime: Lifetime) -> Record {
 
 fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> Result<SandboxPlan> {
     let spec = &bundle.spec;
-    let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
-    let init = bundle::process_from_spec(&bundle.process, raw)?;
+    let init = bundle::process_from_spec(&bundle.process, bundle.seccomp(), Choices::of(global))?;
     let mut stdio = stdio(args, bundle, init.has_terminal, lifetime)?;
     stdio.extend(args.preserve.copies().context("copy preserved descriptors")?);
     let linux = spec.linux().as_ref();

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+mod bpf;
 pub mod errno;
 pub mod fs;
 mod host_events;

@@ -301,6 +301,36 @@ fn what_config_json_says_of_a_process_holds() {
 }
 
 #[test]
+fn filters_of_config_json_hold_for_the_container_and_what_is_run_in_it() {
+    require!(Need::Root, Need::Program("busybox"));
+    let bundle = Bundle::new(&["sh", "-c", "mkdir /tmp/a; grep -E ^Seccomp: /proc/self/status; sleep 60"]);
+    bundle.change(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [
+                { "names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122 },
+                { "names": ["kill"], "action": "SCMP_ACT_ERRNO",
+                  "args": [{ "index": 1, "value": 10, "op": "SCMP_CMP_EQ" }] },
+            ],
+        });
+    });
+    let path = bundle.dir().to_str().expect("UTF-8");
+    let _ = bundle.global(&["create", "--bundle", path, "c"]).ok();
+    let _ = bundle.global(&["start", "c"]).ok();
+    let script = "mkdir /tmp/b; kill -USR1 $$; kill -0 $$ && echo there; grep -E ^Seccomp: /proc/self/status";
+    let out = bundle.global(&["exec", "c", "sh", "-c", script]);
+    assert_eq!(out.out(), "there\nSeccomp:\t2\n", "{}", out.err());
+    assert!(out.err().contains("'/tmp/b': Disk quota exceeded"), "{}", out.err());
+    assert!(out.err().contains("can't kill pid") && out.err().contains("not permitted"), "{}", out.err());
+    let _ = bundle.global(&["delete", "--force", "c"]).ok();
+    bundle.change(|config| config["process"]["args"] = json!(["sh", "-c", "mkdir /tmp/a && echo made"]));
+    let out = bundle.global(&["--oci-seccomp=false", "run", "--bundle", path, "d"]);
+    assert_eq!(out.out(), "made\n", "{}", out.err());
+    let out = bundle.global(&["run", "--bundle", path, "e"]);
+    assert!(out.err().contains("Disk quota exceeded"), "{}", out.err());
+}
+
+#[test]
 fn hooks_see_the_sandbox_and_groups_hold_it() {
     require!(Need::Root, Need::Program("busybox"), Need::Program("python3"));
     let mut bundle = Bundle::new(&["sleep", "30"]);

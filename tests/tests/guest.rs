@@ -85,6 +85,7 @@ guests! {
     futexes
     mappings
     pipes
+    seccomp
     signals
     socket_filter
     socket_inet

@@ -4,20 +4,51 @@ use super::MEMORY_WORDS;
 use super::op::{Ancillary, Compute, Op, Operand, Place, Size, Test};
 use super::subject::Subject;
 
+/// What a program looks at.
+pub(super) trait Data {
+    /// How long it is.
+    fn len(&self) -> u32;
+
+    /// What is at an offset; `None` if it is not all there.
+    fn load(&self, size: Size, offset: u32) -> Option<u32>;
+
+    /// What is known beside; `None` for what only a packet on a link has.
+    fn ancillary(&self, what: Ancillary, a: u32, x: u32) -> Option<u32>;
+}
+
+/// A structure of words in the byte order of the machine.
+pub(super) struct Words<'a>(pub(super) &'a [u32]);
+
+impl Data for Words<'_> {
+    fn len(&self) -> u32 {
+        // Callers have a few words.
+        u32::try_from(size_of_val(self.0)).unwrap_or(u32::MAX)
+    }
+
+    fn load(&self, size: Size, offset: u32) -> Option<u32> {
+        let is_whole = size == Size::Word && offset.is_multiple_of(4);
+        self.0.get(usize::try_from(offset / 4).ok()?).copied().filter(|_| is_whole)
+    }
+
+    fn ancillary(&self, _: Ancillary, _: u32, _: u32) -> Option<u32> {
+        None
+    }
+}
+
 /// The answer of a program about a packet. Every jump goes forward, so it takes at most one step per instruction.
-pub(super) fn run(ops: &[Op], subject: &Subject<'_>) -> u32 {
+pub(super) fn run(ops: &[Op], subject: &impl Data) -> u32 {
     // A program that reads what is not there, or divides by nothing, wants no byte.
     Machine { a: 0, x: 0, memory: [0; MEMORY_WORDS], subject }.run(ops).unwrap_or(0)
 }
 
-struct Machine<'a> {
+struct Machine<'a, D> {
     a: u32,
     x: u32,
     memory: [u32; MEMORY_WORDS],
-    subject: &'a Subject<'a>,
+    subject: &'a D,
 }
 
-impl Machine<'_> {
+impl<D: Data> Machine<'_, D> {
     /// `None` where the program ends without an answer of its own.
     fn run(&mut self, ops: &[Op]) -> Option<u32> {
         let mut at = 0;
@@ -26,7 +57,7 @@ impl Machine<'_> {
             at += 1;
             match op {
                 Op::Load(size, place) => self.a = self.load(size, place)?,
-                Op::LoadAncillary(what) => match self.ancillary(what) {
+                Op::LoadAncillary(what) => match self.subject.ancillary(what, self.a, self.x) {
                     Some(value) => self.a = value,
                     // Linux leaves a program that asks for the link of a packet without one, with A as it was.
                     None => return Some(self.a),
@@ -67,25 +98,34 @@ impl Machine<'_> {
             Place::At(k) => k,
             Place::FromIndex(k) => self.x.wrapping_add(k),
         };
+        self.subject.load(size, offset)
+    }
+}
+
+impl Data for Subject<'_> {
+    fn len(&self) -> u32 {
+        Subject::len(self)
+    }
+
+    fn load(&self, size: Size, offset: u32) -> Option<u32> {
         Some(match size {
-            Size::Word => u32::from_be_bytes(self.subject.read(offset)?),
-            Size::Half => u16::from_be_bytes(self.subject.read(offset)?).into(),
-            Size::Byte => u8::from_be_bytes(self.subject.read(offset)?).into(),
+            Size::Word => u32::from_be_bytes(self.read(offset)?),
+            Size::Half => u16::from_be_bytes(self.read(offset)?).into(),
+            Size::Byte => u8::from_be_bytes(self.read(offset)?).into(),
         })
     }
 
-    /// `None` for what only a packet on a link has.
-    fn ancillary(&self, what: Ancillary) -> Option<u32> {
-        let subject = self.subject;
+    fn ancillary(&self, what: Ancillary, a: u32, x: u32) -> Option<u32> {
+        let subject = self;
         match what {
             Ancillary::Protocol => Some(subject.protocol().into()),
             Ancillary::PacketType => Some(subject.packet_type().into()),
             Ancillary::Nic => subject.nic(),
-            Ancillary::NetlinkAttribute => Some(subject.netlink_attribute(self.a, self.x)),
-            Ancillary::NestedNetlinkAttribute => Some(subject.nested_netlink_attribute(self.a, self.x)),
+            Ancillary::NetlinkAttribute => Some(subject.netlink_attribute(a, x)),
+            Ancillary::NestedNetlinkAttribute => Some(subject.nested_netlink_attribute(a, x)),
             Ancillary::Mark => Some(subject.mark()),
             Ancillary::HardwareType => subject.hardware_type().map(u32::from),
-            Ancillary::XorIndex => Some(self.a ^ self.x),
+            Ancillary::XorIndex => Some(a ^ x),
             Ancillary::PayloadOffset => Some(subject.payload_offset()),
             Ancillary::Random => Some(subject.random()),
             // There is one queue, links compute no hashes, and tags of VLANs stay in the frame.

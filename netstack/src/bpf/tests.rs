@@ -85,3 +85,18 @@ fn what_is_beside_the_bytes_can_be_loaded() {
     assert_eq!(run(op(0x28, 0xffe0_0000 + 36)), 54);
     assert_eq!((run(op(0x80, 0)), run(op(0x20, 9))), (12, 0));
 }
+
+#[test]
+fn words_are_read_in_the_order_of_the_machine_and_only_whole() {
+    let load = |code, k| {
+        let program = [Instruction { code, jt: 0, jf: 0, k }, Instruction { code: 0x16, jt: 0, jf: 0, k: 0 }];
+        Program::new(&program).unwrap().run_on_words(&[0x0102_0304, 7])
+    };
+    assert_eq!(load(0x20, 0), 0x0102_0304);
+    assert_eq!(load(0x20, 4), 7);
+    assert_eq!(load(0x80, 0), 8);
+    // Misaligned, behind the end, a byte, what only packets have: no answer.
+    for (code, k) in [(0x20, 2), (0x20, 8), (0x30, 0), (0x20, 0xffff_f000)] {
+        assert_eq!(load(code, k), 0);
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Process, Spec};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -99,6 +99,11 @@ impl Bundle {
         });
         let rootfs = rootfs.map_err(|source| LoadError::NoRootfs { path, rootfs: named, source })?;
         Ok(Self { dir, rootfs, process, spec })
+    }
+
+    /// What it says about system calls.
+    pub(crate) fn seccomp(&self) -> Option<&LinuxSeccomp> {
+        self.spec.linux().as_ref()?.seccomp().as_ref()
     }
 
     /// The network namespace that the bundle names.

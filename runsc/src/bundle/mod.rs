@@ -4,10 +4,11 @@ mod hook;
 mod load;
 mod mount;
 mod process;
+mod seccomp;
 mod template;
 
 pub(crate) use hook::run_hooks;
 pub(crate) use load::{Bundle, read_process};
 pub(crate) use mount::{MountPlan, PlannedKind, defaults as default_mounts, from_spec as mounts_from_spec};
-pub(crate) use process::{NetRaw, from_spec as process_from_spec};
+pub(crate) use process::{Choices, from_spec as process_from_spec};
 pub(crate) use template::template;

@@ -1,9 +1,12 @@
 //! The process section of config.json.
 
-use oci_spec::runtime::{Capabilities, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, LinuxSeccomp, PosixRlimitType, Process};
 use sentry::boot::{CapabilitySets, ProcessConfig, ResourceLimit, UserConfig};
 use sentry_hostio::caps::{CapSet, Capability};
 use thiserror::Error;
+
+use crate::bundle::seccomp::{self, SeccompError};
+use crate::cli::Global;
 
 /// Why a process section cannot be used.
 #[derive(Debug, Error)]
@@ -14,10 +17,34 @@ pub(crate) enum ProcessError {
     /// The working directory is not text.
     #[error("process.cwd: not valid UTF-8")]
     CwdEncoding,
+    /// The section about system calls cannot be used.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
 }
 
-/// Converts the section; `raw` keeps CAP_NET_RAW, which is otherwise taken out.
-pub(crate) fn from_spec(process: &Process, raw: NetRaw) -> Result<ProcessConfig, ProcessError> {
+/// What the user says about containers beside the bundle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choices {
+    /// Whether `CAP_NET_RAW` is kept, which is otherwise taken out.
+    pub(crate) raw: NetRaw,
+    /// Whether the section about system calls counts.
+    pub(crate) has_seccomp: bool,
+}
+
+impl Choices {
+    /// Those of the command line.
+    pub(crate) fn of(global: &Global) -> Self {
+        let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
+        Self { raw, has_seccomp: global.oci_seccomp }
+    }
+}
+
+/// Converts the section, with what the container says about system calls.
+pub(crate) fn from_spec(
+    process: &Process,
+    seccomp: Option<&LinuxSeccomp>,
+    choices: Choices,
+) -> Result<ProcessConfig, ProcessError> {
     if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()) {
         return Err(ProcessError::SelinuxLabel);
     }
@@ -32,9 +59,13 @@ pub(crate) fn from_spec(process: &Process, raw: NetRaw) -> Result<ProcessConfig,
             additional_gids: user.additional_gids().clone().unwrap_or_default(),
             umask: user.umask().unwrap_or(0o022),
         },
-        capabilities: capability_sets(process, raw),
+        capabilities: capability_sets(process, choices.raw),
         limits: limits(process),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        filter: match seccomp.filter(|_| choices.has_seccomp) {
+            Some(section) => seccomp::compile(section)?,
+            None => None,
+        },
         is_ordinary: false,
         oom_score_adj: process.oom_score_adj().unwrap_or(0),
         has_terminal: process.terminal().unwrap_or(false),
@@ -121,6 +152,21 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn choices(raw: NetRaw) -> Choices {
+        Choices { raw, has_seccomp: true }
+    }
+
+    #[test]
+    fn section_about_system_calls_counts_unless_it_is_switched_off() {
+        let process = process(r#"{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0}}"#);
+        let seccomp: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#).unwrap();
+        for has_seccomp in [false, true] {
+            let choices = Choices { raw: NetRaw::Keep, has_seccomp };
+            let config = from_spec(&process, Some(&seccomp), choices).unwrap();
+            assert_eq!(config.filter.is_some(), has_seccomp);
+        }
+    }
+
     #[test]
     fn every_field_arrives() {
         let process = process(
@@ -129,7 +175,7 @@ mod tests {
                 "rlimits":[{"type":"RLIMIT_NOFILE","soft":5,"hard":6}],
                 "capabilities":{"effective":["CAP_KILL","CAP_NET_RAW"],"bounding":["CAP_CHOWN"]}}"#,
         );
-        let config = from_spec(&process, NetRaw::Drop).unwrap();
+        let config = from_spec(&process, None, choices(NetRaw::Drop)).unwrap();
         assert_eq!(config.args, ["a", "b"]);
         assert_eq!(config.env, ["X=1"]);
         assert_eq!(config.cwd, "/w");
@@ -140,13 +186,13 @@ mod tests {
         assert_eq!(config.capabilities.bounding, 1);
         assert!(config.no_new_privileges && config.has_terminal);
         assert_eq!(config.oom_score_adj, 7);
-        let kept = from_spec(&process, NetRaw::Keep).unwrap();
+        let kept = from_spec(&process, None, choices(NetRaw::Keep)).unwrap();
         assert_eq!(kept.capabilities.effective, 1 << 5 | 1 << 13);
     }
 
     #[test]
     fn a_selinux_label_is_refused() {
         let process = process(r#"{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},"selinuxLabel":"x:y:z"}"#);
-        assert!(matches!(from_spec(&process, NetRaw::Keep), Err(ProcessError::SelinuxLabel)));
+        assert!(matches!(from_spec(&process, None, choices(NetRaw::Keep)), Err(ProcessError::SelinuxLabel)));
     }
 }

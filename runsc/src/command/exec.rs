@@ -13,7 +13,7 @@ use sentry_hostio::caps::Capability;
 use sentry_hostio::fd_flags::{self, OnExec};
 use sentry_hostio::inherited;
 
-use crate::bundle::{self, Bundle, NetRaw};
+use crate::bundle::{self, Bundle, Choices};
 use crate::cli::{Exec, Global};
 use crate::container;
 use crate::foreground::Foreground;
@@ -40,8 +40,7 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
     if entry.record.status != Status::Running {
         bail!("container {:?} is {}", args.id, entry.record.status);
     }
-    let raw = if global.net_raw { NetRaw::Keep } else { NetRaw::Drop };
-    let process = process(&args, spec.as_ref(), &entry.record, raw)?;
+    let process = process(&args, spec.as_ref(), &entry.record, Choices::of(global))?;
     let console = match &args.console_socket {
         Some(socket) => Some(Console::Socket(socket.clone())),
         None => relay::console()?.map(Console::Relay),
@@ -124,18 +123,23 @@ fn write_pid(path: &Path, pid: &str) -> Result<()> {
     fs::write(path, pid).with_context(|| path.display().to_string())
 }
 
-fn process(args: &Exec, spec: Option<&Process>, record: &Record, raw: NetRaw) -> Result<ProcessConfig> {
+fn process(args: &Exec, spec: Option<&Process>, record: &Record, choices: Choices) -> Result<ProcessConfig> {
+    // Its filter of system calls holds for all that is run in the container.
+    let bundle = match record.bundle.as_os_str().is_empty() {
+        true => None,
+        false => Some(Bundle::load(&record.bundle)?),
+    };
+    let seccomp = bundle.as_ref().and_then(Bundle::seccomp);
     if let Some(spec) = spec {
-        return Ok(bundle::process_from_spec(spec, raw)?);
+        return Ok(bundle::process_from_spec(spec, seccomp, choices)?);
     }
     if args.command.is_empty() {
         bail!("no command and no --process file");
     }
     // What the flags do not say is as for the container's own process.
-    let mut process = if record.bundle.as_os_str().is_empty() {
-        ProcessConfig { cwd: "/".to_owned(), env: default_env(), ..ProcessConfig::default() }
-    } else {
-        bundle::process_from_spec(&Bundle::load(&record.bundle)?.process, raw)?
+    let mut process = match &bundle {
+        None => ProcessConfig { cwd: "/".to_owned(), env: default_env(), ..ProcessConfig::default() },
+        Some(bundle) => bundle::process_from_spec(&bundle.process, seccomp, choices)?,
     };
     process.args.clone_from(&args.command);
     process.has_terminal = args.tty;

@@ -167,6 +167,7 @@ fn process(args: &Do, cwd: &Path) -> Result<ProcessConfig> {
         limits: limits()?,
         no_new_privileges: false,
         // The user's command ends as it would without a sandbox.
+        filter: None,
         is_ordinary: true,
         oom_score_adj: 0,
         // The guest's /dev/tty is the caller's, wherever its input comes from.

@@ -14,6 +14,7 @@ pub mod netlink;
 pub mod packet;
 pub mod resource;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod syscall;

@@ -18,6 +18,14 @@ pub fn name(number: u64) -> Option<String> {
     Some(NAMES[at].1.to_ascii_lowercase())
 }
 
+/// The number of the system call with this lower-case name.
+#[must_use]
+pub fn number(name: &str) -> Option<u64> {
+    // No name has an upper-case letter.
+    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    NAMES.iter().find(|(_, known)| is_lower && known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
+}
+
 syscalls! {
     READ = 0,
     WRITE = 1,

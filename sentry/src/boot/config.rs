@@ -216,12 +216,33 @@ pub struct ProcessConfig {
     pub limits: Vec<ResourceLimit>,
     /// Whether execve(2) cannot give it privilege.
     pub no_new_privileges: bool,
+    /// What its system calls have to pass.
+    pub filter: Option<FilterConfig>,
     /// Whether signals of the guest's processes end it as any other process, although it is the first.
     pub is_ordinary: bool,
     /// `oom_score_adj` of proc(5).
     pub oom_score_adj: i32,
     /// Whether the terminal among descriptors 0 to 2 becomes its controlling one.
     pub has_terminal: bool,
+}
+
+/// A filter of system calls (seccomp(2)).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FilterConfig {
+    /// The program.
+    pub instructions: Vec<FilterInstruction>,
+    /// Whether what it does other than allow calls is logged.
+    pub is_logged: bool,
+}
+
+/// An instruction of classic BPF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of struct sock_filter")]
+pub struct FilterInstruction {
+    pub code: u16,
+    pub jt: u8,
+    pub jf: u8,
+    pub k: u32,
 }
 
 /// User and groups of a process.

@@ -13,9 +13,9 @@ mod run;
 mod server;
 
 pub use config::{
-    BootConfig, CapabilitySets, DonatedFd, HostSettings, IpAddress, LinkConfig, MountConfig, MountFlags,
-    MountKind, NetworkConfig, NetworkKind, PlatformChoice, ProcessConfig, ResourceLimit, RootConfig,
-    RouteConfig, StraceConfig, UserConfig,
+    BootConfig, CapabilitySets, DonatedFd, FilterConfig, FilterInstruction, HostSettings, IpAddress,
+    LinkConfig, MountConfig, MountFlags, MountKind, NetworkConfig, NetworkKind, PlatformChoice,
+    ProcessConfig, ResourceLimit, RootConfig, RouteConfig, StraceConfig, UserConfig,
 };
 pub use protocol::{
     ControlError, ExitStatus, ProcessInfo, ProtocolError, Reply, Request, SignalTarget, Stats, receive_reply,

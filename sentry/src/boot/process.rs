@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::boot::{CapabilitySets, ControlError, ProcessConfig, UserConfig};
+use netstack::bpf::Instruction;
+
+use crate::boot::{CapabilitySets, ControlError, FilterConfig, FilterInstruction, ProcessConfig, UserConfig};
 use crate::errno::Errno;
 use crate::fs::{host, tty};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, UtsNamespace};
+use crate::task::seccomp::{Filter, Logging};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
 use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext};
@@ -43,6 +46,7 @@ pub(super) fn start(
         let _ = table.install(file, FdFlags::empty(), 0, u64::MAX);
     }
     let limits = limits(config);
+    let filter = config.filter.as_ref().map(filter).transpose()?;
     let args = |path: Vec<u8>| ProcessArgs {
         path,
         argv: config.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
@@ -60,6 +64,9 @@ pub(super) fn start(
                 host::adopt_terminal(terminal, task);
             }
             task.thread_group().set_oom_score_adj(config.oom_score_adj);
+            if let Some(filter) = &filter {
+                task.start_with_filter(filter.clone());
+            }
             if config.is_ordinary {
                 task.thread_group().set_ordinary();
             }
@@ -144,6 +151,17 @@ fn credentials(user: &UserConfig, sets: &CapabilitySets, no_new_privs: bool) -> 
     creds.ambient = set(sets.ambient);
     creds.no_new_privs = no_new_privs;
     Arc::new(creds)
+}
+
+fn filter(config: &FilterConfig) -> Result<Arc<Filter>, ControlError> {
+    let FilterConfig { instructions, is_logged } = config;
+    let decode = |&FilterInstruction { code, jt, jf, k }: &FilterInstruction| Instruction { code, jt, jf, k };
+    let source: Vec<_> = instructions.iter().map(decode).collect();
+    let logging = if *is_logged { Logging::On } else { Logging::Off };
+    Filter::new(&source, logging, None).map_err(|error| ControlError::SetUp {
+        step: "install the filter of system calls".to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn limits(config: &ProcessConfig) -> Limits {

@@ -203,11 +203,16 @@ impl CurrentTask {
             // sigaltstack(2): inherited by fork and vfork, not by threads.
             child.signals.lock().alt_stack = self.signals.lock().alt_stack;
         }
+        if !flags.contains(CloneFlags::THREAD) {
+            child.inherit_call_work(self);
+        }
         if flags.contains(CloneFlags::THREAD) {
             let mut signals = group.signals.lock();
             if signals.exit.is_some() || signals.exec.is_some() {
                 return Err(Errno::EAGAIN);
             }
+            // Filters that are installed for all threads of the process either are there or find the thread.
+            child.inherit_call_work(self);
             signals.threads.push(child.clone());
             if signals.job != crate::task::signal::JobState::Running {
                 child.request_attention();

@@ -15,6 +15,7 @@ pub mod pidfd;
 mod restart;
 mod run;
 mod scheduling;
+pub(crate) mod seccomp;
 pub mod signal;
 mod thread;
 mod timers;

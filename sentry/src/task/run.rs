@@ -11,7 +11,9 @@ use crate::mm::FaultError;
 use crate::strace;
 use crate::syscall::{self, Args};
 use crate::task::restart::Interrupted;
+use crate::task::seccomp::{CallPlace, Verdict};
 use crate::task::signal::Delivery;
+use crate::task::thread::CallWork;
 use crate::task::{CurrentTask, ExitStatus, vsyscall};
 
 /// What registers need to restart a system call.
@@ -72,7 +74,7 @@ impl CurrentTask {
     /// Runs until the thread has to end, and returns how.
     fn run(&mut self) -> ExitStatus {
         loop {
-            if self.is_interrupted() && self.deliver_signals() == Delivery::Leave {
+            if self.is_interrupted() && self.look_around() == Delivery::Leave {
                 let group = self.thread_group().signals.lock().exit;
                 return group.unwrap_or(ExitStatus::Exited(0));
             }
@@ -101,7 +103,22 @@ impl CurrentTask {
         }
     }
 
+    /// Does what others have asked of the thread.
+    fn look_around(&mut self) -> Delivery {
+        if self.take_stale_answers() {
+            self.publish_identity();
+        }
+        self.deliver_signals()
+    }
+
     fn system_call(&mut self) {
+        if !self.call_work().is_empty() && self.pass_filters(CallPlace::Code) == Verdict::Skip {
+            return;
+        }
+        self.make_call();
+    }
+
+    fn make_call(&mut self) {
         let number = self.regs.orig_rax;
         let args = Args(self.regs.syscall_args());
         let result = if self.kernel().traces(number) {
@@ -181,9 +198,18 @@ impl CurrentTask {
             self.force_signal(Signal::SIGSEGV, info);
             return;
         };
+        self.regs.orig_rax = number;
+        // Filters see the entry of the page as the place of the call.
+        self.regs.rax = number;
+        let verdict = if self.call_work().contains(CallWork::SECCOMP) {
+            self.pass_filters(CallPlace::Code)
+        } else {
+            Verdict::Proceed
+        };
         self.regs.rip = return_to;
         self.regs.rsp = self.regs.rsp.wrapping_add(8);
-        self.regs.orig_rax = number;
-        self.system_call();
+        if verdict == Verdict::Proceed {
+            self.make_call();
+        }
     }
 }

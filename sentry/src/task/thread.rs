@@ -1,7 +1,7 @@
 //! A guest thread as others see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sentry_abi::signal::SigSet;
@@ -11,6 +11,7 @@ use crate::ipc::{IpcNamespace, SemaphoreUndo};
 use crate::kernel::{KTime, Kernel, UtsNamespace};
 use crate::mm::MemoryManager;
 use crate::task::clocks::TaskClocks;
+use crate::task::seccomp::Seccomp;
 use crate::task::signal::TaskSignals;
 use crate::task::{Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
 use crate::vfs::{FdTable, FsContext};
@@ -68,7 +69,21 @@ pub struct Task {
     start: KTime,
     semaphore_undo: Mutex<Option<Arc<SemaphoreUndo>>>,
     is_root_process: AtomicBool,
+    seccomp: Seccomp,
+    /// [`CallWork`].
+    call_work: AtomicU32,
+    /// The platform may answer calls that are to be seen.
+    has_stale_answers: AtomicBool,
     parent_death_signal: AtomicI32,
+}
+
+bitflags::bitflags! {
+    /// Who wants to see the system calls of a thread.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct CallWork: u32 {
+        /// Filters (`seccomp(2)`).
+        const SECCOMP = 1;
+    }
 }
 
 /// What `clone(2)` shares or copies. The objects are replaced, not changed, by `unshare`, `execve` and `set*id`.
@@ -114,6 +129,9 @@ impl Task {
             robust_list: AtomicU64::new(0),
             semaphore_undo: Mutex::new(None),
             is_root_process: AtomicBool::new(false),
+            seccomp: Seccomp::default(),
+            call_work: AtomicU32::new(0),
+            has_stale_answers: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
         })
     }
@@ -330,6 +348,47 @@ impl Task {
         while self.in_guest.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
+    }
+
+    /// The filters of the thread's calls.
+    pub(crate) fn seccomp(&self) -> &Seccomp {
+        &self.seccomp
+    }
+
+    /// Who wants to see the thread's calls.
+    pub(crate) fn call_work(&self) -> CallWork {
+        // Relaxed: the thread changes it itself, or its process is made to look first (`withdraw_answers`).
+        CallWork::from_bits_retain(self.call_work.load(Ordering::Relaxed))
+    }
+
+    /// Adds to it.
+    pub(crate) fn add_call_work(&self, work: CallWork) {
+        self.call_work.fetch_or(work.bits(), Ordering::SeqCst);
+    }
+
+    /// Has what its parent has (`clone(2)`).
+    pub(crate) fn inherit_call_work(&self, parent: &Self) {
+        self.seccomp.inherit(&parent.seccomp);
+        self.add_call_work(parent.call_work().intersection(CallWork::SECCOMP));
+    }
+
+    /// Sets `PR_SET_NO_NEW_PRIVS` from another thread.
+    pub(crate) fn set_no_new_privs(&self) {
+        self.update_shared(|shared| {
+            let creds = Credentials::clone(&shared.creds);
+            shared.creds = Arc::new(Credentials { no_new_privs: true, ..creds });
+        });
+    }
+
+    /// Has the platform answer no calls that are to be seen from now on.
+    pub(crate) fn withdraw_answers(&self) {
+        self.has_stale_answers.store(true, Ordering::SeqCst);
+        self.interrupt_and_wait();
+    }
+
+    /// Whether that has to be done, once.
+    pub(crate) fn take_stale_answers(&self) -> bool {
+        self.has_stale_answers.swap(false, Ordering::SeqCst)
     }
 
     /// `PR_GET_PDEATHSIG`: 0 for none.

@@ -403,7 +403,7 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
         out,
         "Threads:\t{}\nSigQ:\t0/31000\nSigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{ignored:016x}\n\
          SigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\n\
-         CapAmb:\t{:016x}\nNoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\n\
+         CapAmb:\t{:016x}\nNoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{mask:x}\n\
          Cpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\n\
          nonvoluntary_ctxt_switches:\t0\n",
         group.threads().len().max(1),
@@ -416,6 +416,8 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
         creds.bounding.bits(),
         creds.ambient.bits(),
         u8::from(creds.no_new_privs),
+        task.seccomp().mode(),
+        task.seccomp().filter_count(),
         cpus - 1,
     );
     Ok(out.into_bytes())

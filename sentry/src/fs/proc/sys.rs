@@ -154,6 +154,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("random", random),
         ("randomize_va_space", fixed("2")),
         ("sched_child_runs_first", fixed("0")),
+        ("seccomp", seccomp()),
         ("tainted", fixed("0")),
         ("threads-max", fixed("63000")),
         ("unprivileged_bpf_disabled", fixed("2")),
@@ -162,6 +163,14 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     ];
     files.extend(sys_ipc::files());
     PseudoDir::inode(files)
+}
+
+fn seccomp() -> Arc<Inode> {
+    const ACTIONS: &str = "kill_process kill_thread trap errno trace log allow";
+    PseudoDir::inode(vec![
+        ("actions_avail", fixed(ACTIONS)),
+        ("actions_logged", fixed(ACTIONS.trim_end_matches(" allow"))),
+    ])
 }
 
 fn vm() -> Arc<Inode> {

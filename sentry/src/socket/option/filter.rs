@@ -3,8 +3,8 @@
 use netstack::bpf::{Instruction, MAX_INSTRUCTIONS, Program};
 use sentry_abi::socket::*;
 
+use crate::bpf::{self, FPROG_LEN};
 use crate::errno::Errno;
-use crate::mm::UserAddr;
 use crate::socket::base::Switches;
 use crate::socket::inet::Protocol;
 use crate::socket::ops::Family;
@@ -22,22 +22,12 @@ pub(super) const ROWS: &[OptionRow] = &[
 
 /// Reads the program that a `struct sock_fprog` names (`copy_bpf_fprog_from_user`).
 pub(super) fn program(context: &Context<'_>, value: &[u8]) -> Result<Program, Errno> {
-    // A length, padding, and a pointer.
-    let &[a, b, _, _, _, _, _, _, c, d, e, f, g, h, i, j] = value else { return Err(Errno::EINVAL) };
-    let count = usize::from(u16::from_ne_bytes([a, b]));
-    let at = u64::from_ne_bytes([c, d, e, f, g, h, i, j]);
-    if at == 0 || count == 0 || count > MAX_INSTRUCTIONS {
+    let fprog = value.try_into().map_err(|_| Errno::EINVAL)?;
+    let (count, at) = bpf::decode_fprog(fprog);
+    if at.is_null() || count == 0 || count > MAX_INSTRUCTIONS {
         return Err(Errno::EINVAL);
     }
-    let mut source = vec![0; count * INSTRUCTION_LEN];
-    context.task.mm().read_bytes(UserAddr(at), &mut source)?;
-    let decode = |bytes: &[u8]| Instruction {
-        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-        jt: bytes[2],
-        jf: bytes[3],
-        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-    };
-    let instructions: Vec<_> = source.chunks_exact(INSTRUCTION_LEN).map(decode).collect();
+    let instructions = bpf::read_instructions(context.task.mm(), at, count)?;
     Program::new(&instructions).map_err(|_| Errno::EINVAL)
 }
 
@@ -141,8 +131,3 @@ fn detach_from_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     }
     set_group(context, None).map(drop)
 }
-
-/// `sizeof(struct sock_filter)`.
-const INSTRUCTION_LEN: usize = 8;
-/// `sizeof(struct sock_fprog)`.
-const FPROG_LEN: usize = 16;

@@ -13,6 +13,7 @@ mod prctl;
 mod random;
 mod rseq;
 mod scheduling;
+mod seccomp;
 mod system;
 mod unshare;
 mod wait;
@@ -41,6 +42,7 @@ pub(crate) use scheduling::{
     sys_sched_getscheduler, sys_sched_rr_get_interval, sys_sched_setaffinity, sys_sched_setattr,
     sys_sched_setparam, sys_sched_setscheduler, sys_sched_yield, sys_setpriority,
 };
+pub(crate) use seccomp::sys_seccomp;
 pub(crate) use system::{sys_personality, sys_setdomainname, sys_sethostname, sys_sysinfo, sys_uname};
 pub(crate) use unshare::sys_unshare;
 pub(crate) use wait::{sys_wait4, sys_waitid};

@@ -6,6 +6,7 @@ use sentry_abi::signal::Signal;
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
+use crate::syscall::process::seccomp;
 use crate::task::{Capabilities, Credentials, CurrentTask};
 
 const PR_SET_PDEATHSIG: i32 = 1;
@@ -17,6 +18,7 @@ const PR_SET_KEEPCAPS: i32 = 8;
 const PR_SET_NAME: i32 = 15;
 const PR_GET_NAME: i32 = 16;
 const PR_GET_SECCOMP: i32 = 21;
+const PR_SET_SECCOMP: i32 = 22;
 const PR_CAPBSET_READ: i32 = 23;
 const PR_CAPBSET_DROP: i32 = 24;
 const PR_GET_SECUREBITS: i32 = 27;
@@ -63,7 +65,8 @@ pub(crate) fn sys_prctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             task.mm().write_obj(args.addr(1), &task.comm_field())?;
             Ok(0)
         }
-        PR_GET_SECCOMP => Ok(0),
+        PR_GET_SECCOMP => Ok(task.seccomp().mode().into()),
+        PR_SET_SECCOMP => seccomp::set_mode(task, value, args.addr(2)),
         PR_CAPBSET_READ => {
             let cap = capability(value)?;
             Ok(u64::from(task.creds().bounding.contains(cap)))

@@ -63,13 +63,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SCHED_GET_PRIORITY_MAX, "sched_get_priority_max", [Int], p::sys_sched_get_priority_max, Full),
     row!(SCHED_GET_PRIORITY_MIN, "sched_get_priority_min", [Int], p::sys_sched_get_priority_min, Full),
     row!(SCHED_RR_GET_INTERVAL, "sched_rr_get_interval", [Int, Ptr], p::sys_sched_rr_get_interval, Full),
-    row!(
-        PRCTL,
-        "prctl",
-        [Int, Hex, Hex, Hex, Hex],
-        p::sys_prctl,
-        Partial("no speculation, seccomp, MTE, ...")
-    ),
+    row!(PRCTL, "prctl", [Int, Hex, Hex, Hex, Hex], p::sys_prctl, Partial("no speculation, MTE, ...")),
     row!(ARCH_PRCTL, "arch_prctl", [Hex, Ptr], p::sys_arch_prctl, Partial("no CPUID faulting")),
     row!(SETRLIMIT, "setrlimit", [Uint, Ptr], p::sys_setrlimit, Partial("CPU, RSS, LOCKS are only kept")),
     row!(SETHOSTNAME, "sethostname", [Ptr, Int], p::sys_sethostname, Full),
@@ -105,6 +99,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         p::sys_sched_getattr,
         Partial("no deadline policy")
     ),
+    row!(SECCOMP, "seccomp", [Uint, Hex, Ptr], p::sys_seccomp, Partial("no SECCOMP_RET_USER_NOTIF")),
     row!(GETRANDOM, "getrandom", [Ptr, Uint, Hex], p::sys_getrandom, Full),
     row!(
         EXECVEAT,
