@@ -52,7 +52,7 @@ pub(crate) use limiter::RateLimiter;
 pub(crate) use ndp::{Detection, begin_detection, solicited_group};
 pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_unfiltered, send_with_header};
 pub(crate) use plain_input::Arrival;
-pub(crate) use plain_output::{PlainHeader, plain_way, send_plain};
+pub(crate) use plain_output::{PlainHeader, plain_frame, plain_way, send_plain};
 pub(crate) use pmtu::PmtuCache;
 pub(crate) use reassembly::ReassemblyShell;
 pub(crate) use redirected::Redirects;

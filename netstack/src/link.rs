@@ -12,6 +12,7 @@ pub mod bridge;
 pub mod channel;
 pub mod fault;
 mod inbox;
+pub mod local;
 pub mod qdisc;
 pub mod sniffer;
 pub mod veth;

@@ -20,11 +20,18 @@ use crate::nic::NicId;
 use crate::packet::{AddressedTo, Packet};
 use crate::socket::udp::{Run, release_run};
 use crate::stack::Core;
+use crate::stats::NicCounters;
 use crate::tcp_endpoint::{Held, TcpEndpoint, release_held};
 use crate::time::Instant;
 
 /// Packets on their way out of a thread. Dropping it drops what was not flushed.
-pub(crate) struct Outbox(Option<Box<Pending>>);
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// The time, once somebody asked.
+    now: Option<Instant>,
+    /// Present once there was something.
+    pending: Option<Box<Pending>>,
+}
 
 /// What is pending. A thread uses the same memory for one outbox after the other.
 #[derive(Default)]
@@ -39,8 +46,6 @@ struct Pending {
     spare_touched: Vec<Arc<TcpEndpoint>>,
     held: Option<Held>,
     run: Run,
-    /// The time, once somebody asked.
-    now: Option<Instant>,
     /// The last frame of a batch is being looked at.
     is_last: bool,
     /// The next unused one of the thread.
@@ -59,29 +64,23 @@ struct Looped {
     packet: Packet,
 }
 
-impl Default for Outbox {
-    #[inline]
-    fn default() -> Self {
-        let unused = UNUSED.try_with(|unused| {
-            let mut first = unused.take()?;
-            unused.set(first.next.take());
-            Some(first)
-        });
-        Self(Some(unused.ok().flatten().unwrap_or_default()))
-    }
-}
-
 impl Outbox {
     #[inline]
     fn pending(&mut self) -> &mut Pending {
-        // Present until the drop.
-        self.0.get_or_insert_default()
+        self.pending.get_or_insert_with(|| {
+            let unused = UNUSED.try_with(|unused| {
+                let mut first = unused.take()?;
+                unused.set(first.next.take());
+                Some(first)
+            });
+            unused.ok().flatten().unwrap_or_default()
+        })
     }
 
     /// The time at which the thread came into the stack, or first asked: one look at the clock serves all that follows.
     #[inline]
     pub(crate) fn now(&mut self, core: &Core) -> Instant {
-        *self.pending().now.get_or_insert_with(|| core.clock.now())
+        *self.now.get_or_insert_with(|| core.clock.now())
     }
 
     /// Puts in a complete packet for a link.
@@ -145,9 +144,24 @@ impl Outbox {
     #[inline]
     pub(crate) fn flush(&mut self, core: &Arc<Core>) {
         // A read of what is there already causes nothing.
-        if !self.pending().is_empty() {
+        if self.pending.as_ref().is_some_and(|pending| !pending.is_empty()) {
             self.work_off(core);
         }
+    }
+
+    /// The same after `packet`, which is sent to a link first. Alone it does not wait for anything.
+    #[inline]
+    pub(crate) fn flush_after(&mut self, core: &Arc<Core>, interface: &Arc<Interface>, packet: Packet) {
+        let is_alone = self.pending.as_ref().is_none_or(|pending| pending.is_empty());
+        if is_alone && !is_corked() && core.packet_sockets.is_empty() {
+            return transmit(interface, &mut [packet]);
+        }
+        let batches = &mut self.pending().batches;
+        match batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface)) {
+            Some(batch) => batch.packets.insert(0, packet),
+            None => self.send(interface, packet),
+        }
+        self.flush(core);
     }
 
     fn work_off(&mut self, core: &Arc<Core>) {
@@ -208,8 +222,7 @@ impl Outbox {
 impl Drop for Outbox {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut pending) = self.0.take() else { return };
-        pending.now = None;
+        let Some(mut pending) = self.pending.take() else { return };
         pending.is_last = false;
         if !pending.is_empty() {
             // Nobody flushed it: an error on the way.
@@ -226,18 +239,8 @@ impl Drop for Outbox {
 impl Pending {
     #[inline]
     fn is_empty(&self) -> bool {
-        let Self {
-            batches,
-            spare: _,
-            looped,
-            touched,
-            spare_touched: _,
-            held,
-            run,
-            now: _,
-            is_last: _,
-            next: _,
-        } = self;
+        let Self { batches, spare: _, looped, touched, spare_touched: _, held, run, is_last: _, next: _ } =
+            self;
         batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none() && run.is_empty()
     }
 
@@ -293,11 +296,16 @@ impl Drop for Cork {
     }
 }
 
+/// Whether the thread has a cork.
+#[inline]
+fn is_corked() -> bool {
+    // Fails while the thread ends.
+    CORKED.try_with(|corked| corked.borrow().corks > 0).unwrap_or(false)
+}
+
 /// Keeps a batch if there is a cork, otherwise gives back what is to be sent now.
 fn hold_back(batch: Batch) -> Option<Batch> {
-    // Fails while the thread ends.
-    let Ok(is_corked) = CORKED.try_with(|corked| corked.borrow().corks > 0) else { return Some(batch) };
-    if !is_corked {
+    if !is_corked() {
         return Some(batch);
     }
     CORKED.with_borrow_mut(|corked| {
@@ -337,7 +345,8 @@ fn tap(core: &Arc<Core>, interface: &Interface, packets: &[Packet]) {
 
 /// Gives packets to a link, and counts.
 pub(crate) fn transmit(interface: &Interface, packets: &mut [Packet]) {
-    let counters = &interface.counters;
+    // Found once: each use would look for the thread's own.
+    let counters: &NicCounters = &interface.counters;
     let mut rest = packets;
     while !rest.is_empty() {
         if !interface.is_up() {

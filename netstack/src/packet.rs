@@ -106,7 +106,7 @@ impl Packet {
 
     /// Makes room in front: whatever is in there, to be overwritten.
     #[inline]
-    fn push_room(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn push_room(&mut self, len: usize) -> &mut [u8] {
         if self.head.room() < len {
             let spilled = Bytes::copy_from_slice(self.head.as_slice());
             self.body.insert(0, spilled);

@@ -1,6 +1,6 @@
 //! Input: from a link's frames to the transports.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
@@ -31,6 +31,8 @@ pub(crate) struct Rx<'a> {
     pub(crate) is_looped: bool,
     /// Source and destination of the last packet that was for us alone: those of a batch tend to be of one flow.
     pub(super) last_v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The same for IPv6.
+    pub(super) last_v6: Option<(Ipv6Addr, Ipv6Addr)>,
     pub(super) tally: Tally,
 }
 
@@ -138,8 +140,18 @@ impl<'a> Rx<'a> {
         now: Instant,
         outbox: &'a mut Outbox,
     ) -> Self {
-        let tally = Tally::default();
-        Self { core, topology, generation, interface, now, outbox, is_looped: false, last_v4: None, tally }
+        Self {
+            core,
+            topology,
+            generation,
+            interface,
+            now,
+            outbox,
+            is_looped: false,
+            last_v4: None,
+            last_v6: None,
+            tally: Tally::default(),
+        }
     }
 
     fn frame(&mut self, mut packet: Packet) {

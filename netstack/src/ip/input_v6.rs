@@ -29,11 +29,7 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return counters.ip_in_truncated.increment();
     }
     packet.truncate(end);
-    // RFC 4942 section 2.2: on a link, an IPv4-mapped address is somebody who wants to pass for an IPv4 host.
-    let is_martian = repr.source.is_multicast()
-        || repr.source.to_ipv4_mapped().is_some()
-        || (!rx.is_looped && (repr.source.is_loopback() || repr.destination.is_loopback()));
-    if is_martian {
+    if is_martian(rx, repr.source, repr.destination) {
         return counters.ip_in_martians.increment();
     }
     if rx.core.filter.is_active(Family::V6) {
@@ -43,6 +39,14 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
         return forward::input(rx, packet);
     };
     after_header(rx, cast, &repr, packet);
+}
+
+/// Whether nobody can have sent this from where it says, to where it says.
+pub(super) fn is_martian(rx: &Rx<'_>, source: Ipv6Addr, destination: Ipv6Addr) -> bool {
+    // RFC 4942 section 2.2: on a link, an IPv4-mapped address is somebody who wants to pass for an IPv4 host.
+    source.is_multicast()
+        || source.to_ipv4_mapped().is_some()
+        || (!rx.is_looped && (source.is_loopback() || destination.is_loopback()))
 }
 
 /// How many a packet to `destination` is for, if it is for us.

@@ -1,11 +1,11 @@
-//! The fast path of input: a frame with a TCP segment over IPv4 for us, from Ethernet to the connection in one go.
+//! The fast path of input: a frame with a TCP segment for us, from Ethernet to the connection in one go.
 //!
-//! Taken is a frame with all of these; any other goes through `input.rs`, `input_v4.rs` and the transport, which treat this
-//! one just the same:
-//! - one contiguous buffer from an Ethernet or IP link, addressed to this station, with no unfinished checksum and not a
-//!   super-segment;
-//! - an IPv4 header without options, whole and with a right checksum, between two unicast addresses of which the
-//!   destination is ours;
+//! Taken is a frame with all of these; any other goes through `input.rs`, `input_v4.rs`, `input_v6.rs` and the transport, which
+//! treat this one just the same:
+//! - one contiguous buffer (of a device, or the header buffer of a stack in this process) from an Ethernet or IP link,
+//!   addressed to this station, with no unfinished checksum and not a super-segment;
+//! - an IPv4 header without options, whole and with a right checksum, or an IPv6 header with no other behind it, between two
+//!   unicast addresses of which the destination is ours;
 //! - a TCP header that makes sense, and a right checksum;
 //! - no rules, packet sockets, raw sockets or programs of sockets that want to see it.
 //!
@@ -15,19 +15,18 @@
 //! A frame that comes alone from where its connection's packets were seen to come from before does not even look at the
 //! addresses of the stack ([`take_single`]): nothing has changed since.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Buf;
-use netstack_wire::checksum;
+use bytes::{Buf, Bytes};
 use netstack_wire::ethernet::{self, EtherType, MacAddr};
 use netstack_wire::ip::Protocol;
-use netstack_wire::ipv4::MIN_HEADER_LEN as IP_LEN;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN as TCP_LEN, TcpFlags, TcpOptions, TcpRepr, TcpView};
+use netstack_wire::{checksum, ipv4, ipv6};
 
-use crate::ip::{Cast, Rx, input_v4};
+use crate::ip::{Cast, Rx, input_v4, input_v6, zone_of};
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::options::Family;
@@ -46,11 +45,13 @@ pub(crate) struct Arrival {
     pub(crate) len: usize,
 }
 
-/// What the fast path found in an IP packet.
+/// What the fast path found in an IP packet. The addresses are of one family.
 struct Found<'a> {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     tos: u8,
+    /// The length of the IP header.
+    header_len: usize,
     /// The TCP header and what follows.
     tcp: &'a [u8],
 }
@@ -59,69 +60,71 @@ struct Found<'a> {
 /// nothing has happened.
 #[inline]
 pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &Packet, outbox: &mut Outbox) -> bool {
-    let Some(frame) = frame_of(core, packet) else { return false };
+    let Some(frame) = frame_of(packet) else { return false };
     let Some((link, ip)) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>() else { return false };
-    if link[12..] != EtherType::IPV4.0.to_be_bytes() {
-        return false;
-    }
+    let &[a, b, c, d, e, f, .., t0, t1] = link;
+    let (family, header_len) = match EtherType(u16::from_be_bytes([t0, t1])) {
+        EtherType::IPV4 => (Family::V4, ipv4::MIN_HEADER_LEN),
+        EtherType::IPV6 => (Family::V6, ipv6::HEADER_LEN),
+        _ => return false,
+    };
     // Most of what is not plain shows it in its flags, before anything is summed up.
-    if ip.get(IP_LEN + FLAGS_OFFSET).is_none_or(|flags| !is_plain(*flags)) {
+    if ip.get(header_len + FLAGS_OFFSET).is_none_or(|flags| !is_plain(*flags)) || is_watched(core, family) {
         return false;
     }
-    let Some(Found { source, destination, tos, tcp }) = transport(ip) else { return false };
-    let (Some(segment), Ok(view)) = (plain_segment(tcp, tos), TcpView::new(tcp)) else { return false };
-    if packet.meta.checksum != Checksum::Verified && !has_right_checksum(source, destination, tcp) {
+    let Some(found) = transport(family, ip) else { return false };
+    let Some(segment) = plain_segment(found.tcp, found.tos) else { return false };
+    if packet.meta.checksum != Checksum::Verified && !has_right_checksum(&found) {
         return false;
     }
-    let flow = flow_of(source, destination, &view);
-    let &[a, b, c, d, e, f, ..] = link;
+    let Some(flow) = flow_of(&found, nic) else { return false };
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
     tcp_endpoint::input_single(core, &arrival, &flow, &segment, outbox)
 }
 
-fn flow_of(source: Ipv4Addr, destination: Ipv4Addr, view: &TcpView<'_>) -> Flow {
-    Flow {
-        local_addr: IpAddr::V4(destination),
-        remote_addr: IpAddr::V4(source),
-        local_port: view.dst_port(),
-        remote_port: view.src_port(),
-        zone: 0,
-    }
+/// The flow of a segment that came through `nic`.
+#[inline]
+fn flow_of(found: &Found<'_>, nic: NicId) -> Option<Flow> {
+    let &[s0, s1, d0, d1, ..] = found.tcp else { return None };
+    Some(Flow {
+        local_addr: found.destination,
+        remote_addr: found.source,
+        local_port: u16::from_be_bytes([d0, d1]),
+        remote_port: u16::from_be_bytes([s0, s1]),
+        zone: zone_of(found.source, nic),
+    })
 }
 
 /// Takes a frame if it is one of those. Otherwise nothing has happened.
 #[inline]
 pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
-    let Some(found) = ip_packet(rx, packet).and_then(transport) else { return false };
-    let Found { source, destination, tos, tcp } = found;
+    let Some(found) = ip_packet(rx, packet).and_then(|(family, ip)| transport(family, ip)) else {
+        return false;
+    };
     let is_verified =
         packet.meta.checksum == Checksum::Verified || rx.interface.capabilities.rx_checksum_trusted;
-    if !is_verified && !has_right_checksum(source, destination, tcp) {
+    if !is_verified && !has_right_checksum(&found) {
         return false;
     }
-    let Ok(view) = TcpView::new(tcp) else { return false };
-    if !is_for_us(rx, source, destination) {
+    let Ok(view) = TcpView::new(found.tcp) else { return false };
+    let Some(flow) = flow_of(&found, rx.interface.id) else { return false };
+    if !is_for_us(rx, &flow) {
         return false;
     }
-    let flow = flow_of(source, destination, &view);
     rx.tally.in_receives += 1;
     rx.tally.in_delivers += 1;
+    let Found { tos, header_len, tcp, .. } = found;
     if let Some(segment) = plain_segment(tcp, tos)
         && tcp_endpoint::input_plain(rx, &flow, &segment)
     {
         return true;
     }
     let (repr, payload_len) = (TcpRepr::parse(&view), tcp.len() - view.header_len());
-    let end = packet_end(rx, found.tcp.len());
+    let link_len = if let Medium::Ethernet(_) = rx.interface.medium { ethernet::HEADER_LEN } else { 0 };
+    let end = link_len + header_len + tcp.len();
     let payload = payload_of(packet, end, payload_len);
     tcp_endpoint::input_checked(rx, flow, tos, repr, payload);
     true
-}
-
-/// Where an IP packet with that much behind its header ends in the frame.
-fn packet_end(rx: &Rx<'_>, tcp_len: usize) -> usize {
-    let link_len = if let Medium::Ethernet(_) = rx.interface.medium { ethernet::HEADER_LEN } else { 0 };
-    link_len + IP_LEN + tcp_len
 }
 
 /// The last `len` bytes before `end` of a frame in one buffer.
@@ -129,61 +132,111 @@ fn payload_of(packet: &mut Packet, end: usize, len: usize) -> Payload {
     if len == 0 {
         return Payload::new();
     }
+    if packet.body().is_empty() {
+        let bytes = &packet.head()[end - len..end];
+        return if len <= Payload::SMALL {
+            Payload::small(bytes)
+        } else {
+            Bytes::copy_from_slice(bytes).into()
+        };
+    }
     let mut frame = packet.take_first();
     frame.truncate(end);
     frame.advance(end - len);
     Payload::from(frame)
 }
 
-/// The bytes of a frame in one buffer that nobody else wants to see.
+/// The bytes of a frame in one buffer.
 #[inline]
-fn frame_of<'a>(core: &Core, packet: &'a Packet) -> Option<&'a [u8]> {
-    let is_watched = core.filter.is_active(Family::V4)
+fn frame_of(packet: &Packet) -> Option<&[u8]> {
+    let frame = match (packet.head(), packet.body()) {
+        ([], [frame]) => &frame[..],
+        // From a stack of this process: all of it is in the header buffer.
+        (frame, []) => frame,
+        _ => return None,
+    };
+    let is_finished = packet.meta.gso.is_none() && !matches!(packet.meta.checksum, Checksum::Partial { .. });
+    is_finished.then_some(frame)
+}
+
+/// Whether somebody besides the connections wants to see packets.
+#[inline]
+fn is_watched(core: &Core, family: Family) -> bool {
+    core.filter.is_active(family)
         || !core.packet_sockets.is_empty()
         || core.raw.is_any()
-        || core.filters_streams.load(Ordering::Relaxed);
-    let ([], [frame]) = (packet.head(), packet.body()) else { return None };
-    let is_finished = packet.meta.gso.is_none() && !matches!(packet.meta.checksum, Checksum::Partial { .. });
-    (is_finished && !is_watched).then_some(frame)
+        || core.filters_streams.load(Ordering::Relaxed)
 }
 
-/// The IP packet of a frame for this station.
+/// The IP packet of a frame for this station that nobody else wants to see.
 #[inline]
-fn ip_packet<'a>(rx: &Rx<'_>, packet: &'a Packet) -> Option<&'a [u8]> {
-    let frame = frame_of(rx.core, packet)?;
-    match rx.interface.medium {
+fn ip_packet<'a>(rx: &Rx<'_>, packet: &'a Packet) -> Option<(Family, &'a [u8])> {
+    let frame = frame_of(packet)?;
+    let (family, ip) = match rx.interface.medium {
         Medium::Ethernet(own) => {
-            let (header, ip) = frame.split_at_checked(ethernet::HEADER_LEN)?;
-            let is_ours = header[..6] == own.0 && header[12..] == EtherType::IPV4.0.to_be_bytes();
-            is_ours.then_some(ip)
+            let (header, ip) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+            let family = match EtherType(u16::from_be_bytes([header[12], header[13]])) {
+                EtherType::IPV4 => Family::V4,
+                EtherType::IPV6 => Family::V6,
+                _ => return None,
+            };
+            (header[..6] == own.0).then_some((family, ip))?
         }
-        Medium::Ip => Some(frame),
-        Medium::Loopback => None,
+        Medium::Ip => match frame.first()? >> 4 {
+            4 => (Family::V4, frame),
+            6 => (Family::V6, frame),
+            _ => return None,
+        },
+        Medium::Loopback => return None,
+    };
+    (!is_watched(rx.core, family)).then_some((family, ip))
+}
+
+/// The addresses and the TCP segment of a whole IP packet with a right header of the shortest form.
+#[inline]
+fn transport(family: Family, ip: &[u8]) -> Option<Found<'_>> {
+    match family {
+        Family::V4 => transport_v4(ip),
+        Family::V6 => transport_v6(ip),
     }
 }
 
-/// The addresses and the TCP segment of a whole IPv4 packet with a right header of the shortest form.
 #[inline]
-fn transport(ip: &[u8]) -> Option<Found<'_>> {
-    let (header, rest) = ip.split_first_chunk::<IP_LEN>()?;
+fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
+    let (header, rest) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
     let &[version, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
     let is_whole = u16::from_be_bytes([f0, f1]) & !DONT_FRAGMENT == 0;
-    if version != VERSION_4 || !is_whole || protocol != Protocol::TCP.0 {
-        return None;
-    }
-    if checksum::sum(header) != 0xffff {
+    if version != VERSION_4 || !is_whole || protocol != Protocol::TCP.0 || checksum::sum(header) != 0xffff {
         return None;
     }
     // What is behind the packet is padding.
-    let len = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(IP_LEN)?;
+    let len = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(ipv4::MIN_HEADER_LEN)?;
     let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-    Some(Found { source, destination, tos, tcp: rest.get(..len)? })
+    let (source, destination) = (IpAddr::V4(source), IpAddr::V4(destination));
+    Some(Found { source, destination, tos, header_len: ipv4::MIN_HEADER_LEN, tcp: rest.get(..len)? })
 }
 
-fn has_right_checksum(source: Ipv4Addr, destination: Ipv4Addr, tcp: &[u8]) -> bool {
+#[inline]
+fn transport_v6(ip: &[u8]) -> Option<Found<'_>> {
+    let (header, rest) = ip.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let (fixed, addresses) = header.split_first_chunk::<8>()?;
+    let (source, destination) = addresses.split_first_chunk::<16>()?;
+    let &[v0, v1, _, _, l0, l1, next, _] = fixed;
+    if v0 >> 4 != VERSION_6 || next != Protocol::TCP.0 {
+        return None;
+    }
+    let len = usize::from(u16::from_be_bytes([l0, l1]));
+    let destination = Ipv6Addr::from(*destination.first_chunk::<16>()?);
+    let (source, destination) = (IpAddr::V6(Ipv6Addr::from(*source)), IpAddr::V6(destination));
+    let tos = v0 << 4 | v1 >> 4;
+    Some(Found { source, destination, tos, header_len: ipv6::HEADER_LEN, tcp: rest.get(..len)? })
+}
+
+#[inline]
+fn has_right_checksum(&Found { source, destination, tcp, .. }: &Found<'_>) -> bool {
     // From an IP packet, below 64 KiB.
     let len = u32::try_from(tcp.len()).unwrap_or(u32::MAX);
-    let pseudo = checksum::pseudo_header(source.into(), destination.into(), Protocol::TCP.0, len);
+    let pseudo = checksum::pseudo_header(source, destination, Protocol::TCP.0, len);
     checksum::add(pseudo, checksum::sum(tcp)) == 0xffff
 }
 
@@ -217,23 +270,43 @@ fn is_plain(flags: u8) -> bool {
     flags & !TcpFlags::PSH.bits() == TcpFlags::ACK.bits()
 }
 
-/// Whether both addresses are what they have to be, by the same rules as in `input_v4.rs`.
+/// Whether both addresses are what they have to be, by the same rules as in `input_v4.rs` and `input_v6.rs`.
 #[inline]
-fn is_for_us(rx: &mut Rx<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-    let pair = (source, destination);
-    if rx.last_v4 == Some(pair) {
-        return true;
+fn is_for_us(rx: &mut Rx<'_>, flow: &Flow) -> bool {
+    match (flow.remote_addr, flow.local_addr) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let pair = (source, destination);
+            if rx.last_v4 == Some(pair) {
+                return true;
+            }
+            let is_ours = !input_v4::is_martian(rx, source, destination)
+                && input_v4::classify(rx, destination) == Some(Cast::Unicast);
+            if is_ours {
+                rx.last_v4 = Some(pair);
+            }
+            is_ours
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let pair = (source, destination);
+            if rx.last_v6 == Some(pair) {
+                return true;
+            }
+            // Nobody could be answered at `::`.
+            let is_ours = !input_v6::is_martian(rx, source, destination)
+                && !source.is_unspecified()
+                && input_v6::classify(rx, destination) == Some(Cast::Unicast);
+            if is_ours {
+                rx.last_v6 = Some(pair);
+            }
+            is_ours
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
-    let is_ours = !input_v4::is_martian(rx, source, destination)
-        && input_v4::classify(rx, destination) == Some(Cast::Unicast);
-    if is_ours {
-        rx.last_v4 = Some(pair);
-    }
-    is_ours
 }
 
 /// Of the flags in a TCP header.
 const FLAGS_OFFSET: usize = 13;
 const VERSION_4: u8 = 0x45;
+const VERSION_6: u8 = 6;
 const ECN: u8 = 3;
 const DONT_FRAGMENT: u16 = 0x4000;

@@ -26,6 +26,14 @@ impl Copied {
         Self { small: [0; SMALL], small_len: 0, parts: SmallVec::new() }
     }
 
+    /// What was copied already, at most [`SMALL_WRITE`] bytes.
+    pub(super) fn of_few(few: &[u8]) -> Self {
+        let mut copied = Self::new();
+        copied.small[..few.len()].copy_from_slice(few);
+        copied.small_len = few.len();
+        copied
+    }
+
     /// Copies the next `len` bytes of `data`: large parts into blocks of the pool, the rest into memory of their size. If
     /// the application's memory fails on the way, what was copied before counts.
     pub(super) fn copy_in(

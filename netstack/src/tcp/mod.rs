@@ -63,7 +63,7 @@ pub use options::{FinWait2, Options};
 pub use outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 pub use path::PathInfo;
 pub use readiness::Readiness;
-pub use segment::{Ecn, Payload, PlainSegment, SegmentIn, Transmit};
+pub use segment::{Ecn, Payload, PlainSegment, PlainTransmit, SegmentIn, Transmit};
 pub use state::State;
 pub use urgent::UrgentError;
 

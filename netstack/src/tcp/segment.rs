@@ -83,6 +83,22 @@ pub struct Transmit {
     pub ecn: Ecn,
 }
 
+/// A segment to send with nothing special about it: ACK and PSH, no options but timestamps, and some bytes that whoever sends
+/// it has already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlainTransmit {
+    /// The sequence number of the first byte.
+    pub seq: SeqNum,
+    /// The acknowledgment number.
+    pub ack: SeqNum,
+    /// The window field, scaled.
+    pub window: u16,
+    /// The timestamps option.
+    pub timestamps: Option<Timestamps>,
+    /// The ECN codepoint that the IP header shall carry.
+    pub ecn: Ecn,
+}
+
 /// The ECN field of the IP header (RFC 3168 section 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ecn {

@@ -68,6 +68,12 @@ impl SendQueue {
         }
     }
 
+    /// Whether that many bytes fit behind what was copied last, in the same block.
+    #[inline]
+    pub(super) fn has_room_behind(&self, len: usize) -> bool {
+        self.store.as_ref().is_some_and(|store| store.growing.capacity() - store.growing.len() >= len)
+    }
+
     /// Appends `data` by reference; small pieces are copied, as they would pin and fragment more than they save.
     pub(super) fn push_shared(&mut self, data: Bytes) {
         if data.len() < SHARE_FROM {

@@ -17,7 +17,7 @@ use crate::stack::Core;
 use crate::stats::{NicCounters, StackCounters};
 use crate::tcp::{self, Connection, Events, Flow, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
-use crate::tcp_endpoint::transmit::{max_payload, resolve_marked, send_segment};
+use crate::tcp_endpoint::transmit::{frame_of_few, max_payload, resolve_marked, send_segment};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -261,6 +261,32 @@ impl TcpEndpoint {
         let result = operation(&mut inner);
         self.release(core, inner, outbox);
         result
+    }
+
+    /// Sends a few bytes as a segment of their own if they may go at once and nothing else is the matter. Otherwise nothing has
+    /// happened, and [`with`](Self::with) is the way.
+    #[inline]
+    pub(crate) fn send_few(self: &Arc<Self>, core: &Arc<Core>, data: &[u8]) -> bool {
+        let mut outbox = Outbox::default();
+        let now = outbox.now(core);
+        let mut inner = self.inner.lock();
+        if !inner.events.is_empty() || self.has_backlog.load(Ordering::Acquire) {
+            return false;
+        }
+        let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
+        let frame = frame_of_few(core, &self.flow, egress, options, (machine, now), data, &mut outbox);
+        let Some(frame) = frame else {
+            drop(inner);
+            // The way to the neighbour may have been asked for.
+            outbox.flush(core);
+            return false;
+        };
+        let interface = Arc::clone(&egress.interface);
+        let concluded = self.conclude(core, &mut inner, &mut outbox);
+        drop(inner);
+        self.follow_up(core, concluded);
+        outbox.flush_after(core, &interface, frame);
+        true
     }
 
     /// Moves all that was received into `buf` if it fits there and no more than `max` are wanted. `None` if there is

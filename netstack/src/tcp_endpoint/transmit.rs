@@ -7,14 +7,16 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::CHECKSUM_OFFSET;
 
 use crate::ip::{
-    Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_way, send, send_plain,
+    Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_frame, plain_way,
+    send, send_plain,
 };
 use crate::nic::NicId;
 use crate::options::{PmtuDiscovery, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
-use crate::tcp::{Ecn, Flow, PathInfo, Transmit};
+use crate::tcp::{Connection, Ecn, Flow, PathInfo, Transmit};
+use crate::time::Instant;
 
 /// Sends a machine's segment.
 pub(super) fn send_segment(
@@ -39,12 +41,9 @@ pub(super) fn send_segment(
     packet.meta.owner = options.owner;
     if gso_size.is_none()
         && fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
-        && let (IpAddr::V4(source), IpAddr::V4(destination)) = (flow.local_addr, flow.remote_addr)
         && let Some(link) = plain_way(core, egress, tcp_len, outbox)
     {
-        let ttl = options.ttl.unwrap_or_else(|| core.default_ttl());
-        let tos = (options.tos & !3) | ecn_bits(ecn);
-        let header = PlainHeader { source, destination, ttl, tos };
+        let header = plain_header(core, flow, egress, options, ecn);
         send_plain(core, egress, link, &header, &repr, packet, outbox);
         return Ok(());
     }
@@ -54,23 +53,61 @@ pub(super) fn send_segment(
     packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
     let kind = if flow.remote_addr.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
     packet.meta.gso = gso_size.map(|size| Gso { kind, size: size.get() });
-    let (ttl, tos) = match flow.remote_addr {
-        IpAddr::V4(_) => (options.ttl, options.tos),
-        IpAddr::V6(_) => (options.hop_limit, options.traffic_class),
-    };
+    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
     let output = IpOutput {
         source: flow.local_addr,
         destination: flow.remote_addr,
         protocol: Protocol::TCP,
-        ttl: ttl.unwrap_or_else(|| egress.default_ttl(core)),
-        // RFC 3168: the two ECN bits are TCP's.
-        tos: (tos & !3) | ecn_bits(ecn),
+        ttl,
+        tos,
         flow_label: 0,
         fragmenting: fragmenting(options.pmtu_discovery),
         loops: false,
     };
     core.counters.tcp_out_segs.increment();
     send(core, egress, &output, packet, outbox)
+}
+
+/// The frame of a segment of a machine with a few bytes that `data` queues and gives out, if all of it takes the plain way.
+/// Otherwise nothing has happened.
+#[inline]
+pub(super) fn frame_of_few(
+    core: &Arc<Core>,
+    flow: &Flow,
+    egress: &mut Egress,
+    options: &SocketOptions,
+    (machine, now): (&mut Connection, Instant),
+    data: &[u8],
+    outbox: &mut Outbox,
+) -> Option<Packet> {
+    if !egress.is_current(core) || fragmenting(options.pmtu_discovery) != Fragmenting::IfNeeded {
+        return None;
+    }
+    let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox)?;
+    let segment = machine.send_now(now, data)?;
+    let header = plain_header(core, flow, egress, options, segment.ecn);
+    let mut packet = plain_frame(core, egress, link, &header, flow, &segment, data);
+    packet.meta.mark = options.mark;
+    packet.meta.owner = options.owner;
+    Some(packet)
+}
+
+/// What a connection's options say about its IP headers.
+#[inline]
+fn plain_header(core: &Core, flow: &Flow, egress: &Egress, options: &SocketOptions, ecn: Ecn) -> PlainHeader {
+    let (source, destination) = (flow.local_addr, flow.remote_addr);
+    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
+    PlainHeader { source, destination, ttl, tos }
+}
+
+#[inline]
+fn ttl_and_tos(core: &Core, flow: &Flow, egress: &Egress, options: &SocketOptions, ecn: Ecn) -> (u8, u8) {
+    let (ttl, tos) = match flow.remote_addr {
+        IpAddr::V4(_) => (options.ttl, options.tos),
+        IpAddr::V6(_) => (options.hop_limit, options.traffic_class),
+    };
+    // RFC 3168: the two ECN bits are TCP's.
+    (ttl.unwrap_or_else(|| egress.default_ttl(core)), (tos & !3) | ecn_bits(ecn))
 }
 
 /// Sends a segment that belongs to no connection's endpoint: a reset, a SYN-ACK, a cookie.
@@ -138,3 +175,5 @@ fn ecn_bits(ecn: Ecn) -> u8 {
 const MAX_PACKET: u32 = 65_535;
 /// IPv6 and the longest TCP header.
 const MAX_HEADERS: u32 = 100;
+/// TCP's header with timestamps.
+const LONGEST_PLAIN_HEADER: usize = 32;

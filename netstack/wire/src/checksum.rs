@@ -71,12 +71,18 @@ fn wide_sum(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h] = address.segments();
-            let (odd, even) = ([a, c, e, g], [b, d, f, h]);
-            let sum = |words: [u16; 4]| words.iter().map(|&word| u64::from(word)).sum::<u64>();
-            sum(odd) + sum(even)
+            let bits = address.to_bits();
+            let word = |shift: u32| ((bits >> shift) & u128::from(u32::MAX)) as u64;
+            word(96) + word(64) + word(32) + word(0)
         }
     }
+}
+
+/// Big-endian 32-bit words added up, to be [`fold`]ed: at most 2^16 of them.
+#[must_use]
+#[inline]
+pub fn wide_sum_of(words: &[u32]) -> u64 {
+    words.iter().map(|&word| u64::from(word)).sum()
 }
 
 /// RFC 1624 equation 3: the checksum after a 16-bit word changed.
@@ -171,8 +177,9 @@ fn finish(total: u128, tail: &[u8]) -> u16 {
 }
 
 /// Folds a sum of less than 2^48 to 16 bits.
+#[must_use]
 #[inline]
-const fn fold(sum: u64) -> u16 {
+pub const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);

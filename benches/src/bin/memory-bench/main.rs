@@ -4,8 +4,9 @@
 //! memory-bench                 # rates, taken in turns, with the ratio
 //! memory-bench instructions    # instructions per operation, counted by valgrind --tool=callgrind
 //! ```
-//! Time is virtual for both, so a figure holds what the stacks themselves cost. A frame crosses the wire by one copy into
-//! a buffer of the receiver, as from a device, except where super-segments pass as they are.
+//! Time is virtual for both, so a figure holds what the stacks themselves cost. Both hand a frame over in the buffer in which the
+//! sender's stack has made it. Where ours has it in pieces (headers and references to the data), they are copied into a buffer
+//! of the receiver, as by a device, except where super-segments pass as they are.
 #![forbid(unsafe_code)]
 
 mod cli;

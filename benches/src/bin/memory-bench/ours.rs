@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use netstack::link::channel::ChannelLink;
+use netstack::link::local::LocalLink;
 use netstack::link::{Capabilities, Medium};
 use netstack::options::{Family, RecvFlags, RecvMessage, SendMessage, SendMeta};
-use netstack::packet::Packet;
+use netstack::packet::{Meta, Packet};
 use netstack::pool::Pool;
 use netstack::{MacAddr, NicId, Stack, TcpSocket, UdpSocket};
 
@@ -32,7 +32,7 @@ pub(crate) fn open(scenario: Scenario) -> Box<dyn Pair> {
 /// How a frame gets from one stack to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Crossing {
-    /// Its pieces are copied into one buffer, as a device does.
+    /// Its pieces, if there are several, are copied into one buffer, as a device does.
     Copied,
     /// As it is: the ranges of the send queue become those of the receive queue.
     Shared,
@@ -40,7 +40,7 @@ enum Crossing {
 
 struct Host {
     stack: Stack,
-    link: Arc<ChannelLink>,
+    link: Arc<LocalLink>,
     nic: NicId,
     frames: Vec<Packet>,
 }
@@ -49,7 +49,7 @@ impl Host {
     fn new(number: u8, capabilities: Capabilities) -> Self {
         let stack = Stack::builder().manual_clock().deterministic(u64::from(number)).build();
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]));
-        let link = ChannelLink::new(medium, 1500, capabilities, 1 << 16);
+        let link = LocalLink::new(medium, 1500, capabilities, 1 << 16);
         let nic = stack.add_nic("eth0", link.clone()).expect("a new stack takes a NIC");
         let address = format!("10.0.0.{number}/24").parse().expect("well-formed");
         stack.add_address(nic, address).expect("a new NIC takes an address");
@@ -113,8 +113,13 @@ impl Wire {
     }
 }
 
-/// What a device and its driver do: the frame becomes bytes in a receive buffer, small ones in one of their size.
+/// What a device and its driver do: the frame becomes bytes in a receive buffer, small ones in one of their size. One that is
+/// in one piece is handed over in its buffer, as the peer's frames are, and nothing but its bytes.
 fn cross(pool: &Arc<Pool>, frame: &mut Packet) {
+    if frame.body().is_empty() {
+        frame.meta = Meta::default();
+        return;
+    }
     let len = frame.len();
     let bytes = if len <= COPIED_SMALL {
         let mut small = [0; COPIED_SMALL];

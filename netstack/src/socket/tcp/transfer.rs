@@ -10,6 +10,7 @@ use crate::buffer::{Sink, Source};
 use crate::error::{RecvError, SendError};
 use crate::options::{RecvFlags, SendFlags};
 use crate::outbox::Outbox;
+use crate::packet::INLINE_PAYLOAD;
 use crate::socket::copy_in::Copied;
 use crate::tcp;
 use crate::tcp_endpoint::{SMALL_WRITE, TcpEndpoint};
@@ -25,6 +26,14 @@ impl TcpSocket {
         let endpoint = self.connection().ok_or(SendError::NotConnected)?;
         let core = &self.core;
         let wanted = data.remaining();
+        let is_few =
+            (1..=FEW_BYTES_SENT).contains(&wanted) && endpoint.has_room() && flags == SendFlags::default();
+        if is_few {
+            // Over this thread's stack: the application's memory may not be touched under the lock.
+            let mut few = [0; FEW_BYTES_SENT];
+            data.read_into(&mut few[..wanted])?;
+            return self.send_few(&endpoint, &few[..wanted]);
+        }
         let len = if wanted <= SMALL_WRITE && endpoint.has_room() {
             wanted
         } else {
@@ -34,14 +43,36 @@ impl TcpSocket {
         };
         let mut copied = Copied::new();
         copied.copy_in(&core.send_pool, data, len)?;
+        self.send_copied(&endpoint, &mut copied, data.remaining(), flags)
+    }
+
+    /// Sends a few bytes of which all go.
+    #[inline]
+    fn send_few(&self, endpoint: &Arc<TcpEndpoint>, few: &[u8]) -> Result<usize, SendError> {
+        if endpoint.send_few(&self.core, few) {
+            return Ok(few.len());
+        }
+        let mut copied = Copied::of_few(few);
+        self.send_copied(endpoint, &mut copied, 0, SendFlags::default())
+    }
+
+    /// Sends what was copied; `left` bytes were not.
+    fn send_copied(
+        &self,
+        endpoint: &Arc<TcpEndpoint>,
+        copied: &mut Copied,
+        left: usize,
+        flags: SendFlags,
+    ) -> Result<usize, SendError> {
+        let core = &self.core;
         let mut outbox = Outbox::default();
         let now = outbox.now(core);
         let result = endpoint.with(core, &mut outbox, |inner| match copied.send(&mut inner.machine, now) {
-            Ok(0) if data.remaining() > 0 => Err(tcp::SendError::WouldBlock),
+            Ok(0) if left > 0 => Err(tcp::SendError::WouldBlock),
             Ok(count) => {
                 inner.machine.set_more(flags.more);
                 // Only the end of all of it is urgent.
-                if flags.urgent && data.remaining() == 0 {
+                if flags.urgent && left == 0 {
                     inner.machine.mark_urgent();
                 }
                 Ok(count)
@@ -68,17 +99,17 @@ impl TcpSocket {
 
     /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
     pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<usize, RecvError> {
-        let endpoint = self.connection().ok_or(RecvError::NotConnected)?;
+        let endpoint = &self.connection().ok_or(RecvError::NotConnected)?;
         if flags.peek {
-            return self.peek(&endpoint, out);
+            return self.peek(endpoint, out);
         }
-        if let Some(count) = self.receive_few(&endpoint, out)? {
+        if let Some(count) = self.receive_few(endpoint, out)? {
             return Ok(count);
         }
         let (mut total, mut ranges) = (0, Ranges::new());
         loop {
             let room = out.room();
-            match self.take(&endpoint, room, &mut ranges) {
+            match self.take(endpoint, room, &mut ranges) {
                 Ok(()) => {}
                 Err(_) if total > 0 => return Ok(total),
                 Err(tcp::RecvError::WouldBlock) => return Err(RecvError::WouldBlock),
@@ -87,7 +118,7 @@ impl TcpSocket {
             let before = total;
             for (at, range) in ranges.iter().enumerate() {
                 if let Err(fault) = out.write_from(range) {
-                    self.put_back(&endpoint, &ranges[at..]);
+                    self.put_back(endpoint, &ranges[at..]);
                     // Linux reports what was copied before the fault.
                     return if total > 0 { Ok(total) } else { Err(fault.into()) };
                 }
@@ -198,6 +229,8 @@ pub(super) fn send_error(error: tcp::SendError) -> SendError {
 
 /// So little is copied twice rather than shared.
 const FEW_BYTES: usize = 128;
+/// So little goes out in the buffer of its headers.
+const FEW_BYTES_SENT: usize = INLINE_PAYLOAD;
 /// The most that one call copies: enough to fill several super-segments, little enough to stay in the cache.
 const MAX_SEND: usize = 256 << 10;
 /// Ranges on their way from the receive queue to the application.

@@ -5,6 +5,7 @@ use super::super::num::usize_of;
 use super::super::options::Options;
 use super::super::outcome::{CloseReason, Outcome};
 use super::super::receive_queue::ReceiveQueue;
+use super::super::segment::PlainTransmit;
 use super::super::urgent::UrgentError;
 use super::{Connection, Phase, Shutdown};
 use crate::time::Instant;
@@ -72,6 +73,16 @@ impl Connection {
                 self.send_copied(now, data)
             }
             _ => Err(self.send_error()),
+        }
+    }
+
+    /// Queues a copy of a few bytes and gives them as the next segment, whatever the room. `None`: they may not go at once, or
+    /// other than as a plain segment; nothing has happened, and [`send_copied`](Self::send_copied) takes them.
+    #[inline]
+    pub fn send_now(&mut self, now: Instant, data: &[u8]) -> Option<PlainTransmit> {
+        match &mut self.phase {
+            Phase::Open(open) => open.send_now(&self.common, now, data),
+            _ => None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Segments that leave in the synchronised states.
 
 use super::super::common::{Common, bare};
-use super::super::segment::{Ecn, Payload, Transmit};
+use super::super::num::sat_u32;
+use super::super::segment::{Ecn, Payload, PlainTransmit, Transmit};
 use super::super::sender::{DataOut, TIMESTAMPS_LEN, TransmitLimits};
-use super::Open;
+use super::{Open, Synchronised};
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
@@ -48,6 +49,41 @@ impl Open {
             return Some(bare(self.compose(common, now, seq, TcpFlags::ACK, sack)));
         }
         None
+    }
+
+    /// Queues a few bytes and gives them as the next segment, if that may go at once and there is nothing special about it.
+    /// Otherwise nothing has happened; `send_copied` and `poll_transmit` do the same with anything.
+    pub(in super::super) fn send_now(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        data: &[u8],
+    ) -> Option<PlainTransmit> {
+        let len = sat_u32(data.len());
+        let is_plain = self.state == Synchronised::Established
+            && self.unconfirmed.is_none()
+            && !self.is_keepalive_due
+            && !self.has_more
+            && self.cork_until.is_none()
+            && !self.is_cork_expired
+            && !self.wants_rest
+            && self.snd.not_sent() == 0
+            && self.snd.has_room_behind(data.len())
+            && !self.snd.is_urgent()
+            && !self.rcv.has_report();
+        let limits = self.limits(common, 0, &SackBlocks::default());
+        if !is_plain || len == 0 || !self.snd.may_send_last(&common.config, now, len, &limits) {
+            return None;
+        }
+        self.note_app_limit(common);
+        self.snd.push_copy(data);
+        let seq = self.snd.send_last(&common.config, now, len, limits.segment);
+        self.rcv.policy.on_data_sent(now);
+        let (window, timestamps) = (self.rcv.take_window_field(), self.timestamps(now));
+        self.rcv.policy.on_ack_sent(&common.config);
+        self.segments_out += 1;
+        let ecn = if self.snd.has_ecn() { Ecn::Capable0 } else { Ecn::NotCapable };
+        Some(PlainTransmit { seq, ack: self.rcv.rcv_nxt, window, timestamps, ecn })
     }
 
     /// Whether `poll_transmit` may have something.

@@ -51,7 +51,7 @@ impl Open {
 
     /// Data comes: the application may have been what limits the sender, unless its buffer was, which is full then of what
     /// is in flight.
-    fn note_app_limit(&mut self, common: &Common) {
+    pub(super) fn note_app_limit(&mut self, common: &Common) {
         if self.snd.queued() < self.send_capacity(common) / 2 {
             self.snd.note_app_limit();
         }

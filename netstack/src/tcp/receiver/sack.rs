@@ -23,6 +23,12 @@ impl Receiver {
         }
     }
 
+    /// Whether the next segment says more than how far the data has come.
+    #[inline]
+    pub(in super::super) fn has_report(&self) -> bool {
+        self.out_of_order.is_some() || self.dsack.is_some() || self.has_ce
+    }
+
     /// A segment with `sack_blocks` has left: a duplicate is reported once (RFC 2883 section 4).
     pub(in super::super) fn on_sack_sent(&mut self) {
         self.dsack = None;

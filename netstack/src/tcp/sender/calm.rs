@@ -98,8 +98,23 @@ impl Sender {
         limits: &TransmitLimits,
     ) -> Option<(SeqNum, Payload)> {
         let unsent = self.not_sent();
-        let may_go = unsent > 0
-            && unsent <= limits.segment
+        if unsent == 0 || !self.may_send_last(config, now, unsent, limits) {
+            return None;
+        }
+        let start = self.send_last(config, now, unsent, limits.segment);
+        Some((start, self.queue.range(start, unsent)))
+    }
+
+    /// Whether `unsent` bytes, all that was never sent, may go at once as the last transmission.
+    #[inline]
+    pub(in super::super) fn may_send_last(
+        &self,
+        config: &Config,
+        now: Instant,
+        unsent: u32,
+        limits: &TransmitLimits,
+    ) -> bool {
+        let may_go = unsent <= limits.segment
             && unsent <= self.window_room()
             && self.forced.is_none()
             && self.board.lost() == 0
@@ -108,27 +123,36 @@ impl Sender {
             && !self.has_fin
             && !self.cwr_pending;
         if !may_go || unsent > self.cwnd_room() {
-            return None;
+            return false;
         }
         let is_idle = self.board.is_empty();
         if unsent < limits.segment
             && (limits.cork || !limits.no_delay && !is_idle && self.small_end.gt(self.snd_una))
         {
-            return None;
+            return false;
         }
-        if is_idle && (self.congestion.is_autonomous() || self.is_restart_due(config, now)) {
-            return None;
-        }
+        !is_idle || !(self.congestion.is_autonomous() || self.is_restart_due(config, now))
+    }
+
+    /// Notes that they are sent; returns where they start.
+    #[inline]
+    pub(in super::super) fn send_last(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        unsent: u32,
+        segment: u32,
+    ) -> SeqNum {
         let start = self.snd_nxt;
         let end = start + unsent;
-        if unsent < limits.segment {
+        if unsent < segment {
             self.small_end = end;
         }
         self.snd_nxt = end;
         self.board.on_sent(start, end, now);
         self.account(config, now, unsent);
         self.note_usage();
-        Some((start, self.queue.range(start, unsent)))
+        start
     }
 }
 

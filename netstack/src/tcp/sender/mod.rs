@@ -200,6 +200,12 @@ impl Sender {
         self.queue.push_copy(data);
     }
 
+    /// Whether that many bytes can be appended without more memory.
+    #[inline]
+    pub(super) fn has_room_behind(&self, len: usize) -> bool {
+        self.queue.has_room_behind(len)
+    }
+
     /// Appends `data` by reference.
     pub(super) fn push_shared(&mut self, data: bytes::Bytes) {
         self.queue.push_shared(data);

@@ -1,13 +1,16 @@
-//! Header prediction: two connections get the same random segments, one by way of `on_plain` and one without, and must stay
-//! the same in every field and send the same segments.
+//! The fast paths: two connections get the same random segments, one by way of `on_plain` and one without, and the same data
+//! to send, one by way of `send_now` and one without. They must stay the same in every field and send the same segments.
 
-use super::super::{Config, Connection, Ecn, Options, Outcome, PathInfo, PlainSegment, SegmentIn, Verdict};
+use super::super::{
+    Config, Connection, Ecn, Options, Outcome, PathInfo, PlainSegment, PlainTransmit, SegmentIn, Transmit,
+    Verdict,
+};
 use super::network::{Rng, flow, seeds};
 use super::peer::segment;
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{SackBlock, TcpFlags, TcpOptions, Timestamps};
+use netstack_wire::tcp::{SackBlock, TcpFlags, TcpOptions, TcpRepr, Timestamps};
 use std::sync::Arc;
 
 /// What the hand-played peer believes, taken from the segments it gets.
@@ -129,16 +132,43 @@ fn receive(fast: &mut Connection, general: &mut Connection, now: Instant, segmen
     }
 }
 
-fn run(seed: u64, config: Config) -> u32 {
+/// Sends with both; true if the bytes took the fast path.
+fn send(fast: &mut Connection, general: &mut Connection, now: Instant, data: &[u8]) -> bool {
+    let Some(sent) = fast.send_now(now, data) else {
+        assert_eq!(fast.send_copied(now, data), general.send_copied(now, data));
+        return false;
+    };
+    assert_eq!(general.send_copied(now, data), Ok(()));
+    let Transmit { repr, payload, gso_size, ecn } = general.poll_transmit(now, 65_000).expect("a segment");
+    let PlainTransmit { seq, ack, window, timestamps, ecn: plain_ecn } = sent;
+    let plain = TcpRepr {
+        seq,
+        ack,
+        flags: TcpFlags::ACK | TcpFlags::PSH,
+        window,
+        urgent: 0,
+        options: TcpOptions { timestamps, ..TcpOptions::default() },
+        ..repr
+    };
+    assert_eq!((repr, payload.to_vec(), gso_size, ecn), (plain, data.to_vec(), None, plain_ecn));
+    assert!(!general.has_output(), "there was nothing else to send");
+    true
+}
+
+fn run(seed: u64, config: Config) -> [u32; 2] {
     let ([mut fast, mut general], mut peer, mut now) = established(seed, config);
     let mut rng = Rng::new(seed);
-    let mut taken = 0;
+    let (mut taken, mut sent_at_once) = (0, 0);
     for step in 0..1000 {
         now += Duration::from_micros(u64::from(either(&mut rng, 30, [400_000, 2000])));
         match rng.below(10) {
             0..=1 if fast.send_queued().0 < 4000 => {
                 let data = vec![1; usize::try_from(1 + either(&mut rng, 900, [100, 4000])).unwrap()];
                 assert_eq!(fast.send(now, &data), general.send(now, &data));
+            }
+            2 if rng.chance(500) && fast.send_queued().0 < 4000 => {
+                let data = vec![2; usize::try_from(1 + rng.below(64)).unwrap()];
+                sent_at_once += u32::from(send(&mut fast, &mut general, now, &data));
             }
             2 => {
                 let mut bufs = [[0; 200]; 2];
@@ -165,7 +195,7 @@ fn run(seed: u64, config: Config) -> u32 {
         }
         assert_eq!(format!("{fast:?}"), format!("{general:?}"), "seed {seed}, step {step}");
     }
-    taken
+    [taken, sent_at_once]
 }
 
 /// A number below one of two bounds, the first in `per_mille` of a thousand cases.
@@ -181,9 +211,10 @@ fn fast_and_general_path_leave_the_same_connection() {
         Config { timestamps: false, ..Config::default() },
         Config { timestamps: false, sack: false, window_scaling: false, ..Config::default() },
     ];
-    let mut taken = 0;
-    for (seed, config) in (0..).zip(configs.iter().cycle()).take(18) {
-        taken += run(seed, config.clone());
+    let mut total = [0; 2];
+    for (seed, config) in (0..).zip(configs.iter().cycle()).take(24) {
+        let [taken, sent] = run(seed, config.clone());
+        total = [total[0] + taken, total[1] + sent];
     }
-    assert!(taken > 1000, "the fast path was hardly taken: {taken}");
+    assert!(total[0] > 1000 && total[1] > 100, "the fast paths were hardly taken: {total:?}");
 }
