@@ -12,6 +12,7 @@ mod input;
 mod listener;
 mod packets;
 mod stack;
+mod usernet;
 mod wire;
 
 pub use bpf::bpf;
@@ -20,13 +21,14 @@ pub use filter::filter;
 pub use fragments::fragments;
 pub use listener::listener;
 pub use stack::stack;
-pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp, tcp, udp};
+pub use usernet::{usernet, usernet_is_possible};
+pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, igmp, ipv4, ipv6, mld, ndp, tcp, udp};
 
 /// What a fuzz target runs.
 pub type Body = fn(&[u8]);
 
 /// All bodies by the names of their targets.
-pub const TARGETS: [(&str, Body); 16] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("arp", arp),
     ("bpf", bpf),
     ("checksum", checksum),
@@ -36,11 +38,14 @@ pub const TARGETS: [(&str, Body); 16] = [
     ("fragments", fragments),
     ("icmpv4", icmpv4),
     ("icmpv6", icmpv6),
+    ("igmp", igmp),
     ("ipv4", ipv4),
     ("ipv6", ipv6),
     ("listener", listener),
+    ("mld", mld),
     ("ndp", ndp),
     ("stack", stack),
     ("tcp", tcp),
     ("udp", udp),
+    ("usernet", usernet),
 ];

@@ -7,6 +7,7 @@ use netstack::wire::icmpv4::{self, Icmpv4Message};
 use netstack::wire::icmpv6::{self, Icmpv6Message};
 use netstack::wire::ipv4::Ipv4Repr;
 use netstack::wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
+use netstack::wire::membership::MembershipRepr;
 use netstack::wire::ndp::NdpRepr;
 use netstack::wire::tcp::{MAX_HEADER_LEN, TcpOptions, TcpRepr, TcpView};
 use netstack::wire::udp::{self, UdpRepr};
@@ -106,6 +107,18 @@ pub fn icmpv6(data: &[u8]) {
     let mut out = [0; icmpv6::HEADER_LEN];
     message.emit(&mut out);
     assert_eq!(Icmpv6Message::parse(&out), Some(message));
+}
+
+/// Multicast membership messages of IPv4.
+pub fn igmp(data: &[u8]) {
+    let Some(repr) = MembershipRepr::parse_igmp(data) else { return };
+    assert_eq!(MembershipRepr::parse_igmp(&repr.to_vec(true)), Some(repr));
+}
+
+/// Multicast membership messages of IPv6.
+pub fn mld(data: &[u8]) {
+    let Some(repr) = MembershipRepr::parse_mld(data) else { return };
+    assert_eq!(MembershipRepr::parse_mld(&repr.to_vec(false)), Some(repr));
 }
 
 /// Neighbour discovery messages.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use netstack::error::ConfigError;
 use netstack::forward::{ForwardOptions, Forwarder, Request};
+use netstack::gauges::Gauges;
 use netstack::packet::Packet;
 use netstack::tcp::{self, BufferSizes};
 use netstack::{IpCidr, NicId, Stack};
@@ -168,6 +169,11 @@ impl Gateway {
                 clients: self.forwards.refused(),
             },
         }
+    }
+
+    /// What its stack holds.
+    pub fn gauges(&self) -> Gauges {
+        self.stack.gauges()
     }
 
     /// Waits once, at most for `limit`, and does all that there is to do.

@@ -254,7 +254,11 @@ fn push_query(out: &mut Vec<u8>, query: &MembershipQuery, is_v4: bool) {
         out.extend([IGMP_QUERY, code, 0, 0]);
         push_address(out, group.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     } else {
-        let code = u16::try_from(millis).unwrap_or(u16::MAX).min(0x7fff);
+        let code = match version {
+            3 => shrink_word(millis),
+            // RFC 2710 section 3.4: plain milliseconds.
+            _ => u16::try_from(millis).unwrap_or(u16::MAX),
+        };
         out.extend([MLD_QUERY, 0, 0, 0]);
         out.extend(code.to_be_bytes());
         out.extend([0; 2]);
@@ -313,9 +317,35 @@ fn expand_word(code: u16) -> u32 {
     }
 }
 
+fn shrink_word(value: u32) -> u16 {
+    if value < 0x8000 {
+        return value as u16;
+    }
+    let exponent = (value.ilog2() - 12 - 3).min(7);
+    // Twelve bits of mantissa below the leading one.
+    let mantissa = (value >> (exponent + 3)).min(0x1fff) & 0xfff;
+    0x8000 | (exponent << 12) as u16 | mantissa as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a fuzzer found: long response times of MLD were cut to half a minute.
+    #[test]
+    fn response_times_of_any_length_survive() {
+        for code in 0..=u16::MAX {
+            assert_eq!(shrink_word(expand_word(code)), code);
+        }
+        for (version, millis) in [(2, 65_535), (3, 65_536), (3, 109_504), (3, 8_387_584)] {
+            let query = MembershipQuery {
+                max_response: Duration::from_millis(millis),
+                ..query(version, Some("ff3e::1"), &[])
+            };
+            let message = MembershipRepr::Query(query);
+            assert_eq!(MembershipRepr::parse_mld(&message.to_vec(false)), Some(message));
+        }
+    }
 
     fn query(version: u8, group: Option<&str>, sources: &[&str]) -> MembershipQuery {
         MembershipQuery {
