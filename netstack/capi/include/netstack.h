@@ -252,8 +252,8 @@ int ns_close(const struct ns_stack *stack,
 // `stack` is a valid stack.
 int ns_set_nonblocking(const struct ns_stack *stack, int socket, int is_nonblocking);
 
-// Sends, as `send(2)`: `flags` may have `MSG_DONTWAIT` and `MSG_NOSIGNAL` (there never is a signal). Returns how many bytes were
-// queued; a stream may take fewer than given.
+// Sends, as `send(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_NOSIGNAL` (there never is a signal) and, for streams, `MSG_MORE` and
+// `MSG_OOB`. Returns how many bytes were queued; a stream may take fewer than given.
 //
 // # Safety
 // `stack` is a valid stack and `data` points to `len` readable bytes.
@@ -275,8 +275,9 @@ ssize_t ns_sendto(const struct ns_stack *stack,
                   const struct sockaddr *address,
                   socklen_t address_len);
 
-// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK` and, for datagrams, `MSG_TRUNC` (the answer is the datagram's
-// full length). Zero is the end of a stream.
+// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`; for datagrams `MSG_TRUNC` (the answer is the datagram's
+// full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
+// first). Zero is the end of a stream.
 //
 // # Safety
 // `stack` is a valid stack and `buffer` points to `len` writable bytes.

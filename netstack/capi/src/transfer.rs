@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use libc::{c_int, size_t, sockaddr, socklen_t, ssize_t};
-use netstack::options::{Datagram, RecvFlags, SendMeta};
+use netstack::TcpSocket;
+use netstack::options::{Datagram, RecvFlags, SendFlags, SendMeta};
+use netstack::tcp::UrgentError;
 use netstack::wait::Readiness;
 
 use crate::address;
@@ -13,8 +15,8 @@ use crate::frame::{bytes, bytes_mut};
 use crate::socket::{lookup, patience};
 use crate::stack::ns_stack;
 
-/// Sends, as `send(2)`: `flags` may have `MSG_DONTWAIT` and `MSG_NOSIGNAL` (there never is a signal). Returns how many bytes were
-/// queued; a stream may take fewer than given.
+/// Sends, as `send(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_NOSIGNAL` (there never is a signal) and, for streams, `MSG_MORE` and
+/// `MSG_OOB`. Returns how many bytes were queued; a stream may take fewer than given.
 ///
 /// # Safety
 /// `stack` is a valid stack and `data` points to `len` readable bytes.
@@ -50,32 +52,48 @@ pub unsafe extern "C" fn ns_sendto(
     let to = if address.is_null() { None } else { Some(unsafe { address::read(address, address_len) }) };
     let send = || {
         let ((handle, socket), data) = (found?, data?);
-        if flags & !(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) != 0 {
-            return Err(Errno(libc::EOPNOTSUPP));
-        }
+        let how = send_flags(&socket, flags)?;
         let patience = match flags & libc::MSG_DONTWAIT {
             0 => patience(handle, &socket, socket.settings.lock().send_timeout),
             _ => Patience::None,
         };
         let to = to.transpose()?;
-        socket.wait(Readiness::OUT, patience, || try_send(&socket, data, to))
+        socket.wait(Readiness::OUT, patience, || try_send(&socket, data, to, how))
     };
     answer_count(send())
 }
 
-fn try_send(socket: &Socket, mut data: &[u8], to: Option<SocketAddr>) -> Result<usize, Errno> {
+/// What the flags mean for a stream; datagrams know neither of the two.
+fn send_flags(socket: &Socket, flags: c_int) -> Result<SendFlags, Errno> {
+    let mut known = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if socket.tcp().is_some() {
+        known |= libc::MSG_MORE | libc::MSG_OOB;
+    }
+    if flags & !known != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    Ok(SendFlags { more: flags & libc::MSG_MORE != 0, urgent: flags & libc::MSG_OOB != 0 })
+}
+
+fn try_send(
+    socket: &Socket,
+    mut data: &[u8],
+    to: Option<SocketAddr>,
+    how: SendFlags,
+) -> Result<usize, Errno> {
     let meta = SendMeta { to, ..SendMeta::default() };
     Ok(match &socket.kind {
         // As on Linux, a destination given for a stream is not looked at.
-        Kind::Tcp(tcp) => tcp.try_send(&mut data)?,
+        Kind::Tcp(tcp) => tcp.send_as(&mut data, how)?,
         Kind::Udp(udp) => udp.try_send(&mut data, &meta)?,
         Kind::Raw(raw, _) => raw.try_send(&mut data, &meta)?,
         Kind::Ping(ping) => ping.try_send(&mut data, &meta)?,
     })
 }
 
-/// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK` and, for datagrams, `MSG_TRUNC` (the answer is the datagram's
-/// full length). Zero is the end of a stream.
+/// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`; for datagrams `MSG_TRUNC` (the answer is the datagram's
+/// full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
+/// first). Zero is the end of a stream.
 ///
 /// # Safety
 /// `stack` is a valid stack and `buffer` points to `len` writable bytes.
@@ -110,7 +128,11 @@ pub unsafe extern "C" fn ns_recvfrom(
     let (found, buffer) = unsafe { (lookup(stack, socket), bytes_mut(buffer, len)) };
     let receive = || {
         let ((handle, socket), buffer) = (found?, buffer?);
-        if flags & !(libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_NOSIGNAL) != 0 {
+        let mut known = libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_NOSIGNAL;
+        if socket.tcp().is_some() {
+            known |= libc::MSG_OOB | libc::MSG_WAITALL;
+        }
+        if flags & !known != 0 {
             return Err(Errno(libc::EOPNOTSUPP));
         }
         let patience = match flags & libc::MSG_DONTWAIT {
@@ -118,7 +140,13 @@ pub unsafe extern "C" fn ns_recvfrom(
             _ => Patience::None,
         };
         let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0 };
+        if let (Some(tcp), true) = (socket.tcp(), flags & libc::MSG_OOB != 0) {
+            return urgent_byte(tcp, buffer, how);
+        }
         let interest = Readiness::IN | Readiness::RDHUP;
+        if flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL {
+            return all(&socket, buffer, patience);
+        }
         let received = socket.wait(interest, patience, || try_recv(&socket, buffer, how))?;
         match received {
             Received::Stream(count) => Ok(count),
@@ -130,6 +158,36 @@ pub unsafe extern "C" fn ns_recvfrom(
         }
     };
     answer_count(receive())
+}
+
+/// The urgent byte never waits, as on Linux.
+fn urgent_byte(tcp: &TcpSocket, buffer: &mut [u8], how: RecvFlags) -> Result<usize, Errno> {
+    let byte = match tcp.try_recv_urgent(how) {
+        Ok(byte) => byte,
+        Err(UrgentError::Nothing) => return Err(Errno(libc::EINVAL)),
+        Err(UrgentError::WouldBlock) => return Err(Errno(libc::EAGAIN)),
+        Err(UrgentError::EndOfStream) => return Ok(0),
+    };
+    Ok(buffer.first_mut().map_or(0, |first| {
+        *first = byte;
+        1
+    }))
+}
+
+/// Receives until the buffer is full. What has come before an error or the end of the patience is the answer.
+fn all(socket: &Socket, buffer: &mut [u8], patience: Patience) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let interest = Readiness::IN | Readiness::RDHUP;
+        let rest = &mut buffer[filled..];
+        match socket.wait(interest, patience, || try_recv(socket, rest, RecvFlags::default())) {
+            Ok(Received::Stream(0) | Received::Datagram(_)) => break,
+            Ok(Received::Stream(count)) => filled += count,
+            Err(_) if filled > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// What came.

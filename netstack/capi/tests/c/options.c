@@ -2,6 +2,10 @@
 #include "check.h"
 #include "netstack.h"
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 static ns_stack *stack;
 static int tcp, udp;
@@ -11,6 +15,14 @@ static int get(int socket, int level, int name) {
     socklen_t len = sizeof value;
     CHECK(ns_getsockopt(stack, socket, level, name, &value, &len), 0);
     CHECK(len, sizeof value);
+    return value;
+}
+
+/* The first four bytes of a longer value. */
+static int get4(int socket, int level, int name) {
+    int value = 0;
+    socklen_t len = sizeof value;
+    CHECK(ns_getsockopt(stack, socket, level, name, &value, &len), 0);
     return value;
 }
 
@@ -67,6 +79,45 @@ int main(void) {
     CHECK(set(99, SOL_SOCKET, SO_REUSEADDR, 1), -EBADF);
     CHECK(ns_setsockopt(stack, tcp, SOL_SOCKET, SO_REUSEADDR, "x", 1), -EINVAL);
     CHECK(ns_setsockopt(stack, tcp, SOL_SOCKET, SO_REUSEADDR, NULL, 4), -EFAULT);
+
+    /* What is not set is what counts. */
+    int fresh = ns_socket(stack, AF_INET, SOCK_STREAM, 0);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_KEEPIDLE), 7200);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_KEEPINTVL), 75);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_KEEPCNT), 9);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_SYNCNT), 6);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_LINGER2), 60);
+    CHECK(set(fresh, IPPROTO_TCP, TCP_LINGER2, -7), 0);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_LINGER2), -1);
+    CHECK(set(fresh, IPPROTO_TCP, TCP_LINGER2, 500), 0);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_LINGER2), 120);
+    CHECK(set(fresh, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384), 0);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 16384);
+    CHECK(set(fresh, IPPROTO_TCP, TCP_FASTOPEN, 5), 0);
+    CHECK(get(fresh, IPPROTO_TCP, TCP_FASTOPEN), 5);
+    CHECK(set(fresh, SOL_SOCKET, SO_OOBINLINE, 1), 0);
+    CHECK(get(fresh, SOL_SOCKET, SO_OOBINLINE), 1);
+    CHECK(set(fresh, SOL_SOCKET, SO_MARK, 77), 0);
+    CHECK(get(fresh, SOL_SOCKET, SO_MARK), 77);
+    CHECK(set(fresh, SOL_SOCKET, SO_MAX_PACING_RATE, 125000), 0);
+    CHECK(get4(fresh, SOL_SOCKET, SO_MAX_PACING_RATE), 125000);
+    CHECK(set(fresh, SOL_SOCKET, SO_MAX_PACING_RATE, -1), 0);
+    CHECK(get4(fresh, SOL_SOCKET, SO_MAX_PACING_RATE), -1);
+    CHECK(get(fresh, IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_WANT);
+    CHECK(set(fresh, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE), 0);
+    CHECK(get(fresh, IPPROTO_IPV6, IPV6_MTU_DISCOVER), IP_PMTUDISC_PROBE);
+    CHECK(set(fresh, IPPROTO_IP, IP_MTU_DISCOVER, 6), -EINVAL);
+    CHECK(set(udp, IPPROTO_UDP, UDP_SEGMENT, 1200), 0);
+    CHECK(get(udp, IPPROTO_UDP, UDP_SEGMENT), 1200);
+    CHECK(set(udp, IPPROTO_UDP, UDP_SEGMENT, 65536), -EINVAL);
+    CHECK(set(fresh, IPPROTO_UDP, UDP_SEGMENT, 1200), -ENOPROTOOPT);
+    CHECK(ns_setsockopt(stack, udp, SOL_SOCKET, SO_BINDTODEVICE, "nosuch", 6), -ENODEV);
+    CHECK(ns_setsockopt(stack, udp, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
+    char device[16] = "";
+    socklen_t device_len = sizeof device;
+    CHECK(ns_getsockopt(stack, udp, SOL_SOCKET, SO_BINDTODEVICE, device, &device_len), 0);
+    CHECK(strcmp(device, "lo"), 0);
+    CHECK(ns_setsockopt(stack, udp, SOL_SOCKET, SO_BINDTODEVICE, "", 0), 0);
 
     char name[16] = "";
     socklen_t len = sizeof name;
