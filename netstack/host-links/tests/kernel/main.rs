@@ -1,7 +1,9 @@
 //! The stack against the host's kernel.
 
+mod autoconf;
 mod common;
 mod crew;
+mod iperf;
 mod lifecycle;
 mod multicast;
 mod peer;

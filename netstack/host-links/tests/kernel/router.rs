@@ -191,3 +191,21 @@ fn the_kernel_configures_itself_from_our_advertisements() {
     nets.stack.stop_advertising(nic).unwrap();
     until(&nets.inside, &["-6", "route", "show", "default"], "via fe80::20", false);
 }
+
+#[test]
+fn traceroutes_show_the_router_and_what_is_behind_it() {
+    require_net!();
+    integration_tests::require!(integration_tests::Need::Program("traceroute"));
+    let nets = Nets::new();
+    for ((option, router), far) in ["-4", "-6"].iter().zip(ROUTER_INSIDE).zip(HOST_OUTSIDE) {
+        // What comes back from behind the router is about packets that it has translated.
+        for method in [&[][..], &["-U", "-p", "53"], &["-I"], &["-T", "-p", "81"]] {
+            let mut command = nets.inside.command("traceroute");
+            command.args([option, "-n", "-q1", "-w5", "-m4"]).args(method).arg(far);
+            let text = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+            let hops: Vec<&str> =
+                text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+            assert_eq!(hops, [router, far], "{method:?}:\n{text}");
+        }
+    }
+}
