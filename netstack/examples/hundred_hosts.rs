@@ -24,6 +24,27 @@ use netstack::{IpCidr, MacAddr, Stack, TcpSocket};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let seed = std::env::args().nth(1).map_or(Ok(1), |seed| seed.parse())?;
+    let Outcome { pages, took, digest, .. } = run(seed)?;
+    println!("{pages} pages of {PAGE} bytes for {HOSTS} hosts in {took:?} of their time");
+    println!("seed {seed} always ends with {digest:016x}");
+    Ok(())
+}
+
+/// What came of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) pages: usize,
+    /// In virtual time.
+    pub(crate) took: Duration,
+    /// Of the order in which the pages arrived.
+    pub(crate) digest: u64,
+    /// Frames that never reached the switch.
+    pub(crate) lost: u64,
+    /// What the stacks still hold when all is over and every timer has run: nothing.
+    pub(crate) left: Vec<(&'static str, usize)>,
+}
+
+pub(crate) fn run(seed: u64) -> Result<Outcome, Box<dyn Error>> {
     let mut world = World::new(seed)?;
     let mut now = Instant::ZERO;
     while !world.is_done() {
@@ -35,10 +56,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         now = world.next_deadline().unwrap_or(now + Duration::from_millis(1)).max(now);
         world.advance_to(now);
     }
-    let pages = world.clients.len();
-    println!("{pages} pages of {PAGE} bytes for {HOSTS} hosts in {:?} of their time", now - Instant::ZERO);
-    println!("seed {seed} always ends with {:016x}", world.digest);
-    Ok(())
+    let pages = world.clients.iter().filter(|client| client.received == PAGE).count();
+    let took = now - Instant::ZERO;
+    let digest = world.digest;
+    let lost = world.hosts.iter().map(|host| host.link.counts().lost).sum();
+    let stacks = world.end(now + PATIENCE);
+    let left = stacks.iter().flat_map(leftovers).collect();
+    Ok(Outcome { pages, took, digest, lost, left })
+}
+
+/// What a stack holds besides the timers of its address.
+fn leftovers(stack: &Stack) -> Vec<(&'static str, usize)> {
+    let gauges = stack.gauges();
+    gauges.entries().filter(|(name, value)| *value != 0 && *name != "timers").collect()
 }
 
 const HOSTS: u16 = 100;
@@ -56,6 +86,7 @@ struct World {
 
 struct Host {
     stack: Stack,
+    link: Arc<FaultLink>,
     listener: TcpSocket,
     /// Connections to this host, and what is left to send on each.
     serving: Vec<(TcpSocket, usize)>,
@@ -113,6 +144,19 @@ impl World {
             host.stack.advance_to(now);
         }
     }
+
+    /// Ends the programs, lets the stacks finish until `end`, and gives them back.
+    fn end(mut self, end: Instant) -> Vec<Stack> {
+        self.clients.clear();
+        for host in &mut self.hosts {
+            host.serving.clear();
+            host.listener.close();
+        }
+        while let Some(next) = self.next_deadline().filter(|next| *next < end) {
+            self.advance_to(next);
+        }
+        self.hosts.into_iter().map(|host| host.stack).collect()
+    }
 }
 
 impl Host {
@@ -123,13 +167,13 @@ impl Host {
         // One frame in a hundred gets lost on its way to the switch.
         let faults = Faults { loss_ppm: 10_000, ..Faults::default() };
         let link = FaultLink::new(Arc::clone(&port) as Arc<dyn Link>, faults, seed + u64::from(number));
-        let nic = stack.add_nic("eth0", link)?;
+        let nic = stack.add_nic("eth0", Arc::clone(&link) as Arc<dyn Link>)?;
         port.attach(&stack, nic);
         stack.add_address(nic, IpCidr::new(address(number).into(), 16).ok_or("not a prefix")?)?;
         let listener = TcpSocket::new(&stack, Family::V4);
         listener.bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 80))?;
         listener.listen(128)?;
-        Ok(Self { stack, listener, serving: Vec::new() })
+        Ok(Self { stack, link, listener, serving: Vec::new() })
     }
 
     fn serve(&mut self) {

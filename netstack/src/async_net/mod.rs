@@ -4,6 +4,10 @@
 //! that has to wait leaves its [`Waker`](std::task::Waker) with the socket's wait queue. One task may read and another
 //! write at the same time; of two tasks that wait for the same direction the later one is woken.
 //!
+//! A future that is dropped before it is done has done nothing: `read`, `write`, `accept`, `recv` and `send` take or queue only
+//! what they report, so that they can stand in a `select!`. `read_exact` and `write_all` are several of these, and tell nothing
+//! of those that were done when they are dropped.
+//!
 //! With the feature `futures-io`, [`TcpStream`] implements `AsyncRead` and `AsyncWrite` of the `futures-io` crate; with the
 //! feature `tokio`, those of tokio.
 //!

@@ -21,6 +21,19 @@ pub struct Faults {
     pub corrupt_ppm: u32,
 }
 
+/// How many frames something was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FaultCounts {
+    /// Vanished.
+    pub lost: u64,
+    /// Sent twice.
+    pub duplicated: u64,
+    /// Held back.
+    pub reordered: u64,
+    /// Sent with another bit.
+    pub corrupted: u64,
+}
+
 /// Wraps a link and does it wrong.
 ///
 /// It takes no offloads from the wrapped link: what is lost are frames as they would be on the wire.
@@ -33,14 +46,20 @@ pub struct FaultLink {
 struct State {
     random: u64,
     held_back: Option<Packet>,
+    counts: FaultCounts,
 }
 
 impl FaultLink {
     /// Wraps `inner`; the same `seed` gives the same faults.
     pub fn new(inner: Arc<dyn Link>, faults: Faults, seed: u64) -> Arc<Self> {
         // The generator below must not start at zero.
-        let state = Mutex::new(State { random: seed | 1, held_back: None });
+        let state = Mutex::new(State { random: seed | 1, held_back: None, counts: FaultCounts::default() });
         Arc::new(Self { inner, faults, state })
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> FaultCounts {
+        self.state.lock().counts
     }
 
     /// What becomes of the frames.
@@ -50,15 +69,19 @@ impl FaultLink {
         for packet in packets {
             let mut packet = std::mem::take(packet);
             if state.happens(self.faults.loss_ppm) {
+                state.counts.lost += 1;
                 continue;
             }
             if state.happens(self.faults.corrupt_ppm) {
+                state.counts.corrupted += 1;
                 packet = state.corrupt(&packet);
             }
             if state.happens(self.faults.duplicate_ppm) {
+                state.counts.duplicated += 1;
                 out.push(packet.clone());
             }
             if state.held_back.is_none() && state.happens(self.faults.reorder_ppm) {
+                state.counts.reordered += 1;
                 state.held_back = Some(packet);
                 continue;
             }
@@ -148,5 +171,20 @@ mod tests {
             Faults { loss_ppm: 50_000, duplicate_ppm: 50_000, reorder_ppm: 50_000, corrupt_ppm: 50_000 };
         assert_eq!(run(all, 7), run(all, 7));
         assert_ne!(run(all, 7), run(all, 8));
+    }
+
+    #[test]
+    fn faults_are_counted() {
+        let channel =
+            ChannelLink::new(Medium::Ethernet(MacAddr::ZERO), 1500, Capabilities::default(), 10_000);
+        let faults = Faults { loss_ppm: 200_000, duplicate_ppm: 200_000, ..Faults::default() };
+        let link = FaultLink::new(channel.clone(), faults, 3);
+        for _ in 0..1000 {
+            link.send_batch(&mut [Packet::from_frame(Bytes::from_static(b"frame"))]).unwrap();
+        }
+        let FaultCounts { lost, duplicated, reordered: 0, corrupted: 0 } = link.counts() else {
+            panic!("{:?}", link.counts())
+        };
+        assert_eq!(channel.take().len() as u64, 1000 - lost + duplicated);
     }
 }
