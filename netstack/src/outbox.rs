@@ -154,7 +154,7 @@ impl Outbox {
     pub(crate) fn flush_after(&mut self, core: &Arc<Core>, interface: &Arc<Interface>, packet: Packet) {
         let is_alone = self.pending.as_ref().is_none_or(|pending| pending.is_empty());
         if is_alone && !is_corked() && core.packet_sockets.is_empty() {
-            return transmit(interface, &mut [packet]);
+            return transmit_one(interface, packet);
         }
         let batches = &mut self.pending().batches;
         match batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface)) {
@@ -340,6 +340,25 @@ fn tap(core: &Arc<Core>, interface: &Interface, packets: &[Packet]) {
     let now = core.clock.now();
     for packet in packets {
         core.packet_sockets.deliver(interface, packet, AddressedTo::Outgoing, now, &core.secrets, None);
+    }
+}
+
+/// Gives a packet to a link, and counts.
+#[inline]
+fn transmit_one(interface: &Interface, packet: Packet) {
+    // Found once: each use would look for the thread's own.
+    let counters: &NicCounters = &interface.counters;
+    let len = packet.len() as u64;
+    let sent =
+        if interface.is_up() { interface.link.send_batch(&mut [packet]) } else { Err(LinkError::Down) };
+    match sent {
+        Ok(1..) => {
+            counters.tx_packets.increment();
+            counters.tx_bytes.add(len);
+        }
+        Ok(0) | Err(LinkError::Full) => counters.tx_dropped_full.increment(),
+        Err(LinkError::TooLarge) => counters.tx_dropped_too_large.increment(),
+        Err(LinkError::Down | LinkError::Gone) => counters.tx_dropped_down.increment(),
     }
 }
 

@@ -29,12 +29,21 @@ impl LocalLink {
         Arc::new_cyclic(|own| Self { medium, mtu, capabilities, capacity, own: own.clone() })
     }
 
+    /// Where the link is, which no other is as long as a reference to it exists.
+    #[inline]
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Moves the packets that the stack sent on this thread to the end of `out`, without an allocation if it has room.
     pub fn take_into(&self, out: &mut Vec<Packet>) {
         // Fails while the thread ends.
         let _ = QUEUES.try_with(|queues| {
             let mut queues = queues.borrow_mut();
-            let Some(queue) = queues.iter_mut().find(|queue| queue.is_of(self)) else { return };
+            let Some(queue) = queues.iter_mut().find(|queue| queue.address == self.address()) else { return };
+            if queue.packets.is_empty() {
+                return;
+            }
             if out.is_empty() {
                 std::mem::swap(out, &mut queue.packets);
             } else {
@@ -60,7 +69,7 @@ impl Link for LocalLink {
     fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
         let taken = QUEUES.try_with(|queues| {
             let mut queues = queues.borrow_mut();
-            let index = queues.iter().position(|queue| queue.is_of(self));
+            let index = queues.iter().position(|queue| queue.address == self.address());
             let index = index.unwrap_or_else(|| add_queue(&mut queues, &self.own));
             let queue = &mut queues[index].packets;
             let taken = self.capacity.saturating_sub(queue.len()).min(packets.len());
@@ -78,22 +87,17 @@ impl Link for LocalLink {
 
 /// What waits on a thread.
 struct Queue {
+    address: usize,
+    /// Keeps the address from being used again.
     link: Weak<LocalLink>,
     packets: Vec<Packet>,
-}
-
-impl Queue {
-    #[inline]
-    fn is_of(&self, link: &LocalLink) -> bool {
-        std::ptr::eq(self.link.as_ptr(), link)
-    }
 }
 
 /// Gives the thread a queue for a link, and forgets those of links that are gone. Returns its place.
 #[cold]
 fn add_queue(queues: &mut Vec<Queue>, link: &Weak<LocalLink>) -> usize {
     queues.retain(|queue| queue.link.strong_count() > 0);
-    queues.push(Queue { link: Weak::clone(link), packets: Vec::new() });
+    queues.push(Queue { address: link.as_ptr().addr(), link: Weak::clone(link), packets: Vec::new() });
     queues.len() - 1
 }
 

@@ -3,7 +3,7 @@
 //! Packets move a lot, so the buffer is behind a pointer, and received packets have none. A thread keeps the buffers of
 //! the packets that it dropped: what sends also drops, and so no allocator is asked for each packet.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte
 /// extension header, and the longest TCP header (60) fit.
@@ -18,10 +18,12 @@ const CAPACITY: usize = HEADROOM + INLINE_PAYLOAD;
 #[derive(Default)]
 pub(crate) struct Head(Option<Box<Buffer>>);
 
-#[derive(Clone)]
 struct Buffer {
     /// Where the headers start; they end with the buffer.
     start: usize,
+    /// Among the spare ones: those below, and how many they are.
+    below: Option<Box<Self>>,
+    depth: usize,
     bytes: [u8; CAPACITY],
 }
 
@@ -95,9 +97,13 @@ impl Drop for Head {
             buffer.start = CAPACITY;
             // Fails while the thread ends; the buffer is then dropped as any other.
             let _ = SPARE.try_with(|spare| {
-                let mut spare = spare.borrow_mut();
-                if spare.len() < MAX_SPARE {
-                    spare.push(buffer);
+                let below = spare.take();
+                let depth = below.as_ref().map_or(0, |below| below.depth + 1);
+                if depth < MAX_SPARE {
+                    (buffer.below, buffer.depth) = (below, depth);
+                    spare.set(Some(buffer));
+                } else {
+                    spare.set(below);
                 }
             });
         }
@@ -120,13 +126,22 @@ impl std::fmt::Debug for Head {
 
 #[inline]
 fn take_spare() -> Box<Buffer> {
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-    spare.unwrap_or_else(|| Box::new(Buffer { start: CAPACITY, bytes: [0; CAPACITY] }))
+    let spare = SPARE.try_with(|spare| {
+        let mut first = spare.take()?;
+        spare.set(first.below.take());
+        Some(first)
+    });
+    spare.ok().flatten().unwrap_or_else(make)
+}
+
+#[cold]
+fn make() -> Box<Buffer> {
+    Box::new(Buffer { start: CAPACITY, below: None, depth: 0, bytes: [0; CAPACITY] })
 }
 
 thread_local! {
-    #[expect(clippy::vec_box, reason = "the allocations themselves are kept, and go back into packets as they are")]
-    static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
+    /// The spare buffers, the one that came back last in front.
+    static SPARE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 /// Buffers kept by a thread, 200 KiB: what a full window of segments takes until the link has sent it.

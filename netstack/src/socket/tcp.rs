@@ -1,7 +1,7 @@
 //! TCP sockets: one handle for the idle, the listening and the connected case, as BSD sockets have it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::sync::{Mutex, RwLock};
 
@@ -34,6 +34,8 @@ pub struct TcpSocket {
     waiters: Arc<WaitQueue>,
     settings: Mutex<Settings>,
     role: RwLock<Role>,
+    /// The first connection, and with hardly an exception the only one, for those who send and receive.
+    first: OnceLock<Arc<TcpEndpoint>>,
 }
 
 /// What the user has set.
@@ -54,6 +56,8 @@ struct Early {
     filter: Option<bpf::Program>,
     /// For the group of sockets that the socket begins, once bound.
     group_filter: Option<bpf::Program>,
+    /// What the socket held when it connected, and still does.
+    claim: Option<Box<Claim>>,
 }
 
 impl Settings {
@@ -69,10 +73,10 @@ impl Settings {
 #[derive(Debug)]
 enum Role {
     Idle,
-    Bound(Claim),
-    Listening(Claim),
-    /// A connection, in whatever state, and the claim of a socket that was bound before it connected.
-    Connected(Arc<TcpEndpoint>, Option<Box<Claim>>),
+    Bound(Box<Claim>),
+    Listening(Box<Claim>),
+    /// A connection, in whatever state. The claim of a socket that was bound before it connected is among the settings.
+    Connected(Arc<TcpEndpoint>),
     Closed,
 }
 
@@ -103,12 +107,17 @@ impl TcpSocket {
         role: Role,
     ) -> Self {
         let filter = match &role {
-            Role::Connected(endpoint, _) => endpoint.filter(),
+            Role::Connected(endpoint) => endpoint.filter(),
             Role::Idle | Role::Bound(_) | Role::Listening(_) | Role::Closed => None,
         };
         let mut settings = Settings { socket: options, early: None };
         settings.early_mut(filter.is_some(), |early| early.filter = filter);
-        Self { core, family, waiters, settings: Mutex::new(settings), role: RwLock::new(role) }
+        let first = OnceLock::new();
+        if let Role::Connected(endpoint) = &role {
+            // It is empty.
+            let _ = first.set(Arc::clone(endpoint));
+        }
+        Self { core, family, waiters, settings: Mutex::new(settings), role: RwLock::new(role), first }
     }
 
     /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
@@ -128,7 +137,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    fn claim(&self, address: Option<IpAddr>, nic: Option<NicId>, port: u16) -> Result<Claim, BindError> {
+    fn claim(&self, address: Option<IpAddr>, nic: Option<NicId>, port: u16) -> Result<Box<Claim>, BindError> {
         let binding = {
             let options = &self.settings.lock().socket;
             Binding {
@@ -161,7 +170,7 @@ impl TcpSocket {
         if let Some(program) = group_filter {
             table.found(port, &endpoint, &program);
         }
-        Ok(Claim { endpoint, port })
+        Ok(Box::new(Claim { endpoint, port }))
     }
 
     /// Starts to listen, or changes the backlog of a listening socket. An unbound socket gets a port.
@@ -194,7 +203,7 @@ impl TcpSocket {
         let peer = self.peer_of(&endpoint.flow);
         let options = Arc::clone(&self.settings.lock().socket);
         let waiters = Arc::clone(&endpoint.waiters);
-        let role = Role::Connected(endpoint, None);
+        let role = Role::Connected(endpoint);
         Ok((Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role), peer))
     }
 
@@ -205,7 +214,7 @@ impl TcpSocket {
         let result = {
             let mut role = self.role.write();
             match &*role {
-                Role::Connected(endpoint, _) => {
+                Role::Connected(endpoint) => {
                     let how = match how {
                         Shutdown::Read => tcp::Shutdown::Read,
                         Shutdown::Write => tcp::Shutdown::Write,
@@ -245,7 +254,13 @@ impl TcpSocket {
     }
 
     fn end(&self, how: impl FnOnce(&mut Connection, crate::time::Instant) -> tcp::Outcome) {
-        let role = std::mem::replace(&mut *self.role.write(), Role::Closed);
+        let role = {
+            let mut role = self.role.write();
+            if let Role::Connected(endpoint) = &*role {
+                endpoint.leave();
+            }
+            std::mem::replace(&mut *role, Role::Closed)
+        };
         let mut outbox = Outbox::default();
         let claim = match role {
             Role::Idle | Role::Closed => None,
@@ -255,12 +270,13 @@ impl TcpSocket {
                 claim.endpoint.close(&self.core, &mut outbox);
                 Some(claim)
             }
-            Role::Connected(endpoint, claim) => {
+            Role::Connected(endpoint) => {
                 endpoint.with(&self.core, &mut outbox, |inner| {
                     let outcome = how(&mut inner.machine, self.core.clock.now());
                     inner.note(outcome);
                 });
-                claim.map(|claim| *claim)
+                let mut settings = self.settings.lock();
+                settings.early.as_mut().and_then(|early| early.claim.take())
             }
         };
         if let Some(claim) = claim {
@@ -272,7 +288,7 @@ impl TcpSocket {
     /// The state of the connection.
     pub fn state(&self) -> State {
         match &*self.role.read() {
-            Role::Connected(endpoint, _) => endpoint.inspect(|inner| inner.machine.state()),
+            Role::Connected(endpoint) => endpoint.inspect(|inner| inner.machine.state()),
             Role::Listening(_) => State::Listen,
             Role::Idle | Role::Bound(_) | Role::Closed => State::Closed,
         }
@@ -318,7 +334,7 @@ impl TcpSocket {
     pub fn set_tcp_options(&self, change: impl FnOnce(&mut tcp::Options)) {
         let mut outbox = Outbox::default();
         match &*self.role.read() {
-            Role::Connected(endpoint, _) => endpoint.with(&self.core, &mut outbox, |inner| {
+            Role::Connected(endpoint) => endpoint.with(&self.core, &mut outbox, |inner| {
                 let mut options = *inner.machine.options();
                 change(&mut options);
                 inner.machine.set_options(self.core.clock.now(), options);
@@ -369,7 +385,7 @@ impl TcpSocket {
                 Some(address) => socket_addr(self.family, address, claim.port, None),
                 None => SocketAddr::new(any, claim.port),
             },
-            Role::Connected(endpoint, _) => {
+            Role::Connected(endpoint) => {
                 let Flow { local_addr, local_port, zone, .. } = endpoint.flow;
                 socket_addr(self.family, local_addr, local_port, NicId::from_index(zone))
             }
@@ -391,7 +407,7 @@ impl TcpSocket {
             // Linux: tcp_poll on a socket that is not connected.
             Role::Idle | Role::Bound(_) | Role::Closed => Readiness::OUT | Readiness::HUP,
             Role::Listening(claim) => claim.endpoint.readiness(),
-            Role::Connected(endpoint, _) => endpoint.readiness(),
+            Role::Connected(endpoint) => endpoint.readiness(),
         }
     }
 
@@ -427,7 +443,7 @@ impl TcpSocket {
             });
         }
         match &*self.role.read() {
-            Role::Connected(endpoint, _) => endpoint.set_socket_options(shared),
+            Role::Connected(endpoint) => endpoint.set_socket_options(shared),
             Role::Listening(claim) => claim.endpoint.set_socket_options(shared),
             Role::Idle | Role::Bound(_) | Role::Closed => {}
         }
@@ -444,9 +460,16 @@ impl TcpSocket {
 
     fn connection(&self) -> Option<Arc<TcpEndpoint>> {
         match &*self.role.read() {
-            Role::Connected(endpoint, _) => Some(Arc::clone(endpoint)),
+            Role::Connected(endpoint) => Some(Arc::clone(endpoint)),
             Role::Idle | Role::Bound(_) | Role::Listening(_) | Role::Closed => None,
         }
+    }
+
+    /// The connection if it is the socket's first, without the lock and a reference of its own. Otherwise
+    /// [`connection`](Self::connection) may know one.
+    #[inline]
+    fn quick_connection(&self) -> Option<&Arc<TcpEndpoint>> {
+        self.first.get().filter(|endpoint| !endpoint.is_left())
     }
 
     fn peer_of(&self, flow: &Flow) -> SocketAddr {

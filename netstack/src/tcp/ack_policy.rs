@@ -4,7 +4,7 @@
 //! timer adapted to the gaps between arrivals, and none of the delay's benefit lost on one-way streams.
 
 use super::config::Config;
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
 /// The acknowledgment policy of one connection.
@@ -15,8 +15,8 @@ pub(super) struct AckPolicy {
     quick: u8,
     /// The user answers what arrives, so ACKs can ride on the answers.
     is_interactive: bool,
-    /// The delay in use (Linux's `ato`); `None` before the first data.
-    delay: Option<Duration>,
+    /// The delay in use in nanoseconds (Linux's `ato`); `None` before the first data.
+    delay: Option<u64>,
     last_received: Instant,
     /// The largest payload seen lately: what the peer's full segments look like.
     rcv_mss: u32,
@@ -27,7 +27,7 @@ pub(super) struct AckPolicy {
 pub(super) struct AckHabit {
     quick: u8,
     is_interactive: bool,
-    delay: Option<Duration>,
+    delay: Option<u64>,
 }
 
 /// Whether an ACK is owed.
@@ -67,7 +67,7 @@ impl AckPolicy {
     }
 
     pub(super) fn delay(&self) -> Duration {
-        self.delay.unwrap_or_default()
+        Duration::from_nanos(self.delay.unwrap_or_default())
     }
 
     pub(super) fn last_received(&self) -> Instant {
@@ -90,33 +90,26 @@ impl AckPolicy {
         }
     }
 
-    /// Data arrived: `largest` is the payload of its largest wire segment. Adapts the delay.
-    pub(super) fn on_data(
-        &mut self,
-        config: &Config,
-        now: Instant,
-        largest: u32,
-        rto: Duration,
-        max_quick: u8,
-    ) {
+    /// Data arrived: `largest` is the payload of its largest wire segment, `rto` in nanoseconds. Adapts the delay.
+    pub(super) fn on_data(&mut self, config: &Config, now: Instant, largest: u32, rto: u64, max_quick: u8) {
         self.rcv_mss = match largest {
             len if len >= self.rcv_mss => len,
             // A smaller full-sized segment shows a smaller MSS; Linux wants to see it twice, we let it sink slowly.
             len if len >= MIN_RCV_MSS => self.rcv_mss - (self.rcv_mss - len) / 16,
             _ => self.rcv_mss,
         };
-        let min = config.delayed_ack_min;
+        let min = nanos_of(config.delayed_ack_min);
         match self.delay {
             None => {
                 self.quick = self.quick.max(max_quick);
                 self.delay = Some(min);
             }
             Some(delay) => {
-                let gap = now - self.last_received;
+                let gap = now.nanos_since(self.last_received);
                 if gap <= min / 2 {
                     self.delay = Some(delay / 2 + min / 2);
                 } else if gap < delay {
-                    self.delay = Some((delay / 2 + gap).min(rto));
+                    self.delay = Some((delay / 2).saturating_add(gap).min(rto));
                 } else if gap > rto {
                     // The sender has restarted and waits for each ACK.
                     self.quick = self.quick.max(max_quick);
@@ -126,15 +119,10 @@ impl AckPolicy {
         self.last_received = now;
     }
 
-    /// Decides about the ACK for data just taken. `is_urgent`: more than a full segment is unacknowledged, or there is a
-    /// hole.
-    pub(super) fn schedule(
-        &mut self,
-        config: &Config,
-        now: Instant,
-        srtt: Option<Duration>,
-        is_urgent: bool,
-    ) {
+    /// Decides about the ACK for data just taken. `srtt` is in nanoseconds, zero while it is not known. `is_urgent`: more than
+    /// a full segment is unacknowledged, or there is a hole.
+    #[inline]
+    pub(super) fn schedule(&mut self, config: &Config, now: Instant, srtt: u64, is_urgent: bool) {
         if is_urgent || self.quick > 0 && !self.is_interactive {
             self.pending = Pending::Now;
             return;
@@ -142,13 +130,13 @@ impl AckPolicy {
         if self.pending == Pending::Now {
             return;
         }
-        let min = config.delayed_ack_min;
+        let (min, max) = (nanos_of(config.delayed_ack_min), nanos_of(config.delayed_ack_max));
         let mut delay = self.delay.unwrap_or(min);
         if delay > min {
-            let most = if self.is_interactive { config.delayed_ack_max } else { HALF_SECOND };
-            delay = delay.min(srtt.map_or(most, |srtt| srtt.max(min).min(most)));
+            let most = if self.is_interactive { max } else { HALF_SECOND };
+            delay = delay.min(if srtt == 0 { most } else { srtt.max(min).min(most) });
         }
-        let at = now + delay.min(config.delayed_ack_max);
+        let at = now.plus_nanos(delay.min(max));
         self.pending = match self.pending {
             // "An ACK SHOULD be generated for at least every second full-sized segment, and MUST be generated within
             // 500 ms of the arrival of the first unacknowledged packet": the earlier deadline stays.
@@ -168,20 +156,20 @@ impl AckPolicy {
         if self.quick > 0 {
             self.quick -= 1;
             if self.quick == 0 {
-                self.delay = self.delay.map(|_| config.delayed_ack_min);
+                self.delay = self.delay.map(|_| nanos_of(config.delayed_ack_min));
             }
         }
     }
 
     /// Data left soon after data came: an interactive exchange.
     pub(super) fn on_data_sent(&mut self, now: Instant) {
-        if self.delay.is_some_and(|delay| now - self.last_received < delay) {
+        if self.delay.is_some_and(|delay| now.nanos_since(self.last_received) < delay) {
             self.is_interactive = true;
         }
     }
 
-    /// Runs the timer.
-    pub(super) fn on_timer(&mut self, config: &Config, now: Instant, rto: Duration) {
+    /// Runs the timer; `rto` is in nanoseconds.
+    pub(super) fn on_timer(&mut self, config: &Config, now: Instant, rto: u64) {
         let Pending::Delayed(at) = self.pending else { return };
         if now < at {
             return;
@@ -190,9 +178,9 @@ impl AckPolicy {
         if self.is_interactive {
             // The guess was wrong: the user did not answer in time.
             self.is_interactive = false;
-            self.delay = Some(config.delayed_ack_min);
+            self.delay = Some(nanos_of(config.delayed_ack_min));
         } else {
-            self.delay = self.delay.map(|delay| (delay * 2).min(rto));
+            self.delay = self.delay.map(|delay| delay.saturating_mul(2).min(rto));
         }
     }
 
@@ -209,7 +197,7 @@ impl AckPolicy {
     pub(super) fn enter_quick(&mut self, max_quick: u8) {
         self.is_interactive = false;
         self.quick = self.quick.max(max_quick);
-        self.delay = self.delay.or(Some(Duration::ZERO));
+        self.delay = self.delay.or(Some(0));
     }
 }
 
@@ -217,14 +205,14 @@ impl AckPolicy {
 const MIN_RCV_MSS: u32 = 88;
 /// Linux starts the estimate at the smaller of the advertised MSS and this.
 const DEFAULT_RCV_MSS: u32 = 536;
-/// RFC 5681 section 4.2.
-const HALF_SECOND: Duration = Duration::from_millis(500);
+/// RFC 5681 section 4.2, in nanoseconds.
+const HALF_SECOND: u64 = 500_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RTO: Duration = Duration::from_millis(300);
+    const RTO: u64 = 300_000_000;
 
     #[test]
     fn first_segments_are_acknowledged_at_once_then_delayed() {
@@ -233,7 +221,7 @@ mod tests {
         let mut now = Instant::from_millis(1);
         for i in 0..5 {
             policy.on_data(&config, now, 1448, RTO, 4);
-            policy.schedule(&config, now, None, false);
+            policy.schedule(&config, now, 0, false);
             assert_eq!(policy.is_due(), i < 4, "segment {i}");
             if policy.is_due() {
                 policy.on_ack_sent(&config);
@@ -254,7 +242,7 @@ mod tests {
         policy.on_data(&config, now, 10, RTO, 16);
         policy.on_data_sent(now);
         policy.on_data(&config, now, 10, RTO, 16);
-        policy.schedule(&config, now, None, false);
+        policy.schedule(&config, now, 0, false);
         assert!(!policy.is_due() && policy.deadline().is_some());
         policy.set_quick(true, 16);
         assert!(policy.is_due());

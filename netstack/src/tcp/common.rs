@@ -49,6 +49,13 @@ impl Common {
         }
     }
 
+    /// What [`send_capacity`](Self::send_capacity) is at least, whatever the path.
+    #[inline]
+    pub(super) fn least_send_capacity(&self) -> u32 {
+        let sizes = self.config.send_buffer;
+        self.options.send_buffer.map_or(sizes.default.min(sizes.max), |bytes| bytes / 2)
+    }
+
     pub(super) fn not_sent_low_water(&self) -> u32 {
         self.options.not_sent_low_water.unwrap_or(self.config.not_sent_low_water)
     }

@@ -256,6 +256,16 @@ impl Connection {
         }
     }
 
+    /// The part of [`next_deadline`](Self::next_deadline) that sending moves; `None` when nothing of it is pending.
+    #[must_use]
+    #[inline]
+    pub fn send_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Open(open) => open.snd.deadline(),
+            _ => self.next_deadline(),
+        }
+    }
+
     /// Gives the next segment to send, a super-segment of at most `max_payload` payload bytes where possible.
     /// `max_payload` below the MSS counts as the MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {

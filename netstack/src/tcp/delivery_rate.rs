@@ -4,7 +4,7 @@
 //! Each transmission remembers how much had been delivered when it left; the ACK that delivers it divides what was
 //! delivered since by the time that took. Bytes where the draft counts packets.
 
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
 /// The connection's side: the draft's `C.*`.
@@ -74,14 +74,14 @@ impl DeliveryRate {
 
     /// An ACK delivered `bytes`; `newest` is the last-sent transmission among them, with the time when it was sent.
     ///
-    /// Intervals below `min_rtt` are an artefact of data that was delivered before and acknowledged only now, which the
+    /// Intervals below `min_rtt`, in nanoseconds, are an artefact of data that was delivered before and acknowledged only now, which the
     /// draft says to leave out.
     pub(super) fn on_delivered(
         &mut self,
         now: Instant,
         bytes: u32,
         newest: (Instant, Snapshot),
-        min_rtt: Option<Duration>,
+        min_rtt: Option<u64>,
     ) -> Option<RateSample> {
         self.delivered += u64::from(bytes);
         self.delivered_at = now;
@@ -92,13 +92,10 @@ impl DeliveryRate {
         self.first_sent_at = sent_at;
         // "Use the longer of the send_elapsed and ack_elapsed": neither bunched ACKs nor a burst make it look faster.
         let nanos = sent_at.nanos_since(snapshot.first_sent_at).max(now.nanos_since(snapshot.delivered_at));
-        if nanos == 0 {
+        if nanos == 0 || min_rtt.is_some_and(|min| nanos < min) {
             return None;
         }
         let interval = Duration::from_nanos(nanos);
-        if min_rtt.is_some_and(|min| interval < min) {
-            return None;
-        }
         Some(RateSample {
             prior_delivered: snapshot.delivered,
             delivered: self.delivered - snapshot.delivered,
@@ -117,8 +114,12 @@ impl RateSample {
 
 /// `bytes` in `span` as bytes a second.
 pub(super) fn per_second(bytes: u64, span: Duration) -> u64 {
-    let nanos = span.as_nanos().max(1);
-    u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+    let nanos = nanos_of(span).max(1);
+    match bytes.checked_mul(1_000_000_000) {
+        Some(scaled) => scaled / nanos,
+        // A division of 128 bits takes many times as long.
+        None => u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(nanos)).unwrap_or(u64::MAX),
+    }
 }
 
 /// What `rate` bytes a second are in `span`.
@@ -169,7 +170,7 @@ mod tests {
     fn interval_below_the_least_round_trip_is_no_sample() {
         let mut rate = DeliveryRate::default();
         let newest = (at(0), rate.on_sent(at(0), true));
-        let min_rtt = Some(Duration::from_millis(50));
+        let min_rtt = Some(50_000_000);
         assert_eq!(rate.on_delivered(at(20), MSS, newest, min_rtt), None);
         assert_eq!(rate.delivered(), u64::from(MSS), "it counts all the same");
     }

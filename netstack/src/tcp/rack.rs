@@ -1,7 +1,7 @@
 //! RACK: loss detection by time (RFC 8985 section 6).
 
 use super::scoreboard::{Delivered, Scoreboard, is_sent_after};
-use crate::time::{Instant, nanos_of};
+use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 
@@ -66,7 +66,7 @@ impl Rack {
         now: Instant,
         delivered: &Delivered,
         una: SeqNum,
-        min_rtt: Option<Duration>,
+        min_rtt_ns: Option<u64>,
         is_echo_old: bool,
     ) {
         // Step 3: a never retransmitted segment delivered below one that was delivered before.
@@ -77,13 +77,25 @@ impl Rack {
         }
         let Some((sent_at, end, is_retransmission)) = delivered.newest else { return };
         self.fack = self.fack.max(end).max(una);
-        let rtt = now - sent_at;
+        let rtt_ns = now.nanos_since(sent_at);
         // Step 2: "If the ACK is likely for the original transmission, ignore it".
-        if is_retransmission && (is_echo_old || min_rtt.is_some_and(|min| rtt < min)) {
+        if is_retransmission && (is_echo_old || min_rtt_ns.is_some_and(|min| rtt_ns < min)) {
             return;
         }
         if self.latest.is_none_or(|latest| is_sent_after((sent_at, end), (latest.sent_at, latest.end))) {
-            self.latest = Some(Latest { sent_at, end, rtt_ns: nanos_of(rtt) });
+            self.latest = Some(Latest { sent_at, end, rtt_ns });
+        }
+    }
+
+    /// The same for one transmission, never repeated, that an ACK covers to its end.
+    #[inline]
+    pub(super) fn on_delivered_once(&mut self, now: Instant, sent_at: Instant, end: SeqNum) {
+        if end.lt(self.fack) {
+            self.is_reordering_seen = true;
+        }
+        self.fack = self.fack.max(end);
+        if self.latest.is_none_or(|latest| is_sent_after((sent_at, end), (latest.sent_at, latest.end))) {
+            self.latest = Some(Latest { sent_at, end, rtt_ns: now.nanos_since(sent_at) });
         }
     }
 

@@ -1,8 +1,7 @@
 //! Dynamic right-sizing: the receive buffer follows the rate at which the user reads (Linux's `tcp_rcv_space_adjust`).
 
-use crate::time::{Instant, nanos_of};
+use crate::time::Instant;
 use core::num::NonZeroU64;
-use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 
 /// The measurement of one connection.
@@ -41,13 +40,14 @@ impl ReceiveTuning {
         self.space
     }
 
-    /// Data has arrived up to `rcv_nxt`, with `window` open. A whole window takes at least one round trip.
-    pub(super) fn on_data(&mut self, now: Instant, rcv_nxt: SeqNum, window: u32, echo_age: Option<Duration>) {
+    /// Data has arrived up to `rcv_nxt`, with `window` open. A whole window takes at least one round trip. `echo_age` is in
+    /// nanoseconds.
+    pub(super) fn on_data(&mut self, now: Instant, rcv_nxt: SeqNum, window: u32, echo_age: Option<u64>) {
         if let Some(age) = echo_age {
             self.sample(age);
         }
         if rcv_nxt.ge(self.rtt_until) {
-            self.sample(now - self.rtt_from);
+            self.sample(now.nanos_since(self.rtt_from));
             self.rtt_from = now;
             self.rtt_until = rcv_nxt + window;
         }
@@ -56,7 +56,7 @@ impl ReceiveTuning {
     /// The user has read up to `read_to`. Returns the window that the buffer should offer, if that is more than the last
     /// measurement asked for.
     pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNum, mss: u32) -> Option<u32> {
-        if now - self.since < Duration::from_nanos(self.rtt?.get()) {
+        if now.nanos_since(self.since) < self.rtt?.get() {
             return None;
         }
         let copied = read_to - self.read_from;
@@ -73,8 +73,8 @@ impl ReceiveTuning {
         Some(u32::try_from(window + grow * 2).unwrap_or(u32::MAX))
     }
 
-    fn sample(&mut self, rtt: Duration) {
-        let rtt = nanos_of(rtt.max(MIN_RTT));
+    fn sample(&mut self, rtt: u64) {
+        let rtt = rtt.max(MIN_RTT);
         self.rtt = NonZeroU64::new(match self.rtt {
             // The least is nearest the truth; upward it only drifts.
             Some(old) if rtt > old.get() => (old.get().saturating_mul(7).saturating_add(rtt)) / 8,
@@ -83,5 +83,5 @@ impl ReceiveTuning {
     }
 }
 
-/// Below this, scheduling noise is larger than the path.
-const MIN_RTT: Duration = Duration::from_micros(50);
+/// Below this, in nanoseconds, scheduling noise is larger than the path.
+const MIN_RTT: u64 = 50_000;

@@ -12,7 +12,6 @@ use super::receive_tuning::ReceiveTuning;
 use super::segment::{Payload, SegmentIn};
 use super::urgent::Urgent;
 use crate::time::Instant;
-use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{SackBlock, Timestamps};
 
@@ -121,13 +120,14 @@ impl Receiver {
     pub(super) fn is_paws_violation(&self, now: Instant, timestamps: Option<Timestamps>) -> bool {
         let (Some((recent, at)), Some(new)) = (self.timestamps, timestamps) else { return false };
         // Section 5.5: after 24 days of silence the clock may have wrapped.
-        new.value.wrapping_sub(recent).cast_signed() < 0 && now - at < PAWS_EXPIRY
+        new.value.wrapping_sub(recent).cast_signed() < 0 && now.nanos_since(at) < PAWS_EXPIRY
     }
 
     /// RFC 7323 section 4.3: takes the timestamp of a segment that covers the last acknowledgment sent.
     pub(super) fn update_timestamp(&mut self, now: Instant, seq: SeqNum, timestamps: Option<Timestamps>) {
         let (Some((recent, at)), Some(new)) = (self.timestamps, timestamps) else { return };
-        let is_newer = new.value.wrapping_sub(recent).cast_signed() >= 0 || now - at >= PAWS_EXPIRY;
+        let is_newer =
+            new.value.wrapping_sub(recent).cast_signed() >= 0 || now.nanos_since(at) >= PAWS_EXPIRY;
         if is_newer && seq.le(self.last_ack_sent) {
             self.timestamps = Some((new.value, now));
         }
@@ -405,13 +405,15 @@ pub(super) struct PayloadFacts {
     pub(super) has_fin: bool,
     pub(super) merged: u16,
     pub(super) true_size: u32,
-    pub(super) rto: Duration,
-    pub(super) srtt: Option<Duration>,
+    /// In nanoseconds, as the other times here.
+    pub(super) rto: u64,
+    /// Zero while it is not known.
+    pub(super) srtt: u64,
     /// The age of the timestamp echo of a data segment.
-    pub(super) echo_age: Option<Duration>,
+    pub(super) echo_age: Option<u64>,
 }
 
-/// RFC 7323 section 5.5.
-const PAWS_EXPIRY: Duration = Duration::from_secs(24 * 24 * 3600);
+/// RFC 7323 section 5.5, in nanoseconds.
+const PAWS_EXPIRY: u64 = 24 * 24 * 3600 * 1_000_000_000;
 /// Linux's `TCP_MAX_QUICKACKS`.
 const MAX_QUICK_ACKS: u32 = 16;

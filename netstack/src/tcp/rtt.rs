@@ -67,7 +67,13 @@ impl RttEstimator {
 
     /// The least RTT of the last minutes.
     pub(super) fn min_rtt(&self) -> Option<Duration> {
-        self.min.get().map(Duration::from_nanos)
+        self.min_rtt_ns().map(Duration::from_nanos)
+    }
+
+    /// The same in nanoseconds.
+    #[inline]
+    pub(super) fn min_rtt_ns(&self) -> Option<u64> {
+        self.min.get()
     }
 
     pub(super) fn backoff(&self) -> u32 {

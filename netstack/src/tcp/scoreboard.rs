@@ -6,7 +6,6 @@
 
 use super::delivery_rate::{DeliveryRate, RateSample, Snapshot};
 use crate::time::Instant;
-use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::SackBlock;
 use std::collections::VecDeque;
@@ -83,7 +82,7 @@ pub(super) struct Delivered {
 }
 
 impl Record {
-    fn len(&self) -> u32 {
+    pub(super) fn len(&self) -> u32 {
         self.end - self.start
     }
 }
@@ -136,10 +135,10 @@ impl Scoreboard {
         &mut self,
         now: Instant,
         delivered: &Delivered,
-        min_rtt: Option<Duration>,
+        min_rtt_ns: Option<u64>,
     ) -> Option<RateSample> {
         let (sent_at, ..) = delivered.newest?;
-        self.rate.on_delivered(now, delivered.delivered, (sent_at, delivered.newest_snapshot), min_rtt)
+        self.rate.on_delivered(now, delivered.delivered, (sent_at, delivered.newest_snapshot), min_rtt_ns)
     }
 
     /// Gives back the memory of an empty scoreboard.
@@ -276,6 +275,35 @@ impl Scoreboard {
             }
         }
         self.lost_hint = self.lost_hint.max(una);
+    }
+
+    /// Removes the only record if the cumulative acknowledgment `una` covers it to its end, and nothing is known of it but that it
+    /// was sent, once. Otherwise nothing has happened.
+    #[inline]
+    pub(super) fn take_only(&mut self, una: SeqNum) -> Option<Record> {
+        let record = *self.records.front()?;
+        let is_plain = self.records.len() == 1
+            && record.end == una
+            && record.fate == Fate::Outstanding
+            && !record.is_retransmission;
+        if !is_plain {
+            return None;
+        }
+        self.records.clear();
+        self.total -= record.len();
+        self.lost_hint = self.lost_hint.max(una);
+        Some(record)
+    }
+
+    /// The same as [`measure_rate`](Self::measure_rate) for a record that was just taken.
+    #[inline]
+    pub(super) fn measure_rate_of(
+        &mut self,
+        now: Instant,
+        record: &Record,
+        min_rtt_ns: Option<u64>,
+    ) -> Option<RateSample> {
+        self.rate.on_delivered(now, record.len(), (record.sent_at, record.snapshot), min_rtt_ns)
     }
 
     /// Marks `block` as received by the peer. Blocks outside of what is in flight change nothing.

@@ -74,6 +74,15 @@ impl SendQueue {
         self.store.as_ref().is_some_and(|store| store.growing.capacity() - store.growing.len() >= len)
     }
 
+    /// Appends a copy of `data`, for which there is [room](Self::has_room_behind).
+    #[inline]
+    pub(super) fn push_behind(&mut self, data: &[u8]) {
+        if let Some(store) = &mut self.store {
+            store.growing.extend_from_slice(data);
+            self.end += sat_u32(data.len());
+        }
+    }
+
     /// Appends `data` by reference; small pieces are copied, as they would pin and fragment more than they save.
     pub(super) fn push_shared(&mut self, data: Bytes) {
         if data.len() < SHARE_FROM {

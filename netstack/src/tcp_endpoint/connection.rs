@@ -1,7 +1,7 @@
 //! The endpoint of one connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::sync::{Mutex, MutexGuard};
 use netstack_wire::tcp::FastOpenCookie;
@@ -33,9 +33,8 @@ pub(crate) struct TcpEndpoint {
     /// Whether the send queue had room for a small write when the lock was last released, so that most small writes need
     /// not ask first. Written under the lock.
     has_room: AtomicBool,
-    has_backlog: AtomicBool,
-    /// Relaxed: a segment on its way while the program changes may meet either.
-    has_filter: AtomicBool,
+    /// The bits of [`HAS_BACKLOG`] and those after it: in one byte, of which an idle connection has just one to spare.
+    bits: AtomicU8,
     rare: Mutex<Option<Box<Rare>>>,
     inner: Mutex<Inner>,
 }
@@ -72,7 +71,7 @@ impl TcpEndpoint {
         port_use: PortUse,
     ) -> Arc<Self> {
         let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
-        let has_filter = AtomicBool::new(filter.is_some());
+        let bits = AtomicU8::new(if filter.is_some() { HAS_FILTER } else { 0 });
         let rare = filter.map(|filter| Box::new(Rare { backlog: Vec::new(), filter: Some(filter) }));
         Arc::new(Self {
             flow,
@@ -81,8 +80,7 @@ impl TcpEndpoint {
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),
             has_room: AtomicBool::new(false),
-            has_backlog: AtomicBool::new(false),
-            has_filter,
+            bits,
             rare: Mutex::new(rare),
             inner: Mutex::new(inner),
         })
@@ -143,7 +141,7 @@ impl TcpEndpoint {
         let Inner { machine, egress, events, .. } = &mut *inner;
         let interface = &egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic))?.interface;
         let is_for_us = interface.medium == Medium::Ethernet(arrival.station) && interface.is_up();
-        if !is_for_us || self.has_backlog.load(Ordering::Acquire) {
+        if !is_for_us || self.has_backlog() {
             return None;
         }
         *events |= machine.on_plain(outbox.now(core), segment)?;
@@ -183,6 +181,22 @@ impl TcpEndpoint {
         }
     }
 
+    #[inline]
+    fn has_backlog(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & HAS_BACKLOG != 0
+    }
+
+    /// The socket has become something else; what it still does here is done on its own.
+    pub(crate) fn leave(&self) {
+        self.bits.fetch_or(IS_LEFT, Ordering::Release);
+    }
+
+    /// Whether the socket has.
+    #[inline]
+    pub(crate) fn is_left(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & IS_LEFT != 0
+    }
+
     fn push_backlog(&self, core: &Core, segment: SegmentIn) {
         let mut rare = self.rare.lock();
         let backlog = &mut rare.get_or_insert_default().backlog;
@@ -191,20 +205,24 @@ impl TcpEndpoint {
             return;
         }
         backlog.push(segment);
-        self.has_backlog.store(true, Ordering::Release);
+        self.bits.fetch_or(HAS_BACKLOG, Ordering::Release);
     }
 
     /// The program that sees what arrives first.
     #[inline]
     pub(crate) fn filter(&self) -> Option<bpf::Program> {
-        let has_filter = self.has_filter.load(Ordering::Relaxed);
+        // Relaxed: a segment on its way while the program changes may meet either.
+        let has_filter = self.bits.load(Ordering::Relaxed) & HAS_FILTER != 0;
         if has_filter { self.rare.lock().as_ref().and_then(|rare| rare.filter.clone()) } else { None }
     }
 
     /// Replaces the program.
     pub(crate) fn set_filter(&self, program: Option<bpf::Program>) {
         let mut rare = self.rare.lock();
-        self.has_filter.store(program.is_some(), Ordering::Relaxed);
+        match program {
+            Some(_) => self.bits.fetch_or(HAS_FILTER, Ordering::Relaxed),
+            None => self.bits.fetch_and(!HAS_FILTER, Ordering::Relaxed),
+        };
         if program.is_some() || rare.is_some() {
             rare.get_or_insert_default().filter = program;
         }
@@ -270,7 +288,7 @@ impl TcpEndpoint {
         let mut outbox = Outbox::default();
         let now = outbox.now(core);
         let mut inner = self.inner.lock();
-        if !inner.events.is_empty() || self.has_backlog.load(Ordering::Acquire) {
+        if !inner.events.is_empty() || self.has_backlog() {
             return false;
         }
         let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
@@ -282,11 +300,22 @@ impl TcpEndpoint {
             return false;
         };
         let interface = Arc::clone(&egress.interface);
-        let concluded = self.conclude(core, &mut inner, &mut outbox);
+        self.note_room(machine);
+        // All others are as they were when the lock was last released.
+        let deadline = machine.send_deadline();
         drop(inner);
-        self.follow_up(core, concluded);
+        core.timers.arm(self, deadline);
         outbox.flush_after(core, &interface, frame);
         true
+    }
+
+    /// Tells those who are about to write a little whether there is room for it.
+    #[inline]
+    fn note_room(&self, machine: &Connection) {
+        let has_room = machine.has_send_room(SMALL_WRITE_U32);
+        if has_room != self.has_room() {
+            self.has_room.store(has_room, Ordering::Relaxed);
+        }
     }
 
     /// Moves all that was received into `buf` if it fits there and no more than `max` are wanted. `None` if there is
@@ -303,7 +332,7 @@ impl TcpEndpoint {
             return None;
         }
         let received = inner.machine.recv(core.clock.now(), &mut buf[..queued]).ok()?;
-        if inner.machine.has_output() || self.has_backlog.load(Ordering::Acquire) {
+        if inner.machine.has_output() || self.has_backlog() {
             let mut outbox = Outbox::default();
             self.release(core, inner, &mut outbox);
             outbox.flush(core);
@@ -323,7 +352,7 @@ impl TcpEndpoint {
     }
 
     fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: MutexGuard<'_, Inner>, outbox: &mut Outbox) {
-        while self.has_backlog.load(Ordering::Acquire) {
+        while self.has_backlog() {
             self.drain_backlog(core, &mut inner, outbox);
         }
         let concluded = self.conclude(core, &mut inner, outbox);
@@ -344,10 +373,7 @@ impl TcpEndpoint {
         if events.contains(Events::ACKED) {
             confirm_neighbour(inner, outbox.now(core));
         }
-        let has_room = inner.machine.send_room() >= SMALL_WRITE;
-        if has_room != self.has_room() {
-            self.has_room.store(has_room, Ordering::Relaxed);
-        }
+        self.note_room(&inner.machine);
         Concluded { deadline: inner.machine.next_deadline(), events }
     }
 
@@ -365,7 +391,7 @@ impl TcpEndpoint {
     fn drain_backlog(self: &Arc<Self>, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let backlog = {
             let mut rare = self.rare.lock();
-            self.has_backlog.store(false, Ordering::Release);
+            self.bits.fetch_and(!HAS_BACKLOG, Ordering::Release);
             let backlog = rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
             if rare.as_ref().is_some_and(|rare| rare.filter.is_none()) {
                 *rare = None;
@@ -530,6 +556,14 @@ fn readiness_of_events(events: Events) -> Readiness {
 
 /// Writes up to this many bytes need not know the room exactly.
 pub(crate) const SMALL_WRITE: usize = 128;
+const SMALL_WRITE_U32: u32 = SMALL_WRITE as u32;
+
+/// Segments wait in the backlog. Set with `rare` locked.
+const HAS_BACKLOG: u8 = 1;
+/// There is a program that sees what arrives first.
+const HAS_FILTER: u8 = 2;
+/// The connection has no socket any more.
+const IS_LEFT: u8 = 4;
 
 /// The events that mean something to observers.
 const WAKING: Events = Events::TRANSMIT.union(Events::ACKED).complement();

@@ -33,17 +33,22 @@ impl TcpSocket {
         let claim = match &*role {
             Role::Idle => None,
             Role::Bound(claim) => Some(claim.clone()),
-            Role::Connected(endpoint, claim) => {
+            Role::Connected(endpoint) => {
                 self.may_connect_again(endpoint)?;
-                claim.as_deref().cloned()
+                self.settings.lock().early.as_ref().and_then(|early| early.claim.clone())
             }
             Role::Listening(_) => return Err(ConnectError::AlreadyConnected),
             Role::Closed => return Err(ConnectError::InvalidState),
         };
         let mut outbox = Outbox::default();
-        let started = self.start(address, remote.port(), nic, claim.as_ref(), &mut outbox);
+        let started = self.start(address, remote.port(), nic, claim.as_deref(), &mut outbox);
         if let Ok(endpoint) = &started {
-            *role = Role::Connected(Arc::clone(endpoint), claim.map(Box::new));
+            self.settings.lock().early_mut(claim.is_some(), |early| early.claim = claim);
+            if self.first.set(Arc::clone(endpoint)).is_err() {
+                // A handshake has failed before.
+                self.first.get().into_iter().for_each(|first| first.leave());
+            }
+            *role = Role::Connected(Arc::clone(endpoint));
         }
         drop(role);
         if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {

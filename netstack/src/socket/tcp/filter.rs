@@ -15,7 +15,7 @@ impl TcpSocket {
         let role = self.role.read();
         match &*role {
             Role::Bound(claim) | Role::Listening(claim) => claim.endpoint.filter.set(program.clone()),
-            Role::Connected(endpoint, _) => endpoint.set_filter(program.clone()),
+            Role::Connected(endpoint) => endpoint.set_filter(program.clone()),
             Role::Idle | Role::Closed => {}
         }
         self.settings.lock().early_mut(program.is_some(), |early| early.filter = program);

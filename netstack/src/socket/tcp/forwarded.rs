@@ -31,7 +31,7 @@ impl TcpSocket {
         let mut outbox = Outbox::default();
         endpoint.touch(&mut outbox);
         outbox.flush(core);
-        let role = Role::Connected(endpoint, None);
+        let role = Role::Connected(endpoint);
         Some(Self::with_role(Arc::clone(core), family_of(flow.local_addr), options, waiters, role))
     }
 }

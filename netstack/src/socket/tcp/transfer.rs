@@ -23,7 +23,14 @@ impl TcpSocket {
 
     /// [`try_send`](Self::try_send) with flags.
     pub fn send_as(&self, data: &mut dyn Source, flags: SendFlags) -> Result<usize, SendError> {
-        let endpoint = self.connection().ok_or(SendError::NotConnected)?;
+        let found;
+        let endpoint = match self.quick_connection() {
+            Some(endpoint) => endpoint,
+            None => {
+                found = self.connection().ok_or(SendError::NotConnected)?;
+                &found
+            }
+        };
         let core = &self.core;
         let wanted = data.remaining();
         let is_few =
@@ -32,7 +39,7 @@ impl TcpSocket {
             // Over this thread's stack: the application's memory may not be touched under the lock.
             let mut few = [0; FEW_BYTES_SENT];
             data.read_into(&mut few[..wanted])?;
-            return self.send_few(&endpoint, &few[..wanted]);
+            return self.send_few(endpoint, &few[..wanted]);
         }
         let len = if wanted <= SMALL_WRITE && endpoint.has_room() {
             wanted
@@ -43,7 +50,7 @@ impl TcpSocket {
         };
         let mut copied = Copied::new();
         copied.copy_in(&core.send_pool, data, len)?;
-        self.send_copied(&endpoint, &mut copied, data.remaining(), flags)
+        self.send_copied(endpoint, &mut copied, data.remaining(), flags)
     }
 
     /// Sends a few bytes of which all go.
@@ -99,7 +106,14 @@ impl TcpSocket {
 
     /// Receives what is there, up to the room of `out`. Zero is the end of the stream.
     pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<usize, RecvError> {
-        let endpoint = &self.connection().ok_or(RecvError::NotConnected)?;
+        let found;
+        let endpoint = match self.quick_connection() {
+            Some(endpoint) => endpoint,
+            None => {
+                found = self.connection().ok_or(RecvError::NotConnected)?;
+                &found
+            }
+        };
         if flags.peek {
             return self.peek(endpoint, out);
         }

@@ -96,6 +96,16 @@ impl Connection {
         }
     }
 
+    /// Whether `send` would take at least `len` bytes, which are few.
+    #[must_use]
+    #[inline]
+    pub fn has_send_room(&self, len: u32) -> bool {
+        match &self.phase {
+            Phase::Open(open) => open.has_send_room(&self.common, len),
+            _ => self.send_room() >= usize_of(len),
+        }
+    }
+
     /// Moves received bytes into `buf`; zero at the end of the stream. It may leave a window update to transmit.
     ///
     /// # Errors

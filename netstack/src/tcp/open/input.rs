@@ -7,7 +7,6 @@ use super::super::segment::{Ecn, SegmentIn};
 use super::super::sender::{AckInput, Sender};
 use super::{Next, Open, Reaction, Synchronised};
 use crate::time::Instant;
-use core::time::Duration;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 
@@ -252,8 +251,8 @@ impl Open {
             has_fin,
             merged,
             true_size,
-            rto: self.snd.rtt.rto(&common.config),
-            srtt: self.snd.rtt.srtt(),
+            rto: self.snd.rtt.rto_ns(&common.config),
+            srtt: self.snd.rtt.srtt_ns(),
             echo_age: self.echo_age(now, repr.options.timestamps.map(|timestamps| timestamps.echo)),
         };
         let taken = self.rcv.on_payload(&common.config, now, repr.seq, payload, facts);
@@ -292,12 +291,12 @@ impl Open {
         Reaction { outcome, next: Next::Closed(CloseReason::Aborted, Some(reset)) }
     }
 
-    /// The age of the echo in a data segment: an upper bound of the round-trip time from here.
-    pub(super) fn echo_age(&self, now: Instant, echo: Option<u32>) -> Option<Duration> {
+    /// The age of the echo in a data segment: an upper bound of the round-trip time from here, in nanoseconds.
+    pub(super) fn echo_age(&self, now: Instant, echo: Option<u32>) -> Option<u64> {
         let echo = echo.filter(|&echo| echo != 0)?;
         let age = self.snd.timestamp(now).wrapping_sub(echo);
         // Below a few milliseconds the clock's resolution says nothing.
-        (4..60_000).contains(&age).then(|| Duration::from_millis(u64::from(age)))
+        (4..60_000).contains(&age).then(|| u64::from(age) * 1_000_000)
     }
 
     fn dropped(&self, reason: DropReason, events: Events) -> Reaction {

@@ -76,7 +76,7 @@ impl Open {
             return None;
         }
         self.note_app_limit(common);
-        self.snd.push_copy(data);
+        self.snd.push_behind(data);
         let seq = self.snd.send_last(&common.config, now, len, limits.segment);
         self.rcv.policy.on_data_sent(now);
         let (window, timestamps) = (self.rcv.take_window_field(), self.timestamps(now));

@@ -30,7 +30,7 @@ impl Open {
         if self.snd.on_timer(&common.config, now, give_up) {
             return Reaction::closed(self.timeout_reason(), None);
         }
-        self.rcv.policy.on_timer(&common.config, now, self.snd.rtt.rto(&common.config));
+        self.rcv.policy.on_timer(&common.config, now, self.snd.rtt.rto_ns(&common.config));
         if self.cork_until.is_some_and(|at| at <= now) {
             self.cork_until = None;
             self.is_cork_expired = true;

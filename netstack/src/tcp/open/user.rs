@@ -52,7 +52,8 @@ impl Open {
     /// Data comes: the application may have been what limits the sender, unless its buffer was, which is full then of what
     /// is in flight.
     pub(super) fn note_app_limit(&mut self, common: &Common) {
-        if self.snd.queued() < self.send_capacity(common) / 2 {
+        let queued = self.snd.queued();
+        if queued < common.least_send_capacity() / 2 || queued < self.send_capacity(common) / 2 {
             self.snd.note_app_limit();
         }
     }
@@ -68,6 +69,14 @@ impl Open {
         }
     }
 
+    /// Whether at least `len` bytes, which are few, would be queued now.
+    #[inline]
+    pub(in super::super) fn has_send_room(&self, common: &Common, len: u32) -> bool {
+        let wanted = self.snd.queued().saturating_add(len);
+        !self.is_write_shut()
+            && (wanted <= common.least_send_capacity() || wanted <= self.send_capacity(common))
+    }
+
     /// See [`Common::send_capacity`].
     pub(super) fn send_capacity(&self, common: &Common) -> u32 {
         common.send_capacity(self.snd.mss(), self.snd.largest_flight())
@@ -77,7 +86,16 @@ impl Open {
     ///
     /// DEVIATION: of a large buffer a fixed part is enough. A third of one that holds just the bandwidth-delay product is
     /// written in one burst, and the next waits until all of that is acknowledged: a part of the window lies idle.
+    #[inline]
     pub(super) fn is_writable(&self, common: &Common) -> bool {
+        if self.snd.queued() == 0 {
+            // All of it is free.
+            return common.not_sent_low_water() > 0;
+        }
+        self.is_partly_writable(common)
+    }
+
+    fn is_partly_writable(&self, common: &Common) -> bool {
         let capacity = self.send_capacity(common);
         let free = capacity.saturating_sub(self.snd.queued());
         let low_water = common.not_sent_low_water();

@@ -189,8 +189,8 @@ impl Sender {
         }
         context.rtt = rtt;
         let is_echo_old = self.recovery.is_eifel(input.echo);
-        self.rack.on_delivered(now, delivered, input.ack, self.rtt.min_rtt(), is_echo_old);
-        context.rate = self.board.measure_rate(now, delivered, self.rtt.min_rtt());
+        self.rack.on_delivered(now, delivered, input.ack, self.rtt.min_rtt_ns(), is_echo_old);
+        context.rate = self.board.measure_rate(now, delivered, self.rtt.min_rtt_ns());
         if let Some(sample) = context.rate {
             self.delivery_rate = sample.rate();
         }

@@ -16,7 +16,7 @@
 
 use super::super::config::Config;
 use super::super::congestion::AckedData;
-use super::super::scoreboard::Delivered;
+use super::super::scoreboard::{Delivered, Record};
 use super::super::segment::Payload;
 use super::ack::{AckInput, AckReport};
 use super::{Sender, SenderTimer, TransmitLimits};
@@ -43,8 +43,12 @@ impl Sender {
     pub(super) fn on_calm_ack(&mut self, config: &Config, input: AckInput) -> AckReport {
         let AckInput { now, ack, .. } = input;
         self.update_peer_window(&input);
+        let only = self.board.take_only(ack);
         let mut delivered = Delivered::default();
-        self.board.on_ack(ack, &mut delivered);
+        if only.is_none() {
+            self.board.on_ack(ack, &mut delivered);
+        }
+        let acked = only.as_ref().map_or(delivered.acked, Record::len);
         self.snd_una = ack;
         self.snd_up = self.snd_up.max(ack);
         self.queue.advance(ack);
@@ -53,40 +57,57 @@ impl Sender {
         if round_ended {
             self.round_end = self.snd_nxt;
         }
-        let rtt = self.measure_calm(now, &delivered, ack);
+        let rtt = match &only {
+            Some(record) => Some(self.measure_only(now, record)),
+            None => self.measure_calm(now, &delivered, ack),
+        };
         self.recovery.timeouts = 0;
         self.recovery.dup_acks = if self.has_sack { self.recovery.dup_acks } else { 0 };
         self.stalled_since = None;
         self.window_probes = 0;
-        self.counters.bytes_acked += u64::from(delivered.acked);
-        if delivered.acked > 0 && self.is_window_limited() {
+        self.counters.bytes_acked += u64::from(acked);
+        if acked > 0 && self.is_window_limited() {
             let srtt = self.rtt.srtt().unwrap_or_default();
-            let bytes = delivered.delivered;
+            // Nothing was selectively acknowledged before.
+            let (bytes, rtt) = (acked, rtt.map(Duration::from_nanos));
             self.congestion.on_ack(&AckedData { now, bytes, rtt, srtt, round_ended });
         }
         self.update_pacing();
         self.largest_flight = self.largest_flight.max(self.congestion.cwnd().min(self.snd_wnd));
         if self.board.is_empty() {
             self.timer = None;
-        } else if delivered.delivered > 0 || self.timer.is_none() {
+        } else if acked > 0 || self.timer.is_none() {
             self.arm(config, now);
         }
-        AckReport { acked: delivered.acked }
+        AckReport { acked }
+    }
+
+    /// The samples of an acknowledgment that covers one transmission to its end. The round-trip time is in nanoseconds.
+    #[inline]
+    fn measure_only(&mut self, now: Instant, record: &Record) -> u64 {
+        let nanos = now.nanos_since(record.sent_at);
+        self.rtt.on_sample_ns(now, nanos);
+        self.rtt.set_backoff(0);
+        self.rack.on_delivered_once(now, record.sent_at, record.end);
+        if let Some(sample) = self.board.measure_rate_of(now, record, self.rtt.min_rtt_ns()) {
+            self.delivery_rate = sample.rate();
+        }
+        nanos
     }
 
     /// The samples of an acknowledgment that covers nothing but first transmissions.
     #[inline]
-    fn measure_calm(&mut self, now: Instant, delivered: &Delivered, ack: SeqNum) -> Option<Duration> {
+    fn measure_calm(&mut self, now: Instant, delivered: &Delivered, ack: SeqNum) -> Option<u64> {
         let sent_at = delivered.rtt_from()?;
         let nanos = now.nanos_since(sent_at);
         self.rtt.on_sample_ns(now, nanos);
         self.rtt.set_backoff(0);
-        let min_rtt = self.rtt.min_rtt();
+        let min_rtt = self.rtt.min_rtt_ns();
         self.rack.on_delivered(now, delivered, ack, min_rtt, false);
         if let Some(sample) = self.board.measure_rate(now, delivered, min_rtt) {
             self.delivery_rate = sample.rate();
         }
-        Some(Duration::from_nanos(nanos))
+        Some(nanos)
     }
 
     /// Gives the rest of the queue as the next transmission, if that is the last one.

@@ -206,6 +206,12 @@ impl Sender {
         self.queue.has_room_behind(len)
     }
 
+    /// Appends a copy of `data`, for which there is [room](Self::has_room_behind).
+    #[inline]
+    pub(super) fn push_behind(&mut self, data: &[u8]) {
+        self.queue.push_behind(data);
+    }
+
     /// Appends `data` by reference.
     pub(super) fn push_shared(&mut self, data: bytes::Bytes) {
         self.queue.push_shared(data);
