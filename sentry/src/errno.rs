@@ -29,6 +29,26 @@ pub enum Restart {
     ViaRestartBlock,
 }
 
+impl Restart {
+    /// The kernel's own error code, which tracers see.
+    #[must_use]
+    pub fn kernel_code(self) -> u64 {
+        match self {
+            Self::IfSaRestart => 512,
+            Self::Always => 513,
+            Self::IfNoHandler => 514,
+            Self::ViaRestartBlock => 516,
+        }
+    }
+
+    /// What a code stands for.
+    #[must_use]
+    pub fn from_kernel_code(code: u64) -> Option<Self> {
+        let all = [Self::IfSaRestart, Self::Always, Self::IfNoHandler, Self::ViaRestartBlock];
+        all.into_iter().find(|restart| restart.kernel_code() == code)
+    }
+}
+
 impl From<Errno> for SysError {
     fn from(errno: Errno) -> Self {
         Self::Errno(errno)

@@ -96,5 +96,6 @@ guests! {
     sysv_ipc
     threads
     timers
+    tracing
     vector_state
 }

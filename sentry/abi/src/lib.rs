@@ -12,6 +12,7 @@ pub mod ifreq;
 pub mod inet;
 pub mod netlink;
 pub mod packet;
+pub mod ptrace;
 pub mod resource;
 pub mod sched;
 pub mod seccomp;

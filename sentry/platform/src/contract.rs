@@ -61,6 +61,22 @@ pub trait AddressSpace: Send + Sync {
         Ok(false)
     }
 
+    /// The return addresses of the sites that may have been rewritten here: in this space, or in one that it was forked
+    /// from.
+    fn rewritten_calls(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Puts the original code of a site back, if it is rewritten; `page` is as for [`AddressSpace::rewrite_call`], as is
+    /// what is required of it. Threads that are in its call go on behind it.
+    ///
+    /// # Errors
+    /// When the host process is gone.
+    fn restore_call(&self, return_address: u64, page: u64) -> Result<(), PlatformError> {
+        let _ = (return_address, page);
+        Ok(())
+    }
+
     /// The CPU time that guest code in the space has used so far, threads that have ended included. Reading it needs
     /// nothing of the guest's process, which may be stopped or dead.
     fn cpu_time(&self) -> Duration;

@@ -31,7 +31,7 @@ pub use host_syscall::host_syscalls;
 pub use kind::{PlatformKind, Prepared, UnknownPlatform};
 pub use memory_file::{MAX_PIECES, MemoryFile, MemoryFileError, Piece};
 pub use regs::Regs;
-pub use systrap::SpinCounters;
+pub use systrap::{SpinCounters, vector_features};
 
 /// The size of a page of guest memory in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -45,6 +45,10 @@ impl Kernel {
         let report = {
             let mut tree = self.tree();
             let Some(process) = tree.process_mut(pid) else { return };
+            if process.is_traced_by_parent() {
+                // Which hears of each thread.
+                return;
+            }
             process.stop_report = Some(signal);
             process.continue_report = false;
             job_report(&tree, pid, si_code::CLD_STOPPED, signal.number())
@@ -129,6 +133,18 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Tells the parent of a zombie, whose tracer is gone or has waited for it.
+    pub(crate) fn release_zombie(&self, pid: Tid) {
+        let mut reports = Vec::new();
+        report_zombie(&mut self.tree(), pid, &mut reports);
+        for report in reports {
+            report.make();
+        }
+        self.notify_ended();
+    }
+}
+
 /// The report of a stop or continuation; the signal is left out with `SA_NOCLDSTOP`.
 fn job_report(tree: &ProcessTree, pid: Tid, code: i32, status: i32) -> Option<Report> {
     let process = tree.process(pid)?;
@@ -142,6 +158,14 @@ fn job_report(tree: &ProcessTree, pid: Tid, code: i32, status: i32) -> Option<Re
 fn report_zombie(tree: &mut ProcessTree, pid: Tid, reports: &mut Vec<Report>) {
     let Some(process) = tree.process(pid) else { return };
     let Some(status) = process.exit else { return };
+    // A tracer waits first, and hears of the end by SIGCHLD.
+    if let Some(tracer) = process.other_tracer() {
+        let (code, value) = status.child_info();
+        let info = child_info(process, Signal::SIGCHLD, code, value);
+        let signal = Some((Signal::SIGCHLD, info));
+        reports.push(Report { parent: tracer.thread_group().clone(), signal });
+        return;
+    }
     let Some(parent) = process.parent.and_then(|p| tree.process(p)).map(|p| p.group.clone()) else {
         // Without a parent: the sandbox's control waits for those that it made; adopted orphans without an heir go.
         if !process.leader.is_root_process() {

@@ -9,6 +9,7 @@ use sentry_abi::signal::Signal;
 
 use crate::errno::Errno;
 use crate::kernel::Session;
+use crate::task::trace::Tracee;
 use crate::task::{ExitStatus, Task, ThreadGroup, Tid};
 
 /// The highest id plus one (`/proc/sys/kernel/pid_max`).
@@ -41,8 +42,22 @@ pub struct Process {
     pub continue_report: bool,
     /// It has called `execve(2)` since its `fork(2)` (`setpgid(2)` EACCES).
     pub has_execed: bool,
+    /// The threads that its own ones trace.
+    pub tracees: Vec<Tracee>,
     /// It adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`).
     pub is_subreaper: bool,
+}
+
+impl Process {
+    /// The tracer of its leader, if that is not the parent.
+    pub(crate) fn other_tracer(&self) -> Option<Arc<Task>> {
+        self.leader.tracer().filter(|tracer| Some(tracer.pid()) != self.parent)
+    }
+
+    /// Whether its parent traces its leader.
+    pub(crate) fn is_traced_by_parent(&self) -> bool {
+        self.leader.tracer().is_some_and(|tracer| Some(tracer.pid()) == self.parent)
+    }
 }
 
 /// All tasks of the sandbox.
@@ -94,6 +109,11 @@ impl ProcessTree {
     /// Makes `task` the leader of its process: `execve(2)` by another thread takes over the process id.
     pub(crate) fn replace_leader(&mut self, task: &Arc<Task>) {
         self.threads.remove(&task.tid());
+        if let Some(process) = self.processes.get(&task.pid()) {
+            // The old leader has ended without a word to its tracer.
+            let old = process.leader.clone();
+            self.forget_tracee(&old);
+        }
         task.set_tid(task.pid());
         self.threads.insert(task.pid(), task.clone());
         if let Some(process) = self.processes.get_mut(&task.pid()) {
@@ -105,10 +125,21 @@ impl ProcessTree {
     pub(crate) fn reap(&mut self, pid: Tid) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
         self.threads.remove(&pid);
+        self.forget_tracee(&process.leader);
         if let Some(parent) = process.parent.and_then(|p| self.processes.get_mut(&p)) {
             parent.children.remove(&pid);
         }
         Some(process)
+    }
+
+    /// Takes a thread that has ended off the list of its tracer.
+    fn forget_tracee(&mut self, task: &Arc<Task>) {
+        if let Some(tracer) = task.tracer()
+            && let Some(process) = self.processes.get_mut(&tracer.pid())
+        {
+            process.tracees.retain(|tracee| !Arc::ptr_eq(&tracee.task, task));
+            task.trace().lock().link = None;
+        }
     }
 
     /// The process `pid`.

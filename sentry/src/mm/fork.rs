@@ -44,6 +44,7 @@ impl MemoryManager {
         if let Some(exe) = self.exe() {
             child.set_exe(exe);
         }
+        child.set_dumpable(self.is_dumpable());
         let mut layout = self.layout.write();
         let mut copy = child.layout.write();
         copy.brk = layout.brk.clone();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -40,6 +40,10 @@ pub struct MemoryManager {
     exe: RwLock<Option<Arc<File>>>,
     /// Processes that run at the same time have it (`CLONE_VM` without `CLONE_THREAD` and `CLONE_VFORK`), or had.
     has_several_processes: AtomicBool,
+    /// Debuggers that look at the memory (`forced.rs`).
+    pub(super) debuggers: AtomicU32,
+    /// `PR_SET_DUMPABLE`.
+    is_dumpable: AtomicBool,
 }
 
 /// The most iovecs in one call (`IOV_MAX`).
@@ -90,6 +94,8 @@ impl MemoryManager {
             data_limit: AtomicU64::new(u64::MAX),
             exe: RwLock::new(None),
             has_several_processes: AtomicBool::new(false),
+            debuggers: AtomicU32::new(0),
+            is_dumpable: AtomicBool::new(true),
         }))
     }
 
@@ -119,6 +125,17 @@ impl MemoryManager {
     /// True where threads of more than one process may write to the memory.
     pub(crate) fn has_several_processes(&self) -> bool {
         self.has_several_processes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the user's other processes may look at the process (`PR_SET_DUMPABLE`).
+    #[must_use]
+    pub fn is_dumpable(&self) -> bool {
+        self.is_dumpable.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether they may.
+    pub fn set_dumpable(&self, is_dumpable: bool) {
+        self.is_dumpable.store(is_dumpable, Ordering::Relaxed);
     }
 
     /// The host's side.
@@ -435,7 +452,7 @@ fn as_usize(n: u64) -> usize {
 }
 
 /// Reads a mapped page of a host file; what is beyond its end reads as zero.
-fn read_host(fd: &Arc<std::os::fd::OwnedFd>, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+pub(super) fn read_host(fd: &Arc<std::os::fd::OwnedFd>, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
     let mut done = 0;
     while done < buf.len() {
         let at = i64::try_from(offset + done as u64).map_err(|_| Errno::EFAULT)?;

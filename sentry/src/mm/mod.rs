@@ -5,6 +5,7 @@ mod advise;
 mod ahead;
 mod detach;
 mod fault;
+mod forced;
 mod fork;
 mod frames;
 mod layout;
@@ -22,6 +23,7 @@ mod vma;
 
 pub use addr::UserAddr;
 pub use fault::FaultError;
+pub(crate) use forced::Debugged;
 pub use fork::Writers;
 pub use frames::Frames;
 pub(crate) use layout::ProcessImage;

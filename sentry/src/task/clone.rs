@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use sentry_abi::ptrace::event;
 use sentry_abi::sched::CloneFlags;
-use sentry_abi::signal::Signal;
+use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, SysResult};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Process, ProcessTree};
 use crate::mm::{MemoryManager, UserAddr, Writers};
 use crate::task::signal::SigHandlers;
-use crate::task::thread::{NewTask, Shared};
+use crate::task::thread::{CallWork, NewTask, Shared};
+use crate::task::trace::{LinkKind, Resume, ResumeMode};
 use crate::task::vfork::VforkLatch;
 use crate::task::{Capabilities, CurrentTask, Resource, Task, ThreadGroup, Tid, pidfd};
 use crate::vfs::FdFlags;
@@ -77,7 +79,12 @@ impl CurrentTask {
         }
         let fpu = self.context.fpu();
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
-        let (child, tid) = self.insert_child(request, &mm)?;
+        let event = self.clone_event(request);
+        let traced = event.filter(|number| self.wants_event(*number));
+        let (child, tid) = self.insert_child(request, &mm, traced.is_some())?;
+        if child.is_traced() {
+            child.open_to_tracer();
+        }
         if !flags.contains(CloneFlags::THREAD) {
             child.thread_group().count_guest_time(mm.address_space());
         }
@@ -114,10 +121,44 @@ impl CurrentTask {
             forget_child(&child);
             return Err(errno.into());
         }
+        if let Some(number) = traced {
+            self.event_stop(number, tid_value(tid));
+        }
         if let Some(latch) = latch {
             self.wait_for_vfork(&latch);
+            self.event_stop(event::VFORK_DONE, tid_value(tid));
         }
         Ok(tid_value(tid))
+    }
+
+    /// What a tracer is told, if it wants to be.
+    fn clone_event(&self, request: &CloneRequest) -> Option<i32> {
+        match () {
+            () if request.flags.contains(CloneFlags::UNTRACED) => None,
+            () if request.flags.contains(CloneFlags::VFORK) => Some(event::VFORK),
+            () if request.exit_signal != Signal::SIGCHLD.number() => Some(event::CLONE),
+            () => Some(event::FORK),
+        }
+    }
+
+    /// Has the tracer trace the child, too. It stops before it does anything.
+    fn share_tracer(&self, tree: &mut ProcessTree, child: &Arc<Task>) {
+        let link = {
+            let state = self.trace().lock();
+            state.link.as_ref().map(|link| (link.tracer.clone(), link.kind, link.options))
+        };
+        let Some((tracer, kind, options)) = link else { return };
+        if child.link_to(tree, &tracer, kind, options).is_err() {
+            return;
+        }
+        match kind {
+            LinkKind::Seized => child.add_call_work(CallWork::STOP),
+            LinkKind::Attached => {
+                let info = SigInfo::new(Signal::SIGSTOP, si_code::SI_USER);
+                child.signals.lock().pending.push(Signal::SIGSTOP, info);
+            }
+        }
+        child.request_attention();
     }
 
     /// Whether threads other than this one may write to its memory now.
@@ -169,6 +210,7 @@ impl CurrentTask {
         &self,
         request: &CloneRequest,
         mm: &Arc<MemoryManager>,
+        is_traced: bool,
     ) -> Result<(Arc<Task>, Tid), Errno> {
         let flags = request.flags;
         let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
@@ -227,6 +269,10 @@ impl CurrentTask {
             self.insert_process(&mut tree, request, &group, &child)?;
             group.watch_cpu_limit();
         }
+        // CLONE_PTRACE: "if the calling process is being traced, then trace the child also".
+        if is_traced || flags.contains(CloneFlags::PTRACE) {
+            self.share_tracer(&mut tree, &child);
+        }
         Ok((child, tid))
     }
 
@@ -239,6 +285,7 @@ impl CurrentTask {
         };
         let group = ThreadGroup::new(self.kernel(), pid, handlers, self.thread_group().limits());
         group.set_oom_score_adj(self.thread_group().oom_score_adj());
+        group.set_creator(self.task());
         group
     }
 
@@ -270,6 +317,7 @@ impl CurrentTask {
             continue_report: false,
             has_execed: false,
             is_subreaper: false,
+            tracees: Vec::new(),
         });
         Ok(())
     }
@@ -280,6 +328,7 @@ fn forget_child(child: &Arc<Task>) {
     let group = child.thread_group();
     group.signals.lock().threads.retain(|t| !Arc::ptr_eq(t, child));
     let mut tree = child.kernel().tree();
+    child.detach(&mut tree, Resume { mode: ResumeMode::Continue, signal: 0 });
     if child.tid() == group.pid() {
         tree.reap(child.tid());
     } else {

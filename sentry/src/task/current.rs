@@ -36,6 +36,8 @@ pub struct CurrentTask {
     pub(crate) last_fault: Option<Fault>,
     /// `rseq(2)` registration: address, length and signature.
     pub(crate) rseq: Option<(UserAddr, u32, u32)>,
+    /// A tracer steps through the guest's code.
+    pub(crate) is_stepping: bool,
 }
 
 impl Deref for CurrentTask {
@@ -68,6 +70,7 @@ impl CurrentTask {
             vfork: None,
             last_fault: None,
             rseq: None,
+            is_stepping: false,
         }
     }
 
@@ -121,7 +124,12 @@ impl CurrentTask {
 
     /// Installs other credentials (`setuid(2)`, `capset(2)`).
     pub fn set_creds(&mut self, creds: Arc<Credentials>) {
-        let old = self.update_shared(|s| std::mem::replace(&mut s.creds, creds));
+        let old = self.update_shared(|s| std::mem::replace(&mut s.creds, creds.clone()));
+        // commit_creds: a process that has changed its identity may hold what others must not see.
+        let ids = |c: &Credentials| (c.euid, c.egid, c.fsuid, c.fsgid);
+        if ids(&old) != ids(&creds) || !old.permitted.contains(creds.permitted) {
+            self.mm.set_dumpable(false);
+        }
         drop(old);
         self.publish_identity();
     }
@@ -134,8 +142,10 @@ impl CurrentTask {
         let creds = self.creds();
         let id = |tid: Tid| u32::try_from(tid.0).ok();
         // Filters that always allow a call have no say in it.
-        let unseen =
-            |number: u64, answer: Option<u32>| answer.filter(|_| self.seccomp().always_allows(number));
+        let is_traced = self.is_traced();
+        let unseen = |number: u64, answer: Option<u32>| {
+            answer.filter(|_| !is_traced && self.seccomp().always_allows(number))
+        };
         let answers = Answers {
             pid: unseen(nr::GETPID, id(self.pid())),
             tid: unseen(nr::GETTID, id(self.tid())),

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sentry_abi::signal::{SigSet, StackT};
+use sentry_abi::ptrace::event;
+use sentry_abi::signal::{SigInfo, SigSet, Signal, StackT, si_code};
 use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
@@ -11,9 +12,10 @@ use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, Process, Session, UtsNamespace};
 use crate::loader::{self, Image, LoadRequest};
 use crate::mm::UserAddr;
-use crate::task::clone::initial_handlers;
+use crate::task::clone::{initial_handlers, tid_value};
 use crate::task::scheduling::{Scheduling, cpu_count};
 use crate::task::thread::{NewTask, Shared};
+use crate::task::trace::LinkKind;
 use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
 use crate::vfs::open::{open_exec, open_exec_place};
 use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, VfsPath, WalkRoot};
@@ -115,6 +117,7 @@ impl Kernel {
                 continue_report: false,
                 has_execed: true,
                 is_subreaper: false,
+                tracees: Vec::new(),
             });
             task
         };
@@ -151,7 +154,10 @@ impl CurrentTask {
             Program::Open(place) => open_exec_place(&caller, place.clone())?,
         };
         let open = |path: &[u8]| open_exec(&caller, &root, path, Last::Follow);
-        let credentials = |file: &File| credentials_after(&creds, file);
+        // A tracer that may not trace what the program would become keeps it from becoming that.
+        let tracer = self.tracer();
+        let is_held = tracer.is_some_and(|tracer| !tracer.creds().has(Capabilities::SYS_PTRACE));
+        let credentials = |file: &File| credentials_after(&creds, file, is_held);
         let image = loader::load(
             self.kernel(),
             LoadRequest {
@@ -166,9 +172,26 @@ impl CurrentTask {
         )?;
         let fpu = FpuState::initial();
         let context = image.mm.address_space().new_context(&fpu).map_err(|_| Errno::ENOMEM)?;
+        let old_tid = self.tid();
         self.become_only_thread()?;
+        let number = self.regs.orig_rax;
         self.install_image(image, context);
+        self.regs.orig_rax = number;
+        self.report_exec_to_tracer(old_tid);
         Ok(0)
+    }
+
+    fn report_exec_to_tracer(&mut self, old_tid: Tid) {
+        let kind = self.trace().lock().link.as_ref().map(|link| link.kind);
+        let Some(kind) = kind else { return };
+        self.open_to_tracer();
+        self.is_stepping = false;
+        if !self.event_stop(event::EXEC, tid_value(old_tid)) && kind == LinkKind::Attached {
+            // "If the PTRACE_O_TRACEEXEC option is not in effect ... a SIGTRAP" (ptrace(2)).
+            let info =
+                SigInfo::from_process(Signal::SIGTRAP, si_code::SI_USER, self.pid().0, self.creds().uid.0);
+            let _ = self.send_signal(Signal::SIGTRAP, info);
+        }
     }
 
     /// Ends the other threads and takes over the process id (`execve(2)`: "the thread that called execve ... becomes
@@ -207,6 +230,11 @@ impl CurrentTask {
     fn install_image(&mut self, image: Image, context: Box<dyn sentry_platform::Context>) {
         let Image { mm, regs, exe, comm, creds } = image;
         let group = self.thread_group().clone();
+        self.close_to_tracer();
+        // begin_new_exec: who has become somebody else is not to be looked at.
+        let ids = |c: &Credentials| (c.uid, c.gid, c.euid, c.egid);
+        let (before, after) = (self.creds(), ids(&creds));
+        mm.set_dumpable(after.0 == after.2 && after.1 == after.3 || ids(&before) == after);
         self.timers_on_exec();
         self.release_memory();
         mm.set_exe(exe);
@@ -238,7 +266,7 @@ impl CurrentTask {
         if let Some(process) = self.kernel().tree().process_mut(self.pid()) {
             process.has_execed = true;
             // A program that may have other rights reports its end as SIGCHLD, whatever clone(2) said.
-            process.exit_signal = Some(sentry_abi::signal::Signal::SIGCHLD);
+            process.exit_signal = Some(Signal::SIGCHLD);
         }
     }
 }
@@ -253,10 +281,14 @@ const KEEP_CAPS: u32 = 1 << 4;
 
 /// The credentials after executing `file`, and whether they are more than before (`AT_SECURE`). Files have no
 /// capabilities here (`capabilities(7)`, "Transformation of capabilities during execve()").
-fn credentials_after(old: &Arc<Credentials>, file: &File) -> Result<(Arc<Credentials>, bool), Errno> {
+fn credentials_after(
+    old: &Arc<Credentials>,
+    file: &File,
+    is_held: bool,
+) -> Result<(Arc<Credentials>, bool), Errno> {
     let mut new = Credentials::clone(old);
     let stat = file.stat()?;
-    let honours = !old.no_new_privs && !file.path().mount.flags().contains(MountFlags::NOSUID);
+    let honours = !old.no_new_privs && !is_held && !file.path().mount.flags().contains(MountFlags::NOSUID);
     if honours && stat.mode & S_ISUID != 0 {
         new.euid = Uid(stat.uid);
     }

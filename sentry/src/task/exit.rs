@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sentry_abi::ptrace::event;
+
 use crate::mm::UserAddr;
 use crate::task::signal::JobState;
 use crate::task::thread::RunState;
@@ -40,6 +42,9 @@ impl CurrentTask {
 
     /// Leaves: the last thread ends the process.
     pub(crate) fn leave(mut self, status: ExitStatus) {
+        self.event_stop(event::EXIT, u64::from(status.wait_status().unsigned_abs()));
+        self.kernel().tracer_exits(self.task());
+        self.close_to_tracer();
         self.release_memory();
         let task = self.task.clone();
         let group = task.thread_group().clone();
@@ -82,6 +87,7 @@ impl CurrentTask {
             exec.waiter().wake();
         }
         if task.tid() != group.pid() {
+            kernel.report_traced_exit(&task, status);
             kernel.tree().remove_thread(task.tid());
         }
         if is_last {

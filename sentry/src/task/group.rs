@@ -35,6 +35,8 @@ pub struct ThreadGroup {
     pub(crate) oom_score_adj: AtomicI32,
     /// See [`ThreadGroup::set_ordinary`].
     is_ordinary: AtomicBool,
+    /// The thread that made the process, which is its tracer if it asks for one.
+    creator: Mutex<Weak<Task>>,
     pub(crate) timers: crate::task::ProcessTimers,
 }
 
@@ -126,6 +128,7 @@ impl ThreadGroup {
             children_cpu: CpuTimes::default(),
             oom_score_adj: AtomicI32::new(0),
             is_ordinary: AtomicBool::new(false),
+            creator: Mutex::default(),
             timers: crate::task::ProcessTimers::default(),
         })
     }
@@ -234,6 +237,15 @@ impl ThreadGroup {
     /// it as an init.
     pub fn set_ordinary(&self) {
         self.is_ordinary.store(true, Ordering::Relaxed);
+    }
+
+    /// The thread that made the process, if it is still there.
+    pub(crate) fn creator(&self) -> Option<Arc<Task>> {
+        self.creator.lock().upgrade()
+    }
+
+    pub(crate) fn set_creator(&self, creator: &Arc<Task>) {
+        *self.creator.lock() = Arc::downgrade(creator);
     }
 
     /// `/proc/PID/oom_score_adj`.

@@ -19,6 +19,7 @@ pub(crate) mod seccomp;
 pub mod signal;
 mod thread;
 mod timers;
+pub(crate) mod trace;
 mod vfork;
 mod vsyscall;
 mod wait_child;

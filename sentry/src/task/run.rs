@@ -36,6 +36,9 @@ impl SyscallRegs for Regs {
     }
 }
 
+/// The flag that traps after each instruction.
+const TRAP_FLAG: u64 = 0x100;
+
 impl CurrentTask {
     /// Starts this task on a thread.
     ///
@@ -81,7 +84,13 @@ impl CurrentTask {
             if !self.enter_guest() {
                 continue;
             }
+            if self.is_stepping {
+                self.regs.rflags |= TRAP_FLAG;
+            }
             let event = self.context.switch(&mut self.regs);
+            if self.is_stepping {
+                self.regs.rflags &= !TRAP_FLAG;
+            }
             self.leave_guest();
             match event {
                 Event::Syscall => {
@@ -112,10 +121,15 @@ impl CurrentTask {
     }
 
     fn system_call(&mut self) {
-        if !self.call_work().is_empty() && self.pass_filters(CallPlace::Code) == Verdict::Skip {
+        if self.call_work().is_empty() {
+            self.make_call();
+            // Who begins to trace a thread meanwhile does not see the end of the call.
             return;
         }
-        self.make_call();
+        if self.enter_watched_call() == Verdict::Proceed {
+            self.make_call();
+        }
+        self.leave_watched_call();
     }
 
     fn make_call(&mut self) {

@@ -13,6 +13,7 @@ use crate::mm::MemoryManager;
 use crate::task::clocks::TaskClocks;
 use crate::task::seccomp::Seccomp;
 use crate::task::signal::TaskSignals;
+use crate::task::trace::Trace;
 use crate::task::{Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
 use crate::vfs::{FdTable, FsContext};
 
@@ -29,6 +30,8 @@ pub enum RunState {
     Sleeping,
     /// Stopped by job control: `T`.
     Stopped,
+    /// Stopped for its tracer: `t`.
+    Traced,
     /// Ended, not waited for: `Z`.
     Zombie,
 }
@@ -41,6 +44,7 @@ impl RunState {
             Self::Running => 'R',
             Self::Sleeping => 'S',
             Self::Stopped => 'T',
+            Self::Traced => 't',
             Self::Zombie => 'Z',
         }
     }
@@ -70,6 +74,7 @@ pub struct Task {
     semaphore_undo: Mutex<Option<Arc<SemaphoreUndo>>>,
     is_root_process: AtomicBool,
     seccomp: Seccomp,
+    trace: Trace,
     /// [`CallWork`].
     call_work: AtomicU32,
     /// The platform may answer calls that are to be seen.
@@ -83,6 +88,14 @@ bitflags::bitflags! {
     pub(crate) struct CallWork: u32 {
         /// Filters (`seccomp(2)`).
         const SECCOMP = 1;
+        /// Somebody traces the thread (`ptrace(2)`), whether or not it stops at calls.
+        const TRACED = 2;
+        /// It stops before and behind calls.
+        const CALLS = 4;
+        /// It stops before calls, which are not made.
+        const EMULATE = 8;
+        /// It has to stop as soon as it can: not about calls, but here so that one word says it all.
+        const STOP = 16;
     }
 }
 
@@ -130,6 +143,7 @@ impl Task {
             semaphore_undo: Mutex::new(None),
             is_root_process: AtomicBool::new(false),
             seccomp: Seccomp::default(),
+            trace: Trace::default(),
             call_work: AtomicU32::new(0),
             has_stale_answers: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
@@ -287,6 +301,7 @@ impl Task {
             0 => RunState::Running,
             1 => RunState::Sleeping,
             2 => RunState::Stopped,
+            3 => RunState::Traced,
             _ => RunState::Zombie,
         }
     }
@@ -366,6 +381,16 @@ impl Task {
         self.call_work.fetch_or(work.bits(), Ordering::SeqCst);
     }
 
+    /// Takes from it.
+    pub(crate) fn remove_call_work(&self, work: CallWork) {
+        self.call_work.fetch_and(!work.bits(), Ordering::SeqCst);
+    }
+
+    /// The thread's tracing.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// Has what its parent has (`clone(2)`).
     pub(crate) fn inherit_call_work(&self, parent: &Self) {
         self.seccomp.inherit(&parent.seccomp);
@@ -382,8 +407,18 @@ impl Task {
 
     /// Has the platform answer no calls that are to be seen from now on.
     pub(crate) fn withdraw_answers(&self) {
-        self.has_stale_answers.store(true, Ordering::SeqCst);
+        self.mark_stale_answers();
         self.interrupt_and_wait();
+    }
+
+    /// The same, some time.
+    pub(crate) fn mark_stale_answers(&self) {
+        self.has_stale_answers.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether that has to be done.
+    pub(crate) fn has_stale_answers(&self) -> bool {
+        self.has_stale_answers.load(Ordering::SeqCst)
     }
 
     /// Whether that has to be done, once.

@@ -147,6 +147,17 @@ impl SiteTable {
         self.sites.lock().by_return_address.get(&address).map(|(_, site)| *site)
     }
 
+    /// Where all sites return to.
+    pub(super) fn return_addresses(&self) -> Vec<u64> {
+        self.sites.lock().all.iter().map(|site| site.return_address).collect()
+    }
+
+    /// The site that returns to this address, with the address that it jumps through.
+    pub(super) fn known(&self, return_address: u64) -> Option<(u32, Site)> {
+        let (address, site) = *self.sites.lock().by_return_address.get(&return_address)?;
+        Some((u32::try_from(address).ok()?, site))
+    }
+
     /// Makes all sites trap again: a thread uses `gs` for itself, through which they find the thread area.
     pub(super) fn slow_down(&self) {
         if self.is_slow.swap(true, Ordering::SeqCst) {
@@ -165,6 +176,12 @@ impl SiteTable {
 pub(super) fn jump(address: u32) -> [u8; 7] {
     let [a0, a1, a2, a3] = address.to_le_bytes();
     [0xff, 0x24, 0x25, a0, a1, a2, a3]
+}
+
+/// What the site was before.
+pub(super) fn original(number: u32) -> [u8; SITE_LEN as usize] {
+    let [n0, n1, n2, n3] = number.to_le_bytes();
+    [0xb8, n0, n1, n2, n3, 0x0f, 0x05]
 }
 
 /// The number that the site loads, if it can be rewritten. `before` are the bytes before it, the nearest last.

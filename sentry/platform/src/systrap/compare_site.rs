@@ -42,6 +42,12 @@ pub(super) fn jump(address: u32) -> [u8; LEN as usize] {
     [0xff, 0x24, PRIVILEGED, a0, a1, a2, a3, 0x90]
 }
 
+/// What the site was before.
+pub(super) fn original(with: i32) -> [u8; LEN as usize] {
+    let [i0, i1, i2, i3] = with.to_le_bytes();
+    [0x0f, 0x05, 0x48, 0x3d, i0, i1, i2, i3]
+}
+
 /// Does what `cmp rax, imm32` does (Intel SDM, volume 2, CMP).
 pub(super) fn compare(regs: &mut Regs, with: i32) {
     let (a, b) = (regs.rax, i64::from(with).cast_unsigned());

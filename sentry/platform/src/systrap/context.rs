@@ -452,6 +452,8 @@ impl Context for SystrapContext {
     }
 
     fn publish(&mut self, answers: &Answers) {
+        // Sites that a debugger had put back can get hot again.
+        self.hot_calls = HotCalls::new();
         publish(&self.thread.area, answers);
     }
 

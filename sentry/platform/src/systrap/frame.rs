@@ -175,6 +175,12 @@ fn xsave_features() -> u64 {
     *FEATURES.get_or_init(|| unsafe { xcr0() } & !TILE_DATA)
 }
 
+/// The components of the vector state that guests use, as in the processor's control register `XCR0`.
+#[must_use]
+pub fn vector_features() -> u64 {
+    xsave_features()
+}
+
 /// The length of the XSAVE area in a signal frame, without the trailing magic number.
 fn xsave_len() -> usize {
     static LEN: OnceLock<usize> = OnceLock::new();

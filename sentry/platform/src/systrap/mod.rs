@@ -19,6 +19,7 @@ mod space;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use frame::vector_features;
 pub use placement::SpinCounters;
 
 use crate::contract::{AddressSpace, Platform, PlatformError};

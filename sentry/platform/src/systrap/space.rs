@@ -167,6 +167,40 @@ impl AddressSpace for Space {
         Ok(true)
     }
 
+    fn rewritten_calls(&self) -> Vec<u64> {
+        self.stub.sites.return_addresses()
+    }
+
+    fn restore_call(&self, return_address: u64, page: u64) -> Result<(), PlatformError> {
+        let _writing = self.is_ready_to_rewrite.lock();
+        let Some((target, site)) = self.stub.sites.known(return_address) else { return Ok(()) };
+        let (jump, original) = match site.code {
+            SiteCode::Load(number) => {
+                (call_site::jump(target).to_vec(), call_site::original(number).to_vec())
+            }
+            SiteCode::Compare(with) => {
+                (compare_site::jump(target).to_vec(), compare_site::original(with).to_vec())
+            }
+        };
+        let at = page + site.start() % PAGE_SIZE;
+        let mut found = vec![0; jump.len()];
+        if self.memory.read(at, &mut found).is_err() || found != jump {
+            return Ok(());
+        }
+        // As when it was rewritten: whoever comes to the start meanwhile gets SIGILL, which is taken for the call.
+        self.change(at, &[call_site::INVALID])?;
+        match site.code {
+            SiteCode::Load(_) => self.change(at + 1, &original[1..])?,
+            SiteCode::Compare(_) => {
+                // What is behind the call traps until all of it is there.
+                self.change(at + 1, &original[1..2])?;
+                self.change(at + 3, &original[3..])?;
+                self.change(at + 2, &original[2..3])?;
+            }
+        }
+        self.change(at, &original[..1])
+    }
+
     fn cpu_time(&self) -> Duration {
         self.stub.process.time()
     }

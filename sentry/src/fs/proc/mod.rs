@@ -1,6 +1,7 @@
 //! `proc(5)`.
 
 mod fd;
+mod mem;
 mod mounts;
 mod net;
 mod root;

@@ -113,6 +113,20 @@ pub(super) fn setgroups(_: &Arc<Task>) -> Rendered {
     Ok(b"allow\n".to_vec())
 }
 
+/// `proc_pid_syscall(5)`: known of threads that are stopped for a tracer.
+pub(super) fn syscall(task: &Arc<Task>) -> Rendered {
+    let state = task.trace().lock();
+    let Some(stop) = &state.stop else { return Ok(b"running\n".to_vec()) };
+    let regs = &stop.regs;
+    let place = format!("{:#x} {:#x}\n", regs.rsp, regs.rip);
+    // The kernel keeps the number as an int.
+    if regs.orig_rax.cast_signed() < 0 {
+        return Ok(format!("-1 {place}").into_bytes());
+    }
+    let args = regs.syscall_args().map(|arg| format!("{arg:#x} ")).concat();
+    Ok(format!("{} {args}{place}", regs.orig_rax).into_bytes())
+}
+
 pub(super) fn timerslack(_: &Arc<Task>) -> Rendered {
     Ok(b"50000\n".to_vec())
 }
@@ -350,6 +364,7 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
         'R' => "running",
         'S' => "sleeping",
         'T' => "stopped",
+        't' => "tracing stop",
         _ => "zombie",
     };
     let groups: String = creds.groups.iter().map(|g| format!("{} ", g.0)).collect();
@@ -357,11 +372,12 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
     let fd_size = task.files().open_fds().last().map_or(0, |fd| fd.0 + 1).max(64).cast_unsigned();
     let mut out = format!(
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\n\
-         TracerPid:\t0\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nNStgid:\t{pid}\n\
+         TracerPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nNStgid:\t{pid}\n\
          NSpid:\t{tid}\nNSpgid:\t{}\nNSsid:\t{}\n",
         String::from_utf8_lossy(&task.comm()),
         task.fs().umask(),
         r.parent,
+        task.tracer_tid().0,
         creds.uid.0,
         creds.euid.0,
         creds.suid.0,

@@ -159,7 +159,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("threads-max", fixed("63000")),
         ("unprivileged_bpf_disabled", fixed("2")),
         ("version", fixed(VERSION)),
-        ("yama", PseudoDir::inode(vec![("ptrace_scope", fixed("1"))])),
+        ("yama", PseudoDir::inode(vec![("ptrace_scope", fixed("0"))])),
     ];
     files.extend(sys_ipc::files());
     PseudoDir::inode(files)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::fs::proc::fd::{FdDir, FdDirKind};
+use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, root, status};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::task::{Capabilities, Task};
@@ -62,6 +63,7 @@ const FILES: &[(&str, u32, Render)] = &[
     ("stat", 0o444, status::stat),
     ("statm", 0o444, status::statm),
     ("status", 0o444, status::status),
+    ("syscall", 0o400, status::syscall),
     ("timerslack_ns", 0o666, status::timerslack),
     ("uid_map", 0o644, status::id_map),
     ("wchan", 0o444, status::wchan),
@@ -87,7 +89,7 @@ impl TaskDir {
             .iter()
             .map(|f| f.0)
             .chain(LINKS.iter().copied())
-            .chain(["fd", "fdinfo", "net", "ns", "task"]);
+            .chain(["fd", "fdinfo", "mem", "net", "ns", "task"]);
         let at = names.into_iter().position(|n| n.as_bytes() == name).unwrap_or(0) as u64 + 1;
         let bit = if self.kind == Kind::Thread { 1 << 31 } else { 0 };
         ino_of(self.task.tid().0) + at + bit
@@ -130,6 +132,7 @@ impl InodeOps for TaskDir {
                 let which = LINKS.iter().copied().find(|l| *l == text).unwrap_or("exe");
                 Ok(Inode::new(FileType::Symlink, Box::new(PlaceLink { task: task.clone(), which, ino })))
             }
+            "mem" => Ok(MemoryFileInode::inode(task, ino)),
             "fd" => Ok(FdDir::inode(task, FdDirKind::Links, ino)),
             "fdinfo" => Ok(FdDir::inode(task, FdDirKind::Info, ino)),
             "net" => Ok(root::net_directory()),
@@ -148,6 +151,7 @@ impl InodeOps for TaskDir {
     fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
         let entry = |name: &str, kind| DirEntry { name: name.into(), ino: self.ino(name.as_bytes()), kind };
         let mut list: Vec<DirEntry> = FILES.iter().map(|f| entry(f.0, FileType::Regular)).collect();
+        list.push(entry("mem", FileType::Regular));
         list.extend(LINKS.iter().map(|name| entry(name, FileType::Symlink)));
         list.extend(["fd", "fdinfo", "net", "ns"].map(|name| entry(name, FileType::Directory)));
         if self.kind == Kind::Process {

@@ -6,20 +6,15 @@ use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::mm::{IoVec, MemoryManager, UserIo};
 use crate::syscall::Args;
-use crate::task::{Capabilities, CurrentTask, Tid};
+use crate::task::trace::{AccessMode, check_access};
+use crate::task::{CurrentTask, Tid};
 
 /// How much is copied at a time.
 const CHUNK: usize = 64 << 10;
 
 fn target(task: &CurrentTask, pid: i32) -> Result<Arc<MemoryManager>, Errno> {
     let target = task.kernel().tree().thread(Tid(pid)).cloned().ok_or(Errno::ESRCH)?;
-    let (mine, theirs) = (task.creds(), target.creds());
-    // PTRACE_MODE_ATTACH_REALCREDS (ptrace(2)).
-    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid)
-        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.gid);
-    if !same && !mine.has(Capabilities::SYS_PTRACE) {
-        return Err(Errno::EPERM);
-    }
+    check_access(task, &task.creds(), &target, AccessMode::RealCreds)?;
     target.mm().ok_or(Errno::ESRCH)
 }
 

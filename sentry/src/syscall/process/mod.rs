@@ -10,6 +10,7 @@ mod limit;
 mod membarrier;
 mod pidfd;
 mod prctl;
+mod ptrace;
 mod random;
 mod rseq;
 mod scheduling;
@@ -34,6 +35,7 @@ pub(crate) use limit::{sys_getrlimit, sys_getrusage, sys_prlimit64, sys_setrlimi
 pub(crate) use membarrier::sys_membarrier;
 pub(crate) use pidfd::{sys_pidfd_getfd, sys_pidfd_open};
 pub(crate) use prctl::{sys_arch_prctl, sys_prctl};
+pub(crate) use ptrace::sys_ptrace;
 pub(crate) use random::sys_getrandom;
 pub(crate) use rseq::sys_rseq;
 pub(crate) use scheduling::{

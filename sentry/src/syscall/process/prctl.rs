@@ -49,9 +49,11 @@ pub(crate) fn sys_prctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             task.mm().write_obj(args.addr(1), &signal)?;
             Ok(0)
         }
-        PR_GET_DUMPABLE => Ok(1),
-        // Kept for the call's sake: nothing in the sandbox dumps core or asks.
-        PR_SET_DUMPABLE if value <= 1 => Ok(0),
+        PR_GET_DUMPABLE => Ok(u64::from(task.mm().is_dumpable())),
+        PR_SET_DUMPABLE if value <= 1 => {
+            task.mm().set_dumpable(value == 1);
+            Ok(0)
+        }
         PR_GET_KEEPCAPS => Ok(u64::from(task.creds().securebits & KEEP_CAPS != 0)),
         PR_SET_KEEPCAPS if value <= 1 => change_securebits(task, KEEP_CAPS, value == 1),
         PR_SET_NAME => {

@@ -23,6 +23,13 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(GETRLIMIT, "getrlimit", [Uint, Ptr], p::sys_getrlimit, Full),
     row!(GETRUSAGE, "getrusage", [Int, Ptr], p::sys_getrusage, Partial("times and maxrss only")),
     row!(SYSINFO, "sysinfo", [Ptr], p::sys_sysinfo, Partial("no load, no swap")),
+    row!(
+        PTRACE,
+        "ptrace",
+        [Uint, Int, Hex, Hex],
+        p::sys_ptrace,
+        Partial("no debug registers, no single blocks, no SECCOMP_GET_FILTER")
+    ),
     row!(GETUID, "getuid", [], p::sys_getuid, Full),
     row!(GETGID, "getgid", [], p::sys_getgid, Full),
     row!(SETUID, "setuid", [Int], p::sys_setuid, Full),

@@ -1,5 +1,6 @@
 //! What the filters of a thread say about a call, and what becomes of it.
 
+use sentry_abi::ptrace::event;
 use sentry_abi::seccomp::{AUDIT_ARCH_X86_64, SYS_SECCOMP, data, mode, ret};
 use sentry_abi::signal::{SigInfo, Signal};
 use sentry_abi::syscall::nr;
@@ -91,9 +92,15 @@ impl CurrentTask {
         if place == CallPlace::Tracer {
             return Verdict::Proceed;
         }
-        let _ = value;
         self.regs.rax = Errno::ENOSYS.to_return_value();
-        Verdict::Skip
+        if !self.event_stop(event::SECCOMP, value.into())
+            || self.is_call_cancelled()
+            || self.thread_group().signals.lock().must_leave(self)
+        {
+            return Verdict::Skip;
+        }
+        // It may be another call now, which filters have not seen.
+        self.pass_filters(CallPlace::Tracer)
     }
 
     /// Ends the thread, or the process if it is the last or `action` is more than `SECCOMP_RET_KILL_THREAD`.

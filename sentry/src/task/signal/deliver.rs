@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sentry_abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigInfo, SigSet, Signal, sa, si_code};
 
 use crate::task::signal::{DefaultAction, JobState};
-use crate::task::thread::RunState;
+use crate::task::thread::{CallWork, RunState};
 use crate::task::{CurrentTask, ExitStatus, Task};
 
 /// What a look at the pending signals found.
@@ -16,6 +16,8 @@ enum Next {
     Leave,
     /// Job control stops the process.
     Stop,
+    /// The tracer wants a stop.
+    TraceStop,
     /// A signal to act on.
     Signal(Signal, SigInfo),
 }
@@ -41,7 +43,18 @@ impl CurrentTask {
                     self.stop();
                     continue;
                 }
+                Next::TraceStop => {
+                    self.group_stop();
+                    continue;
+                }
                 Next::Signal(signal, info) => (signal, info),
+            };
+            let (signal, info) = match self.is_traced() && signal != Signal::SIGKILL {
+                true => match self.signal_stop(signal, &info) {
+                    Some(delivered) => delivered,
+                    None => continue,
+                },
+                false => (signal, info),
             };
             let action = self.thread_group().handlers().take_for_delivery(signal);
             match action.handler {
@@ -62,10 +75,14 @@ impl CurrentTask {
         if group.must_leave(self) {
             return Next::Leave;
         }
-        if group.job != JobState::Running {
+        let mut mine = self.signals.lock();
+        // A thread that its tracer has let go on stays so until the process is stopped again.
+        if group.job != JobState::Running && !(mine.stopped && self.is_traced()) {
             return Next::Stop;
         }
-        let mut mine = self.signals.lock();
+        if self.call_work().contains(CallWork::STOP) {
+            return Next::TraceStop;
+        }
         let allowed = SigSet(!mine.mask.0);
         let next = mine.pending.pop(allowed).or_else(|| group.pending.pop(allowed));
         next.map_or(Next::Nothing, |(signal, info)| Next::Signal(signal, info))
@@ -86,6 +103,9 @@ impl CurrentTask {
             mask = mask.with(signal);
         }
         self.set_signal_mask(mask);
+        if std::mem::take(&mut self.is_stepping) {
+            self.step_stop();
+        }
     }
 
     /// As `force_sigsegv`: when the frame of SIGSEGV itself does not fit, no handler can help.
@@ -146,6 +166,18 @@ impl CurrentTask {
         }
         let report = loop {
             self.waiter().clear();
+            if self.is_traced() {
+                self.group_stop();
+                if self.is_traced() {
+                    let mut group = self.thread_group().signals.lock();
+                    let is_over = group.job == JobState::Running;
+                    if is_over {
+                        self.signals.lock().stopped = false;
+                    }
+                    break is_over && std::mem::take(&mut group.report_continued);
+                }
+                self.set_run_state(RunState::Stopped);
+            }
             {
                 let mut group = self.thread_group().signals.lock();
                 if group.job == JobState::Running || group.must_leave(self) {

@@ -171,6 +171,8 @@ impl CurrentTask {
         if self.try_signal_return(at).is_err() {
             self.fault_on_frame(Signal::SIGILL);
         }
+        // What was interrupted is over: no call is made again.
+        self.regs.orig_rax = u64::MAX;
         // The dispatcher stores the result in rax: it must be the restored one.
         Ok(self.regs.rax)
     }

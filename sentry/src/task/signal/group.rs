@@ -29,6 +29,8 @@ pub(crate) struct GroupSignals {
     pub(crate) job: JobState,
     /// The process is ending; every thread leaves with this status.
     pub(crate) exit: Option<ExitStatus>,
+    /// `SIGKILL` has come, which ends stops at the end, too (`PTRACE_EVENT_EXIT`).
+    pub(crate) is_killed: bool,
     /// A thread runs `execve(2)`; every other thread leaves.
     pub(crate) exec: Option<Arc<Task>>,
     /// The process was continued and its parent does not know yet.
@@ -42,6 +44,7 @@ impl GroupSignals {
             pending: Pending::default(),
             job: JobState::Running,
             exit: None,
+            is_killed: false,
             exec: None,
             report_continued: false,
         }

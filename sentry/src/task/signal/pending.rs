@@ -53,6 +53,11 @@ impl Pending {
         Some((signal, info))
     }
 
+    /// Copies of queued instances, oldest first (`PTRACE_PEEKSIGINFO`).
+    pub fn queued(&self, skip: usize, count: usize) -> Vec<SigInfo> {
+        self.queue.iter().skip(skip).take(count).copied().collect()
+    }
+
     /// Drops every instance of the signals in `which`.
     pub fn discard(&mut self, which: SigSet) {
         if self.set.intersection(which).is_empty() {

@@ -7,6 +7,7 @@ use sentry_abi::signal::{SIG_DFL, SigInfo, SigSet, Signal, si_code};
 
 use crate::errno::Errno;
 use crate::task::signal::{DefaultAction, GroupSignals, JobState};
+use crate::task::thread::CallWork;
 use crate::task::{ExitStatus, Resource, Task, ThreadGroup};
 use crate::wait::Readiness;
 
@@ -54,6 +55,11 @@ impl ThreadGroup {
     fn post(&self, target: Target<'_>, signal: Signal, info: SigInfo) -> Result<(), Errno> {
         let mut signals = self.signals.lock();
         if signals.exit.is_some() {
+            if signal == Signal::SIGKILL {
+                let threads = begin_exit(&mut signals, ExitStatus::Signaled(signal));
+                drop(signals);
+                threads.iter().for_each(|task| task.interrupt());
+            }
             return Ok(());
         }
         let mut wake = self.on_job_control_signal(&mut signals, signal);
@@ -98,6 +104,9 @@ impl ThreadGroup {
         // the process tree.
         signals.report_continued = matches!(signals.job, JobState::Stopped(_));
         signals.job = JobState::Running;
+        for task in &signals.threads {
+            task.continue_traced();
+        }
         signals.threads.clone()
     }
 
@@ -112,7 +121,12 @@ impl ThreadGroup {
             Target::Thread(task) => is_blocked(task),
             Target::Process => signals.threads.first().is_some_and(|t| is_blocked(t)),
         };
-        if blocked {
+        // A tracer sees signals that are ignored, too.
+        let is_traced = match target {
+            Target::Thread(task) => task.is_traced(),
+            Target::Process => signals.threads.first().is_some_and(|t| t.is_traced()),
+        };
+        if blocked || is_traced {
             return false;
         }
         let handlers = self.handlers();
@@ -150,6 +164,7 @@ fn begin_exit(signals: &mut MutexGuard<'_, GroupSignals>, status: ExitStatus) ->
     if signals.exit.is_none() {
         signals.exit = Some(status);
     }
+    signals.is_killed |= status == ExitStatus::Signaled(Signal::SIGKILL);
     signals.job = JobState::Running;
     signals.threads.clone()
 }
@@ -219,6 +234,9 @@ impl Task {
     /// Withdraws a request for attention that has nothing behind it any more.
     pub(crate) fn settle_spurious_attention(&self) {
         self.clear_attention();
+        if self.call_work().contains(CallWork::STOP) || self.has_stale_answers() {
+            self.request_attention();
+        }
         let group = self.thread_group().signals.lock();
         let mine = self.signals.lock();
         let pending = group.pending.set().union(mine.pending.set());

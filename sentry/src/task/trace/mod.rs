@@ -1,0 +1,11 @@
+//! Debugging by other guests (`ptrace(2)`): who traces whom, stops, what tracers may do.
+
+mod access;
+mod call;
+mod link;
+mod state;
+mod stop;
+
+pub(crate) use access::{AccessMode, check_access};
+pub(crate) use link::{LinkError, Tracee};
+pub(crate) use state::{LinkKind, Reason, Resume, ResumeMode, Stop, Trace, TraceOptions};
