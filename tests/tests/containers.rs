@@ -303,8 +303,9 @@ fn what_config_json_says_of_a_process_holds() {
 #[test]
 fn filters_of_config_json_hold_for_the_container_and_what_is_run_in_it() {
     require!(Need::Root, Need::Program("busybox"));
-    let bundle = Bundle::new(&["sh", "-c", "mkdir /tmp/a; grep -E ^Seccomp: /proc/self/status; sleep 60"]);
+    let mut bundle = Bundle::new(&["sh", "-c", "while :; do sleep 0.05; done"]);
     bundle.change(|config| {
+        config["root"]["readonly"] = false.into();
         config["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [
@@ -314,8 +315,7 @@ fn filters_of_config_json_hold_for_the_container_and_what_is_run_in_it() {
             ],
         });
     });
-    let path = bundle.dir().to_str().expect("UTF-8");
-    let _ = bundle.global(&["create", "--bundle", path, "c"]).ok();
+    bundle.create("c", &[]);
     let _ = bundle.global(&["start", "c"]).ok();
     let script = "mkdir /tmp/b; kill -USR1 $$; kill -0 $$ && echo there; grep -E ^Seccomp: /proc/self/status";
     let out = bundle.global(&["exec", "c", "sh", "-c", script]);
@@ -324,6 +324,7 @@ fn filters_of_config_json_hold_for_the_container_and_what_is_run_in_it() {
     assert!(out.err().contains("can't kill pid") && out.err().contains("not permitted"), "{}", out.err());
     let _ = bundle.global(&["delete", "--force", "c"]).ok();
     bundle.change(|config| config["process"]["args"] = json!(["sh", "-c", "mkdir /tmp/a && echo made"]));
+    let path = bundle.dir().to_str().expect("UTF-8");
     let out = bundle.global(&["--oci-seccomp=false", "run", "--bundle", path, "d"]);
     assert_eq!(out.out(), "made\n", "{}", out.err());
     let out = bundle.global(&["run", "--bundle", path, "e"]);
