@@ -77,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) tcp_ports: PortTable<ListenEndpoint>,
     /// Some TCP socket has, or had, a program to look at its segments.
     pub(crate) filters_streams: AtomicBool,
+    /// Whether a listener ever kept SYNs (`TCP_SAVE_SYN`).
+    pub(crate) saves_syns: AtomicBool,
     pub(crate) tcp_config: RwLock<Arc<tcp::Config>>,
     pub(crate) seeds: SeedGenerator,
     /// Of servers that our connections may send data to in their SYNs.

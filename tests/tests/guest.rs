@@ -86,12 +86,14 @@ guests! {
     mappings
     pipes
     seccomp
+    signal_driven_io
     signals
     socket_filter
     socket_inet
     socket_interfaces
     socket_limits
     socket_multicast
+    socket_tcp_options
     socket_unix
     sysv_ipc
     threads

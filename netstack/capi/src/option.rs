@@ -5,6 +5,7 @@ mod ipv6;
 mod membership;
 mod socket_level;
 mod tcp;
+mod tcp_more;
 mod udp;
 mod value;
 
@@ -102,8 +103,8 @@ fn row(level: c_int, name: c_int) -> Result<&'static Row, Errno> {
     rows.find(|row| (row.level, row.name) == (level, name)).ok_or(Errno(libc::ENOPROTOOPT))
 }
 
-const TABLES: [&[Row]; 6] =
-    [socket_level::ROWS, ip::ROWS, ipv6::ROWS, tcp::ROWS, udp::ROWS, membership::ROWS];
+const TABLES: [&[Row]; 7] =
+    [socket_level::ROWS, ip::ROWS, ipv6::ROWS, tcp::ROWS, tcp_more::ROWS, udp::ROWS, membership::ROWS];
 
 const fn both(level: c_int, name: c_int, get: Get, set: Set) -> Row {
     Row { level, name, get: Some(get), set: Some(set) }

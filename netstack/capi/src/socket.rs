@@ -185,6 +185,10 @@ fn connect_stream(
     address: SocketAddr,
 ) -> Result<(), Errno> {
     tcp.connect(address)?;
+    if tcp.waits_for_data() {
+        // TCP_FASTOPEN_CONNECT: the first data leads the handshake.
+        return Ok(());
+    }
     let patience = patience(handle, socket, socket.settings.lock().send_timeout);
     let ended = socket.wait(Readiness::OUT, patience, || match tcp.state() {
         State::SynSent | State::SynReceived => Err(Errno(libc::EAGAIN)),

@@ -165,6 +165,7 @@ fn urgent_byte(tcp: &TcpSocket, buffer: &mut [u8], how: RecvFlags) -> Result<usi
     let byte = match tcp.try_recv_urgent(how) {
         Ok(byte) => byte,
         Err(UrgentError::Nothing) => return Err(Errno(libc::EINVAL)),
+        Err(UrgentError::NotConnected) => return Err(Errno(libc::ENOTCONN)),
         Err(UrgentError::WouldBlock) => return Err(Errno(libc::EAGAIN)),
         Err(UrgentError::EndOfStream) => return Ok(0),
     };

@@ -188,6 +188,7 @@ impl NetstackBackend {
         let remote = SocketAddr::new(self.setup.peer(), port);
         let result = match self.sockets.get_mut(&id) {
             Some(Socket::Tcp(tcp)) => match tcp.socket.connect(remote) {
+                Ok(()) if tcp.socket.waits_for_data() => Ok(()),
                 Ok(()) => {
                     tcp.is_connecting = true;
                     return error("EINPROGRESS");
@@ -443,6 +444,7 @@ fn receive(tcp: &TcpState, len: usize, flags: Flags) -> Reply {
             Ok(byte) => Reply::Data(vec![byte]),
             Err(UrgentError::WouldBlock) => error("EAGAIN"),
             Err(UrgentError::Nothing) => error("EINVAL"),
+            Err(UrgentError::NotConnected) => error("ENOTCONN"),
             Err(UrgentError::EndOfStream) => Reply::Data(Vec::new()),
         };
     }

@@ -111,6 +111,9 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     if !is_for_us(rx, &flow) {
         return false;
     }
+    if view.flags().contains(TcpFlags::SYN) && rx.core.saves_syns.load(Ordering::Relaxed) {
+        return false;
+    }
     rx.tally.in_receives += 1;
     rx.tally.in_delivers += 1;
     let Found { tos, header_len, tcp, .. } = found;

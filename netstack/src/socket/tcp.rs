@@ -1,6 +1,7 @@
 //! TCP sockets: one handle for the idle, the listening and the connected case, as BSD sockets have it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::sync::{Mutex, RwLock};
@@ -58,6 +59,8 @@ struct Early {
     group_filter: Option<bpf::Program>,
     /// What the socket held when it connected, and still does.
     claim: Option<Box<Claim>>,
+    /// Of an accepted connection.
+    saved_syn: Option<Vec<u8>>,
 }
 
 impl Settings {
@@ -194,7 +197,7 @@ impl TcpSocket {
 
     /// Takes the oldest established connection and its peer.
     pub fn try_accept(&self) -> Result<(Self, SocketAddr), AcceptError> {
-        let endpoint = match &*self.role.read() {
+        let (endpoint, saved_syn) = match &*self.role.read() {
             Role::Listening(claim) => claim.endpoint.accept().ok_or(AcceptError::WouldBlock)?,
             Role::Idle | Role::Bound(_) | Role::Connected(..) | Role::Closed => {
                 return Err(AcceptError::NotListening);
@@ -204,7 +207,22 @@ impl TcpSocket {
         let options = Arc::clone(&self.settings.lock().socket);
         let waiters = Arc::clone(&endpoint.waiters);
         let role = Role::Connected(endpoint);
-        Ok((Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role), peer))
+        let accepted = Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role);
+        if saved_syn.is_some() {
+            accepted.settings.lock().early_mut(true, |early| early.saved_syn = saved_syn);
+        }
+        Ok((accepted, peer))
+    }
+
+    /// The headers of the SYN with which an accepted connection began, if its listener kept them
+    /// ([`save_syn`](tcp::Options::save_syn)).
+    pub fn saved_syn(&self) -> Option<Vec<u8>> {
+        self.settings.lock().early.as_ref().and_then(|early| early.saved_syn.clone())
+    }
+
+    /// Forgets what [`saved_syn`](Self::saved_syn) gives.
+    pub fn forget_saved_syn(&self) {
+        self.settings.lock().early_mut(false, |early| early.saved_syn = None);
     }
 
     /// Shuts directions: `Write` queues a FIN behind the data, `Read` discards what comes later and sends nothing.
@@ -333,6 +351,13 @@ impl TcpSocket {
     /// Changes TCP options; the new ones take effect at once where Linux's do.
     pub fn set_tcp_options(&self, change: impl FnOnce(&mut tcp::Options)) {
         let mut outbox = Outbox::default();
+        let core = &self.core;
+        let change = |options: &mut tcp::Options| {
+            change(options);
+            if options.save_syn != tcp::SaveSyn::Off {
+                core.saves_syns.store(true, Ordering::Relaxed);
+            }
+        };
         match &*self.role.read() {
             Role::Connected(endpoint) => endpoint.with(&self.core, &mut outbox, |inner| {
                 let mut options = *inner.machine.options();

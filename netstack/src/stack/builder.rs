@@ -97,6 +97,7 @@ impl StackBuilder {
             tcp: FlowTable::new(),
             tcp_ports: PortTable::new(Sharing::Stream),
             filters_streams: AtomicBool::new(false),
+            saves_syns: AtomicBool::new(false),
             tcp_config: RwLock::new(Arc::new(self.tcp_config)),
             seeds: SeedGenerator::new(secrets.secret()),
             fast_open: FastOpenCache::default(),

@@ -74,6 +74,10 @@ impl AckPolicy {
         self.last_received
     }
 
+    pub(super) fn is_interactive(&self) -> bool {
+        self.is_interactive
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.pending == Pending::Now
     }
@@ -130,7 +134,7 @@ impl AckPolicy {
         if self.pending == Pending::Now {
             return;
         }
-        let (min, max) = (nanos_of(config.delayed_ack_min), nanos_of(config.delayed_ack_max));
+        let (min, max) = (nanos_of(config.delayed_ack_min), nanos_of(config.delayed_ack_limit()));
         let mut delay = self.delay.unwrap_or(min);
         if delay > min {
             let most = if self.is_interactive { max } else { HALF_SECOND };

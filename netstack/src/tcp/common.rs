@@ -27,7 +27,14 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(config: &Arc<Config>, options: impl Into<Arc<Options>>, flow: &Flow) -> Self {
         let Flow { local_port, remote_port, .. } = *flow;
-        Self { config: Arc::clone(config), options: options.into(), local_port, remote_port, error: None }
+        let options = options.into();
+        let config = options.override_config(config);
+        Self { config, options, local_port, remote_port, error: None }
+    }
+
+    pub(super) fn set_options(&mut self, options: Options) {
+        self.config = options.override_config(&self.config);
+        self.options = Arc::new(options);
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

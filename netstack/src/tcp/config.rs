@@ -1,7 +1,7 @@
 //! The stack-wide settings of TCP: what Linux keeps in `net.ipv4.tcp_*`, with Linux's defaults.
 
 use super::congestion::Algorithm;
-use super::fast_open::FastOpenModes;
+use super::fast_open::{FastOpenKeys, FastOpenModes};
 use core::time::Duration;
 
 /// Settings shared by the connections of a stack. Immutable once shared; a change makes a new value for new connections.
@@ -31,10 +31,12 @@ pub struct Config {
     pub slow_start_after_idle: bool,
     /// RTO before the first measurement (RFC 6298 section 2.1).
     pub rto_initial: Duration,
-    /// The smallest RTO. RFC 6298 section 2.4 says 1 s; 200 ms is Linux's `TCP_RTO_MIN`.
+    /// The smallest RTO (`tcp_rto_min_us`). RFC 6298 section 2.4 says 1 s; Linux's default is 200 ms.
     pub rto_min: Duration,
-    /// The largest RTO (`TCP_RTO_MAX`).
+    /// The largest RTO (`tcp_rto_max_ms`).
     pub rto_max: Duration,
+    /// `tcp_thin_linear_timeouts`: no backoff of the first timeouts of streams with little in flight.
+    pub thin_linear_timeouts: bool,
     /// `tcp_syn_retries`.
     pub syn_retries: u8,
     /// `tcp_syn_linear_timeouts`: so many SYNs more, sent before the backoff begins.
@@ -71,10 +73,14 @@ pub struct Config {
     pub frto: bool,
     /// The smallest segment size used for sending, whatever the peer asks (Linux's `TCP_MIN_SND_MSS`).
     pub min_mss: u16,
-    /// `tcp_mtu_probing` 1: a path that swallows large segments without a word gets smaller ones (RFC 4821 section 7.7).
-    pub black_hole_detection: bool,
-    /// `tcp_base_mss`: the first size to try in a black hole.
+    /// `tcp_mtu_probing`: whether to find out by probes how large segments may be (RFC 4821).
+    pub mtu_probing: MtuProbing,
+    /// `tcp_base_mss`: the size at which the search begins.
     pub base_mss: u16,
+    /// `tcp_probe_threshold`: how close the bounds of the search come.
+    pub mtu_probe_threshold: u16,
+    /// `tcp_probe_interval`: how long what was found holds before larger sizes are tried again.
+    pub mtu_probe_interval: Duration,
     /// `tcp_mtu_probe_floor`: the smallest one.
     pub black_hole_floor: u16,
     /// `tcp_syncookies`.
@@ -85,10 +91,23 @@ pub struct Config {
     pub abort_on_overflow: bool,
     /// `tcp_fastopen`: who may put data into a SYN.
     pub fast_open: FastOpenModes,
+    /// `tcp_fastopen_key`: the keys of listeners' cookies; none means that the stack makes them up.
+    pub fast_open_keys: Option<FastOpenKeys>,
     /// `tcp_notsent_lowat`: unsent bytes below which the connection is writable.
     pub not_sent_low_water: u32,
     /// `tcp_rfc1337`: RST does not end TIME-WAIT. Linux has it off, which lets old duplicates assassinate it.
     pub time_wait_ignores_reset: bool,
+}
+
+impl Config {
+    /// How long an ACK waits at most: where the smallest RTO is set lower than the longest delay, the peer's is taken to be
+    /// as low (Linux's `tcp_delack_max`).
+    pub(super) fn delayed_ack_limit(&self) -> Duration {
+        match self.rto_min {
+            min if min < self.delayed_ack_max => min.saturating_sub(TICK).max(TICK),
+            _ => self.delayed_ack_max,
+        }
+    }
 }
 
 /// A `tcp_rmem`-like triple in bytes.
@@ -111,6 +130,17 @@ pub enum EcnMode {
     On,
     /// 2: accept it when asked.
     Passive,
+}
+
+/// When to search for the path's MTU, numbered as `tcp_mtu_probing`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MtuProbing {
+    /// 0: never; what routers say counts.
+    Off,
+    /// 1: once a path swallows large segments without a word (RFC 4821 section 7.7).
+    BlackHole,
+    /// 2: from the start.
+    Always,
 }
 
 /// When a listener answers with a SYN cookie, numbered as `tcp_syncookies`.
@@ -151,6 +181,7 @@ impl Default for Config {
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
+            thin_linear_timeouts: false,
             syn_retries: 6,
             syn_linear_timeouts: 4,
             synack_retries: 5,
@@ -169,15 +200,21 @@ impl Default for Config {
             rack: true,
             frto: true,
             min_mss: 48,
-            black_hole_detection: false,
+            mtu_probing: MtuProbing::Off,
             base_mss: 1024,
+            mtu_probe_threshold: 8,
+            mtu_probe_interval: Duration::from_secs(600),
             black_hole_floor: 48,
             syn_cookies: SynCookies::WhenNeeded,
             listen_rules: ListenRules::Linux,
             abort_on_overflow: false,
             fast_open: FastOpenModes::CLIENT,
+            fast_open_keys: None,
             not_sent_low_water: u32::MAX,
             time_wait_ignores_reset: true,
         }
     }
 }
+
+/// What Linux takes off: one of its timer's ticks (at 250 Hz).
+const TICK: Duration = Duration::from_millis(4);

@@ -3,6 +3,7 @@
 
 use super::common::Common;
 use super::config::Config;
+use super::error::SendError;
 use super::fast_open::FastOpen;
 use super::flow::Flow;
 use super::info::Info;
@@ -13,7 +14,7 @@ use super::options::Options;
 use super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 use super::path::PathInfo;
 use super::readiness::Readiness;
-use super::receive_queue::ReceiveQueue;
+use super::receiver::Unread;
 use super::rtt::RttEstimator;
 use super::segment::{PlainSegment, SegmentIn, Transmit};
 use super::state::State;
@@ -56,7 +57,7 @@ enum Phase {
 #[derive(Debug)]
 struct Ended<T> {
     rest: T,
-    unread: ReceiveQueue,
+    unread: Unread,
 }
 
 #[derive(Debug)]
@@ -161,6 +162,40 @@ impl Connection {
         }
     }
 
+    /// Keeps the SYN back until [`release_syn`](Self::release_syn). To be called before anything was polled.
+    pub fn hold_syn(&mut self) {
+        if let Phase::SynSent(state) = &mut self.phase
+            && state.is_fresh()
+        {
+            state.hold();
+        }
+    }
+
+    /// Whether the SYN waits for the first data.
+    #[must_use]
+    pub fn is_syn_held(&self) -> bool {
+        matches!(&self.phase, Phase::SynSent(state) if state.is_held())
+    }
+
+    /// Lets the SYN leave that was kept back, with data. Where it has left already, the data follows what went with it.
+    ///
+    /// # Errors
+    /// There is no connection any more; the data was not taken.
+    pub fn release_syn(&mut self, now: Instant, attempt: FastOpen) -> Result<(), SendError> {
+        match &mut self.phase {
+            Phase::SynSent(state) if state.is_held() => {
+                state.set_fast_open(attempt);
+                state.release(&self.common, now);
+                Ok(())
+            }
+            Phase::SynSent(state) => {
+                state.append(attempt.data);
+                Ok(())
+            }
+            _ => attempt.data.into_ranges().into_iter().try_for_each(|range| self.send_admitted(now, range)),
+        }
+    }
+
     /// Processes a segment whose checksum is right and whose flow is this connection's.
     pub fn on_segment(&mut self, now: Instant, mut segment: SegmentIn) -> Outcome {
         match &mut self.phase {
@@ -249,7 +284,7 @@ impl Connection {
         match &self.phase {
             Phase::Open(open) => open.next_deadline(),
             Phase::Resting(resting) => resting.next_deadline(),
-            Phase::SynSent(state) => Some(state.next_deadline()),
+            Phase::SynSent(state) => state.next_deadline(),
             Phase::SynReceived(state) => Some(state.next_deadline()),
             Phase::TimeWait(ended) => Some(ended.rest.next_deadline()),
             Phase::Closed(_) => None,
@@ -341,12 +376,13 @@ impl Connection {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let mut ready = match &self.phase {
+            // Linux, tcp_poll: data is what a deferred connection waits for.
+            Phase::SynSent(state) if state.is_held() => Readiness::WRITABLE,
             Phase::SynSent(_) | Phase::SynReceived(_) => Readiness::empty(),
             Phase::Open(open) => open.readiness(&self.common),
             Phase::Resting(resting) => resting.readiness(&self.common),
-            Phase::TimeWait(_) | Phase::Closed(_) => {
-                Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED | Readiness::HANGUP
-            }
+            Phase::TimeWait(ended) => readiness_at_end(&ended.unread),
+            Phase::Closed(ended) => readiness_at_end(&ended.unread),
         };
         ready.set(Readiness::ERROR, self.common.error.is_some());
         ready
@@ -381,4 +417,11 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// What the user could do with a connection that is over.
+fn readiness_at_end(unread: &Unread) -> Readiness {
+    let mut ready = Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED | Readiness::HANGUP;
+    ready.set(Readiness::PRIORITY, unread.has_urgent());
+    ready
 }

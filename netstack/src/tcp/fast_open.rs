@@ -5,8 +5,11 @@
 //! needs until it is complete is in `unconfirmed.rs`.
 
 use super::flow::Flow;
-use super::isn::SeedGenerator;
+use super::isn::{Secret, SeedGenerator};
 use super::segment::Payload;
+use super::siphash::SipHasher;
+use core::hash::Hasher;
+use core::net::IpAddr;
 use netstack_wire::tcp::FastOpenCookie;
 
 bitflags::bitflags! {
@@ -53,14 +56,42 @@ impl FastOpen {
     }
 }
 
+/// The keys of a server's cookies (`TCP_FASTOPEN_KEY`): hosts that share them take each other's, and a server that changes
+/// its key still takes the cookies of the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FastOpenKeys {
+    /// Makes cookies.
+    pub primary: [u8; 16],
+    /// Cookies that it made are taken, too; their clients get one of the primary key.
+    pub backup: Option<[u8; 16]>,
+}
+
 impl SeedGenerator {
-    /// The cookie of a client: a keyed hash of both addresses (RFC 7413 section 4.1.2), the same for all ports.
+    /// The keys of cookies for listeners without keys of their own.
     #[must_use]
-    pub fn fast_open_cookie(&self, flow: &Flow) -> FastOpenCookie {
-        let tag = self.hash(&(DOMAIN, flow.remote_addr, flow.local_addr));
-        // Eight bytes are a valid length.
-        FastOpenCookie::new(&tag.to_be_bytes()).unwrap_or_default()
+    pub fn fast_open_keys(&self) -> FastOpenKeys {
+        let mut primary = [0; 16];
+        let (first, second) = primary.split_at_mut(8);
+        first.copy_from_slice(&self.hash(&(DOMAIN, 0_u8)).to_le_bytes());
+        second.copy_from_slice(&self.hash(&(DOMAIN, 1_u8)).to_le_bytes());
+        FastOpenKeys { primary, backup: None }
     }
+}
+
+/// The cookie of a client: a keyed hash of both addresses (RFC 7413 section 4.1.2), the same for all ports. Linux makes the
+/// same of the same key, so that servers of both kinds can share one.
+#[must_use]
+pub fn fast_open_cookie(key: [u8; 16], flow: &Flow) -> FastOpenCookie {
+    let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| key[at + i]));
+    let mut hasher = SipHasher::new(Secret([word(0), word(8)]));
+    for address in [flow.remote_addr, flow.local_addr] {
+        match address {
+            IpAddr::V4(address) => hasher.write(&address.octets()),
+            IpAddr::V6(address) => hasher.write(&address.octets()),
+        }
+    }
+    // Eight bytes are a valid length.
+    FastOpenCookie::new(&hasher.finish().to_le_bytes()).unwrap_or_default()
 }
 
 /// Keeps cookies apart from the other hashes of the generator.

@@ -5,13 +5,15 @@ use super::isn::{Secret, Seed};
 use super::negotiated::{Offer, PeerOffer};
 use super::path::PathInfo;
 use super::rate_limit::RateLimit;
+use super::segment::SynHeaders;
 use crate::time::Instant;
 use core::hash::{BuildHasher, Hasher};
 use netstack_wire::seq::SeqNum;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A connection between SYN and the ACK that completes the handshake.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HalfOpen {
     pub(super) seed: Seed,
     pub(super) irs: SeqNum,
@@ -24,6 +26,8 @@ pub(super) struct HalfOpen {
     /// The final ACK has come once: the user's defer-accept or a full queue holds the connection back.
     pub(super) is_acked: bool,
     pub(super) challenge: RateLimit,
+    /// The headers of the SYN, if the user wants them.
+    pub(super) saved_syn: Option<Arc<SynHeaders>>,
     deadline: Instant,
 }
 
@@ -47,6 +51,7 @@ impl HalfOpen {
             retransmits: 0,
             is_acked: false,
             challenge,
+            saved_syn: None,
             deadline: now,
         }
     }

@@ -1,5 +1,6 @@
 //! A snapshot of a connection for `TCP_INFO`, sock_diag and traces.
 
+use super::congestion::BbrInfo;
 use super::state::State;
 use core::time::Duration;
 
@@ -100,6 +101,12 @@ pub struct Info {
     pub last_data_received: Duration,
     /// Time since an ACK last arrived.
     pub last_ack_received: Duration,
+    /// What is added to the stack's clock in milliseconds to give the timestamps that are sent.
+    pub timestamp_offset: u32,
+    /// The user answers what arrives, so that ACKs wait for the answers (`TCP_QUICKACK` shows the opposite).
+    pub is_interactive: bool,
+    /// BBR's view of the path, where it is at work (`TCP_CC_INFO`).
+    pub bbr: Option<BbrInfo>,
 }
 
 /// The phase of congestion control, named as in Linux's `tcp_ca_state`.

@@ -8,12 +8,12 @@ use super::common::{Common, bare};
 use super::config::{Config, ListenRules, SynCookies};
 use super::connection::Connection;
 use super::cookie::{CookieJar, decode_timestamp, encode_timestamp};
-use super::fast_open::FastOpenModes;
+use super::fast_open::{FastOpenModes, fast_open_cookie};
 use super::flow::Flow;
 use super::half_open::{HalfOpen, HalfOpenTable};
 use super::isn::{Secret, Seed, SeedGenerator};
 use super::negotiated::{HandshakeAnswer, Negotiated, Offer, PeerOffer, send_mss};
-use super::options::Options;
+use super::options::{Options, SaveSyn};
 use super::outcome::DropReason;
 use super::path::PathInfo;
 use super::segment::{SegmentIn, Transmit};
@@ -22,6 +22,7 @@ use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{FastOpenCookie, TcpFlags, Timestamps};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A listening socket's machine.
@@ -39,6 +40,8 @@ pub struct Listener {
     half_open: HalfOpenTable,
     /// Connections handed out and not yet taken from the accept queue.
     queued: u32,
+    /// What the user wants of the SYNs of connections handed out (`TCP_SAVE_SYN`), until they leave the accept queue.
+    saved_syns: HashMap<Flow, Vec<u8>>,
     /// Connections that Fast Open has opened and whose handshake is not complete, as the shell last counted them.
     fast_opening: u32,
 }
@@ -73,13 +76,14 @@ impl Listener {
         seeds: SeedGenerator,
     ) -> Self {
         Self {
-            config: Arc::clone(config),
+            config: options.override_config(config),
             options: Arc::new(options),
             backlog,
             seeds,
             cookies: CookieJar::new(secret),
             half_open: HalfOpenTable::new(secret),
             queued: 0,
+            saved_syns: HashMap::new(),
             fast_opening: 0,
         }
     }
@@ -149,6 +153,22 @@ impl Listener {
         self.queued = self.queued.saturating_sub(1);
     }
 
+    /// Takes the headers of the SYN with which a connection that has left the accept queue began, if they were kept.
+    pub fn take_saved_syn(&mut self, flow: &Flow) -> Option<Vec<u8>> {
+        self.saved_syns.remove(flow)
+    }
+
+    /// Keeps what the user wants of a SYN whose connection is handed out.
+    fn save_syn(&mut self, flow: &Flow, half: &HalfOpen) {
+        let Some(headers) = &half.saved_syn else { return };
+        let from = match self.options.save_syn {
+            SaveSyn::Off => return,
+            SaveSyn::Network => headers.network_offset,
+            SaveSyn::Link => 0,
+        };
+        self.saved_syns.insert(*flow, headers.bytes[from..].to_vec());
+    }
+
     /// Tells how many connections of [`ListenOutcome::FastOpen`] wait for the end of their handshake.
     pub fn set_fast_opening(&mut self, count: u32) {
         self.fast_opening = count;
@@ -167,6 +187,7 @@ impl Listener {
 
     /// Changes the options for connections to come.
     pub fn set_options(&mut self, options: Options) {
+        self.config = options.override_config(&self.config);
         self.options = Arc::new(options);
     }
 
@@ -253,10 +274,15 @@ impl Listener {
         if let Some(above) = isn_above {
             seed.iss = seed.iss.max(above);
         }
-        let half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
+        let mut half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
+        if self.options.save_syn != SaveSyn::Off {
+            half.saved_syn.clone_from(&segment.headers);
+        }
         let mut reply = syn_ack(&common, now, &half);
         match self.judge_fast_open(flow, segment) {
-            FastOpenVerdict::Accept => return self.open_fast(common, now, &half, segment.clone()),
+            FastOpenVerdict::Accept(cookie) => {
+                return self.open_fast((common, flow), now, &half, segment.clone(), cookie);
+            }
             FastOpenVerdict::Grant(cookie) => reply.repr.options.fast_open = Some(cookie),
             FastOpenVerdict::Ignore => {}
         }
@@ -276,16 +302,20 @@ impl Listener {
         match segment.repr.options.fast_open {
             _ if is_open_to_all && !segment.payload.is_empty() => {
                 if has_room {
-                    FastOpenVerdict::Accept
+                    FastOpenVerdict::Accept(None)
                 } else {
                     FastOpenVerdict::Ignore
                 }
             }
             None => FastOpenVerdict::Ignore,
             Some(cookie) => {
-                let right = self.seeds.fast_open_cookie(flow);
+                let keys = self.options.fast_open_keys.or(self.config.fast_open_keys);
+                let keys = keys.unwrap_or_else(|| self.seeds.fast_open_keys());
+                let right = fast_open_cookie(keys.primary, flow);
+                let is_of_backup = || keys.backup.is_some_and(|key| fast_open_cookie(key, flow) == cookie);
                 match cookie == right {
-                    true if has_room => FastOpenVerdict::Accept,
+                    true if has_room => FastOpenVerdict::Accept(None),
+                    false if has_room && is_of_backup() => FastOpenVerdict::Accept(Some(right)),
                     true => FastOpenVerdict::Ignore,
                     false => FastOpenVerdict::Grant(right),
                 }
@@ -294,13 +324,21 @@ impl Listener {
     }
 
     /// Makes the connection before its handshake is complete, and gives it what the SYN brought.
-    fn open_fast(&mut self, common: Common, now: Instant, half: &HalfOpen, syn: SegmentIn) -> ListenOutcome {
+    fn open_fast(
+        &mut self,
+        (common, flow): (Common, &Flow),
+        now: Instant,
+        half: &HalfOpen,
+        syn: SegmentIn,
+        cookie: Option<FastOpenCookie>,
+    ) -> ListenOutcome {
         let mut negotiated = completed(&common, now, half, &syn);
         // RFC 7323 section 2.2: the window of a SYN is never scaled.
         negotiated.snd_wnd = u32::from(syn.repr.window);
         negotiated.rtt = None;
-        let unconfirmed = Unconfirmed::new(&common, now, half.seed, half.irs, half.offer);
+        let unconfirmed = Unconfirmed::new(&common, now, half.seed, half.irs, half.offer).with_cookie(cookie);
         self.queued += 1;
+        self.save_syn(flow, half);
         let connection = Connection::fast_opened(common, now, &negotiated, unconfirmed, syn);
         ListenOutcome::FastOpen(Box::new(connection))
     }
@@ -377,7 +415,9 @@ impl Listener {
         let mut negotiated = completed(&common, now, half, &segment);
         // A held-back handshake says nothing of the path.
         negotiated.rtt = negotiated.rtt.filter(|_| !was_acked);
-        self.half_open.remove(flow);
+        if let Some(half) = self.half_open.remove(flow) {
+            self.save_syn(flow, &half);
+        }
         self.ready(common, now, &negotiated, segment)
     }
 
@@ -436,8 +476,8 @@ enum FastOpenVerdict {
     Ignore,
     /// An ordinary handshake, and a cookie for the next time.
     Grant(FastOpenCookie),
-    /// The connection is open at once.
-    Accept,
+    /// The connection is open at once; the client may need another cookie for the next time.
+    Accept(Option<FastOpenCookie>),
 }
 
 /// What a finished handshake has agreed on.

@@ -50,20 +50,20 @@ mod unconfirmed;
 mod urgent;
 
 pub use closed::reset_reply;
-pub use config::{BufferSizes, Config, EcnMode, ListenRules, SynCookies};
-pub use congestion::Algorithm;
+pub use config::{BufferSizes, Config, EcnMode, ListenRules, MtuProbing, SynCookies};
+pub use congestion::{Algorithm, BbrInfo};
 pub use connection::{Connection, Shutdown};
 pub use error::{RecvError, SendError, ShutdownError};
-pub use fast_open::{FastOpen, FastOpenModes};
+pub use fast_open::{FastOpen, FastOpenKeys, FastOpenModes, fast_open_cookie};
 pub use flow::Flow;
 pub use info::{Info, RecoveryPhase};
 pub use isn::{Secret, Seed, SeedGenerator};
 pub use listener::{ListenOutcome, Listener};
-pub use options::{FinWait2, Options};
+pub use options::{FinWait2, Options, SaveSyn};
 pub use outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 pub use path::PathInfo;
 pub use readiness::Readiness;
-pub use segment::{Ecn, Payload, PlainSegment, PlainTransmit, SegmentIn, Transmit};
+pub use segment::{Ecn, Payload, PlainSegment, PlainTransmit, SegmentIn, SynHeaders, Transmit};
 pub use state::State;
 pub use urgent::UrgentError;
 

@@ -1,6 +1,8 @@
 //! The settings of one socket: what `setsockopt` changes. Unset ones follow the stack's [`Config`](super::Config).
 
+use super::config::Config;
 use super::congestion::Algorithm;
+use super::fast_open::FastOpenKeys;
 use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
@@ -48,6 +50,20 @@ pub struct Options {
     pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`.
     pub congestion: Option<Algorithm>,
+    /// `TCP_FASTOPEN_CONNECT`: connecting to a server whose cookie is known sends nothing until the first data.
+    pub fast_open_connect: bool,
+    /// `TCP_FASTOPEN_KEY`, listeners only; none means the stack's.
+    pub fast_open_keys: Option<FastOpenKeys>,
+    /// `TCP_SAVE_SYN`, listeners only.
+    pub save_syn: SaveSyn,
+    /// `TCP_THIN_LINEAR_TIMEOUTS`: no backoff of the first timeouts of a stream with little in flight.
+    pub thin_linear_timeouts: bool,
+    /// `TCP_RTO_MAX_MS`. This and the two below stay as they are once a connection has them, unless another value is set.
+    pub rto_max: Option<Duration>,
+    /// `TCP_RTO_MIN_US`.
+    pub rto_min: Option<Duration>,
+    /// `TCP_DELACK_MAX_US`.
+    pub delayed_ack_max: Option<Duration>,
 }
 
 impl Options {
@@ -56,6 +72,22 @@ impl Options {
     pub fn shared_default() -> Arc<Self> {
         static DEFAULT: LazyLock<Arc<Options>> = LazyLock::new(Arc::default);
         Arc::clone(&DEFAULT)
+    }
+
+    /// The stack's settings with what the socket has of its own in their place: the machines look in one place only.
+    pub(super) fn override_config(&self, config: &Arc<Config>) -> Arc<Config> {
+        let rto_max = self.rto_max.unwrap_or(config.rto_max);
+        let rto_min = self.rto_min.unwrap_or(config.rto_min);
+        let delayed_ack_max = self.delayed_ack_max.unwrap_or(config.delayed_ack_max);
+        let thin_linear_timeouts = self.thin_linear_timeouts || config.thin_linear_timeouts;
+        let is_same = rto_max == config.rto_max
+            && rto_min == config.rto_min
+            && delayed_ack_max == config.delayed_ack_max
+            && thin_linear_timeouts == config.thin_linear_timeouts;
+        if is_same {
+            return Arc::clone(config);
+        }
+        Arc::new(Config { rto_max, rto_min, delayed_ack_max, thin_linear_timeouts, ..Config::clone(config) })
     }
 }
 
@@ -69,4 +101,16 @@ pub enum FinWait2 {
     Skip,
     /// This long.
     After(Duration),
+}
+
+/// `TCP_SAVE_SYN`: what a listener keeps of the SYN of each connection, for the user to read once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SaveSyn {
+    /// Nothing.
+    #[default]
+    Off,
+    /// From the IP header to the end of the TCP header.
+    Network,
+    /// The same from the link layer's header on, if there is one.
+    Link,
 }

@@ -15,12 +15,12 @@ use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{SackBlock, Timestamps};
 
+mod rest;
 mod sack;
 mod urgent;
 
-mod rest;
-
 pub(super) use rest::{ReceiverHistory, RestingReceiver};
+pub(super) use urgent::Unread;
 
 /// The receiving half. `rcv_*` names are those of RFC 9293 section 3.3.1.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes};
 use core::num::NonZeroU16;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{TcpFlags, TcpRepr, Timestamps};
+use std::sync::Arc;
 
 /// A received segment, or several consecutive ones merged by GRO.
 #[derive(Clone, Debug)]
@@ -21,6 +22,17 @@ pub struct SegmentIn {
     /// The memory that holding `payload` pins, at least its length; it is what the receive buffer is charged. A
     /// payload far smaller than its backing block is copied out by the machine.
     pub true_size: u32,
+    /// The headers of a SYN as they came, for listeners that keep them (`TCP_SAVE_SYN`).
+    pub headers: Option<Arc<SynHeaders>>,
+}
+
+/// The headers of a SYN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SynHeaders {
+    /// From the link layer's header, if there is one, to the end of the TCP header.
+    pub bytes: Vec<u8>,
+    /// Where the IP header begins.
+    pub network_offset: usize,
 }
 
 impl SegmentIn {
@@ -28,7 +40,7 @@ impl SegmentIn {
     #[must_use]
     pub fn new(repr: TcpRepr, payload: Payload) -> Self {
         let true_size = payload.len_u32();
-        Self { repr, payload, ecn: Ecn::NotCapable, merged: 1, true_size }
+        Self { repr, payload, ecn: Ecn::NotCapable, merged: 1, true_size, headers: None }
     }
 
     /// Returns the length in sequence space: payload, SYN and FIN.

@@ -27,6 +27,8 @@ pub(super) struct SynSent {
     /// When to send the SYN again.
     deadline: Instant,
     is_due: bool,
+    /// The SYN waits for the first data (`TCP_FASTOPEN_CONNECT`).
+    is_held: bool,
     /// A RST that an unacceptable acknowledgment asked for.
     reset: Option<Box<Transmit>>,
     started: Instant,
@@ -61,6 +63,7 @@ impl SynSent {
             retransmits: 0,
             deadline: now + syn_wait(common, 0),
             is_due: true,
+            is_held: false,
             reset: None,
             started: now,
             soft_error: None,
@@ -77,6 +80,30 @@ impl SynSent {
     /// Puts data, or the request for a cookie, into a SYN that was not sent yet.
     pub(super) fn set_fast_open(&mut self, fast_open: FastOpen) {
         self.fast_open = Some(Box::new(fast_open));
+    }
+
+    /// Queues data behind what the SYN carries.
+    pub(super) fn append(&mut self, data: Payload) {
+        let empty = || Box::new(FastOpen { cookie: None, mss: 0, data: Payload::new() });
+        let attempt = self.fast_open.get_or_insert_with(empty);
+        data.into_ranges().into_iter().for_each(|range| attempt.data.push(range));
+    }
+
+    /// Keeps the SYN back until [`release`](Self::release).
+    pub(super) fn hold(&mut self) {
+        (self.is_held, self.is_due) = (true, false);
+    }
+
+    /// Whether the SYN waits for data.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Lets the SYN that was kept back leave.
+    pub(super) fn release(&mut self, common: &Common, now: Instant) {
+        (self.is_held, self.is_due) = (false, true);
+        self.started = now;
+        self.deadline = now + syn_wait(common, 0);
     }
 
     /// Takes back what the SYN was to carry, less what the peer has acknowledged of it.
@@ -172,13 +199,13 @@ impl SynSent {
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Instant {
-        self.deadline
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        (!self.is_held).then_some(self.deadline)
     }
 
     /// Retransmits or gives up (RFC 6298 section 5, RFC 1122 section 4.2.3.5).
     pub(super) fn on_timer(&mut self, common: &Common, now: Instant) -> Result<(), CloseReason> {
-        if now < self.deadline {
+        if self.is_held || now < self.deadline {
             return Ok(());
         }
         let is_over = match common.options.user_timeout {

@@ -10,7 +10,7 @@ use super::syn_sent::{backed_off, timestamp};
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{TcpFlags, Timestamps};
+use netstack_wire::tcp::{FastOpenCookie, TcpFlags, Timestamps};
 
 /// What is needed until the peer has acknowledged our SYN.
 #[derive(Clone, Debug)]
@@ -22,12 +22,19 @@ pub(super) struct Unconfirmed {
     retransmits: u32,
     deadline: Instant,
     is_due: bool,
+    /// For the client whose cookie was of the key before.
+    new_cookie: Option<FastOpenCookie>,
 }
 
 impl Unconfirmed {
     pub(super) fn new(common: &Common, now: Instant, seed: Seed, irs: SeqNum, offer: Offer) -> Self {
         let deadline = now + backed_off(common, 0);
-        Self { seed, irs, offer, sent_at: now, retransmits: 0, deadline, is_due: true }
+        Self { seed, irs, offer, sent_at: now, retransmits: 0, deadline, is_due: true, new_cookie: None }
+    }
+
+    /// Hands a cookie out with the SYN-ACK.
+    pub(super) fn with_cookie(self, new_cookie: Option<FastOpenCookie>) -> Self {
+        Self { new_cookie, ..self }
     }
 
     /// Whether a segment is the SYN again: our SYN-ACK was lost.
@@ -81,6 +88,7 @@ impl Unconfirmed {
         let mut repr = common.header(self.seed.iss, rcv_nxt, TcpFlags::SYN | TcpFlags::ACK);
         repr.flags.set(TcpFlags::ECE, self.offer.ecn);
         self.offer.write(&mut repr, Timestamps { value: timestamp(now, self.seed), echo });
+        repr.options.fast_open = self.new_cookie;
         Some(bare(repr))
     }
 }

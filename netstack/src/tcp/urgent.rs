@@ -36,6 +36,9 @@ pub enum UrgentError {
     /// It was announced, and the stream ended before it.
     #[error("the stream ended before the urgent data")]
     EndOfStream,
+    /// The connection was broken off before it could be read.
+    #[error("not connected")]
+    NotConnected,
 }
 
 impl Urgent {
@@ -59,6 +62,11 @@ impl Urgent {
             offset -= range.len();
         }
         false
+    }
+
+    /// Whether a user who reads at `position` next is past it.
+    pub(super) fn is_passed(&self, position: SeqNum) -> bool {
+        position.gt(self.at)
     }
 
     pub(super) fn is_waiting(&self) -> bool {

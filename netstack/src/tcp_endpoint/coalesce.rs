@@ -44,7 +44,7 @@ impl Held {
         if !joins {
             return Some(next);
         }
-        let SegmentIn { repr, payload, ecn: _, merged, true_size } = next;
+        let SegmentIn { repr, payload, ecn: _, merged, true_size, headers: _ } = next;
         let held = &mut self.segment;
         held.repr.flags = repr.flags;
         held.repr.window = repr.window;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{MIN_HEADER_LEN, TcpRepr, TcpView};
+use netstack_wire::tcp::{MIN_HEADER_LEN, TcpFlags, TcpRepr, TcpView};
 
 use crate::bpf::{Subject, admits};
 use crate::error::SocketError;
@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::packet::{AddressedTo, Checksum, Packet};
 use crate::port_table::{Found, Target};
 use crate::stack::Core;
-use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, PlainSegment, SegmentIn};
+use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, PlainSegment, SegmentIn, SynHeaders};
 use crate::tcp_endpoint::coalesce::{self, Held};
 use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint, send_bare};
 
@@ -62,10 +62,20 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     {
         return counters.tcp_filtered.increment();
     }
+    let is_syn = repr.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
+    let headers = (is_syn && rx.core.saves_syns.load(Ordering::Relaxed))
+        .then(|| Arc::new(headers_of(&packet, ip.offset + header_len)));
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
-    let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size };
+    let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size, headers };
     input_segment(rx, flow, ip.nic, segment);
+}
+
+/// The first `len` bytes of a packet, with where its IP header begins.
+#[cold]
+fn headers_of(packet: &Packet, len: usize) -> SynHeaders {
+    let bytes = packet.slices().flatten().copied().take(len).collect();
+    SynHeaders { bytes, network_offset: usize::from(packet.meta.l3_offset).min(len) }
 }
 
 /// Takes a segment for us that was found in order: whole, alone, with a right checksum.
@@ -73,7 +83,7 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
 pub(crate) fn input_checked(rx: &mut Rx<'_>, flow: Flow, tos: u8, repr: TcpRepr, payload: Payload) {
     rx.core.counters.tcp_in_segs.increment();
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
-    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size };
+    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None };
     input_segment(rx, flow, rx.interface.id, segment);
 }
 

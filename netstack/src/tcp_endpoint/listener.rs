@@ -87,13 +87,14 @@ impl ListenEndpoint {
         }
     }
 
-    /// Takes the oldest connection.
-    pub(crate) fn accept(&self) -> Option<Arc<TcpEndpoint>> {
+    /// Takes the oldest connection, with the headers of its SYN if they were kept.
+    pub(crate) fn accept(&self) -> Option<(Arc<TcpEndpoint>, Option<Vec<u8>>)> {
         let mut listening = self.listening.lock();
         let listening = listening.as_mut()?;
         let endpoint = listening.queue.pop_front()?;
         listening.machine.on_accepted();
-        Some(endpoint)
+        let saved_syn = listening.machine.take_saved_syn(&endpoint.flow);
+        Some((endpoint, saved_syn))
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

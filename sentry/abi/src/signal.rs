@@ -147,6 +147,7 @@ pub mod si_code {
     pub const SI_QUEUE: i32 = -1;
     pub const SI_TIMER: i32 = -2;
     pub const SI_MESGQ: i32 = -3;
+    pub const SI_SIGIO: i32 = -5;
     pub const SI_TKILL: i32 = -6;
     pub const CLD_EXITED: i32 = 1;
     pub const CLD_KILLED: i32 = 2;
@@ -203,6 +204,15 @@ impl SigInfo {
         let mut info = Self::new(signal, si_code::SI_TIMER);
         info.fields[0] = pack(id.cast_unsigned(), overrun.cast_unsigned());
         info.fields[1] = value;
+        info
+    }
+
+    /// A file is ready (`si_band`, `si_fd`).
+    #[must_use]
+    pub fn poll(signal: Signal, code: i32, band: u64, fd: i32) -> Self {
+        let mut info = Self::new(signal, code);
+        info.fields[0] = band;
+        info.fields[1] = pack(fd.cast_unsigned(), 0);
         info
     }
 

@@ -6,7 +6,7 @@ use netstack::nic::NicInfo;
 use netstack::options::Family as IpFamily;
 use netstack::{IpCidr, NicId};
 use sentry_abi::ifreq::*;
-use sentry_abi::socket::{AF_INET, FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCGSTAMP, SIOCGSTAMPNS, SIOCSPGRP};
+use sentry_abi::socket::{AF_INET, SIOCGSTAMP, SIOCGSTAMPNS};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::{Errno, SysResult};
@@ -49,7 +49,6 @@ pub(super) fn ioctl(
         SIOCETHTOOL => ethtool(socket.namespace(), task, addr),
         // Nothing was ever stamped for this call (sock_get_timestamp).
         SIOCGSTAMP | SIOCGSTAMPNS => Err(Errno::ENOENT.into()),
-        FIOSETOWN | SIOCSPGRP | FIOGETOWN | SIOCGPGRP => owner(task, file, request, addr),
         _ => socket.socket().ioctl(task, file, request, arg),
     }
 }
@@ -249,14 +248,5 @@ fn ethtool(namespace: &NetNamespace, task: &CurrentTask, addr: UserAddr) -> SysR
     };
     // struct ethtool_value: the command, then the answer.
     task.mm().write_obj(data.checked_add(4)?, &value)?;
-    Ok(0)
-}
-
-/// Who gets `SIGIO` and `SIGURG`, as `fcntl(F_SETOWN)` has it.
-fn owner(task: &CurrentTask, file: &File, request: u32, addr: UserAddr) -> SysResult {
-    match request {
-        FIOGETOWN | SIOCGPGRP => task.mm().write_obj(addr, &file.signal_owner())?,
-        _ => file.set_signal_owner(task.mm().read_obj(addr)?),
-    }
     Ok(0)
 }

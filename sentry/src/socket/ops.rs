@@ -161,6 +161,11 @@ pub trait Socket: Any + Send + Sync {
     /// case since earlier; `EAGAIN` when it has to be tried again once the socket is writable; else as `connect(2)`.
     fn connect(&self, task: &mut CurrentTask, address: &[u8]) -> Result<(), Errno>;
 
+    /// A connection attempt is under way whose result nobody has asked for yet.
+    fn is_connecting(&self) -> bool {
+        false
+    }
+
     /// How a connection attempt that was in progress ended.
     ///
     /// # Errors

@@ -1,18 +1,19 @@
 //! Open file descriptions: what a descriptor refers to.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
+use crate::kernel::Kernel;
 use crate::task::CurrentTask;
 use crate::vfs::anon::{self, AnonKind};
 use crate::vfs::lock::LockOwner;
 use crate::vfs::notify::{self, Event};
-use crate::vfs::{Caller, DirEntry, Inode, Mappable, Stat, VfsPath};
+use crate::vfs::{Caller, DirEntry, Fd, Inode, Mappable, SignalDriven, Stat, VfsPath};
 use crate::wait::{Observer, Readiness, WaitId};
 
 bitflags::bitflags! {
@@ -262,8 +263,8 @@ pub struct File {
     path: VfsPath,
     /// Told when the description is closed.
     watchers: Mutex<Vec<Weak<dyn FileWatcher>>>,
-    /// `fcntl(F_SETOWN)`: whom `SIGIO` goes to, as the argument of the call.
-    owner: AtomicI32,
+    /// Who gets `SIGIO` and `SIGURG`, once somebody was named.
+    signal_driven: OnceLock<Arc<SignalDriven>>,
 }
 
 impl File {
@@ -290,7 +291,7 @@ impl File {
             pos: Mutex::new(0),
             path,
             watchers: Mutex::default(),
-            owner: AtomicI32::new(0),
+            signal_driven: OnceLock::new(),
         })
     }
 
@@ -344,15 +345,32 @@ impl File {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
-    /// Whom `SIGIO` goes to (`F_GETOWN`): a process, or a negative process group.
+    /// Its signals (`F_SETOWN`, `O_ASYNC`), if it was ever to have any.
     #[must_use]
-    pub fn signal_owner(&self) -> i32 {
-        self.owner.load(Ordering::Relaxed)
+    pub fn signal_driven(&self) -> Option<&Arc<SignalDriven>> {
+        self.signal_driven.get()
     }
 
-    /// Sets whom `SIGIO` goes to (`F_SETOWN`).
-    pub fn set_signal_owner(&self, owner: i32) {
-        self.owner.store(owner, Ordering::Relaxed);
+    /// Its signals, to be set up.
+    pub fn make_signal_driven(self: &Arc<Self>, kernel: &Arc<Kernel>) -> &Arc<SignalDriven> {
+        self.signal_driven.get_or_init(|| SignalDriven::new(kernel, self))
+    }
+
+    /// Replaces the status flags by way of a descriptor, and begins or ends the signals that `O_ASYNC` asks for.
+    pub fn change_status_flags(self: &Arc<Self>, kernel: &Arc<Kernel>, flags: OpenFlags, fd: Fd) {
+        let is_async = flags.contains(OpenFlags::ASYNC);
+        let was_async = self.flags().contains(OpenFlags::ASYNC);
+        self.set_status_flags(flags);
+        if is_async != was_async {
+            self.make_signal_driven(kernel).set_async(is_async, fd);
+        }
+    }
+
+    /// Something has to wait until there is room: see [`SignalDriven::note_full`].
+    pub fn note_full(&self) {
+        if let Some(signals) = self.signal_driven() {
+            signals.note_full();
+        }
     }
 
     /// The locked position, held over a read or write as Linux does (`read(2)` BUGS).
@@ -390,7 +408,11 @@ impl File {
             let mut pos = self.pos.lock();
             self.ops.write(self, src, &mut pos)?
         } else {
-            self.ops.write(self, src, &mut 0)?
+            let written = self.ops.write(self, src, &mut 0);
+            if written == Err(Errno::EAGAIN) {
+                self.note_full();
+            }
+            written?
         };
         self.tell(n, Event::MODIFY);
         Ok(n)
@@ -464,6 +486,9 @@ pub trait FileWatcher: Any + Send + Sync {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if let Some(signals) = self.signal_driven() {
+            signals.close(self);
+        }
         for watcher in std::mem::take(self.watchers.get_mut()) {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.closed(self);

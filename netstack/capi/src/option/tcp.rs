@@ -211,12 +211,12 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-fn tcp<'a>(socket: &'a Subject<'_>) -> Result<&'a netstack::TcpSocket, Errno> {
+pub(super) fn tcp<'a>(socket: &'a Subject<'_>) -> Result<&'a netstack::TcpSocket, Errno> {
     socket.socket.tcp().ok_or(Errno(libc::ENOPROTOOPT))
 }
 
 /// What counts where a socket says nothing.
-fn defaults(socket: &Subject<'_>) -> std::sync::Arc<netstack::tcp::Config> {
+pub(super) fn defaults(socket: &Subject<'_>) -> std::sync::Arc<netstack::tcp::Config> {
     socket.handle.stack.tcp_config()
 }
 

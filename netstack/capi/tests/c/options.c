@@ -95,6 +95,17 @@ int main(void) {
     CHECK(get(fresh, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 16384);
     CHECK(set(fresh, IPPROTO_TCP, TCP_FASTOPEN, 5), 0);
     CHECK(get(fresh, IPPROTO_TCP, TCP_FASTOPEN), 5);
+    CHECK(set(fresh, IPPROTO_TCP, 30 /* TCP_FASTOPEN_CONNECT */, 1), 0);
+    CHECK(get(fresh, IPPROTO_TCP, 30), 1);
+    CHECK(set(fresh, IPPROTO_TCP, 30, 2), -EINVAL);
+    CHECK(set(fresh, IPPROTO_TCP, 30, 0), 0);
+    CHECK(get(fresh, IPPROTO_TCP, 44 /* TCP_RTO_MAX_MS */), 120000);
+    CHECK(set(fresh, IPPROTO_TCP, 44, 1000), 0);
+    CHECK(get(fresh, IPPROTO_TCP, 44), 1000);
+    CHECK(set(fresh, IPPROTO_TCP, 44, 999), -EINVAL);
+    CHECK(set(fresh, IPPROTO_TCP, 45 /* TCP_RTO_MIN_US */, 20000), 0);
+    CHECK(get(fresh, IPPROTO_TCP, 45), 20000);
+    CHECK(set(fresh, IPPROTO_TCP, 46 /* TCP_DELACK_MAX_US */, 300000), -EINVAL);
     CHECK(set(fresh, SOL_SOCKET, SO_OOBINLINE, 1), 0);
     CHECK(get(fresh, SOL_SOCKET, SO_OOBINLINE), 1);
     CHECK(set(fresh, SOL_SOCKET, SO_MARK, 77), 0);

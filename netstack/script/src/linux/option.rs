@@ -17,14 +17,15 @@ macro_rules! int_options {
         mod ints {
             #![allow(non_camel_case_types, dead_code, reason = "the options keep the names that Linux gives them")]
 
+            use super::numbers;
             use nix::libc;
             use nix::{getsockopt_impl, setsockopt_impl};
 
             $($(
                 #[derive(Clone, Copy)]
                 pub(super) struct $name;
-                getsockopt_impl!($name, libc::$level, libc::$name, i32, nix::sys::socket::sockopt::GetStruct<i32>);
-                setsockopt_impl!($name, libc::$level, libc::$name, i32, nix::sys::socket::sockopt::SetStruct<'_, i32>);
+                getsockopt_impl!($name, libc::$level, numbers::$name, i32, nix::sys::socket::sockopt::GetStruct<i32>);
+                setsockopt_impl!($name, libc::$level, numbers::$name, i32, nix::sys::socket::sockopt::SetStruct<'_, i32>);
             )*)*
         }
 
@@ -44,11 +45,21 @@ macro_rules! int_options {
     };
 }
 
+/// The options' numbers: the C library's, and those that it does not have yet.
+mod numbers {
+    pub(super) use nix::libc::*;
+
+    pub(super) const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
+    pub(super) const TCP_RTO_MAX_MS: c_int = 44;
+    pub(super) const TCP_RTO_MIN_US: c_int = 45;
+    pub(super) const TCP_DELACK_MAX_US: c_int = 46;
+}
+
 int_options! {
     IPPROTO_TCP {
         TCP_NODELAY TCP_MAXSEG TCP_CORK TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_SYNCNT TCP_LINGER2
         TCP_DEFER_ACCEPT TCP_WINDOW_CLAMP TCP_QUICKACK TCP_USER_TIMEOUT TCP_FASTOPEN TCP_FASTOPEN_CONNECT
-        TCP_NOTSENT_LOWAT
+        TCP_NOTSENT_LOWAT TCP_THIN_LINEAR_TIMEOUTS TCP_FASTOPEN_NO_COOKIE TCP_RTO_MAX_MS TCP_RTO_MIN_US TCP_DELACK_MAX_US
     }
     SOL_SOCKET {
         SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_SNDBUF SO_RCVBUF SO_OOBINLINE SO_ERROR SO_ACCEPTCONN SO_RCVLOWAT

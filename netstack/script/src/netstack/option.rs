@@ -55,6 +55,18 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
         }
         "TCP_FASTOPEN" if number < 0 => return error("EINVAL"),
         "TCP_FASTOPEN" => socket.set_tcp_options(|options| options.fast_open_queue = Some(low32)),
+        "TCP_FASTOPEN_CONNECT" => socket.set_tcp_options(|options| options.fast_open_connect = on),
+        "TCP_FASTOPEN_NO_COOKIE" => socket.set_tcp_options(|options| options.fast_open_without_cookie = on),
+        "TCP_THIN_LINEAR_TIMEOUTS" => socket.set_tcp_options(|options| options.thin_linear_timeouts = on),
+        "TCP_RTO_MAX_MS" => {
+            socket.set_tcp_options(|options| options.rto_max = Some(Duration::from_millis(unsigned)));
+        }
+        "TCP_RTO_MIN_US" => {
+            socket.set_tcp_options(|options| options.rto_min = Some(Duration::from_micros(unsigned)));
+        }
+        "TCP_DELACK_MAX_US" => {
+            socket.set_tcp_options(|options| options.delayed_ack_max = Some(Duration::from_micros(unsigned)));
+        }
         "TCP_DEFER_ACCEPT" => {
             let time = (number > 0).then(|| Duration::from_secs(defer_period(unsigned)));
             socket.set_tcp_options(|options| options.defer_accept = time);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, ListenRules, SynCookies};
+use netstack::tcp::{
+    Algorithm, BufferSizes, Config, EcnMode, FastOpenKeys, FastOpenModes, ListenRules, MtuProbing, SynCookies,
+};
 
 use crate::value::Value;
 
@@ -71,7 +73,22 @@ pub(super) fn apply(config: &mut Config, name: &str, value: &Value) -> Result<()
         "tcp_abort_on_overflow" => config.abort_on_overflow = on()?,
         "tcp_moderate_rcvbuf" => config.tune_receive_buffer = on()?,
         "tcp_rfc1337" => config.time_wait_ignores_reset = on()?,
-        "tcp_mtu_probing" => config.black_hole_detection = on()?,
+        "tcp_mtu_probing" => {
+            config.mtu_probing = match number()? {
+                0 => MtuProbing::Off,
+                1 => MtuProbing::BlackHole,
+                2 => MtuProbing::Always,
+                other => return Err(format!("tcp_mtu_probing = {other} is not known")),
+            };
+        }
+        "tcp_probe_interval" => config.mtu_probe_interval = seconds()?,
+        "tcp_probe_threshold" => {
+            config.mtu_probe_threshold =
+                u16::try_from(number()?).map_err(|_| "tcp_probe_threshold is out of range")?;
+        }
+        "tcp_rto_max_ms" => config.rto_max = millis()?,
+        "tcp_thin_linear_timeouts" => config.thin_linear_timeouts = on()?,
+        "tcp_fastopen_key" => config.fast_open_keys = Some(fast_open_keys(text()?)?),
         "tcp_base_mss" => {
             config.base_mss = u16::try_from(number()?).map_err(|_| "tcp_base_mss is out of range")?;
         }
@@ -99,4 +116,22 @@ fn sizes(text: &str) -> Result<BufferSizes, String> {
         [min, default, max] => Ok(BufferSizes { min, default, max }),
         _ => Err(format!("`{text}` is not three numbers")),
     }
+}
+
+/// The keys as `tcp_fastopen_key` writes them: words in hexadecimal, one or two keys.
+fn fast_open_keys(text: &str) -> Result<FastOpenKeys, String> {
+    let key = |text: &str| {
+        let mut key = [0; 16];
+        let mut words = text.split('-');
+        for chunk in key.chunks_exact_mut(4) {
+            let word = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
+            chunk.copy_from_slice(&word.ok_or("a key has four words")?.to_le_bytes());
+        }
+        Ok::<_, String>(key)
+    };
+    let (primary, backup) = match text.split_once(',') {
+        Some((primary, backup)) => (key(primary)?, Some(key(backup)?)),
+        None => (key(text)?, None),
+    };
+    Ok(FastOpenKeys { primary, backup })
 }

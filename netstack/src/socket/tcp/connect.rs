@@ -18,16 +18,16 @@ impl TcpSocket {
     /// Starts a connection. Success means that the handshake is under way: the socket becomes writable when it is
     /// done, and [`take_error`](Self::take_error) tells if it failed. Calling again gives `AlreadyConnecting`, later
     /// `AlreadyConnected`. A socket whose handshake failed may try again.
+    ///
+    /// With [`fast_open_connect`](tcp::Options::fast_open_connect), the SYN may wait for the first data:
+    /// [`waits_for_data`](Self::waits_for_data).
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
-        self.begin(remote, None)
+        let opening = self.opening(remote);
+        self.begin(remote, opening)
     }
 
     /// Starts a connection; with Fast Open, the SYN carries what it says.
-    pub(super) fn begin(
-        &self,
-        remote: SocketAddr,
-        fast_open: Option<tcp::FastOpen>,
-    ) -> Result<(), ConnectError> {
+    pub(super) fn begin(&self, remote: SocketAddr, opening: Opening) -> Result<(), ConnectError> {
         let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
         let mut role = self.role.write();
         let claim = match &*role {
@@ -51,9 +51,18 @@ impl TcpSocket {
             *role = Role::Connected(Arc::clone(endpoint));
         }
         drop(role);
-        if let (Ok(endpoint), Some(fast_open)) = (&started, fast_open) {
+        if let Ok(endpoint) = &started {
             // Before the outbox sends the SYN. Nobody else has seen the connection yet.
-            let _ = endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
+            match opening {
+                Opening::Plain => {}
+                Opening::Deferred => {
+                    endpoint.with(&self.core, &mut outbox, |inner| inner.machine.hold_syn());
+                }
+                Opening::With(fast_open) => {
+                    let _ =
+                        endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
+                }
+            }
         }
         outbox.flush(&self.core);
         started.map(drop)
@@ -63,6 +72,8 @@ impl TcpSocket {
         let (state, error) = endpoint.with(&self.core, &mut Outbox::default(), |inner| {
             let state = inner.machine.state();
             let error = if state == State::Closed { inner.machine.take_error() } else { None };
+            // For the user, a deferred connection is one that exists (Linux, __inet_stream_connect).
+            let state = if inner.machine.is_syn_held() { State::Established } else { state };
             (state, error)
         });
         match (state, error) {
@@ -181,6 +192,17 @@ impl TcpSocket {
         endpoint.touch(outbox);
         Some(endpoint)
     }
+}
+
+/// How a connection begins.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// With an ordinary SYN.
+    Plain,
+    /// With a SYN that carries data or asks for a cookie.
+    With(tcp::FastOpen),
+    /// With a SYN that waits for data.
+    Deferred,
 }
 
 fn egress_nic(egress: &Egress) -> NicId {

@@ -45,7 +45,11 @@ impl TcpSocket {
             wanted
         } else {
             // Without room the machine still has to say why.
-            let room = endpoint.inspect(|inner| inner.machine.send_room());
+            let (room, is_held) =
+                endpoint.inspect(|inner| (inner.machine.send_room(), inner.machine.is_syn_held()));
+            if is_held {
+                return self.send_first(&endpoint, data);
+            }
             wanted.min(room).min(MAX_SEND)
         };
         let mut copied = Copied::new();

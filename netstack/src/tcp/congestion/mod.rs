@@ -12,6 +12,7 @@ mod new_reno;
 use super::delivery_rate::per_second;
 use crate::time::Instant;
 use bbr::Bbr;
+pub use bbr::BbrInfo;
 pub(super) use bbr::{Feedback, LossState};
 use core::time::Duration;
 use cubic::Cubic;
@@ -158,6 +159,14 @@ impl Congestion {
             Controller::Cubic(cubic) => cubic.on_ack(&mut self.window, acked),
             // Fed by `on_feedback`.
             Controller::Bbr(_) => {}
+        }
+    }
+
+    /// BBR's view of the path, where it is at work.
+    pub(super) fn bbr(&self) -> Option<BbrInfo> {
+        match &self.controller {
+            Controller::Bbr(bbr) => Some(bbr.info()),
+            Controller::NewReno(_) | Controller::Cubic(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::super::num::sat_u16;
 use super::super::open::{Next, Open, Reaction};
 use super::super::outcome::{CloseReason, Events, Outcome, Verdict};
-use super::super::receive_queue::ReceiveQueue;
+use super::super::receiver::Unread;
 use super::super::segment::{SegmentIn, Transmit};
 use super::super::syn_received::SynReceivedReaction;
 use super::super::syn_sent::SynSentReaction;
@@ -154,7 +154,7 @@ impl Connection {
             timestamp_offset: open.snd.timestamp_offset(),
             is_ack_due: open.rcv.policy.is_owed(),
         };
-        let unread = core::mem::take(&mut open.rcv.queue);
+        let unread = open.rcv.take_unread();
         let rest = TimeWait::new(&self.common, now, numbers);
         self.phase = Phase::TimeWait(Box::new(Ended { rest, unread }));
     }
@@ -163,9 +163,9 @@ impl Connection {
     pub(super) fn close_phase(&mut self, reason: CloseReason, farewell: Option<Box<Transmit>>) {
         let unread = match &mut self.phase {
             // A user who aborted does not read any more.
-            Phase::Open(open) if reason != CloseReason::Aborted => core::mem::take(&mut open.rcv.queue),
+            Phase::Open(open) if reason != CloseReason::Aborted => open.rcv.take_unread(),
             Phase::TimeWait(ended) => core::mem::take(&mut ended.unread),
-            _ => ReceiveQueue::default(),
+            _ => Unread::default(),
         };
         self.phase = Phase::Closed(Box::new(Ended { rest: Closed { reason, farewell }, unread }));
     }

@@ -5,12 +5,12 @@ use super::super::num::usize_of;
 use super::super::options::Options;
 use super::super::outcome::{CloseReason, Outcome};
 use super::super::receive_queue::ReceiveQueue;
+use super::super::receiver::Unread;
 use super::super::segment::PlainTransmit;
 use super::super::urgent::UrgentError;
 use super::{Connection, Phase, Shutdown};
 use crate::time::Instant;
 use bytes::Bytes;
-use std::sync::Arc;
 
 impl Connection {
     /// Queues a copy of as much of `data` as there is room for, and returns how much.
@@ -134,8 +134,8 @@ impl Connection {
                 self.wake(None);
                 self.put_back(bytes);
             }
-            Phase::TimeWait(ended) => ended.unread.put_back(bytes),
-            Phase::Closed(ended) => ended.unread.put_back(bytes),
+            Phase::TimeWait(ended) => ended.unread.queue.put_back(bytes),
+            Phase::Closed(ended) => ended.unread.queue.put_back(bytes),
             // A connection that data came over does not get back there.
             Phase::SynSent(_) | Phase::SynReceived(_) => {}
         }
@@ -148,6 +148,8 @@ impl Connection {
     pub fn peek(&mut self, offset: usize, buf: &mut [u8]) -> Result<usize, RecvError> {
         let (skip, limit) = match &self.phase {
             Phase::Open(open) => open.rcv.read_bounds(self.common.options.urgent_inline),
+            Phase::TimeWait(ended) => ended.unread.read_bounds(self.common.options.urgent_inline),
+            Phase::Closed(ended) => ended.unread.read_bounds(self.common.options.urgent_inline),
             _ => (0, usize::MAX),
         };
         let len = buf.len().min(limit.saturating_sub(offset));
@@ -160,10 +162,13 @@ impl Connection {
     /// How many received bytes wait for the reader (FIONREAD).
     #[must_use]
     pub fn receive_queued(&self) -> usize {
-        match &self.phase {
-            Phase::Open(open) => usize_of(open.rcv.queued_to_mark(self.common.options.urgent_inline)),
-            _ => self.unread().map_or(0, |queue| usize_of(queue.len())),
-        }
+        let is_inline = self.common.options.urgent_inline;
+        usize_of(match &self.phase {
+            Phase::Open(open) => open.rcv.queued_to_mark(is_inline),
+            Phase::TimeWait(ended) => ended.unread.queued_to_mark(is_inline),
+            Phase::Closed(ended) => ended.unread.queued_to_mark(is_inline),
+            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => 0,
+        })
     }
 
     /// Says whether what was queued last is to be followed by more (`MSG_MORE`): a partial segment then waits for it, at most
@@ -187,20 +192,26 @@ impl Connection {
     /// See [`UrgentError`].
     pub fn recv_urgent(&mut self, is_peek: bool) -> Result<u8, UrgentError> {
         match &mut self.phase {
-            Phase::Open(_) if self.common.options.urgent_inline => Err(UrgentError::Nothing),
+            _ if self.common.options.urgent_inline => Err(UrgentError::Nothing),
             Phase::Open(open) => match open.rcv.read_urgent(is_peek) {
                 Err(UrgentError::WouldBlock) if open.is_read_over() => Err(UrgentError::EndOfStream),
                 result => result,
             },
-            // DEVIATION: Linux keeps an unread urgent byte until the socket is closed, here the stream's end takes it along.
-            _ => Err(UrgentError::Nothing),
+            Phase::TimeWait(ended) => ended.unread.read_urgent(is_peek),
+            Phase::Closed(ended) => ended.unread.read_urgent(is_peek),
+            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => Err(UrgentError::Nothing),
         }
     }
 
     /// Whether the next byte to read is the one at the urgent mark (`SIOCATMARK`).
     #[must_use]
     pub fn is_at_mark(&self) -> bool {
-        matches!(&self.phase, Phase::Open(open) if open.rcv.is_at_mark())
+        match &self.phase {
+            Phase::Open(open) => open.rcv.is_at_mark(),
+            Phase::TimeWait(ended) => ended.unread.is_at_mark(),
+            Phase::Closed(ended) => ended.unread.is_at_mark(),
+            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => false,
+        }
     }
 
     /// How many queued bytes are not acknowledged (SIOCOUTQ) and not sent (SIOCOUTQNSD).
@@ -257,11 +268,11 @@ impl Connection {
                 Outcome::default()
             }
             Phase::TimeWait(ended) => {
-                ended.unread = ReceiveQueue::default();
+                ended.unread = Unread::default();
                 Outcome::default()
             }
             Phase::Closed(ended) => {
-                ended.unread = ReceiveQueue::default();
+                ended.unread = Unread::default();
                 Outcome::default()
             }
         }
@@ -298,7 +309,7 @@ impl Connection {
         // With the options under which it went to rest.
         self.wake(Some(now));
         let had_keepalive = self.common.options.keepalive;
-        self.common.options = Arc::new(options);
+        self.common.set_options(options);
         if let Phase::Open(open) = &mut self.phase {
             open.set_options(&self.common, now, had_keepalive);
         }
@@ -327,8 +338,8 @@ impl Connection {
     fn unread(&self) -> Option<&ReceiveQueue> {
         match &self.phase {
             Phase::Open(open) => Some(&open.rcv.queue),
-            Phase::TimeWait(ended) => Some(&ended.unread),
-            Phase::Closed(ended) => Some(&ended.unread),
+            Phase::TimeWait(ended) => Some(&ended.unread.queue),
+            Phase::Closed(ended) => Some(&ended.unread.queue),
             Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => None,
         }
     }
@@ -351,8 +362,18 @@ impl Connection {
                     Ok(result)
                 }
             },
-            Phase::TimeWait(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread, usize::MAX)),
-            Phase::Closed(ended) if !ended.unread.is_empty() => Ok(read(&mut ended.unread, usize::MAX)),
+            Phase::TimeWait(ended) if !ended.unread.queue.is_empty() => {
+                match read_unread(&mut ended.unread, is_inline, read) {
+                    Some(result) => Ok(result),
+                    None => self.end_of_stream().map(|()| T::default()),
+                }
+            }
+            Phase::Closed(ended) if !ended.unread.queue.is_empty() => {
+                match read_unread(&mut ended.unread, is_inline, read) {
+                    Some(result) => Ok(result),
+                    None => self.end_of_stream().map(|()| T::default()),
+                }
+            }
             _ => self.end_of_stream().map(|()| T::default()),
         }
     }
@@ -370,6 +391,22 @@ impl Connection {
             Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
             Phase::Open(open) if !open.is_read_over() => Err(RecvError::WouldBlock),
             Phase::Open(_) | Phase::TimeWait(_) | Phase::Closed(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads what is left of a stream that is over; `None` if it was only the urgent byte.
+fn read_unread<T>(
+    unread: &mut Unread,
+    is_inline: bool,
+    read: impl FnOnce(&mut ReceiveQueue, usize) -> T,
+) -> Option<T> {
+    match unread.begin_read(is_inline) {
+        0 => None,
+        limit => {
+            let result = read(&mut unread.queue, limit);
+            unread.end_read();
+            Some(result)
         }
     }
 }

@@ -229,7 +229,7 @@ impl Open {
         segment: &mut SegmentIn,
         mut events: Events,
     ) -> Reaction {
-        let &mut SegmentIn { ref repr, ref mut payload, merged, true_size, ecn: _ } = segment;
+        let &mut SegmentIn { ref repr, ref mut payload, merged, true_size, ecn: _, headers: _ } = segment;
         let payload = core::mem::take(payload);
         let has_fin = repr.flags.contains(TcpFlags::FIN);
         if payload.is_empty() && !has_fin {

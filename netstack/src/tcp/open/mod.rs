@@ -229,6 +229,9 @@ impl Open {
             last_data_sent: now - snd.last_sent_at(),
             last_data_received: now - rcv.policy.last_received(),
             last_ack_received: now - self.last_segment_at,
+            timestamp_offset: snd.timestamp_offset(),
+            is_interactive: rcv.policy.is_interactive(),
+            bbr: snd.congestion.bbr(),
         }
     }
 }

@@ -76,6 +76,7 @@ impl Sender {
             self.window_probes = 0;
         }
         let wait = self.detect_losses(config, &context);
+        self.judge_mtu_probe();
         self.close_probe(&context);
         self.advance_phase(config, &context);
         self.update_window(&context);

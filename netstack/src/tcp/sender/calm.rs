@@ -3,7 +3,7 @@
 //!
 //! An acknowledgment is *calm* if
 //! - it acknowledges something new, without SACK blocks and without an ECN echo;
-//! - of what is in flight nothing is selectively acknowledged, lost or sent again, and no loss probe is out;
+//! - of what is in flight nothing is selectively acknowledged, lost or sent again, and no loss probe or probe of the path is out;
 //! - no recovery is under way, and none is left to be undone;
 //! - the window was not closed (no zero-window probe is pending);
 //! - the congestion control is one that sees nothing but acknowledgments.
@@ -33,6 +33,7 @@ impl Sender {
             && !input.has_ecn_echo
             && self.board.is_untroubled()
             && self.probe.is_none()
+            && !self.is_mtu_probing()
             && self.recovery.is_open()
             && self.recovery.undo.is_none()
             && !matches!(self.timer, Some((SenderTimer::Persist, _)))

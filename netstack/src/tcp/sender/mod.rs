@@ -6,6 +6,7 @@
 mod ack;
 mod calm;
 mod loss;
+mod mtu_search;
 mod phase;
 mod rest;
 mod timeout;
@@ -28,6 +29,7 @@ use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
 use super::send_queue::SendQueue;
 use crate::time::Instant;
+use mtu_search::MtuSearch;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::Timestamps;
 
@@ -84,6 +86,8 @@ pub(super) struct Sender {
     max_pacing_rate: u64,
     /// The latest delivery rate in bytes a second; zero before the first.
     delivery_rate: u64,
+    /// The search for the path's MTU, where there is one.
+    search: Option<Box<MtuSearch>>,
     pub(super) counters: SenderCounters,
 }
 
@@ -179,8 +183,10 @@ impl Sender {
             pacing: None,
             max_pacing_rate: max_pacing_rate.unwrap_or(u64::MAX),
             delivery_rate: 0,
+            search: None,
             counters: SenderCounters::default(),
         };
+        sender.begin_mtu_search(config, negotiated.now);
         sender.update_pacing();
         sender
     }
@@ -333,6 +339,7 @@ impl Sender {
     /// whether the MSS went down.
     pub(super) fn set_path_mss(&mut self, path_mss: u16, min_mss: u16) -> bool {
         let new = self.peer_mss.min(path_mss).max(min_mss);
+        let new = self.bound_mtu_search(new);
         let is_smaller = new < self.base_mss;
         if new == self.base_mss {
             return false;
@@ -340,14 +347,19 @@ impl Sender {
         self.base_mss = new;
         self.congestion.set_mss(self.mss());
         if is_smaller {
-            // What was sent with the old size is taken as lost, without a reduction of the window: this is no congestion.
-            self.board.mark_lost(|_| true, |_| false);
-            if self.board.lost() > 0 && self.recovery.is_open() {
-                self.recovery.phase = Phase::Loss { high: self.snd_nxt, frto: Frto::Off };
-                self.recovery.undo = None;
-            }
+            self.resend_at_new_size();
         }
         is_smaller
+    }
+
+    /// What was sent with a larger size is taken as lost, without a reduction of the window: this is no congestion.
+    fn resend_at_new_size(&mut self) {
+        self.forget_mtu_probe();
+        self.board.mark_lost(|_| true, |_| false);
+        if self.board.lost() > 0 && self.recovery.is_open() {
+            self.recovery.phase = Phase::Loss { high: self.snd_nxt, frto: Frto::Off };
+            self.recovery.undo = None;
+        }
     }
 
     pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {

@@ -75,6 +75,8 @@ impl Sender {
             && self.forced.is_none()
             && self.window_probes == 0
             && self.stalled_since.is_none()
+            // Few connections search, and those have much to send.
+            && self.search.is_none()
     }
 
     /// The part of an idle sender that each one has.
@@ -150,6 +152,8 @@ impl Sender {
             pacing,
             max_pacing_rate: _,
             delivery_rate,
+            // A sender that searches does not rest.
+            search: _,
             counters,
         } = self;
         let SenderCounters { bytes_acked, bytes_sent, bytes_retransmitted, retransmits, dsacks, undos } =
@@ -224,6 +228,7 @@ impl RestingSender {
             rack: history.map_or_else(|| Rack::new(start), |history| history.rack.clone()),
             probe: repairs.and_then(|repairs| repairs.probe),
             timer: None,
+            search: None,
             forced: None,
             window_probes: 0,
             stalled_since: None,

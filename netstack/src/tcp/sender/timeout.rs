@@ -2,7 +2,6 @@
 //! (RFC 9293 section 3.8.6.1). At most one of them is ever needed.
 
 use super::super::config::Config;
-use super::super::num::sat_u16;
 use super::super::prr::PrrAck;
 use super::super::rack::RackContext;
 use super::super::recovery::{Frto, Phase};
@@ -90,7 +89,7 @@ impl Sender {
     /// Arms the zero-window probe; `poll_data` found data that the peer's window does not admit.
     pub(super) fn arm_persist(&mut self, config: &Config, now: Instant) {
         if self.timer.is_none() {
-            let wait = self.rtt.rto(config).max(config.rto_min);
+            let wait = self.rtt.rto(config).max(RTO_BASE);
             self.timer = Some((SenderTimer::Persist, now + wait));
         }
     }
@@ -126,29 +125,26 @@ impl Sender {
         if self.is_hopeless(config, now - since, give_up) {
             return true;
         }
-        self.suspect_black_hole(config, now - since);
+        if now - since >= backoff_time(config, BLACK_HOLE_RETRIES) {
+            // Nothing has come through for several timeouts. Perhaps the segments are too large.
+            self.suspect_black_hole(config, now);
+        }
         self.enter_loss(config, now);
-        self.rtt.back_off();
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
+        if config.thin_linear_timeouts && self.is_thin() && self.recovery.timeouts <= THIN_LINEAR_RETRIES {
+            self.rtt.set_backoff(0);
+        } else {
+            self.rtt.back_off();
+        }
         let wait = give_up.bounded(self.rtt.rto(config), now - since);
         self.timer = Some((SenderTimer::Retransmit, now + wait));
         false
     }
 
-    /// RFC 4821 section 7.7, Linux's `tcp_mtu_probing`: nothing has come through for several timeouts. Perhaps the segments are
-    /// too large for the path and its routers do not say so, or what they say is dropped.
-    ///
-    /// The size comes down and stays down: there is no search upwards.
-    fn suspect_black_hole(&mut self, config: &Config, stalled: Duration) {
-        if !config.black_hole_detection || stalled < backoff_time(config, BLACK_HOLE_RETRIES) {
-            return;
-        }
-        let (mss, base) = (self.mss(), u32::from(config.base_mss));
-        let smaller = if mss > base { base } else { (mss / 2).max(config.black_hole_floor.into()) };
-        if smaller < mss {
-            let options = u32::from(self.base_mss()) - mss;
-            self.set_path_mss(sat_u16(smaller + options), config.min_mss);
-        }
+    /// Linux's `tcp_stream_is_thin`: so little is in flight that there are never enough duplicate ACKs, and it is not
+    /// because the connection has only begun.
+    fn is_thin(&self) -> bool {
+        self.board.total() < 4 * self.mss() && self.congestion.ssthresh() != u32::MAX
     }
 
     /// RFC 5681 section 3.1, RFC 6298 section 5.4, RFC 8985 section 6.3.
@@ -222,7 +218,7 @@ impl Sender {
         self.window_probes += 1;
         self.rtt.back_off();
         self.forced = Some(Forced::WindowProbe);
-        let wait = give_up.bounded(self.rtt.rto(config).max(config.rto_min), now - since);
+        let wait = give_up.bounded(self.rtt.rto(config).max(RTO_BASE), now - since);
         self.timer = Some((SenderTimer::Persist, now + wait));
         false
     }
@@ -236,13 +232,20 @@ impl Sender {
     }
 }
 
+/// Linux's `TCP_RTO_MIN`: what limits on a number of retransmissions are counted in, and the least wait for a window,
+/// whatever the smallest RTO is set to.
+const RTO_BASE: Duration = Duration::from_millis(200);
+
+/// Linux's `TCP_THIN_LINEAR_RETRIES`.
+const THIN_LINEAR_RETRIES: u32 = 6;
+
 /// Linux's `tcp_retries1` (RFC 1122 section 4.2.3.5: R1).
 const BLACK_HOLE_RETRIES: u32 = 3;
 
 /// How long `retries` retransmissions and the wait after the last one take with exponential backoff from the smallest RTO.
 fn backoff_time(config: &Config, retries: u32) -> Duration {
     let mut total = Duration::ZERO;
-    let mut rto = config.rto_min;
+    let mut rto = RTO_BASE;
     for _ in 0..=retries.min(255) {
         total += rto;
         rto = (rto * 2).min(config.rto_max);

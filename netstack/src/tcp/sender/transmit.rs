@@ -138,6 +138,7 @@ impl Sender {
         limits: TransmitLimits,
     ) -> DataOut {
         let bytes = end - start;
+        self.forget_mtu_probe();
         self.board.on_retransmitted(start, end, now);
         let tsval = self.has_timestamps.then(|| self.timestamp(now));
         self.recovery.on_retransmitted(bytes, tsval);
@@ -163,6 +164,13 @@ impl Sender {
         }
         if self.board.is_empty() {
             self.restart_after_idle(config, now);
+        }
+        if self.search.is_some() {
+            match self.send_mtu_probe(config, now, limits) {
+                Ok(Some(probe)) => return Ok(probe),
+                Ok(None) => {}
+                Err(()) => return Err(Blocked::Nothing),
+            }
         }
         let len = self.new_data_len(now, limits)?;
         let unsent = self.not_sent();
@@ -364,7 +372,13 @@ impl Sender {
     }
 
     /// Makes the transmission of `[start, end)`.
-    fn piece(&mut self, start: SeqNum, end: SeqNum, limits: TransmitLimits, is_new: bool) -> DataOut {
+    pub(super) fn piece(
+        &mut self,
+        start: SeqNum,
+        end: SeqNum,
+        limits: TransmitLimits,
+        is_new: bool,
+    ) -> DataOut {
         let data_end = end.min(self.queue.end());
         let len = data_end.saturating_since(start);
         let payload = if len == 0 { Payload::new() } else { self.queue.range(start, len) };

@@ -1,10 +1,13 @@
 //! `/proc/sys/net/ipv4/tcp_*`: the settings of the network stack, which take effect for connections to come
 //! (`ip-sysctl` in the kernel's documentation says what they mean).
 
+use std::array;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use netstack::tcp::{Algorithm, BufferSizes, Config, EcnMode, FastOpenModes, SynCookies};
+use netstack::tcp::{
+    Algorithm, BufferSizes, Config, EcnMode, FastOpenKeys, FastOpenModes, MtuProbing, SynCookies,
+};
 
 use crate::errno::Errno;
 use crate::fs::proc::sys_net::{bit, namespace, number, words};
@@ -97,6 +100,40 @@ fn algorithms() -> String {
     Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" ")
 }
 
+/// What `tcp_fastopen_key` shows before anybody has set one.
+const NO_KEY: &str = "00000000-00000000-00000000-00000000";
+
+/// Four words of a key in hexadecimal, with a comma before those of a second one (`proc_tcp_fastopen_key`).
+fn show_keys(keys: FastOpenKeys) -> String {
+    let show = |key: [u8; 16]| {
+        let word = |at: usize| format!("{:08x}", u32::from_le_bytes(array::from_fn(|i| key[at + i])));
+        [word(0), word(4), word(8), word(12)].join("-")
+    };
+    let primary = show(keys.primary);
+    keys.backup.map_or_else(|| primary.clone(), |backup| format!("{primary},{}", show(backup)))
+}
+
+fn parse_keys(text: &str) -> Result<FastOpenKeys, Errno> {
+    let parse = |text: &str| {
+        let words: Vec<&str> = text.split('-').collect();
+        let mut key = [0; 16];
+        if words.len() != 4 {
+            return Err(Errno::EINVAL);
+        }
+        for (chunk, word) in key.chunks_exact_mut(4).zip(words) {
+            let word = u32::from_str_radix(word, 16).map_err(|_| Errno::EINVAL)?;
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(key)
+    };
+    match text.split_once(',') {
+        Some((primary, backup)) => {
+            Ok(FastOpenKeys { primary: parse(primary)?, backup: Some(parse(backup)?) })
+        }
+        None => Ok(FastOpenKeys { primary: parse(text)?, backup: None }),
+    }
+}
+
 const ROWS: &[Row] = &[
     row(
         "tcp_abort_on_overflow",
@@ -154,6 +191,15 @@ const ROWS: &[Row] = &[
         },
     ),
     row(
+        "tcp_fastopen_key",
+        |config| config.fast_open_keys.map_or_else(|| NO_KEY.to_owned(), show_keys),
+        |config, text| {
+            // Shown while the stack makes its keys up.
+            config.fast_open_keys = if text == NO_KEY { None } else { Some(parse_keys(text)?) };
+            Ok(())
+        },
+    ),
+    row(
         "tcp_fin_timeout",
         |config| config.fin_timeout.as_secs().to_string(),
         |config, text| seconds(text).map(|time| config.fin_timeout = time),
@@ -204,9 +250,22 @@ const ROWS: &[Row] = &[
     ),
     row(
         "tcp_mtu_probing",
-        |config| u8::from(config.black_hole_detection).to_string(),
-        // 2 would also search for larger sizes, which the stack does not.
-        |config, text| byte(text, 0, 1).map(|mode| config.black_hole_detection = mode > 0),
+        |config| {
+            match config.mtu_probing {
+                MtuProbing::Off => "0",
+                MtuProbing::BlackHole => "1",
+                MtuProbing::Always => "2",
+            }
+            .to_owned()
+        },
+        |config, text| {
+            config.mtu_probing = match number(text, 0..=255)? {
+                0 => MtuProbing::Off,
+                1 => MtuProbing::BlackHole,
+                _ => MtuProbing::Always,
+            };
+            Ok(())
+        },
     ),
     row(
         "tcp_notsent_lowat",
@@ -217,6 +276,23 @@ const ROWS: &[Row] = &[
         "tcp_orphan_retries",
         |config| config.orphan_retries.to_string(),
         |config, text| byte(text, 0, 255).map(|retries| config.orphan_retries = retries),
+    ),
+    row(
+        "tcp_probe_interval",
+        |config| config.mtu_probe_interval.as_secs().to_string(),
+        |config, text| {
+            number(text, 0..=u32::MAX)
+                .map(|secs| config.mtu_probe_interval = Duration::from_secs(secs.into()))
+        },
+    ),
+    row(
+        "tcp_probe_threshold",
+        |config| config.mtu_probe_threshold.to_string(),
+        |config, text| {
+            let threshold = number(text, 0..=i32::MAX.unsigned_abs())?;
+            config.mtu_probe_threshold = u16::try_from(threshold).unwrap_or(u16::MAX);
+            Ok(())
+        },
     ),
     row(
         "tcp_recovery",
@@ -242,6 +318,21 @@ const ROWS: &[Row] = &[
         "tcp_rmem",
         |config| triple(config.receive_buffer),
         |config, text| sizes(text).map(|sizes| config.receive_buffer = sizes),
+    ),
+    row(
+        "tcp_rto_max_ms",
+        |config| config.rto_max.as_millis().to_string(),
+        |config, text| {
+            number(text, 1000..=120_000).map(|ms| config.rto_max = Duration::from_millis(ms.into()))
+        },
+    ),
+    row(
+        "tcp_rto_min_us",
+        |config| config.rto_min.as_micros().to_string(),
+        |config, text| {
+            number(text, 1..=i32::MAX.unsigned_abs())
+                .map(|us| config.rto_min = Duration::from_micros(us.into()))
+        },
     ),
     row("tcp_sack", |config| bit(config.sack), |config, text| is_on(text).map(|on| config.sack = on)),
     row(
@@ -282,6 +373,11 @@ const ROWS: &[Row] = &[
             };
             Ok(())
         },
+    ),
+    row(
+        "tcp_thin_linear_timeouts",
+        |config| bit(config.thin_linear_timeouts),
+        |config, text| is_on(text).map(|on| config.thin_linear_timeouts = on),
     ),
     row(
         "tcp_timestamps",

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
@@ -82,8 +82,12 @@ pub struct InetSocket {
     receive: ReceiveSwitches,
     /// A connection attempt was begun and its end not reported yet (`SS_CONNECTING`).
     is_connecting: AtomicBool,
+    /// The connection waits for the first data (`TCP_FASTOPEN_CONNECT`).
+    is_deferred: AtomicBool,
     /// As asked for with listen(2), within `net.core.somaxconn`.
     backlog: AtomicU32,
+    /// `TCP_TX_DELAY`, only shown.
+    transmit_delay: AtomicI32,
     clocks: Clocks,
 }
 
@@ -139,7 +143,9 @@ impl InetSocket {
             protocol,
             receive: ReceiveSwitches::default(),
             is_connecting: AtomicBool::new(false),
+            is_deferred: AtomicBool::new(false),
             backlog: AtomicU32::new(0),
+            transmit_delay: AtomicI32::new(0),
             clocks: Clocks::default(),
         })
     }
@@ -205,6 +211,17 @@ impl InetSocket {
     pub fn accept_queue(&self) -> (u32, u32) {
         let waiting = self.tcp().map_or(0, |tcp| tcp.listen_queue_lens().0);
         (u32::try_from(waiting).unwrap_or(u32::MAX), self.backlog.load(Ordering::Relaxed))
+    }
+
+    /// `TCP_TX_DELAY` in microseconds.
+    #[must_use]
+    pub fn transmit_delay(&self) -> i32 {
+        self.transmit_delay.load(Ordering::Relaxed)
+    }
+
+    /// Sets `TCP_TX_DELAY`.
+    pub fn set_transmit_delay(&self, micros: i32) {
+        self.transmit_delay.store(micros, Ordering::Relaxed);
     }
 
     /// Which control messages it wants.
@@ -293,6 +310,11 @@ impl InetSocket {
             };
         }
         tcp.connect(remote).map_err(|e| e.to_errno())?;
+        if tcp.waits_for_data() {
+            // TCP_FASTOPEN_CONNECT: for the program it is connected, and its first write leads the handshake.
+            self.is_deferred.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
         self.is_connecting.store(true, Ordering::Relaxed);
         // Also when the handshake is over already, as over the loopback: a non-blocking connect always says this.
         Err(Errno::EINPROGRESS)
@@ -315,10 +337,15 @@ impl InetSocket {
             let is_open = matches!(tcp.state(), State::Established | State::CloseWait);
             return if is_open { Ok(0) } else { Err(self.take_error().unwrap_or(Errno::EPIPE)) };
         }
-        tcp.send_as(&mut GuestSource(src), flags).map_err(|e| match e {
+        let sent = tcp.send_as(&mut GuestSource(src), flags).map_err(|e| match e {
             SendError::NotConnected => Errno::EPIPE,
             e => e.to_errno(),
-        })
+        });
+        if self.is_deferred.load(Ordering::Relaxed) && sent.is_ok() {
+            self.is_deferred.store(false, Ordering::Relaxed);
+            self.is_connecting.store(true, Ordering::Relaxed);
+        }
+        sent
     }
 
     /// `MSG_FASTOPEN` (`tcp(7)`): connects, with data in the SYN if a cookie is known.
@@ -394,6 +421,7 @@ impl InetSocket {
             Ok(byte) => byte,
             Err(UrgentError::Nothing) => return Err(Errno::EINVAL),
             Err(UrgentError::WouldBlock) => return Err(Errno::EAGAIN),
+            Err(UrgentError::NotConnected) => return Err(Errno::ENOTCONN),
             Err(UrgentError::EndOfStream) => return Ok(Received::default()),
         };
         let has_room = dst.remaining() > 0;
@@ -526,6 +554,10 @@ impl Socket for InetSocket {
 
     fn connect(&self, _: &mut CurrentTask, address: &[u8]) -> Result<(), Errno> {
         self.connect_to(address)
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.is_connecting.load(Ordering::Relaxed)
     }
 
     fn connect_result(&self) -> Result<(), Errno> {

@@ -12,12 +12,15 @@ mod netlink;
 mod packet;
 mod socket_level;
 mod tcp;
+mod tcp_fast_open;
+mod tcp_timing;
 mod udp;
 mod value;
 
 use std::sync::Arc;
 
-use sentry_abi::socket::SOL_SOCKET;
+use sentry_abi::inet::{TCP_CONGESTION, TCP_FASTOPEN_KEY, TCP_ULP};
+use sentry_abi::socket::{SOL_SOCKET, SOL_TCP};
 use smallvec::SmallVec;
 
 use crate::errno::Errno;
@@ -28,6 +31,8 @@ use crate::socket::inet::InetSocket;
 use crate::socket::iptables;
 use crate::socket::ops::{Family, Socket};
 use crate::task::CurrentTask;
+
+pub use tcp_fast_open::saved_syn_len;
 
 /// The bytes of an option's value.
 pub type Value = SmallVec<[u8; 16]>;
@@ -116,7 +121,7 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 10] = [
+    let tables: [&'static [OptionRow]; 12] = [
         socket_level::ROWS,
         filter::ROWS,
         ip::ROWS,
@@ -124,6 +129,8 @@ pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
         multicast::ROWS,
         iptables::ROWS,
         tcp::ROWS,
+        tcp_fast_open::ROWS,
+        tcp_timing::ROWS,
         udp::ROWS,
         packet::ROWS,
         netlink::ROWS,
@@ -161,12 +168,21 @@ pub fn set(context: &Context<'_>, level: i32, name: i32, value: &[u8]) -> Result
     if let Some(host) = of_host(context, level, name) {
         return host::option::set(host, level, name, value);
     }
+    if level == SOL_TCP && value.len() < 4 && is_int_of_tcp(context, name) {
+        return Err(Errno::EINVAL);
+    }
     let row = rows(level).find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;
     row.set.ok_or(Errno::ENOPROTOOPT)?(context, value)?;
     if let Effect::Hint(_) = row.effect {
         context.namespace.count_hint();
     }
     Ok(())
+}
+
+/// Whether TCP reads an `int` before it looks at the number of the option (`do_tcp_setsockopt`).
+fn is_int_of_tcp(context: &Context<'_>, name: i32) -> bool {
+    let is_tcp = context.inet().is_ok_and(|inet| inet.tcp().is_some());
+    is_tcp && !matches!(name, TCP_CONGESTION | TCP_ULP | TCP_FASTOPEN_KEY)
 }
 
 /// The socket of the host that answers for an option itself.

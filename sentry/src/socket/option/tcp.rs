@@ -29,21 +29,17 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_TCP, TCP_USER_TIMEOUT, get_user_timeout, set_user_timeout),
     option!(SOL_TCP, TCP_NOTSENT_LOWAT, get_not_sent, set_not_sent),
     option!(SOL_TCP, TCP_INQ, get_in_queue, set_in_queue),
-    option!(SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS, get_zero, set_bit, Effect::Hint("speed of thin streams only")),
     option!(SOL_TCP, TCP_THIN_DUPACK, get_zero, set_bit, Effect::Hint("without effect on Linux, too")),
-    option!(SOL_TCP, TCP_FASTOPEN, get_fast_open, set_fast_open),
-    option!(SOL_TCP, TCP_FASTOPEN_CONNECT, get_zero, set_fast_open_connect),
-    option!(SOL_TCP, TCP_FASTOPEN_NO_COOKIE, get_fast_open_no_cookie, set_fast_open_no_cookie),
-    option!(SOL_TCP, TCP_REPAIR, get_zero, set_repair),
     option!(SOL_TCP, TCP_ULP, get_nothing, set_ulp),
-    option!(SOL_TCP, TCP_CC_INFO, get_nothing, -),
+    option!(SOL_TCP, TCP_CC_INFO, get_congestion_info, -),
+    option!(SOL_TCP, TCP_IS_MPTCP, get_zero, -),
 ];
 
-fn tcp<'a>(context: &Context<'a>) -> Result<&'a TcpSocket, Errno> {
+pub(super) fn tcp<'a>(context: &Context<'a>) -> Result<&'a TcpSocket, Errno> {
     context.inet()?.tcp().ok_or(Errno::ENOPROTOOPT)
 }
 
-fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
+pub(super) fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
     tcp(context)?;
     of_int(0)
 }
@@ -51,6 +47,21 @@ fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
 fn get_nothing(context: &Context<'_>) -> Result<Value, Errno> {
     tcp(context)?;
     Ok(Value::new())
+}
+
+/// `struct tcp_bbr_info` where BBR is at work; the others tell nothing.
+fn get_congestion_info(context: &Context<'_>) -> Result<Value, Errno> {
+    let tcp = tcp(context)?;
+    let default = context.namespace.stack().tcp_config().congestion;
+    if tcp.tcp_options().congestion.unwrap_or(default) != Algorithm::Bbr {
+        return Ok(Value::new());
+    }
+    let info = tcp.info().and_then(|info| info.bbr).unwrap_or_default();
+    let micros = u32::try_from(info.min_rtt.as_micros()).unwrap_or(u32::MAX);
+    // The bandwidth in two halves; the gains in units of 1/256.
+    let bandwidth = info.bandwidth.to_ne_bytes();
+    let rest = [micros, info.pacing_gain, info.window_gain].map(u32::to_ne_bytes).concat();
+    Ok(Value::from_slice(&[&bandwidth[..], &rest].concat()))
 }
 
 /// A switch without effect.
@@ -190,10 +201,13 @@ fn set_linger2(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Linux stores the time as a number of SYN-ACK retransmissions: 1, 3, 7, 15, ... seconds, then steps of 120.
+/// Linux stores the time as a number of SYN-ACK retransmissions, at most 255: 1, 3, 7, 15, ... seconds, then steps of 120.
 fn defer_period(seconds: u64) -> u64 {
     let (mut period, mut timeout) = (1, 1);
-    while period < seconds {
+    for _ in 1..u8::MAX {
+        if period >= seconds {
+            break;
+        }
         timeout = (timeout * 2).min(120);
         period += timeout;
     }
@@ -212,7 +226,17 @@ fn set_defer_accept(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn get_window_clamp(context: &Context<'_>) -> Result<Value, Errno> {
-    of_int(saturate(tcp(context)?.tcp_options().window_clamp.unwrap_or(0)))
+    let tcp = tcp(context)?;
+    let options = tcp.tcp_options();
+    // A connection's clamp begins as the window that its buffer stands for (tcp_select_initial_window).
+    let initial = || match tcp.state() {
+        State::Closed | State::Listen => 0,
+        _ => {
+            options.receive_buffer.unwrap_or(context.namespace.stack().tcp_config().receive_buffer.default)
+                / 2
+        }
+    };
+    of_int(saturate(options.window_clamp.unwrap_or_else(initial)))
 }
 
 fn set_window_clamp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -221,7 +245,7 @@ fn set_window_clamp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
         0 if tcp.state() != State::Closed => return Err(Errno::EINVAL),
         0 => None,
         // tcp_set_window_clamp: at least half of SOCK_MIN_RCVBUF.
-        n => Some(n.cast_unsigned().max(1152)),
+        n => Some(n.max(1152).cast_unsigned()),
     };
     tcp.set_tcp_options(|options| options.window_clamp = clamp);
     Ok(())
@@ -238,12 +262,11 @@ fn get_info(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn get_quick_ack(context: &Context<'_>) -> Result<Value, Errno> {
-    tcp(context)?;
-    of_int(1)
+    of_bool(!tcp(context)?.info().is_some_and(|info| info.is_interactive))
 }
 
 fn set_quick_ack(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    tcp(context)?.set_quick_ack(int(value)? & 1 != 0);
+    tcp(context)?.set_quick_ack(int(value)? != 0);
     Ok(())
 }
 
@@ -309,59 +332,10 @@ fn set_in_queue(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The state in which Fast Open can be set up (`tcp_setsockopt`).
-fn before_use(tcp: &TcpSocket) -> Result<(), Errno> {
-    if matches!(tcp.state(), State::Closed | State::Listen) { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
-fn get_fast_open(context: &Context<'_>) -> Result<Value, Errno> {
-    of_int(saturate(tcp(context)?.tcp_options().fast_open_queue.unwrap_or(0)))
-}
-
-fn set_fast_open(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let tcp = tcp(context)?;
-    let queue = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
-    before_use(tcp)?;
-    tcp.set_tcp_options(|options| options.fast_open_queue = Some(queue));
-    Ok(())
-}
-
-fn get_fast_open_no_cookie(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(tcp(context)?.tcp_options().fast_open_without_cookie)
-}
-
-fn set_fast_open_no_cookie(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let tcp = tcp(context)?;
-    let on = match int(value)? {
-        0 => false,
-        1 => true,
-        _ => return Err(Errno::EINVAL),
-    };
-    before_use(tcp)?;
-    tcp.set_tcp_options(|options| options.fast_open_without_cookie = on);
-    Ok(())
-}
-
-/// Turning it off is all that can be done.
-fn set_fast_open_connect(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    tcp(context)?;
-    match int(value)? {
-        0 => Ok(()),
-        n if n < 0 => Err(Errno::EINVAL),
-        _ => Err(Errno::EOPNOTSUPP),
-    }
-}
-
-fn set_repair(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    tcp(context)?;
-    int(value)?;
-    Err(Errno::EPERM)
-}
-
 /// No upper-layer protocol (kernel TLS) is built in.
-fn set_ulp(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
+fn set_ulp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     tcp(context)?;
-    Err(Errno::ENOENT)
+    Err(if value.is_empty() { Errno::EINVAL } else { Errno::ENOENT })
 }
 
 #[cfg(test)]
@@ -371,7 +345,7 @@ mod tests {
     /// 5 gives 7, observed on Linux 6.18.
     #[test]
     fn defer_accept_is_rounded_to_retransmissions() {
-        for (asked, kept) in [(1, 1), (2, 3), (5, 7), (8, 15), (60, 63), (128, 247)] {
+        for (asked, kept) in [(1, 1), (2, 3), (5, 7), (8, 15), (60, 63), (128, 247), (1 << 30, 29_887)] {
             assert_eq!(defer_period(asked), kept, "{asked}");
         }
     }

@@ -11,7 +11,7 @@ use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::{BlockError, Capabilities, CurrentTask, Resource};
 use crate::vfs::lock::{LockKind, LockOwner, LockRange};
-use crate::vfs::{FdFlags, File, OpenFlags};
+use crate::vfs::{Fd, FdFlags, File, OpenFlags, OwnerName};
 use crate::wait::Readiness;
 
 const F_DUPFD: u32 = 0;
@@ -39,6 +39,10 @@ const F_GETPIPE_SZ: u32 = 1032;
 const F_ADD_SEALS: u32 = 1033;
 const F_GET_SEALS: u32 = 1034;
 
+const F_OWNER_TID: i32 = 0;
+const F_OWNER_PID: i32 = 1;
+const F_OWNER_PGRP: i32 = 2;
+
 const F_RDLCK: i16 = 0;
 const F_WRLCK: i16 = 1;
 const F_UNLCK: i16 = 2;
@@ -60,32 +64,41 @@ pub(crate) fn sys_fcntl(task: &mut CurrentTask, args: &Args) -> SysResult {
             Ok(0)
         }
         F_GETFL => Ok(file.flags().bits().into()),
-        F_SETFL => set_flags(&file, args.u32(2)),
+        F_SETFL => set_flags(task, &file, args.u32(2), fd),
         F_GETLK | F_OFD_GETLK => get_lock(task, &file, command, args.addr(2)),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => set_lock(task, &file, command, args.addr(2)),
-        F_SETOWN => {
-            file.set_signal_owner(args.i32(2));
-            Ok(0)
-        }
+        F_SETOWN => set_owner(task, &file, OwnerName::from_signed(args.i32(2))?),
         // As the kernel returns it: the C library tells a negative group from an error.
-        F_GETOWN => Ok(i64::from(file.signal_owner()).cast_unsigned()),
+        F_GETOWN => Ok(i64::from(signal_owner(&file).signed()).cast_unsigned()),
         F_SETOWN_EX => {
             let [kind, id]: [i32; 2] = task.mm().read_obj(args.addr(2))?;
-            file.set_signal_owner(match kind {
-                0 | 1 => id,
-                2 => -id,
-                _ => return Err(Errno::EINVAL.into()),
-            });
-            Ok(0)
+            set_owner(
+                task,
+                &file,
+                match kind {
+                    F_OWNER_TID => OwnerName::Thread(id),
+                    F_OWNER_PID => OwnerName::Process(id),
+                    F_OWNER_PGRP => OwnerName::Group(id),
+                    _ => return Err(Errno::EINVAL.into()),
+                },
+            )
         }
         F_GETOWN_EX => {
-            let owner = file.signal_owner();
-            let value: [i32; 2] = if owner < 0 { [2, -owner] } else { [1, owner] };
+            let value = match signal_owner(&file) {
+                OwnerName::Thread(id) => [F_OWNER_TID, id],
+                OwnerName::Process(id) => [F_OWNER_PID, id],
+                OwnerName::Group(id) => [F_OWNER_PGRP, id],
+            };
             task.mm().write_obj(args.addr(2), &value)?;
             Ok(0)
         }
-        F_SETSIG if args.u64(2) <= 64 => Ok(0),
-        F_GETSIG => Ok(0),
+        F_SETSIG => {
+            let number = i32::try_from(args.u64(2)).ok().filter(|number| (0..=64).contains(number));
+            let number = number.ok_or(Errno::EINVAL)?;
+            file.make_signal_driven(task.kernel()).set_signal(number);
+            Ok(0)
+        }
+        F_GETSIG => Ok(file.signal_driven().map_or(0, |signals| signals.signal()).unsigned_abs().into()),
         F_SETLEASE => Err(Errno::EAGAIN.into()),
         F_GETLEASE => Ok(F_UNLCK.cast_unsigned().into()),
         F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity() as u64),
@@ -120,14 +133,25 @@ fn dup(task: &CurrentTask, file: Arc<File>, min: i32, flags: FdFlags) -> SysResu
     Ok(u64::from(fd.0.unsigned_abs()))
 }
 
-fn set_flags(file: &File, flags: u32) -> SysResult {
+/// `F_SETOWN`.
+fn set_owner(task: &CurrentTask, file: &Arc<File>, name: OwnerName) -> SysResult {
+    file.make_signal_driven(task.kernel()).set_owner(name, &task.creds())?;
+    Ok(0)
+}
+
+/// `F_GETOWN`.
+fn signal_owner(file: &File) -> OwnerName {
+    file.signal_driven().map_or(OwnerName::Process(0), |signals| signals.owner())
+}
+
+fn set_flags(task: &CurrentTask, file: &Arc<File>, flags: u32, fd: Fd) -> SysResult {
     // What F_SETFL can change (fcntl(2)); the rest of the argument is ignored.
     let changeable =
         OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
     let flags = OpenFlags::from_bits_truncate(flags) & changeable;
     let new = file.flags().difference(changeable) | flags;
     file.ops().set_flags(file, new)?;
-    file.set_status_flags(new);
+    file.change_status_flags(task.kernel(), new, fd);
     Ok(0)
 }
 

@@ -1,10 +1,12 @@
 //! `ioctl(2)`: the requests that work on every file, and dispatch.
 
+use sentry_abi::socket::{FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCSPGRP};
+
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::syscall::file::context::real_file;
 use crate::task::CurrentTask;
-use crate::vfs::{FdFlags, FileType, OpenFlags};
+use crate::vfs::{FdFlags, FileType, OpenFlags, OwnerName};
 
 const FIONREAD: u32 = 0x541b;
 const FIONBIO: u32 = 0x5421;
@@ -23,13 +25,27 @@ pub(crate) fn sys_ioctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             task.files().set_flags(args.fd(0), flags)?;
             Ok(0)
         }
+        FIOASYNC if matches!(file.inode().kind(), FileType::Regular | FileType::Directory) => {
+            let _: i32 = task.mm().read_obj(args.addr(2))?;
+            Err(Errno::ENOTTY.into())
+        }
         FIONBIO | FIOASYNC => {
             let on: i32 = task.mm().read_obj(args.addr(2))?;
             let flag = if request == FIONBIO { OpenFlags::NONBLOCK } else { OpenFlags::ASYNC };
             let mut flags = file.flags();
             flags.set(flag, on != 0);
             file.ops().set_flags(&file, flags)?;
-            file.set_status_flags(flags);
+            file.change_status_flags(task.kernel(), flags, args.fd(0));
+            Ok(0)
+        }
+        FIOSETOWN | SIOCSPGRP if file.inode().kind() == FileType::Socket => {
+            let name = OwnerName::from_signed(task.mm().read_obj(args.addr(2))?)?;
+            file.make_signal_driven(task.kernel()).set_owner(name, &task.creds())?;
+            Ok(0)
+        }
+        FIOGETOWN | SIOCGPGRP if file.inode().kind() == FileType::Socket => {
+            let owner = file.signal_driven().map_or(0, |signals| signals.owner().signed());
+            task.mm().write_obj(args.addr(2), &owner)?;
             Ok(0)
         }
         FIONREAD if file.inode().kind() == FileType::Regular && file.ops().is_seekable() => {

@@ -1,6 +1,7 @@
 //! `getsockopt(2)` and `setsockopt(2)`.
 
-use sentry_abi::socket::{SO_ATTACH_FILTER, SO_BINDTODEVICE, SOL_IP, SOL_SOCKET};
+use sentry_abi::inet::TCP_SAVED_SYN;
+use sentry_abi::socket::{SO_ATTACH_FILTER, SO_BINDTODEVICE, SOL_IP, SOL_SOCKET, SOL_TCP};
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
@@ -34,7 +35,14 @@ pub(crate) fn sys_getsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     if (level, name) == (SOL_SOCKET, SO_ATTACH_FILTER) {
         return get_filter(&context, args.addr(4));
     }
-    let value = option::get(&context, level, name)?;
+    let value = option::get(&context, level, name).inspect_err(|_| {
+        // tcp_get_saved_syn tells whoever has too little room how much it takes.
+        if (level, name) == (SOL_TCP, TCP_SAVED_SYN)
+            && let Some(Ok(len)) = option::saved_syn_len(&context).map(i32::try_from)
+        {
+            let _ = task.mm().write_obj(args.addr(4), &len);
+        }
+    })?;
     let len = shown_len(level, name, &value, room)?;
     task.mm().write_bytes(args.addr(3), &value[..len])?;
     let len = i32::try_from(len).map_err(|_| Errno::EINVAL)?;

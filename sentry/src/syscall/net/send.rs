@@ -112,7 +112,13 @@ fn send(
     loop {
         let result = patience.wait(task, file, Readiness::OUT, |_| socket.try_send(&mut io, &request));
         match result {
-            Ok(n) => done += n as u64,
+            Ok(n) => {
+                // Data that went into a SYN: a blocking send leads the handshake to its end (tcp_sendmsg_fastopen).
+                if patience.waits() && socket.is_connecting() {
+                    patience.wait(task, file, Readiness::OUT, |_| socket.connect_result())?;
+                }
+                done += n as u64;
+            }
             // What was sent counts; the error shows up in the next call.
             Err(_) if done > 0 => break,
             // MSG_FASTOPEN without a cookie: the data follows the handshake.

@@ -41,6 +41,13 @@ impl Patience {
         interest: Readiness,
         mut attempt: impl FnMut(&mut CurrentTask) -> Result<T, Errno>,
     ) -> Result<T, SysError> {
+        let mut attempt = |task: &mut CurrentTask| {
+            let result = attempt(task);
+            if interest == Readiness::OUT && matches!(result, Err(Errno::EAGAIN | Errno::EINPROGRESS)) {
+                file.note_full();
+            }
+            result
+        };
         if !self.waits {
             return Ok(attempt(task)?);
         }

@@ -5,7 +5,6 @@
 
 use super::super::super::delivery_rate::bytes_in;
 use super::Feedback;
-use super::model::Model;
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -22,18 +21,18 @@ pub(super) struct Aggregation {
 
 impl Aggregation {
     /// Takes an acknowledgment.
-    pub(super) fn update(&mut self, feedback: &Feedback, model: &Model, cwnd: u32) {
+    pub(super) fn update(&mut self, feedback: &Feedback, bandwidth: u64, is_round_start: bool, cwnd: u32) {
         if feedback.acked == 0 || feedback.sample.is_none() {
             return;
         }
-        if model.is_round_start {
+        if is_round_start {
             self.rounds += 1;
             if self.rounds >= WINDOW_ROUNDS {
                 self.rounds = 0;
                 self.excess = [0, self.excess[0]];
             }
         }
-        let mut expected = bytes_in(model.bandwidth(), feedback.now - self.since);
+        let mut expected = bytes_in(bandwidth, feedback.now - self.since);
         if self.acked <= expected || self.acked >= EPOCH_LIMIT {
             // No more than the bandwidth explains: the next burst may begin.
             self.restart(feedback.now);

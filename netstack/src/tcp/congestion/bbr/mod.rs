@@ -3,12 +3,12 @@
 //! Instead of taking losses for congestion, it models the path: the largest delivery rate of the last ten round trips
 //! and the least round-trip time of the last ten seconds. It sends at that rate, probes now and then whether there is
 //! more, and keeps about two bandwidth-delay products in flight at most. The model is in `model.rs`; this file is what it
-//! is used for: the modes, the pacing rate and the congestion window.
-//!
-//! Not built: long-term sampling, which recognises traffic policers.
+//! is used for: the modes, the pacing rate and the congestion window. `policer.rs` recognises paths on which sending
+//! faster only loses more.
 
 mod aggregation;
 mod model;
+mod policer;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +18,7 @@ use crate::time::Instant;
 use aggregation::Aggregation;
 use core::time::Duration;
 use model::Model;
+use policer::{Finding, Policer};
 
 /// An acknowledgment as a controller sees it that does everything by itself.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,9 @@ pub(in super::super) struct Bbr {
     mode: Mode,
     model: Model,
     aggregation: Aggregation,
+    policer: Policer,
+    /// When the latest acknowledgment came, and how much was delivered by then.
+    latest: Option<(Instant, u64)>,
     /// Bytes a second; zero before the first acknowledgment.
     pacing_rate: u64,
     has_rtt: bool,
@@ -68,6 +72,19 @@ pub(in super::super) struct Bbr {
     is_conserving: bool,
     /// Sending has begun again after the application had nothing to send: the silence says nothing of the path.
     is_restarting: bool,
+}
+
+/// BBR's view of a path (`struct tcp_bbr_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BbrInfo {
+    /// The bottleneck's bandwidth in bytes a second.
+    pub bandwidth: u64,
+    /// The least round-trip time of the last ten seconds.
+    pub min_rtt: Duration,
+    /// The gain of the pacing rate over the bandwidth, in 256ths.
+    pub pacing_gain: u32,
+    /// The gain of the window over the bandwidth-delay product, in 256ths.
+    pub window_gain: u32,
 }
 
 /// The states of the draft's section 4.3.
@@ -89,6 +106,8 @@ impl Bbr {
             mode: Mode::Startup,
             model: Model::default(),
             aggregation: Aggregation::default(),
+            policer: Policer::default(),
+            latest: None,
             pacing_rate: 0,
             has_rtt: false,
             prior_cwnd: 0,
@@ -112,7 +131,8 @@ impl Bbr {
         if self.model.update_bandwidth(feedback) {
             self.is_conserving = false;
         }
-        self.aggregation.update(feedback, &self.model, window.cwnd);
+        self.look_for_policer(feedback);
+        self.aggregation.update(feedback, self.bandwidth(), self.model.is_round_start, window.cwnd);
         self.advance_cycle(feedback);
         self.model.check_full_pipe(feedback);
         self.check_drain(window, feedback);
@@ -120,6 +140,38 @@ impl Bbr {
         self.set_pacing_rate(window, feedback);
         self.set_cwnd(window, feedback);
         matches!(self.mode, Mode::ProbeRtt { .. })
+    }
+
+    /// The bandwidth to send at in bytes a second: the path's, or what a policer lets through of it.
+    fn bandwidth(&self) -> u64 {
+        self.policer.rate().unwrap_or_else(|| self.model.bandwidth())
+    }
+
+    /// The bandwidth-delay product times a gain.
+    fn bdp(&self, gain: u64) -> u64 {
+        self.model.bdp_at(self.bandwidth(), gain)
+    }
+
+    fn look_for_policer(&mut self, feedback: &Feedback) {
+        self.latest = Some((feedback.now, feedback.delivered));
+        self.policer.count(feedback);
+        if feedback.sample.is_none() {
+            return;
+        }
+        let is_cycling = matches!(self.mode, Mode::ProbeBw { .. });
+        if self.policer.on_sample(feedback, self.model.is_round_start, is_cycling) == Finding::TryMore {
+            self.enter_probe_bw(feedback.now);
+        }
+    }
+
+    /// What `TCP_CC_INFO` shows.
+    pub(super) fn info(&self) -> BbrInfo {
+        BbrInfo {
+            bandwidth: self.bandwidth(),
+            min_rtt: self.model.min_rtt().unwrap_or_default(),
+            pacing_gain: u32::try_from(self.pacing_gain()).unwrap_or(u32::MAX),
+            window_gain: u32::try_from(self.cwnd_gain()).unwrap_or(u32::MAX),
+        }
     }
 
     /// A reduction of the window begins: BBR makes none, but recovery will change the window.
@@ -132,11 +184,15 @@ impl Bbr {
         self.prior_state = LossState::Loss;
         self.model.doubt_full_pipe();
         self.model.is_round_start = true;
+        self.policer.on_timeout(self.latest);
     }
 
-    /// The losses were none: they did not end STARTUP either.
+    /// The losses were none: they did not end STARTUP either, and say nothing of policers.
     pub(super) fn undo(&mut self) {
         self.model.doubt_full_pipe();
+        if let Some((now, delivered)) = self.latest {
+            self.policer.reset(now, delivered);
+        }
     }
 
     /// Data is sent with nothing in flight, after the application had none.
@@ -145,7 +201,7 @@ impl Bbr {
         self.aggregation.restart(now);
         match self.mode {
             // "BBR ... paces packets at a rate of BtlBw" instead of probing with a gain after idleness.
-            Mode::ProbeBw { .. } => self.raise_pacing_rate(scale(self.model.bandwidth(), UNIT)),
+            Mode::ProbeBw { .. } => self.raise_pacing_rate(self.bandwidth()),
             Mode::ProbeRtt { until, .. } => self.check_probe_rtt_done(window, now, until),
             Mode::Startup | Mode::Drain => {}
         }
@@ -155,6 +211,8 @@ impl Bbr {
         match self.mode {
             Mode::Startup => HIGH_GAIN,
             Mode::Drain => DRAIN_GAIN,
+            // Probing would only lose.
+            Mode::ProbeBw { .. } if self.policer.rate().is_some() => UNIT,
             Mode::ProbeBw { phase, .. } => CYCLE.get(phase).copied().unwrap_or(UNIT),
             Mode::ProbeRtt { .. } => UNIT,
         }
@@ -258,7 +316,7 @@ impl Bbr {
             self.pacing_rate = 0;
             self.pacing_rate = self.pacing_rate(window, feedback.srtt);
         }
-        let rate = scale(self.model.bandwidth(), self.pacing_gain());
+        let rate = scale(self.bandwidth(), self.pacing_gain());
         if self.model.is_pipe_full() {
             self.pacing_rate = pace(rate);
         } else {
@@ -298,9 +356,9 @@ impl Bbr {
         if self.model.min_rtt().is_none() {
             return window.cwnd.max(window.mss.saturating_mul(10));
         }
-        let mut target = self.model.bdp(self.cwnd_gain());
+        let mut target = self.bdp(self.cwnd_gain());
         if self.model.is_pipe_full() {
-            target += self.aggregation.extra(self.model.bandwidth());
+            target += self.aggregation.extra(self.bandwidth());
         }
         // "quanta in flight": at each end of the path and in the sender may be one burst.
         target += 3 * self.quantum(window);

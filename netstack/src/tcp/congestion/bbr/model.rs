@@ -36,7 +36,12 @@ impl Model {
 
     /// The bandwidth-delay product times a gain.
     pub(super) fn bdp(&self, gain: u64) -> u64 {
-        scale(bytes_in(self.bandwidth(), self.min_rtt.unwrap_or_default()), gain)
+        self.bdp_at(self.bandwidth(), gain)
+    }
+
+    /// The same at another bandwidth.
+    pub(super) fn bdp_at(&self, bandwidth: u64, gain: u64) -> u64 {
+        scale(bytes_in(bandwidth, self.min_rtt.unwrap_or_default()), gain)
     }
 
     /// Draft section 4.1.1.3. Returns whether a round began.

@@ -18,10 +18,46 @@ struct Path {
     next_send: Instant,
     free_at: Instant,
     /// When the ACK comes, and what the segment remembers.
-    flight: VecDeque<(Instant, Instant, Snapshot)>,
+    flight: VecDeque<(Instant, Instant, Snapshot, Fate)>,
+    /// What drops segments that come faster than its rate.
+    bucket: Option<Bucket>,
+    /// Lost, and not yet told with an ACK.
+    untold: u32,
+    sent_since: u64,
     delivered_since: u64,
     least_in_flight: u32,
     most_in_flight: u32,
+}
+
+/// A traffic policer: a bucket of tokens that fills at a rate.
+struct Bucket {
+    rate: u64,
+    depth: u64,
+    tokens: u64,
+    filled_at: Instant,
+}
+
+impl Bucket {
+    fn judge(&mut self, now: Instant) -> Fate {
+        let fresh = bytes_in(self.rate, now - self.filled_at);
+        if fresh > 0 {
+            self.tokens = (self.tokens + fresh).min(self.depth);
+            self.filled_at = now;
+        }
+        match self.tokens.checked_sub(MSS.into()) {
+            Some(left) => {
+                self.tokens = left;
+                Fate::Delivered
+            }
+            None => Fate::Dropped,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Delivered,
+    Dropped,
 }
 
 impl Path {
@@ -38,6 +74,9 @@ impl Path {
             next_send: now,
             free_at: now,
             flight: VecDeque::new(),
+            bucket: None,
+            untold: 0,
+            sent_since: 0,
             delivered_since: 0,
             least_in_flight: u32::MAX,
             most_in_flight: 0,
@@ -52,6 +91,7 @@ impl Path {
     fn run(&mut self, span: Duration) -> u64 {
         let end = self.now + span;
         self.delivered_since = 0;
+        self.sent_since = 0;
         self.least_in_flight = u32::MAX;
         self.most_in_flight = 0;
         loop {
@@ -69,7 +109,9 @@ impl Path {
         let snapshot = self.sampler.on_sent(self.now, self.in_flight == 0);
         let wire = Duration::from_nanos(u64::from(MSS) * 1_000_000_000 / self.rate);
         self.free_at = self.free_at.max(self.now) + wire;
-        self.flight.push_back((self.free_at + self.rtt, self.now, snapshot));
+        let fate = self.bucket.as_mut().map_or(Fate::Delivered, |bucket| bucket.judge(self.now));
+        self.flight.push_back((self.free_at + self.rtt, self.now, snapshot, fate));
+        self.sent_since += u64::from(MSS);
         self.in_flight += MSS;
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
         let rate = self.bbr.pacing_rate(&self.window, Some(self.rtt));
@@ -78,16 +120,21 @@ impl Path {
     }
 
     fn take_ack(&mut self) {
-        let (_, sent_at, snapshot) = self.flight.pop_front().unwrap();
+        let (_, sent_at, snapshot, fate) = self.flight.pop_front().unwrap();
         let prior_in_flight = self.in_flight;
         self.in_flight -= MSS;
+        if fate == Fate::Dropped {
+            // What comes behind it tells.
+            self.untold += MSS;
+            return;
+        }
         self.least_in_flight = self.least_in_flight.min(self.in_flight);
         self.delivered_since += u64::from(MSS);
         let sample = self.sampler.on_delivered(self.now, MSS, (sent_at, snapshot), None);
         let feedback = Feedback {
             now: self.now,
             acked: MSS,
-            lost: 0,
+            lost: std::mem::take(&mut self.untold),
             in_flight: self.in_flight,
             prior_in_flight,
             delivered: self.sampler.delivered(),
@@ -188,4 +235,58 @@ fn first_round_of_recovery_conserves_packets_and_its_end_restores_the_window() {
 fn gains_are_those_of_the_draft() {
     assert_eq!((HIGH_GAIN, DRAIN_GAIN), (739, 88));
     assert_eq!(CYCLE.iter().sum::<u64>(), 8 * UNIT, "a cycle is neutral");
+}
+
+/// A fast path that lets 10 Mbit/s through once a burst is over: its rate is found, and little is lost then.
+#[test]
+fn a_policer_is_recognised_and_its_rate_kept() {
+    let mut path = Path::new(12_500_000, 40);
+    let rate = 1_250_000;
+    path.bucket = Some(Bucket { rate, depth: 500_000, tokens: 500_000, filled_at: path.now });
+    let mut steps = 0;
+    while path.bbr.policer.rate().is_none() {
+        let _ = path.run(Duration::from_millis(100));
+        steps += 1;
+        assert!(steps < 50, "no policer was seen");
+    }
+    let found = path.bbr.policer.rate().unwrap();
+    assert!(found.abs_diff(rate) * 8 < rate, "{found} of {rate}");
+    // What is in flight still is too much.
+    let _ = path.run(Duration::from_millis(200));
+    let goodput = path.run(Duration::from_secs(1));
+    assert!(goodput * 10 > rate * 8, "{goodput} of {rate}");
+    let (sent, got) = (path.sent_since, path.delivered_since);
+    assert!((sent - got.min(sent)) * 10 < sent, "{} of {sent} lost", sent - got);
+    // It is tried every now and then whether there is more; without a policer, there is.
+    path.bucket = None;
+    let _ = path.run(Duration::from_secs(6));
+    assert_eq!(path.bbr.policer.rate(), None);
+    assert!(path.run(Duration::from_secs(1)) > 8 * rate);
+}
+
+/// Losses at random, as many as there may be, are no policer: the rates of the intervals agree, but too little is lost.
+#[test]
+fn random_losses_are_no_policer() {
+    let mut path = Path::new(1_250_000, 40);
+    let mut policer = Policer::default();
+    for segment in 0..20_000_u64 {
+        path.now += Duration::from_micros(800);
+        let snapshot = path.sampler.on_sent(path.now, false);
+        let sample = path.sampler.on_delivered(path.now + path.rtt, MSS, (path.now, snapshot), None);
+        let feedback = Feedback {
+            now: path.now,
+            acked: MSS,
+            lost: if segment % 10 == 0 { MSS } else { 0 },
+            in_flight: 50 * MSS,
+            prior_in_flight: 51 * MSS,
+            delivered: path.sampler.delivered(),
+            sample,
+            rtt: None,
+            srtt: None,
+            state: LossState::Open,
+        };
+        policer.count(&feedback);
+        let _ = policer.on_sample(&feedback, segment % 50 == 0, true);
+        assert_eq!(policer.rate(), None);
+    }
 }
