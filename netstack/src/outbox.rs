@@ -222,18 +222,26 @@ impl Outbox {
 impl Drop for Outbox {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut pending) = self.pending.take() else { return };
-        pending.is_last = false;
-        if !pending.is_empty() {
-            // Nobody flushed it: an error on the way.
-            pending.clear();
+        // Most have had nothing to do.
+        if let Some(pending) = self.pending.take() {
+            give_back(pending);
         }
-        // Fails while the thread ends.
-        let _ = UNUSED.try_with(|unused| {
-            pending.next = unused.take();
-            unused.set(Some(pending));
-        });
     }
+}
+
+/// Lets the thread's next outbox use the memory.
+#[inline(never)]
+fn give_back(mut pending: Box<Pending>) {
+    pending.is_last = false;
+    if !pending.is_empty() {
+        // Nobody flushed it: an error on the way.
+        pending.clear();
+    }
+    // Fails while the thread ends.
+    let _ = UNUSED.try_with(|unused| {
+        pending.next = unused.take();
+        unused.set(Some(pending));
+    });
 }
 
 impl Pending {

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{Wire, pattern, read_available};
-use netstack::TcpSocket;
 use netstack::buffer::{Fault, Sink, Source};
 use netstack::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError};
 use netstack::link::Capabilities;
 use netstack::options::{Family, RecvFlags, Shutdown};
+use netstack::socket::PacketMode;
 use netstack::tcp::State;
 use netstack::wait::Readiness;
+use netstack::wire::ethernet::EtherType;
+use netstack::{PacketSocket, Stack, TcpSocket};
 
 /// A connected pair, the client on host A.
 fn pair(wire: &mut Wire, address: &str) -> (TcpSocket, TcpSocket) {
@@ -443,4 +445,46 @@ fn fragmentation_needed(frame: &[u8], mtu: u16) -> Vec<u8> {
     let sum = !checksum::sum(&out[34..]);
     out[36..38].copy_from_slice(&sum.to_be_bytes());
     out
+}
+
+/// Few bytes to and fro, with pauses and an answer that comes late; what the wire saw and how the stacks counted it.
+fn small_exchange(
+    address: &str,
+    prepare: impl FnOnce(&Wire) -> Vec<PacketSocket>,
+) -> (Vec<(u8, Vec<u8>)>, String) {
+    let mut wire = Wire::new();
+    let watchers = prepare(&wire);
+    let (client, server) = pair(&mut wire, address);
+    [&client, &server].map(|socket| socket.set_tcp_options(|options| options.no_delay = true));
+    for round in 1..=40_u8 {
+        let bytes = pattern(usize::from(round % 9) * 16 + 1);
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            assert_eq!(from.try_send(&mut &bytes[..]), Ok(bytes.len()));
+            if round % 5 == 0 {
+                assert_eq!(from.try_send(&mut &b"more"[..]), Ok(4));
+            }
+            wire.settle();
+            let expected = [&bytes[..], if round % 5 == 0 { b"more" } else { b"" }].concat();
+            assert_eq!(read_available(to), expected);
+            wire.run(Duration::from_millis(if round % 7 == 0 { 250 } else { 1 }));
+        }
+    }
+    drop(watchers);
+    let counted = [&wire.a.stack, &wire.b.stack].map(|stack| stack.stats());
+    (wire.seen, format!("{counted:?}"))
+}
+
+#[test]
+fn short_ways_and_long_ones_make_the_same_frames_and_counts() {
+    for address in ["10.0.0.2:80", "[fd00::2]:80"] {
+        let short = small_exchange(address, |_| Vec::new());
+        // Whoever watches all packets makes them take the long way through IP.
+        let watch = |stack: &Stack| PacketSocket::new(stack, PacketMode::Raw, EtherType(3));
+        let long = small_exchange(address, |wire| vec![watch(&wire.a.stack), watch(&wire.b.stack)]);
+        assert_eq!(short.0.len(), long.0.len());
+        for (index, (short, long)) in short.0.iter().zip(&long.0).enumerate() {
+            assert_eq!(short, long, "frame {index} of {address}");
+        }
+        assert_eq!(short.1, long.1, "{address}");
+    }
 }

@@ -209,7 +209,12 @@ fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
     let (header, rest) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
     let &[version, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
     let is_whole = u16::from_be_bytes([f0, f1]) & !DONT_FRAGMENT == 0;
-    if version != VERSION_4 || !is_whole || protocol != Protocol::TCP.0 || checksum::sum(header) != 0xffff {
+    if version != VERSION_4 || !is_whole || protocol != Protocol::TCP.0 {
+        return None;
+    }
+    // In whatever order of bytes.
+    let sum = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    if checksum::fold(sum) != 0xffff {
         return None;
     }
     // What is behind the packet is padding.
@@ -239,8 +244,8 @@ fn transport_v6(ip: &[u8]) -> Option<Found<'_>> {
 fn has_right_checksum(&Found { source, destination, tcp, .. }: &Found<'_>) -> bool {
     // From an IP packet, below 64 KiB.
     let len = u32::try_from(tcp.len()).unwrap_or(u32::MAX);
-    let pseudo = checksum::pseudo_header(source, destination, Protocol::TCP.0, len);
-    checksum::add(pseudo, checksum::sum(tcp)) == 0xffff
+    let pseudo = checksum::wide_pseudo_header(source, destination, Protocol::TCP.0, len);
+    checksum::fold(pseudo + u64::from(checksum::sum(tcp))) == 0xffff
 }
 
 /// The segment, if there is nothing special about it.

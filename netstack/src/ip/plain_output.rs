@@ -94,17 +94,17 @@ pub(crate) fn send_plain(
     let header_sum = match words {
         Some(words) => {
             words.emit(tcp_part);
-            words.sum()
+            words.wide_sum()
         }
         None => {
             // The slice is as long as the header.
             let _ = repr.emit(tcp_part);
-            if is_finished_by_link { 0 } else { checksum::sum(tcp_part) }
+            if is_finished_by_link { 0 } else { checksum::sum(tcp_part).into() }
         }
     };
     let field = match is_finished_by_link {
-        true => pseudo,
-        false => !checksum::add(checksum::add(pseudo, header_sum), payload.sum()),
+        true => checksum::fold(pseudo),
+        false => !checksum::fold(pseudo + header_sum + u64::from(payload.sum())),
     };
     tcp_part[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field.to_be_bytes());
     if is_finished_by_link {
@@ -145,8 +145,8 @@ pub(crate) fn plain_frame(
     words.emit(header);
     payload.copy_from_slice(data);
     let field = match egress.interface.capabilities.tx_checksum {
-        true => pseudo,
-        false => !checksum::add(checksum::add(pseudo, words.sum()), checksum::sum(data)),
+        true => checksum::fold(pseudo),
+        false => !checksum::fold(pseudo + words.wide_sum() + u64::from(checksum::sum(data))),
     };
     header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field.to_be_bytes());
     if egress.interface.capabilities.tx_checksum {
@@ -225,9 +225,9 @@ impl PlainHeader {
         ip_len(self.family())
     }
 
-    /// Writes the header of a packet with that much behind it, and returns the folded sum of TCP's pseudo-header.
+    /// Writes the header of a packet with that much behind it, and returns the sum of TCP's pseudo-header, to be folded.
     #[inline]
-    fn emit(&self, tcp_len: u16, out: &mut [u8]) -> u16 {
+    fn emit(&self, tcp_len: u16, out: &mut [u8]) -> u64 {
         let Self { source, destination, ttl, tos } = *self;
         let (protocol, len) = (u32::from(Protocol::TCP.0), u32::from(tcp_len));
         match (source, destination) {
@@ -236,11 +236,11 @@ impl PlainHeader {
                 // An atomic packet (RFC 6864 section 4.1: its identification may have any value).
                 let first = VERSION_4 << 24 | u32::from(tos) << 16 | (len + ipv4::MIN_HEADER_LEN as u32);
                 let third = u32::from(ttl) << 24 | protocol << 16;
-                let address_sum = checksum::fold(checksum::wide_sum_of(&addresses));
+                let address_sum = checksum::wide_sum_of(&addresses);
                 let fixed = checksum::wide_sum_of(&[first, DONT_FRAGMENT, third]);
-                let sum = !checksum::add(checksum::fold(fixed), address_sum);
+                let sum = !checksum::fold(fixed + address_sum);
                 emit_words(&[first, DONT_FRAGMENT, third | u32::from(sum), addresses[0], addresses[1]], out);
-                checksum::add(address_sum, checksum::fold(u64::from(protocol + len)))
+                address_sum + u64::from(protocol + len)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let first = VERSION_6 << 28 | u32::from(tos) << 20;
@@ -248,7 +248,7 @@ impl PlainHeader {
                 let [(a, b, c, d), (e, f, g, h)] =
                     [source, destination].map(|address| words_of(address.to_bits()));
                 emit_words(&[first, second, a, b, c, d, e, f, g, h], out);
-                checksum::fold(checksum::wide_sum_of(&[a, b, c, d, e, f, g, h, protocol + len]))
+                checksum::wide_sum_of(&[a, b, c, d, e, f, g, h, protocol + len])
             }
             // Connections have addresses of one family.
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => 0,
@@ -298,10 +298,10 @@ impl TcpWords {
         if self.has_timestamps { 4 * MAX_WORDS } else { 4 * MIN_WORDS }
     }
 
-    /// The folded sum.
+    /// The sum, to be folded.
     #[inline]
-    fn sum(&self) -> u16 {
-        checksum::fold(checksum::wide_sum_of(&self.words))
+    fn wide_sum(&self) -> u64 {
+        checksum::wide_sum_of(&self.words)
     }
 
     /// Writes it into a slice of its length.
@@ -353,7 +353,8 @@ mod tests {
             let [source, destination] = v4.map(IpAddr::V4);
             let pseudo = PlainHeader { source, destination, ttl, tos }.emit(len, &mut header);
             assert_eq!(header, expected);
-            assert_eq!(pseudo, checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into()));
+            let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
+            assert_eq!(checksum::fold(pseudo), expected);
 
             let (mut expected, mut header) = ([0; ipv6::HEADER_LEN], [0; ipv6::HEADER_LEN]);
             let repr = Ipv6Repr {
@@ -369,7 +370,8 @@ mod tests {
             let [source, destination] = v6.map(IpAddr::V6);
             let pseudo = PlainHeader { source, destination, ttl, tos }.emit(len, &mut header);
             assert_eq!(header, expected);
-            assert_eq!(pseudo, checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into()));
+            let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
+            assert_eq!(checksum::fold(pseudo), expected);
         }
     }
 
@@ -392,7 +394,7 @@ mod tests {
             let mut header = vec![0xaa; words.len()];
             words.emit(&mut header);
             assert_eq!(header, expected);
-            assert_eq!(words.sum(), checksum::sum(&header));
+            assert_eq!(checksum::fold(words.wide_sum()), checksum::sum(&header));
         }
     }
 }

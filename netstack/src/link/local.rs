@@ -72,6 +72,12 @@ impl Link for LocalLink {
             let index = queues.iter().position(|queue| queue.address == self.address());
             let index = index.unwrap_or_else(|| add_queue(&mut queues, &self.own));
             let queue = &mut queues[index].packets;
+            if let [only] = packets
+                && queue.len() < self.capacity
+            {
+                queue.push(std::mem::take(only));
+                return 1;
+            }
             let taken = self.capacity.saturating_sub(queue.len()).min(packets.len());
             queue.extend(packets[..taken].iter_mut().map(std::mem::take));
             taken

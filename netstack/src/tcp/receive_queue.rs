@@ -58,7 +58,12 @@ impl ReceiveQueue {
         if store.ranges.is_empty() {
             let count = store.small.len().min(buf.len());
             buf[..count].copy_from_slice(&store.small[..count]);
-            store.small.advance(count);
+            if count == store.small.len() {
+                // The room is there again for what comes next.
+                store.small.clear();
+            } else {
+                store.small.advance(count);
+            }
             self.len -= sat_u32(count);
             return count;
         }

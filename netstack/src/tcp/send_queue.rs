@@ -133,7 +133,12 @@ impl SendQueue {
         while store.frozen.front().is_some_and(|block| block.end().le(to)) {
             store.frozen.pop_front();
         }
-        store.growing.advance(usize_of(to.saturating_since(store.unfrozen_from(self.end))));
+        if to == self.end {
+            // The room is there again for what comes next.
+            store.growing.clear();
+        } else {
+            store.growing.advance(usize_of(to.saturating_since(store.unfrozen_from(self.end))));
+        }
     }
 
     /// Whether `release` would free anything.

@@ -59,10 +59,17 @@ pub const fn add(a: u16, b: u16) -> u16 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32) -> u16 {
+    fold(wide_pseudo_header(source, destination, protocol, len))
+}
+
+/// The same before it is [`fold`]ed.
+#[must_use]
+#[inline]
+pub fn wide_pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32) -> u64 {
     // Each is a sum of a few words of at most 32 bits.
     let addresses = wide_sum(source) + wide_sum(destination);
     // As big-endian words all along.
-    fold(addresses + u64::from(len) + u64::from(protocol))
+    addresses + u64::from(len) + u64::from(protocol)
 }
 
 /// An address as big-endian 32-bit words, added up.

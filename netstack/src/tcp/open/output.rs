@@ -30,7 +30,11 @@ impl Open {
         }
         let sack = self.rcv.sack_blocks(self.max_sack_blocks());
         if self.snd.wants_to_send() {
-            let limits = self.limits(common, max_payload, &sack);
+            let sack_len = match sack.as_slice().len() {
+                0 => 0,
+                blocks => 4 + 8 * sat_u32(blocks),
+            };
+            let limits = self.limits(common, max_payload, sack_len);
             if let Some((seq, payload)) = self.snd.poll_last(&common.config, now, &limits) {
                 return Some(self.last_segment(common, now, seq, payload, sack));
             }
@@ -71,7 +75,7 @@ impl Open {
             && self.snd.has_room_behind(data.len())
             && !self.snd.is_urgent()
             && !self.rcv.has_report();
-        let limits = self.limits(common, 0, &SackBlocks::default());
+        let limits = self.limits(common, 0, 0);
         if !is_plain || len == 0 || !self.snd.may_send_last(&common.config, now, len, &limits) {
             return None;
         }
@@ -170,11 +174,8 @@ impl Open {
         self.snd.has_timestamps.then(|| Timestamps { value, echo: self.rcv.timestamp_echo() })
     }
 
-    fn limits(&self, common: &Common, max_payload: u32, sack: &SackBlocks) -> TransmitLimits {
-        let sack_len = match u32::try_from(sack.as_slice().len()).unwrap_or(0) {
-            0 => 0,
-            blocks => 4 + 8 * blocks,
-        };
+    #[inline]
+    fn limits(&self, common: &Common, max_payload: u32, sack_len: u32) -> TransmitLimits {
         let timestamps = if self.snd.has_timestamps { TIMESTAMPS_LEN } else { 0 };
         let segment = u32::from(self.snd.base_mss()).saturating_sub(timestamps + sack_len).max(1);
         // Each segment has its own urgent pointer, and nothing is worth waiting for (Linux's tcp_nagle_check).

@@ -3,6 +3,7 @@
 use super::super::config::Config;
 use super::super::num::sat_u16;
 use super::super::recovery::{Frto, Phase};
+use super::super::rtt::RttEstimator;
 use super::super::segment::Payload;
 use super::{Forced, LossProbe, Sender};
 use crate::time::Instant;
@@ -280,7 +281,10 @@ impl Sender {
 
     /// Whether the pause was long enough for the window to be too old.
     pub(super) fn is_restart_due(&self, config: &Config, now: Instant) -> bool {
-        config.slow_start_after_idle && now.nanos_since(self.last_sent_at) > self.rtt.rto_ns(config)
+        let idle = now.nanos_since(self.last_sent_at);
+        config.slow_start_after_idle
+            && idle > RttEstimator::least_rto_ns(config)
+            && idle > self.rtt.rto_ns(config)
     }
 
     /// RFC 8985 section 7.3: new data if there is any, otherwise the last segment again.
