@@ -17,6 +17,29 @@
 //! deliver, run timers), to be turned by a program that has a loop of its own; [`Reader`] is a pump on a thread; a
 //! [`Crew`] has the threads that wait for network data turn it in turns, which saves the hand-over.
 //!
+//! ```no_run
+//! use std::io::{Read, Write};
+//! use netstack::net::TcpListener;
+//! use netstack::{MacAddr, Stack};
+//! use netstack_host_links::{Pump, Reader, TapLink, TapOptions};
+//!
+//! // ip tuntap add tap0 mode tap && ip addr add 10.9.0.1/24 dev tap0 && ip link set tap0 up
+//! let link = TapLink::open("tap0", TapOptions::tap(MacAddr([2, 0, 0, 0, 0, 2])))?;
+//! let stack = Stack::builder().build();
+//! let nic = stack.add_nic("eth0", link.clone())?;
+//! stack.add_address(nic, "10.9.0.2/24".parse().expect("well-formed"))?;
+//! let mut pump = Pump::new(stack.clone())?;
+//! pump.add(nic, link);
+//! let _reader = Reader::spawn(pump)?;
+//!
+//! let listener = TcpListener::bind(&stack, "10.9.0.2:7")?;
+//! let (mut stream, _peer) = listener.accept()?;
+//! let mut buffer = [0; 4096];
+//! let count = stream.read(&mut buffer)?;
+//! stream.write_all(&buffer[..count])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Host system calls
 //! Opening needs privilege. Afterwards a link needs only [`host_syscalls`].
 

@@ -1,10 +1,11 @@
-//! Repository chores: `cargo xtask test|check|bench|golden|api|package|packages`.
+//! Repository chores: `cargo xtask test|check|bench|golden|instructions|api|package|packages`.
 #![forbid(unsafe_code)]
 
 mod api;
 mod bench;
 mod check;
 mod golden;
+mod instructions;
 mod package;
 mod packages;
 mod run;
@@ -29,6 +30,8 @@ enum Chore {
     Bench(bench::Options),
     /// Goodput, retransmissions and fairness in simulated networks, and whether they are still as committed.
     Golden(golden::Options),
+    /// What operations of the stack cost in instructions, compared with docs/instructions.md.
+    Instructions(instructions::Options),
     /// What the libraries offer, compared with what is recorded in docs/api.
     Api(api::Options),
     /// Pack what is meant for the registry, and look at what is in it.
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Check => check::run(),
         Chore::Bench(options) => bench::run(&options),
         Chore::Golden(options) => golden::run(&options),
+        Chore::Instructions(options) => instructions::run(&options),
         Chore::Api(options) => api::run(&options),
         Chore::Package(options) => package::run(&options),
         Chore::Packages => packages::install(),

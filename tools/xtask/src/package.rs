@@ -86,6 +86,20 @@ mod tests {
         }
     }
 
+    /// A registry may have packages of the same names by others (crates.io has a `netstack`): any but the exact version
+    /// could be theirs. The versions move together.
+    #[test]
+    fn published_packages_name_exactly_one_another() {
+        let manifest = include_str!("../../../Cargo.toml");
+        let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version");
+        let exact = format!("version = \"={}", version.trim_start_matches('"'));
+        for package in super::PUBLISHED.iter().filter(|package| **package != "netstack-capi") {
+            let dependency = manifest.lines().find(|line| line.starts_with(&format!("{package} = ")));
+            let dependency = dependency.expect("a dependency of the workspace");
+            assert!(dependency.contains(&exact), "{dependency}");
+        }
+    }
+
     /// Without a registry: the packages find each other, in the versions that they name.
     #[test]
     fn published_packages_can_be_packed() {

@@ -39,6 +39,7 @@ const PACKAGES: &[&str] = &[
     "tcpdump",
     "traceroute",
     "udhcpc",
+    "valgrind",
     "wget",
 ];
 

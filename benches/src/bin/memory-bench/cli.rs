@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{Scenario, StackKind};
@@ -33,6 +35,14 @@ impl Cli {
 pub(crate) enum Command {
     /// Count instructions per operation instead (needs valgrind).
     Instructions,
+    /// Count instructions of our stack, and put them into the table of a file.
+    Record {
+        /// Compare with the table instead: an error if something has grown.
+        #[arg(long)]
+        check: bool,
+        /// The file (docs/instructions.md).
+        file: PathBuf,
+    },
     /// Do a fixed amount of work: what `instructions` measures, and what to give to a profiler.
     Work {
         /// Whose stacks.

@@ -12,8 +12,8 @@ use crate::scenario::{Scenario, StackKind};
 
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     for scenario in cli.scenarios() {
-        let ours = per_operation(StackKind::Ours, scenario)?;
-        let theirs = per_operation(StackKind::Smoltcp, scenario)?;
+        let ours = per_operation(StackKind::Ours, scenario, scenario.work())?;
+        let theirs = per_operation(StackKind::Smoltcp, scenario, scenario.work())?;
         let (name, ratio) = (scenario.name(), ours / theirs);
         if cli.json {
             println!("{}", json!({"scenario": name, "ours": ours, "smoltcp": theirs, "ratio": ratio}));
@@ -24,8 +24,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn per_operation(stack: StackKind, scenario: Scenario) -> anyhow::Result<f64> {
-    let work = scenario.work();
+/// Instructions of one operation, both ends together, as the mean of `work` operations.
+pub(crate) fn per_operation(stack: StackKind, scenario: Scenario, work: u64) -> anyhow::Result<f64> {
     let [once, twice] = [work, 2 * work].map(|count| count_instructions(stack, scenario, count));
     // Neither the counts nor the work come near 2^53.
     Ok((twice? - once?) as f64 / work as f64)
