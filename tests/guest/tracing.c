@@ -180,6 +180,16 @@ static void test_memory(void) {
     } while (regs.rsp <= sp && steps < 50);
     GO(PTRACE_GETSIGINFO, pid, &info);
     CHECK(info.si_code == TRAP_TRACE && steps < 20 && regs.rax == 99);
+    // A watchpoint: four bytes, written.
+    CHECK(ptrace(PTRACE_POKEUSR, pid, offsetof(struct user, u_debugreg[0]), (uintptr_t)&counter) == 0);
+    CHECK(ptrace(PTRACE_POKEUSR, pid, offsetof(struct user, u_debugreg[7]), 0xd0001) == 0);
+    GO(PTRACE_CONT, pid, 0);
+    CHECK(next(pid) == STOPPED(SIGTRAP));
+    GO(PTRACE_GETSIGINFO, pid, &info);
+    CHECK(info.si_code == TRAP_HWBKPT);
+    CHECK(ptrace(PTRACE_PEEKUSR, pid, offsetof(struct user, u_debugreg[6]), (uintptr_t)&word) == 0 && (word & 15) == 1);
+    CHECK(ptrace(PTRACE_PEEKDATA, pid, (uintptr_t)&counter, (uintptr_t)&word) == 0 && word == 99);
+    CHECK(ptrace(PTRACE_POKEUSR, pid, offsetof(struct user, u_debugreg[7]), 0) == 0);
     // Vector registers.
     static struct user_fpregs_struct fp;
     GO(PTRACE_GETFPREGS, pid, &fp);
@@ -198,13 +208,13 @@ static void test_memory(void) {
     snprintf(path, sizeof path, "/proc/%d/mem", pid);
     int fd = open(path, O_RDWR);
     CHECK(fd >= 0);
-    CHECK(pread(fd, &word, 8, (off_t)&counter) == 8 && word == 5);
+    CHECK(pread(fd, &word, 8, (off_t)&counter) == 8 && word == 99);
     CHECK(pread(fd, &word, 8, (off_t)at) == 8 && word == code);
     CHECK(pwrite(fd, &code, 8, (off_t)at) == 8);
     CHECK(pread(fd, &word, 8, 8) == -1 && errno == EIO);
     close(fd);
     struct iovec local = {&word, 8}, remote = {(void *)&counter, 8};
-    CHECK(process_vm_readv(pid, &local, 1, &remote, 1, 0) == 8 && word == 5);
+    CHECK(process_vm_readv(pid, &local, 1, &remote, 1, 0) == 8 && word == 99);
     // A signal, left out.
     GO(PTRACE_CONT, pid, 0);
     CHECK(next(pid) == STOPPED(SIGUSR1));

@@ -69,6 +69,16 @@ same! {
         GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z'; \
         git init -q -b main .; echo 1 > f; git add f; git commit -q -m first; echo 2 >> f; git commit -qam second; git log --format='%H %s'; git fsck";
     gcc_hello: ["gcc"] "d=$(mktemp -d); cd $d; printf '#include <stdio.h>\\nint main(){puts(\"hello\");return 5;}' > h.c; gcc -O1 h.c -o h && ./h; echo $?";
+    strace_sees_the_same_calls: ["strace"] "f=$(mktemp); strace -qq -o $f cat /dev/null; sed 's/(.*//' $f";
+    strace_follows_processes: ["strace"] "f=$(mktemp); strace -qq -f -e trace=execve -e signal=none -o $f sh -c \
+        '/bin/true; (exit 3); ls / | wc -l > /dev/null; echo $(echo x)'; grep -o 'execve(\"[^\"]*\".*\\]' $f | sort";
+    strace_attaches: ["strace"] "f=$(mktemp); sleep 5 & strace -qq -e trace=none -o $f -p $! & sleep 0.3; kill %1; wait; sed 's|si_pid=[0-9]*||' $f";
+    gdb_breaks_steps_and_calls: ["gdb", "cc"] "d=$(mktemp -d); cd $d; printf '%s\\n' '#include <stdio.h>' 'int total;' \
+        'int add(int a, int b) { total += a; return a + b; }' 'int inner(int n) { int s = 0;' \
+        'for (int i = 0; i < n; i++) s = add(s, i);' 'return s; }' 'int main(void) { printf(\"%d\\n\", inner(5)); return 7; }' > t.c; \
+        cc -g -O0 -o t t.c; gdb -nx -batch -ex 'set debuginfod enabled off' -ex 'break main' -ex run -ex 'break add if b == 3' \
+        -ex continue -ex backtrace -ex 'print a' -ex 'print add(20, 22)' -ex stepi -ex finish -ex 'watch total' -ex continue -ex continue -ex continue -ex 'info threads' ./t 2>/dev/null | grep -E '^[^\\[]*(add|inner|main|Value|\\$|Old|New|exited)' \
+        | sed 's/0x[0-9a-f]*/ADDRESS/g'";
     busybox_applets: ["busybox"] "busybox seq 3 | busybox awk '{s+=$1} END {print s}'; busybox sh -c 'echo $((6*7))'";
 }
 

@@ -49,6 +49,15 @@ pub struct Fault {
     pub error_code: u64,
 }
 
+impl Fault {
+    /// Whether it is the trap behind an instruction that the trap flag of the registers asks for.
+    #[must_use]
+    pub fn is_step(&self) -> bool {
+        const TRAP_TRACE: i32 = 2;
+        self.signo == libc::SIGTRAP && self.code == TRAP_TRACE
+    }
+}
+
 /// The kind of access that faulted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

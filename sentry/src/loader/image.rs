@@ -33,11 +33,22 @@ pub struct LoadRequest<'a> {
     pub envp: Vec<Vec<u8>>,
     /// Limits of the process.
     pub limits: Limits,
+    /// Where things go.
+    pub addresses: Addresses,
     /// Opens interpreters.
     pub open: &'a OpenProgram<'a>,
     /// The credentials that the program gets, once the file that counts is known: the program itself or a script's
     /// interpreter. The second value is `AT_SECURE`.
     pub credentials: &'a FindCredentials<'a>,
+}
+
+/// How the addresses of a program are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// At random.
+    Random,
+    /// The same each time (`ADDR_NO_RANDOMIZE` of `personality(2)`), as debuggers like them.
+    Fixed,
 }
 
 /// A loaded program.
@@ -142,7 +153,10 @@ fn load_elf(
     elf: &Elf,
 ) -> Result<Image, Errno> {
     let mm = MemoryManager::new(&**kernel.platform(), kernel.frames())?;
-    let random = Randomness::new()?;
+    let random = match request.addresses {
+        Addresses::Random => Randomness::new()?,
+        Addresses::Fixed => Randomness { stack: 0, mmap: 0, program: 0, brk: 0, ..Randomness::new()? },
+    };
     let stack_soft = request.limits.get(Resource::Stack).soft;
     mm.set_limits(stack_soft, request.limits.get(Resource::As).soft, request.limits.get(Resource::Data).soft);
     let top = mm.range.end - PAGE_SIZE - random.stack * PAGE_SIZE;

@@ -8,6 +8,6 @@ mod stack;
 mod vdso;
 
 pub use elf::{Elf, ElfKind};
-pub use image::{FindCredentials, Image, LoadRequest, OpenProgram, load};
+pub use image::{Addresses, FindCredentials, Image, LoadRequest, OpenProgram, load};
 pub(crate) use vdso::Parameters;
 pub use vdso::Vdso;

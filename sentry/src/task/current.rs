@@ -9,6 +9,7 @@ use sentry_platform::{Answers, Context, Fault, Regs};
 
 use crate::mm::{MemoryManager, UserAddr, UserIo};
 use crate::task::restart::{Continuation, Interrupted};
+use crate::task::trace::Watch;
 use crate::task::vfork::VforkLatch;
 use crate::task::{Credentials, ExitStatus, Task, Tid};
 use crate::vfs::{FdTable, FsContext};
@@ -38,6 +39,8 @@ pub struct CurrentTask {
     pub(crate) rseq: Option<(UserAddr, u32, u32)>,
     /// A tracer steps through the guest's code.
     pub(crate) is_stepping: bool,
+    /// A tracer watches for places in it.
+    pub(crate) watch: Option<Box<Watch>>,
 }
 
 impl Deref for CurrentTask {
@@ -71,6 +74,7 @@ impl CurrentTask {
             last_fault: None,
             rseq: None,
             is_stepping: false,
+            watch: None,
         }
     }
 

@@ -10,12 +10,12 @@ use sentry_platform::FpuState;
 use crate::errno::{Errno, SysResult};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, Process, Session, UtsNamespace};
-use crate::loader::{self, Image, LoadRequest};
+use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
 use crate::task::clone::{initial_handlers, tid_value};
 use crate::task::scheduling::{Scheduling, cpu_count};
 use crate::task::thread::{NewTask, Shared};
-use crate::task::trace::LinkKind;
+use crate::task::trace::{DebugRegisters, LinkKind};
 use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
 use crate::vfs::open::{open_exec, open_exec_place};
 use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, VfsPath, WalkRoot};
@@ -80,6 +80,7 @@ impl Kernel {
                 argv,
                 envp,
                 limits,
+                addresses: Addresses::Random,
                 open: &open,
                 // The container's configuration names capabilities exactly; no file changes them.
                 credentials: &|_| Ok((given.clone(), false)),
@@ -166,6 +167,7 @@ impl CurrentTask {
                 argv,
                 envp,
                 limits: self.thread_group().limits(),
+                addresses: self.addresses(),
                 open: &open,
                 credentials: &credentials,
             },
@@ -186,6 +188,8 @@ impl CurrentTask {
         let Some(kind) = kind else { return };
         self.open_to_tracer();
         self.is_stepping = false;
+        self.watch = None;
+        self.trace().lock().debug = DebugRegisters::default();
         if !self.event_stop(event::EXEC, tid_value(old_tid)) && kind == LinkKind::Attached {
             // "If the PTRACE_O_TRACEEXEC option is not in effect ... a SIGTRAP" (ptrace(2)).
             let info =
@@ -271,6 +275,8 @@ impl CurrentTask {
     }
 }
 
+/// A flag of `personality(2)`.
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 /// Bits of the file mode.
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -313,6 +319,10 @@ fn credentials_after(
 }
 
 impl Task {
+    fn addresses(&self) -> Addresses {
+        if self.personality() & ADDR_NO_RANDOMIZE != 0 { Addresses::Fixed } else { Addresses::Random }
+    }
+
     /// The process whose id this thread's exec may take; for tests and `/proc`.
     #[must_use]
     pub fn is_leader(&self) -> bool {

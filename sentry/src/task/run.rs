@@ -84,11 +84,12 @@ impl CurrentTask {
             if !self.enter_guest() {
                 continue;
             }
-            if self.is_stepping {
+            let is_stepped = self.is_stepping || self.watch.is_some();
+            if is_stepped {
                 self.regs.rflags |= TRAP_FLAG;
             }
             let event = self.context.switch(&mut self.regs);
-            if self.is_stepping {
+            if is_stepped {
                 self.regs.rflags &= !TRAP_FLAG;
             }
             self.leave_guest();
@@ -98,7 +99,11 @@ impl CurrentTask {
                         self.mm.rewrite_call(site);
                     }
                     self.system_call();
+                    if is_stepped {
+                        self.forget_changes();
+                    }
                 }
+                Event::Fault(fault) if is_stepped && fault.is_step() && !self.has_stepped() => {}
                 Event::Fault(fault) => self.fault(&fault),
                 Event::Interrupted => {}
                 Event::Died => {

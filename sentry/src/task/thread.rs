@@ -73,6 +73,7 @@ pub struct Task {
     start: KTime,
     semaphore_undo: Mutex<Option<Arc<SemaphoreUndo>>>,
     is_root_process: AtomicBool,
+    personality: AtomicU32,
     seccomp: Seccomp,
     trace: Trace,
     /// [`CallWork`].
@@ -142,6 +143,7 @@ impl Task {
             robust_list: AtomicU64::new(0),
             semaphore_undo: Mutex::new(None),
             is_root_process: AtomicBool::new(false),
+            personality: AtomicU32::new(0),
             seccomp: Seccomp::default(),
             trace: Trace::default(),
             call_work: AtomicU32::new(0),
@@ -365,6 +367,17 @@ impl Task {
         }
     }
 
+    /// `personality(2)`.
+    #[must_use]
+    pub fn personality(&self) -> u32 {
+        self.personality.load(Ordering::Relaxed)
+    }
+
+    /// Changes it and returns the old one; for the task itself.
+    pub(crate) fn set_personality(&self, personality: u32) -> u32 {
+        self.personality.swap(personality, Ordering::Relaxed)
+    }
+
     /// The filters of the thread's calls.
     pub(crate) fn seccomp(&self) -> &Seccomp {
         &self.seccomp
@@ -394,6 +407,7 @@ impl Task {
     /// Has what its parent has (`clone(2)`).
     pub(crate) fn inherit_call_work(&self, parent: &Self) {
         self.seccomp.inherit(&parent.seccomp);
+        self.set_personality(parent.personality());
         self.add_call_work(parent.call_work().intersection(CallWork::SECCOMP));
     }
 

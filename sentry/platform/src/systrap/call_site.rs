@@ -244,6 +244,12 @@ impl HotCalls {
         Self { slots: vec![Counts::default(); Self::SLOTS].into(), hot: None }
     }
 
+    /// Forgets all calls.
+    pub(super) fn clear(&mut self) {
+        self.slots.fill(Counts::default());
+        self.hot = None;
+    }
+
     /// Counts a call.
     pub(super) fn count(&mut self, return_address: u64, rax: u64) {
         let Ok(number) = u32::try_from(rax) else { return };

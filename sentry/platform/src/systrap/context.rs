@@ -453,7 +453,7 @@ impl Context for SystrapContext {
 
     fn publish(&mut self, answers: &Answers) {
         // Sites that a debugger had put back can get hot again.
-        self.hot_calls = HotCalls::new();
+        self.hot_calls.clear();
         publish(&self.thread.area, answers);
     }
 

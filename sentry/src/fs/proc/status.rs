@@ -100,8 +100,8 @@ pub(super) fn oom_score_adj(task: &Arc<Task>) -> Rendered {
     Ok(format!("{}\n", task.thread_group().oom_score_adj()).into_bytes())
 }
 
-pub(super) fn personality(_: &Arc<Task>) -> Rendered {
-    Ok(b"00000000\n".to_vec())
+pub(super) fn personality(task: &Arc<Task>) -> Rendered {
+    Ok(format!("{:08x}\n", task.personality()).into_bytes())
 }
 
 pub(super) fn schedstat(task: &Arc<Task>) -> Rendered {

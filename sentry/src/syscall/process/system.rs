@@ -63,10 +63,16 @@ pub(crate) fn sys_setdomainname(task: &mut CurrentTask, args: &Args) -> SysResul
     Ok(0)
 }
 
-/// `personality(2)`: only plain Linux is there; `ADDR_NO_RANDOMIZE` and its relatives are accepted and do nothing.
-pub(crate) fn sys_personality(_: &mut CurrentTask, args: &Args) -> SysResult {
+/// `personality(2)`: only plain Linux is there. Of its flags `ADDR_NO_RANDOMIZE` means something, the others are kept.
+pub(crate) fn sys_personality(task: &mut CurrentTask, args: &Args) -> SysResult {
     const QUERY: u32 = u32::MAX;
     const PER_MASK: u32 = 0xff;
     let persona = args.u32(0);
-    if persona != QUERY && persona & PER_MASK != 0 { Err(Errno::EINVAL.into()) } else { Ok(0) }
+    if persona == QUERY {
+        return Ok(task.personality().into());
+    }
+    if persona & PER_MASK != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(task.set_personality(persona).into())
 }

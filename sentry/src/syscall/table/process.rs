@@ -28,7 +28,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         "ptrace",
         [Uint, Int, Hex, Hex],
         p::sys_ptrace,
-        Partial("no debug registers, no single blocks, no SECCOMP_GET_FILTER")
+        Partial("no watching of reads, no single blocks, no SECCOMP_GET_FILTER")
     ),
     row!(GETUID, "getuid", [], p::sys_getuid, Full),
     row!(GETGID, "getgid", [], p::sys_getgid, Full),
@@ -54,7 +54,13 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(GETSID, "getsid", [Int], p::sys_getsid, Full),
     row!(CAPGET, "capget", [Ptr, Ptr], p::sys_capget, Full),
     row!(CAPSET, "capset", [Ptr, Ptr], p::sys_capset, Full),
-    row!(PERSONALITY, "personality", [Hex], p::sys_personality, Partial("PER_LINUX only")),
+    row!(
+        PERSONALITY,
+        "personality",
+        [Hex],
+        p::sys_personality,
+        Partial("PER_LINUX; ADDR_NO_RANDOMIZE counts")
+    ),
     row!(GETPRIORITY, "getpriority", [Int, Int], p::sys_getpriority, Partial("kept, not applied")),
     row!(SETPRIORITY, "setpriority", [Int, Int, Int], p::sys_setpriority, Partial("kept, not applied")),
     row!(SCHED_SETPARAM, "sched_setparam", [Int, Ptr], p::sys_sched_setparam, Partial("kept, not applied")),

@@ -17,7 +17,7 @@ const PENALTY: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Filter {
     program: Program,
-    before: Option<Arc<Filter>>,
+    before: Option<Arc<Self>>,
     logging: Logging,
     /// Calls that this filter and those before it allow whatever their arguments.
     allowed: AllowedCalls,

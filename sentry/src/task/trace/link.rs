@@ -9,6 +9,7 @@ use crate::mm::Debugged;
 use crate::task::signal::JobState;
 use crate::task::thread::CallWork;
 use crate::task::trace::state::{Link, LinkKind, Resume, ResumeMode, TraceOptions};
+use crate::task::trace::watch::DebugRegisters;
 use crate::task::{ExitStatus, Task, Tid};
 
 /// A traced thread, on the list of its tracer's process.
@@ -38,7 +39,7 @@ impl Task {
     }
 
     /// Who does.
-    pub(crate) fn tracer(&self) -> Option<Arc<Task>> {
+    pub(crate) fn tracer(&self) -> Option<Arc<Self>> {
         if !self.is_traced() {
             return None;
         }
@@ -52,12 +53,12 @@ impl Task {
     pub(crate) fn link_to(
         self: &Arc<Self>,
         tree: &mut ProcessTree,
-        tracer: &Arc<Task>,
+        tracer: &Arc<Self>,
         kind: LinkKind,
         options: TraceOptions,
     ) -> Result<(), LinkError> {
         let is_ending =
-            |task: &Task| task.thread_group().signals.lock().exit.is_some() || task.mm().is_none();
+            |task: &Self| task.thread_group().signals.lock().exit.is_some() || task.mm().is_none();
         if is_ending(self) || is_ending(tracer) {
             return Err(LinkError::Ending);
         }
@@ -102,6 +103,7 @@ impl Task {
             if let Some(stop) = &mut state.stop {
                 stop.resume = Some(resume);
             }
+            state.debug = DebugRegisters::default();
             state.link.take()
         };
         self.remove_call_work(CallWork::TRACED | CallWork::CALLS | CallWork::EMULATE | CallWork::STOP);

@@ -5,7 +5,9 @@ mod call;
 mod link;
 mod state;
 mod stop;
+mod watch;
 
 pub(crate) use access::{AccessMode, check_access};
 pub(crate) use link::{LinkError, Tracee};
 pub(crate) use state::{LinkKind, Reason, Resume, ResumeMode, Stop, Trace, TraceOptions};
+pub(crate) use watch::{DebugRegisters, Watch};

@@ -9,6 +9,7 @@ use sentry_platform::{FpuState, Regs};
 
 use crate::mm::Debugged;
 use crate::task::Task;
+use crate::task::trace::watch::DebugRegisters;
 
 /// The tracing of a thread. The lock comes after those of the process tree and of signals, and nothing is taken under it.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub(crate) struct TraceState {
     pub(crate) link: Option<Link>,
     /// The stop that it is in.
     pub(crate) stop: Option<Box<Stop>>,
+    /// What the tracer has the processor watch for.
+    pub(crate) debug: DebugRegisters,
     /// What the last stop at an event was about (`PTRACE_GETEVENTMSG`).
     pub(crate) message: u64,
 }

@@ -154,6 +154,8 @@ impl CurrentTask {
         }
         let Some(Resume { mode, signal }) = stop.resume else { return nothing };
         self.set_resume_mode(mode);
+        let debug = self.trace().lock().debug;
+        self.watch = debug.watch(&self.mm);
         Resumed { signal, info: stop.info }
     }
 

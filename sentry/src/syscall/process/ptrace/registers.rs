@@ -41,6 +41,11 @@ impl Traced<'_> {
     /// `PTRACE_PEEKUSER`: a word of `struct user`, in which only the registers mean something.
     pub(super) fn peek_user(&self, addr: u64, data: u64) -> SysResult {
         check_user(addr)?;
+        if let Some(number) = debug_register(addr) {
+            let value = self.target.trace().lock().debug.get(number);
+            self.tracer.mm().write_obj(UserAddr(data), &value)?;
+            return Ok(0);
+        }
         let regs = self.with_stop(|stop| shown(&stop.regs))?;
         let at = usize::try_from(addr).unwrap_or(usize::MAX);
         let word = regs.as_bytes().get(at..at.saturating_add(8)).unwrap_or(&[0; 8]);
@@ -59,9 +64,9 @@ impl Traced<'_> {
             })??;
             return Ok(0);
         }
-        // There are no debug registers; nothing is in them, and that can be stored.
-        let is_debug = addr >= USER_DEBUG_REGISTERS;
-        if is_debug && data == 0 { Ok(0) } else { Err(Errno::EIO.into()) }
+        let number = debug_register(addr).ok_or(Errno::EIO)?;
+        self.target.trace().lock().debug.set(number, data)?;
+        Ok(0)
     }
 
     pub(super) fn get_fp_regs(&mut self, data: u64) -> SysResult {
@@ -193,6 +198,11 @@ impl Traced<'_> {
 
 fn check_user(addr: u64) -> Result<(), Errno> {
     if addr.is_multiple_of(8) && addr < USER_LEN { Ok(()) } else { Err(Errno::EIO) }
+}
+
+/// The number of the debug register at an offset of `struct user`.
+fn debug_register(addr: u64) -> Option<usize> {
+    usize::try_from(addr.checked_sub(USER_DEBUG_REGISTERS)? / 8).ok()
 }
 
 fn shown(regs: &Regs) -> UserRegs {
