@@ -267,7 +267,6 @@ fn jump(distance: usize) -> FilterInstruction {
 }
 
 /// An answer.
-
 fn answer_with(answer: u32) -> FilterInstruction {
     FilterInstruction { code: 0x06, jt: 0, jf: 0, k: answer }
 }
