@@ -143,7 +143,7 @@ fn handshake(
                 }
                 ListenOutcome::Ready(connection) => {
                     listener.on_accepted();
-                    server = Some(*connection);
+                    server = Some(connection);
                 }
                 other => panic!("handshake: {other:?}"),
             }

@@ -28,6 +28,7 @@ mod redirected;
 mod source;
 mod template;
 mod transit;
+mod ways;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -51,13 +52,14 @@ pub(crate) use input::{Rx, input, input_looped};
 pub(crate) use limiter::RateLimiter;
 pub(crate) use ndp::{Detection, begin_detection, solicited_group};
 pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_unfiltered, send_with_header};
-pub(crate) use plain_input::Arrival;
+pub(crate) use plain_input::{Arrival, count};
 pub(crate) use plain_output::{PlainHeader, plain_frame, plain_way, send_plain};
 pub(crate) use pmtu::PmtuCache;
 pub(crate) use reassembly::ReassemblyShell;
 pub(crate) use redirected::Redirects;
 pub(crate) use template::Template;
 pub(crate) use transit::Transit;
+pub(crate) use ways::Ways;
 
 /// What the network layer found out about a received packet.
 #[derive(Debug, Clone, Copy)]

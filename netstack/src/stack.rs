@@ -64,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) counters: PerThread<StackCounters>,
     pub(crate) filter: FilterCell,
     pub(crate) pmtu: PmtuCache,
+    pub(crate) ways: ip::Ways,
     pub(crate) icmp_limiter: RateLimiter,
     pub(crate) redirects: Arc<ip::Redirects>,
     pub(crate) reassembly_v4: Arc<ReassemblyShell>,

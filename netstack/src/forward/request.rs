@@ -92,7 +92,7 @@ impl TcpRequest {
     /// The same with TCP options that hold from the SYN-ACK on.
     pub fn accept_with(self, options: impl Into<Arc<tcp::Options>>) -> Result<TcpSocket, ForwardError> {
         let (core, SynAsked { flow, segment, isn_above }) = (&self.core, &self.asked);
-        let egress = resolve(core, flow).map_err(|_| ForwardError::NetworkUnreachable)?;
+        let egress = resolve(core, flow, core.clock.now()).map_err(|_| ForwardError::NetworkUnreachable)?;
         let now = core.clock.now();
         let config = Arc::clone(&core.tcp_config.read());
         let mut seed = core.seeds.seed(now, flow);

@@ -126,6 +126,41 @@ impl Egress {
         self.is_way_in = self.generation == generation && Arc::ptr_eq(&self.interface, interface);
     }
 
+    /// The same was seen for another way between the same ends.
+    pub(crate) fn inherit_way_in(&mut self, other: &Self) {
+        self.is_way_in = other.is_way_in && self.is_same_way(other);
+    }
+
+    /// Looks for the next hop's entry if it has none, without beginning to ask for it. Says whether it has found one.
+    #[inline]
+    pub(crate) fn learn_neighbour(&mut self) -> bool {
+        if self.neighbour.as_ref().is_some_and(|neighbour| !neighbour.is_retired()) {
+            return false;
+        }
+        let Medium::Ethernet(_) = self.interface.medium else { return false };
+        self.neighbour = self.interface.neighbours.find(self.next_hop);
+        self.neighbour.is_some()
+    }
+
+    /// Takes over the next hop's entry.
+    pub(crate) fn share_neighbour(&mut self, other: &Self) {
+        if self.is_same_way(other) {
+            self.neighbour.clone_from(&other.neighbour);
+        }
+    }
+
+    /// Whether another one was found with the same configuration and leads to the same next hop.
+    pub(crate) fn is_same_way(&self, other: &Self) -> bool {
+        self.generation == other.generation
+            && self.next_hop == other.next_hop
+            && Arc::ptr_eq(&self.interface, &other.interface)
+    }
+
+    /// Whether that was seen with the configuration of `generation`.
+    pub(crate) fn was_way_in(&self, generation: u64) -> bool {
+        self.is_way_in && self.generation == generation
+    }
+
     /// Whether that was seen for `nic`, and nothing has changed since.
     #[inline]
     pub(crate) fn is_way_in(&self, core: &Core, nic: NicId) -> bool {

@@ -53,7 +53,7 @@ impl Tally {
 
 /// Takes the frames of a link.
 pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &mut Outbox) {
-    if let [frame] = &frames[..]
+    if let [frame] = &mut frames[..]
         && plain_input::take_single(core, nic, frame, outbox)
     {
         return frames.clear();

@@ -12,7 +12,7 @@
 //! A [`PlainSegment`] is then shown to its connection without taking it out of the frame; what the connection does not
 //! expect, and all other segments, become values like those of the general path.
 //!
-//! A frame that comes alone from where its connection's packets were seen to come from before does not even look at the
+//! A frame that comes alone from where packets between the same hosts were seen to come from before does not even look at the
 //! addresses of the stack ([`take_single`]): nothing has changed since.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,6 +26,7 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN as TCP_LEN, TcpFlags, TcpOptions, TcpRepr, TcpView};
 use netstack_wire::{checksum, ipv4, ipv6};
 
+use crate::interface::Interface;
 use crate::ip::{Cast, Rx, input_v4, input_v6, zone_of};
 use crate::link::Medium;
 use crate::nic::NicId;
@@ -33,8 +34,9 @@ use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
 use crate::stack::Core;
+use crate::stats::{NicCounters, StackCounters};
 use crate::tcp::{Flow, Payload, PlainSegment};
-use crate::tcp_endpoint;
+use crate::tcp_endpoint::{self, Single};
 
 /// How a frame came.
 pub(crate) struct Arrival {
@@ -56,30 +58,63 @@ struct Found<'a> {
     tcp: &'a [u8],
 }
 
-/// Takes the only frame of a batch if it is one of those with a plain segment, and its connection knows the way. Otherwise
-/// nothing has happened.
+/// Takes the only frame of a batch if it is one of those and came a way that is known: to its connection where the segment is a
+/// plain one, otherwise to the [stack](crate::ip::Ways). Otherwise nothing has happened.
 #[inline]
-pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &Packet, outbox: &mut Outbox) -> bool {
+pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, outbox: &mut Outbox) -> bool {
     let Some(frame) = frame_of(packet) else { return false };
     let Some((link, ip)) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>() else { return false };
     let &[a, b, c, d, e, f, .., t0, t1] = link;
-    let (family, header_len) = match EtherType(u16::from_be_bytes([t0, t1])) {
-        EtherType::IPV4 => (Family::V4, ipv4::MIN_HEADER_LEN),
-        EtherType::IPV6 => (Family::V6, ipv6::HEADER_LEN),
+    let family = match EtherType(u16::from_be_bytes([t0, t1])) {
+        EtherType::IPV4 => Family::V4,
+        EtherType::IPV6 => Family::V6,
         _ => return false,
     };
-    // Most of what is not plain shows it in its flags, before anything is summed up.
-    if ip.get(header_len + FLAGS_OFFSET).is_none_or(|flags| !is_plain(*flags)) || is_watched(core, family) {
+    if is_watched(core, family) {
         return false;
     }
     let Some(found) = transport(family, ip) else { return false };
-    let Some(segment) = plain_segment(found.tcp, found.tos) else { return false };
-    if packet.meta.checksum != Checksum::Verified && !has_right_checksum(&found) {
-        return false;
-    }
     let Some(flow) = flow_of(&found, nic) else { return false };
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
-    tcp_endpoint::input_single(core, &arrival, &flow, &segment, outbox)
+    let is_verified = packet.meta.checksum == Checksum::Verified;
+    let mut has_connection = true;
+    let plain = plain_segment(found.tcp, found.tos);
+    if let Some(segment) = &plain {
+        if !is_verified && !has_right_checksum(&found) {
+            return false;
+        }
+        match tcp_endpoint::input_single(core, &arrival, &flow, segment, outbox) {
+            Single::Taken => return true,
+            Single::Declined => {}
+            Single::NoConnection => has_connection = false,
+        }
+    }
+    // Before anything else is summed up.
+    let Some(interface) = core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) else { return false };
+    if interface.medium != Medium::Ethernet(arrival.station) || !interface.is_up() {
+        return false;
+    }
+    let Ok(view) = TcpView::new(found.tcp) else { return false };
+    if plain.is_none() && !is_verified && !has_right_checksum(&found) {
+        return false;
+    }
+    let (repr, payload_len) = (TcpRepr::parse(&view), found.tcp.len() - view.header_len());
+    let end = ethernet::HEADER_LEN + found.header_len + found.tcp.len();
+    let tos = found.tos;
+    count(core, &interface, arrival.len);
+    let payload = payload_of(packet, end, payload_len);
+    tcp_endpoint::input_known(core, nic, &flow, tos, repr, payload, has_connection, outbox);
+    true
+}
+
+/// Counts a frame with a packet for us.
+#[inline]
+pub(crate) fn count(core: &Core, interface: &Interface, len: usize) {
+    let (of_nic, of_stack): (&NicCounters, &StackCounters) = (&interface.counters, &core.counters);
+    of_nic.rx_packets.increment();
+    of_nic.rx_bytes.add(len as u64);
+    of_stack.ip_in_receives.increment();
+    of_stack.ip_in_delivers.increment();
 }
 
 /// The flow of a segment that came through `nic`.
@@ -267,15 +302,16 @@ fn plain_segment(tcp: &[u8], tos: u8) -> Option<PlainSegment<'_>> {
         ack: SeqNum(u32::from_be_bytes([a0, a1, a2, a3])),
         window: u16::from_be_bytes([w0, w1]),
         is_pushed: flags & TcpFlags::PSH.bits() != 0,
+        has_fin: flags & TcpFlags::FIN.bits() != 0,
         timestamps,
         payload,
     })
 }
 
-/// Whether TCP's flags are ACK and perhaps PSH.
+/// Whether TCP's flags are ACK and perhaps PSH or FIN.
 #[inline]
 fn is_plain(flags: u8) -> bool {
-    flags & !TcpFlags::PSH.bits() == TcpFlags::ACK.bits()
+    flags & !TcpFlags::PSH.union(TcpFlags::FIN).bits() == TcpFlags::ACK.bits()
 }
 
 /// Whether both addresses are what they have to be, by the same rules as in `input_v4.rs` and `input_v6.rs`.
@@ -291,6 +327,7 @@ fn is_for_us(rx: &mut Rx<'_>, flow: &Flow) -> bool {
                 && input_v4::classify(rx, destination) == Some(Cast::Unicast);
             if is_ours {
                 rx.last_v4 = Some(pair);
+                note_way_in(rx, flow);
             }
             is_ours
         }
@@ -305,6 +342,7 @@ fn is_for_us(rx: &mut Rx<'_>, flow: &Flow) -> bool {
                 && input_v6::classify(rx, destination) == Some(Cast::Unicast);
             if is_ours {
                 rx.last_v6 = Some(pair);
+                note_way_in(rx, flow);
             }
             is_ours
         }
@@ -312,8 +350,14 @@ fn is_for_us(rx: &mut Rx<'_>, flow: &Flow) -> bool {
     }
 }
 
-/// Of the flags in a TCP header.
-const FLAGS_OFFSET: usize = 13;
+/// Remembers it for those who come alone.
+fn note_way_in(rx: &Rx<'_>, flow: &Flow) {
+    // An interface that takes everything may stop to do so.
+    if !rx.interface.accepts_any() {
+        rx.core.ways.note_way_in(flow.local_addr, flow.remote_addr, rx.interface, rx.generation);
+    }
+}
+
 const VERSION_4: u8 = 0x45;
 const VERSION_6: u8 = 6;
 const ECN: u8 = 3;

@@ -74,6 +74,11 @@ impl NeighbourCache {
         neighbour
     }
 
+    /// The entry for `address`, if there is one.
+    pub(crate) fn find(&self, address: IpAddr) -> Option<Arc<Neighbour>> {
+        self.entries.read().get(&address).cloned()
+    }
+
     /// Changes the times of IPv6 neighbours as a router says.
     pub(crate) fn change_timers_v6(&self, change: impl FnOnce(&mut NudTimers)) {
         let timers = {

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::fast_open_cache::FastOpenCache;
 use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
-use crate::ip::{PmtuCache, RateLimiter};
+use crate::ip::{PmtuCache, RateLimiter, Ways};
 use crate::ip_config::IpConfig;
 use crate::port_table::{PortTable, Sharing};
 use crate::secret::Secrets;
@@ -87,6 +87,7 @@ impl StackBuilder {
             counters: PerThread::default(),
             filter: FilterCell::new(secrets.stable_key()),
             pmtu: PmtuCache::default(),
+            ways: Ways::new(),
             icmp_limiter: RateLimiter::new(),
             redirects: Arc::default(),
             reassembly_v4: Arc::default(),

@@ -39,7 +39,10 @@ impl Stack {
             topology.nics.remove(&nic).ok_or(ConfigError::NoSuchNic)?;
             topology.routes.remove(|route| route.nic == nic);
             Ok(())
-        })
+        })?;
+        // They would keep its link.
+        self.core.ways.clear();
+        Ok(())
     }
 
     /// The NICs in the order of their numbers.

@@ -74,6 +74,16 @@ impl<T> RwLock<T> {
         })
     }
 
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        note(self, type_name::<T>(), Mode::Shared);
+        self.0.try_read()
+    }
+
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        note(self, type_name::<T>(), Mode::Exclusive);
+        self.0.try_write()
+    }
+
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         note(self, type_name::<T>(), Mode::Exclusive);
         self.0.try_write().unwrap_or_else(|| {

@@ -39,18 +39,12 @@ enum Pending {
 }
 
 impl AckPolicy {
-    pub(super) fn new(now: Instant, mss_hint: u32) -> Self {
-        Self {
-            pending: Pending::None,
-            quick: 0,
-            is_interactive: false,
-            delay: None,
-            last_received: now,
-            rcv_mss: mss_hint.clamp(MIN_RCV_MSS, DEFAULT_RCV_MSS),
-        }
+    /// What the peer's full segments may look like, before any has come.
+    pub(super) fn first_mss(mss_hint: u32) -> u32 {
+        mss_hint.clamp(MIN_RCV_MSS, DEFAULT_RCV_MSS)
     }
 
-    /// A policy that goes on where another one was left.
+    /// A policy that goes on where another one was left, or, without habits, begins.
     pub(super) fn resumed(last_received: Instant, rcv_mss: u32, habit: AckHabit) -> Self {
         let AckHabit { quick, is_interactive, delay } = habit;
         Self { pending: Pending::None, quick, is_interactive, delay, last_received, rcv_mss }
@@ -221,7 +215,7 @@ mod tests {
     #[test]
     fn first_segments_are_acknowledged_at_once_then_delayed() {
         let config = Config::default();
-        let mut policy = AckPolicy::new(Instant::ZERO, 1448);
+        let mut policy = AckPolicy::resumed(Instant::ZERO, AckPolicy::first_mss(1448), AckHabit::default());
         let mut now = Instant::from_millis(1);
         for i in 0..5 {
             policy.on_data(&config, now, 1448, RTO, 4);
@@ -241,7 +235,7 @@ mod tests {
     #[test]
     fn answers_turn_quick_acks_off() {
         let config = Config::default();
-        let mut policy = AckPolicy::new(Instant::ZERO, 1448);
+        let mut policy = AckPolicy::resumed(Instant::ZERO, AckPolicy::first_mss(1448), AckHabit::default());
         let now = Instant::from_millis(1);
         policy.on_data(&config, now, 10, RTO, 16);
         policy.on_data_sent(now);

@@ -44,13 +44,13 @@ pub struct Connection {
 /// The states by the data that they need.
 #[derive(Debug)]
 enum Phase {
-    SynSent(Box<SynSent>),
+    SynSent(SynSent),
     SynReceived(Box<SynReceived>),
     Open(Box<Open>),
-    /// ESTABLISHED with nothing going on.
-    Resting(Box<Resting>),
-    TimeWait(Box<Ended<TimeWait>>),
-    Closed(Box<Ended<Closed>>),
+    /// A synchronised state with nothing going on.
+    Resting(Resting),
+    TimeWait(Ended<TimeWait>),
+    Closed(Ended<Closed>),
 }
 
 /// A state in which nothing more arrives for the user, with what has not been read yet.
@@ -90,7 +90,7 @@ impl Connection {
         seed: Seed,
     ) -> Self {
         let common = Common::new(config, options, flow);
-        let phase = Phase::SynSent(Box::new(SynSent::new(&common, now, path, seed)));
+        let phase = Phase::SynSent(SynSent::new(&common, now, path, seed));
         Self { common, phase }
     }
 
@@ -117,6 +117,10 @@ impl Connection {
         negotiated: &Negotiated,
         segment: SegmentIn,
     ) -> Self {
+        let resting = Resting::new(&common, negotiated);
+        if let Some(resting) = Resting::begin_passive(&common, now, resting, &segment) {
+            return Self { common, phase: Phase::Resting(resting) };
+        }
         let open = Open::new(&common, negotiated);
         let mut connection = Self { common, phase: Phase::Open(Box::new(open)) };
         // Its data, FIN or RST counts. The shell looks at readiness when it takes the connection over.
@@ -203,9 +207,15 @@ impl Connection {
                 let reaction = open.on_segment(&self.common, now, &mut segment);
                 self.apply(now, reaction)
             }
-            Phase::Resting(_) => {
-                self.wake(Some(now));
-                self.on_segment(now, segment)
+            Phase::Resting(resting) => {
+                let plain = segment.as_bare();
+                match plain.and_then(|plain| resting.on_plain(&self.common, now, &plain)) {
+                    Some(step) => Outcome { verdict: Verdict::Accepted, events: self.take_step(now, step) },
+                    None => {
+                        self.wake(Some(now));
+                        self.on_segment(now, segment)
+                    }
+                }
             }
             Phase::SynSent(state) => {
                 let reaction = state.on_segment(&self.common, now, segment);
@@ -238,12 +248,11 @@ impl Connection {
     pub fn on_plain(&mut self, now: Instant, segment: &PlainSegment<'_>) -> Option<Events> {
         match &mut self.phase {
             Phase::Open(open) => open.on_plain(&self.common, now, segment),
-            // What rests wakes up for any segment.
-            Phase::Resting(_)
-            | Phase::SynSent(_)
-            | Phase::SynReceived(_)
-            | Phase::TimeWait(_)
-            | Phase::Closed(_) => None,
+            Phase::Resting(resting) => {
+                let step = resting.on_plain(&self.common, now, segment)?;
+                Some(self.take_step(now, step))
+            }
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
         }
     }
 
@@ -253,15 +262,19 @@ impl Connection {
     pub fn has_output(&self) -> bool {
         match &self.phase {
             Phase::Open(open) => open.wants_to_transmit() || open.wishes_to_rest(),
-            Phase::Resting(_) => false,
-            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => true,
+            Phase::Resting(resting) => resting.wants_to_transmit(),
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => {
+                !self.transmit_event().is_empty()
+            }
         }
     }
 
     /// Runs what is due at `now`.
     pub fn on_timer(&mut self, now: Instant) -> Outcome {
         let result = match &mut self.phase {
-            Phase::Resting(resting) if resting.next_deadline().is_none_or(|at| now < at) => Ok(()),
+            Phase::Resting(resting) if resting.next_deadline(&self.common).is_none_or(|at| now < at) => {
+                Ok(())
+            }
             Phase::Resting(_) => {
                 self.wake(Some(now));
                 return self.on_timer(now);
@@ -283,7 +296,7 @@ impl Connection {
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open(open) => open.next_deadline(),
-            Phase::Resting(resting) => resting.next_deadline(),
+            Phase::Resting(resting) => resting.next_deadline(&self.common),
             Phase::SynSent(state) => state.next_deadline(),
             Phase::SynReceived(state) => Some(state.next_deadline()),
             Phase::TimeWait(ended) => Some(ended.rest.next_deadline()),
@@ -312,7 +325,7 @@ impl Connection {
                 }
                 transmit
             }
-            Phase::Resting(_) => None,
+            Phase::Resting(resting) => resting.poll_transmit(&self.common, now),
             Phase::SynSent(state) => state.poll_transmit(&self.common, now),
             Phase::SynReceived(state) => state.poll_transmit(&self.common, now),
             Phase::TimeWait(ended) => ended.rest.poll_transmit(&self.common, now),
@@ -347,6 +360,10 @@ impl Connection {
                 let reaction = open.on_icmp_error(error, quoted);
                 self.apply(now, reaction)
             }
+            Phase::Resting(resting) if resting.is_fin_in_flight() => {
+                self.wake(Some(now));
+                self.on_icmp_error(now, error, quoted)
+            }
             // It is about nothing in flight.
             Phase::Resting(_) => {
                 Outcome { verdict: Verdict::Dropped(DropReason::OutOfWindow), events: Events::empty() }
@@ -366,7 +383,7 @@ impl Connection {
             Phase::SynSent(_) => State::SynSent,
             Phase::SynReceived(_) => State::SynReceived,
             Phase::Open(open) => open.state(),
-            Phase::Resting(_) => State::Established,
+            Phase::Resting(resting) => resting.state(),
             Phase::TimeWait(_) => State::TimeWait,
             Phase::Closed(_) => State::Closed,
         }

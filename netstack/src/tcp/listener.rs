@@ -48,6 +48,7 @@ pub struct Listener {
 
 /// What the shell has to do with a segment for a listener.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made for each segment, and taken apart at once")]
 pub enum ListenOutcome {
     /// Send this: a SYN-ACK that leaves a half-open connection behind, or repeats one.
     Reply(Transmit),
@@ -56,9 +57,9 @@ pub enum ListenOutcome {
     /// Send this challenge ACK; the segment was dropped.
     Challenge(Transmit, DropReason),
     /// The handshake is complete: enter the connection into the demux table and into the accept queue.
-    Ready(Box<Connection>),
+    Ready(Connection),
     /// The same for a connection that Fast Open has opened: its SYN-ACK is still to be sent and acknowledged.
-    FastOpen(Box<Connection>),
+    FastOpen(Connection),
     /// Send this RST; the segment was dropped.
     Reset(Transmit, DropReason),
     /// Nothing to send.
@@ -340,7 +341,7 @@ impl Listener {
         self.queued += 1;
         self.save_syn(flow, half);
         let connection = Connection::fast_opened(common, now, &negotiated, unconfirmed, syn);
-        ListenOutcome::FastOpen(Box::new(connection))
+        ListenOutcome::FastOpen(connection)
     }
 
     /// Whether a new SYN is answered, and whether with a cookie.
@@ -462,7 +463,7 @@ impl Listener {
         segment: SegmentIn,
     ) -> ListenOutcome {
         self.queued += 1;
-        ListenOutcome::Ready(Box::new(Connection::accepted(common, now, negotiated, segment)))
+        ListenOutcome::Ready(Connection::accepted(common, now, negotiated, segment))
     }
 
     fn common(&self, flow: &Flow) -> Common {

@@ -2,7 +2,7 @@
 
 use super::ack_policy::AckPolicy;
 use super::config::Config;
-use super::negotiated::{Negotiated, window_space};
+use super::negotiated::window_space;
 use super::num::{sat_u16, sat_u32, usize_of};
 use super::options::Options;
 use super::outcome::DropReason;
@@ -76,35 +76,6 @@ pub(super) struct Taken {
 }
 
 impl Receiver {
-    pub(super) fn new(config: &Config, options: &Options, negotiated: &Negotiated) -> Self {
-        let now = negotiated.now;
-        let rcv_nxt = negotiated.irs + 1;
-        let buffer = options.receive_buffer.unwrap_or(config.receive_buffer.default);
-        let space = negotiated.rcv_wnd.min(config.initial_window * u32::from(negotiated.advertised_mss));
-        Self {
-            rcv_nxt,
-            last_ack_sent: rcv_nxt,
-            rcv_wnd: negotiated.rcv_wnd,
-            wnd_shift: negotiated.rcv_wnd_shift,
-            has_window_scaling: negotiated.has_window_scaling,
-            has_sack: negotiated.has_sack,
-            queue: ReceiveQueue::default(),
-            out_of_order: None,
-            dsack: None,
-            fin_at: None,
-            timestamps: negotiated.timestamps.map(|value| (value, now)),
-            policy: AckPolicy::new(now, u32::from(negotiated.advertised_mss)),
-            tuning: ReceiveTuning::new(now, rcv_nxt, negotiated.rcv_wnd, space),
-            buffer,
-            window_clamp: options.window_clamp.unwrap_or(u32::MAX),
-            advertised_mss: negotiated.advertised_mss,
-            is_fin_taken: false,
-            urgent: None,
-            has_ce: false,
-            counters: ReceiverCounters::default(),
-        }
-    }
-
     /// The window that the peer may still use: what we offered, less what has come since.
     pub(super) fn open_window(&self) -> u32 {
         (self.last_ack_sent + self.rcv_wnd).saturating_since(self.rcv_nxt)
@@ -118,17 +89,15 @@ impl Receiver {
 
     /// RFC 7323 section 5.3, R1: whether the segment's timestamp is too old.
     pub(super) fn is_paws_violation(&self, now: Instant, timestamps: Option<Timestamps>) -> bool {
-        let (Some((recent, at)), Some(new)) = (self.timestamps, timestamps) else { return false };
-        // Section 5.5: after 24 days of silence the clock may have wrapped.
-        new.value.wrapping_sub(recent).cast_signed() < 0 && now.nanos_since(at) < PAWS_EXPIRY
+        is_timestamp_old(self.timestamps, now, timestamps)
     }
 
     /// RFC 7323 section 4.3: takes the timestamp of a segment that covers the last acknowledgment sent.
     pub(super) fn update_timestamp(&mut self, now: Instant, seq: SeqNum, timestamps: Option<Timestamps>) {
-        let (Some((recent, at)), Some(new)) = (self.timestamps, timestamps) else { return };
-        let is_newer =
-            new.value.wrapping_sub(recent).cast_signed() >= 0 || now.nanos_since(at) >= PAWS_EXPIRY;
-        if is_newer && seq.le(self.last_ack_sent) {
+        if let (Some(_), Some(new)) = (self.timestamps, timestamps)
+            && !is_timestamp_old(self.timestamps, now, timestamps)
+            && seq.le(self.last_ack_sent)
+        {
             self.timestamps = Some((new.value, now));
         }
     }
@@ -318,22 +287,14 @@ impl Receiver {
 
     /// The window to offer now (RFC 9293 section 3.8.6.2.2, silly window avoidance; never takes back what was offered).
     pub(super) fn select_window(&self) -> u32 {
-        let open = self.open_window();
-        let full = self.space();
-        let free = full.saturating_sub(self.queue.len());
-        let mss = self.policy.rcv_mss().min(full);
-        if free < full / 2 && (free < full / 16 || free < mss) {
-            return open.next_multiple_of(1 << self.wnd_shift);
-        }
-        let window = if self.wnd_shift > 0 {
-            free
-        } else if open <= free.saturating_sub(mss) || open > free {
-            free / mss.max(1) * mss.max(1)
-        } else {
-            open
+        let offer = WindowOffer {
+            open: self.open_window(),
+            full: self.space(),
+            queued: self.queue.len(),
+            rcv_mss: self.policy.rcv_mss(),
+            shift: self.wnd_shift,
         };
-        // Rounded up, or the scaled field would take back a part of what was offered.
-        window.max(open).next_multiple_of(1 << self.wnd_shift).min(self.largest_window())
+        offer.window()
     }
 
     /// Whether reading has opened the window enough to tell the peer (Linux's `tcp_cleanup_rbuf`).
@@ -393,10 +354,45 @@ impl Receiver {
     fn space(&self) -> u32 {
         window_space(self.buffer, self.window_clamp)
     }
+}
 
-    fn largest_window(&self) -> u32 {
-        u32::from(u16::MAX) << self.wnd_shift
+/// What the window to offer depends on.
+struct WindowOffer {
+    /// What the peer may still use of the last one.
+    open: u32,
+    /// The part of the receive buffer that is for windows.
+    full: u32,
+    /// What waits for the reader.
+    queued: u32,
+    rcv_mss: u32,
+    shift: u8,
+}
+
+impl WindowOffer {
+    fn window(&self) -> u32 {
+        let &Self { open, full, queued, rcv_mss, shift } = self;
+        let free = full.saturating_sub(queued);
+        let mss = rcv_mss.min(full);
+        if free < full / 2 && (free < full / 16 || free < mss) {
+            return open.next_multiple_of(1 << shift);
+        }
+        let window = if shift > 0 {
+            free
+        } else if open <= free.saturating_sub(mss) || open > free {
+            free / mss.max(1) * mss.max(1)
+        } else {
+            open
+        };
+        // Rounded up, or the scaled field would take back a part of what was offered.
+        window.max(open).next_multiple_of(1 << shift).min(u32::from(u16::MAX) << shift)
     }
+}
+
+/// RFC 7323 section 5.3, R1: whether a segment's timestamp is older than TS.Recent, taken at a known time.
+fn is_timestamp_old(recent: Option<(u32, Instant)>, now: Instant, timestamps: Option<Timestamps>) -> bool {
+    let (Some((recent, at)), Some(new)) = (recent, timestamps) else { return false };
+    // Section 5.5: after 24 days of silence the clock may have wrapped.
+    new.value.wrapping_sub(recent).cast_signed() < 0 && now.nanos_since(at) < PAWS_EXPIRY
 }
 
 /// What `on_payload` needs to know besides the payload.

@@ -52,6 +52,28 @@ impl SegmentIn {
             + u32::from(flags.contains(TcpFlags::FIN))
     }
 
+    /// The segment as a plain one, if it is one without payload.
+    #[must_use]
+    pub fn as_bare(&self) -> Option<PlainSegment<'static>> {
+        let Self { repr, payload, ecn, merged, true_size: _, headers: _ } = self;
+        let special = TcpFlags::all().difference(TcpFlags::ACK | TcpFlags::PSH | TcpFlags::FIN);
+        let is_plain = repr.flags.contains(TcpFlags::ACK)
+            && !repr.flags.intersects(special)
+            && payload.is_empty()
+            && *ecn == Ecn::NotCapable
+            && *merged == 1
+            && repr.options.is_usual();
+        is_plain.then_some(PlainSegment {
+            seq: repr.seq,
+            ack: repr.ack,
+            window: repr.window,
+            is_pushed: repr.flags.contains(TcpFlags::PSH),
+            has_fin: repr.flags.contains(TcpFlags::FIN),
+            timestamps: repr.options.timestamps,
+            payload: &[],
+        })
+    }
+
     /// Returns the sequence number after the segment.
     #[must_use]
     pub fn end(&self) -> SeqNum {
@@ -59,8 +81,8 @@ impl SegmentIn {
     }
 }
 
-/// A received segment with nothing special about it: ACK and perhaps PSH, no options but timestamps, not marked by ECN, and
-/// a few bytes or none. Most segments of most connections are like this.
+/// A received segment with nothing special about it: ACK and perhaps PSH or FIN, no options but timestamps, not marked by
+/// ECN, and a few bytes or none. Most segments of most connections are like this.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainSegment<'a> {
     /// The sequence number of the first byte.
@@ -71,6 +93,8 @@ pub struct PlainSegment<'a> {
     pub window: u16,
     /// PSH is set.
     pub is_pushed: bool,
+    /// FIN is set.
+    pub has_fin: bool,
     /// The timestamps option.
     pub timestamps: Option<Timestamps>,
     /// At most [`PlainSegment::MAX_PAYLOAD`] bytes, still in the frame.

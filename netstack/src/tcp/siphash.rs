@@ -33,6 +33,7 @@ impl SipHasher {
         hasher.finish()
     }
 
+    #[inline]
     fn round(&mut self) {
         let [v0, v1, v2, v3] = &mut self.v;
         *v0 = v0.wrapping_add(*v1);
@@ -47,6 +48,7 @@ impl SipHasher {
         *v2 = v2.rotate_left(32);
     }
 
+    #[inline]
     fn mix(&mut self, word: u64) {
         self.v[3] ^= word;
         self.round();
@@ -89,8 +91,15 @@ impl Hasher for SipHasher {
         self.push(u64::from(value), 4);
     }
 
+    #[inline]
     fn write_u64(&mut self, value: u64) {
-        self.push(value, 8);
+        if self.len.is_multiple_of(8) {
+            // Nothing is pending.
+            self.len += 8;
+            self.mix(value);
+        } else {
+            self.push(value, 8);
+        }
     }
 
     fn finish(&self) -> u64 {

@@ -45,7 +45,7 @@ pub(super) enum SynSentReaction {
     /// Nothing changes.
     Drop(DropReason),
     /// The handshake is complete. The payload is what the application gave for the SYN and the peer has not acknowledged.
-    Established(Box<Negotiated>, SegmentIn, Payload),
+    Established(Negotiated, SegmentIn, Payload),
     /// A SYN crossed ours.
     SynReceived(Box<SynReceived>),
     /// It failed.
@@ -108,7 +108,8 @@ impl SynSent {
 
     /// Takes back what the SYN was to carry, less what the peer has acknowledged of it.
     pub(super) fn take_unacked(&mut self, acked: u32) -> Payload {
-        let mut rest = self.fast_open.take().map(|attempt| attempt.data).unwrap_or_default();
+        let Some(attempt) = self.fast_open.take() else { return Payload::new() };
+        let mut rest = attempt.data;
         rest.advance(super::num::usize_of(acked));
         rest
     }
@@ -158,7 +159,7 @@ impl SynSent {
         // The stream goes on behind what was acknowledged of the data in the SYN (RFC 7413 section 4.2.1).
         let acked = repr.ack - (self.seed.iss + 1);
         negotiated.iss += acked;
-        SynSentReaction::Established(Box::new(negotiated), segment, self.take_unacked(acked))
+        SynSentReaction::Established(negotiated, segment, self.take_unacked(acked))
     }
 
     /// What SYN and SYN-ACK have agreed on.

@@ -8,13 +8,12 @@ use netstack_wire::tcp::FastOpenCookie;
 
 use crate::bpf;
 use crate::flow_table::Keyed;
-use crate::ip::{Arrival, Egress, Rx};
+use crate::ip::{Arrival, Egress, Rx, count};
 use crate::link::Medium;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
-use crate::stats::{NicCounters, StackCounters};
 use crate::tcp::{self, Connection, Events, Flow, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
 use crate::tcp_endpoint::transmit::{frame_of_few, max_payload, resolve_marked, send_segment};
@@ -79,7 +78,7 @@ impl TcpEndpoint {
             port_use,
             slot: TimerSlot::default(),
             is_touched: AtomicBool::new(false),
-            has_room: AtomicBool::new(false),
+            has_room: AtomicBool::new(inner.machine.send_room() >= SMALL_WRITE),
             bits,
             rare: Mutex::new(rare),
             inner: Mutex::new(inner),
@@ -145,18 +144,16 @@ impl TcpEndpoint {
             return None;
         }
         *events |= machine.on_plain(outbox.now(core), segment)?;
-        let (of_nic, of_stack): (&NicCounters, &StackCounters) = (&interface.counters, &core.counters);
-        of_nic.rx_packets.increment();
-        of_nic.rx_bytes.add(arrival.len as u64);
-        of_stack.ip_in_receives.increment();
-        of_stack.ip_in_delivers.increment();
-        of_stack.tcp_in_segs.increment();
+        count(core, interface, arrival.len);
+        core.counters.tcp_in_segs.increment();
         let concluded = self.conclude(core, &mut inner, outbox);
         drop(inner);
         let Concluded { deadline, events } = concluded;
         let must_arm = deadline.is_some_and(|deadline| !self.slot.covers(deadline));
         let must_notify = events.intersects(WAKING) && !self.waiters.is_empty();
-        Some((must_arm || must_notify).then(|| Aftermath { endpoint: Arc::clone(self), concluded }))
+        let has_ended = events.contains(Events::CLOSED);
+        let must_act = must_arm || must_notify || has_ended;
+        Some(must_act.then(|| Aftermath { endpoint: Arc::clone(self), concluded }))
     }
 
     /// Finishes at once if nothing else of the batch is to come, otherwise leaves that to the end of the batch.
@@ -172,6 +169,12 @@ impl TcpEndpoint {
         }
         drop(inner);
         self.touch(outbox);
+    }
+
+    /// Whether the connection has been made and wants nothing more.
+    pub(crate) fn is_settled(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.machine.has_output() && inner.machine.next_deadline().is_none()
     }
 
     /// Puts the endpoint on the thread's list for [`finish`](Self::finish).
@@ -463,8 +466,11 @@ pub(super) struct Aftermath {
 
 impl Aftermath {
     /// Does it.
-    #[cold]
-    pub(super) fn perform(self, core: &Core) {
+    pub(super) fn perform(self, core: &Arc<Core>, outbox: &mut Outbox) {
+        if self.concluded.events.contains(Events::CLOSED) {
+            // Out of the table.
+            self.endpoint.with(core, outbox, |_| ());
+        }
         self.endpoint.follow_up(core, self.concluded);
     }
 }

@@ -103,8 +103,17 @@ fn input_segment(rx: &mut Rx<'_>, flow: Flow, nic: NicId, mut segment: SegmentIn
     }
 }
 
+/// What became of a segment that came alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Single {
+    Taken,
+    /// The connection does not expect it, or somebody is busy with it.
+    Declined,
+    NoConnection,
+}
+
 /// Gives the plain segment of the only frame of a batch to its connection, if that expects it and its packets were seen to
-/// come this way before. False: nothing has happened.
+/// come this way before. Otherwise nothing has happened.
 #[inline]
 pub(crate) fn input_single(
     core: &Arc<Core>,
@@ -112,15 +121,42 @@ pub(crate) fn input_single(
     flow: &Flow,
     segment: &PlainSegment<'_>,
     outbox: &mut Outbox,
-) -> bool {
-    let taken =
-        core.tcp.look(&core.secrets, flow, |endpoint| endpoint.on_single(core, arrival, segment, outbox));
-    let Some(aftermath) = taken else { return false };
+) -> Single {
+    let mut result = Single::NoConnection;
+    let taken = core.tcp.look(&core.secrets, flow, |endpoint| {
+        result = Single::Declined;
+        endpoint.on_single(core, arrival, segment, outbox)
+    });
+    let Some(aftermath) = taken else { return result };
     // Outside of the table's lock.
     if let Some(aftermath) = aftermath {
-        aftermath.perform(core);
+        aftermath.perform(core, outbox);
     }
-    true
+    Single::Taken
+}
+
+/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us. `has_connection`: there
+/// may be one for its flow.
+pub(crate) fn input_known(
+    core: &Arc<Core>,
+    nic: NicId,
+    flow: &Flow,
+    tos: u8,
+    repr: TcpRepr,
+    payload: Payload,
+    has_connection: bool,
+    outbox: &mut Outbox,
+) {
+    core.counters.tcp_in_segs.increment();
+    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
+    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None };
+    outbox.begin_last();
+    if has_connection {
+        dispatch(core, flow, nic, segment, outbox);
+    } else {
+        to_listener_on(core, flow, nic, segment, None, outbox);
+    }
+    outbox.end_batch();
 }
 
 /// Gives a plain segment whose checksum is right to its connection. False if there is none that expects it, or if it may

@@ -9,7 +9,6 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 
 use crate::bpf;
-use crate::ip::{Egress, RouteError};
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
@@ -29,14 +28,6 @@ pub(crate) struct ListenEndpoint {
     pub(crate) filter: bpf::Slot,
     slot: TimerSlot,
     listening: Mutex<Option<Listening>>,
-    /// The way to the peer that came last: the segments of a handshake, and often of many, have the same.
-    way: Mutex<Option<Way>>,
-}
-
-struct Way {
-    /// The ends, without their ports.
-    ends: (IpAddr, IpAddr, u32),
-    egress: Egress,
 }
 
 struct Listening {
@@ -61,7 +52,6 @@ impl ListenEndpoint {
             filter: bpf::Slot::new(filter),
             slot: TimerSlot::default(),
             listening: Mutex::default(),
-            way: Mutex::default(),
         })
     }
 
@@ -136,10 +126,9 @@ impl ListenEndpoint {
         isn_above: Option<SeqNum>,
         outbox: &mut Outbox,
     ) {
-        let Ok(mut way) = self.way_for(core, flow) else {
+        let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else {
             return core.counters.ip_out_no_routes.increment();
         };
-        let egress = &mut way.egress;
         let (outcome, options, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
@@ -150,7 +139,7 @@ impl ListenEndpoint {
                 listening.count_fast_opening();
             }
             let machine = &mut listening.machine;
-            let outcome = machine.on_segment_above(now, flow, path_of(egress), segment, isn_above);
+            let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
             let deadline = machine.next_deadline();
             let options = Arc::clone(&listening.socket_options);
             // Under the lock: the next segment of the flow must find the connection or the half-open record.
@@ -159,7 +148,7 @@ impl ListenEndpoint {
                     let is_unconfirmed = machine.state() == State::SynReceived;
                     let endpoint = TcpEndpoint::new(
                         *flow,
-                        *machine,
+                        machine,
                         Some(egress.clone()),
                         Arc::clone(&options),
                         Arc::default(),
@@ -171,7 +160,9 @@ impl ListenEndpoint {
                             listening.fast_opening.push(Arc::downgrade(&endpoint));
                             core.counters.tcp_fast_open_passive.increment();
                         }
-                        endpoint.touch(outbox);
+                        if !endpoint.is_settled() {
+                            endpoint.touch(outbox);
+                        }
                         listening.queue.push_back(endpoint);
                         Handled::Accepted
                     } else {
@@ -203,20 +194,9 @@ impl ListenEndpoint {
             }
             Handled::Send(transmit) => {
                 // Lost like any segment, if at all.
-                let _ = send_segment(core, flow, egress, &options, transmit, outbox);
+                let _ = send_segment(core, flow, &mut egress, &options, transmit, outbox);
             }
             Handled::Nothing => {}
-        }
-        *self.way.lock() = Some(way);
-    }
-
-    /// Takes the way that the last segment's answer took, if it is this one's, or finds one.
-    fn way_for(&self, core: &Core, flow: &Flow) -> Result<Way, RouteError> {
-        let ends = (flow.local_addr, flow.remote_addr, flow.zone);
-        let last = self.way.lock().take();
-        match last.filter(|way| way.ends == ends && way.egress.is_current(core)) {
-            Some(way) => Ok(way),
-            None => Ok(Way { ends, egress: resolve(core, flow)? }),
         }
     }
 

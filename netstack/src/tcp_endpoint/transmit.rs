@@ -118,14 +118,17 @@ pub(crate) fn send_bare(
     transmit: Transmit,
     outbox: &mut Outbox,
 ) {
-    let Ok(mut egress) = resolve(core, flow) else { return };
+    let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else { return };
     // What is lost here is repeated by whoever needs it.
     let _ = send_segment(core, flow, &mut egress, options, transmit, outbox);
 }
 
 /// The way to a flow's other end.
-pub(crate) fn resolve(core: &Core, flow: &Flow) -> Result<Egress, crate::ip::RouteError> {
-    resolve_marked(core, flow, 0)
+pub(crate) fn resolve(core: &Core, flow: &Flow, now: Instant) -> Result<Egress, crate::ip::RouteError> {
+    match flow.zone {
+        0 => core.ways.find(core, Some(flow.local_addr), flow.remote_addr, now),
+        _ => resolve_marked(core, flow, 0),
+    }
 }
 
 /// The same for a connection with a firewall mark.

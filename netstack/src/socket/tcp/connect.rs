@@ -104,7 +104,11 @@ impl TcpSocket {
         let nic = options.bound_nic.or(nic);
         let query = RouteQuery { destination: address, source: bound, nic };
         let origin = Origin { mark: options.mark, arrived_on: None };
-        let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
+        let resolved = match (nic, options.mark) {
+            (None, 0) => core.ways.find(core, bound, address, outbox.now(core)),
+            _ => Egress::resolve_for(core, query, origin),
+        };
+        let egress = resolved.map_err(|error| match error {
             RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
             RouteError::NoSource => ConnectError::AddressNotAvailable,
             RouteError::Blackhole => ConnectError::InvalidAddress,

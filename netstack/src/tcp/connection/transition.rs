@@ -1,7 +1,7 @@
 //! The transitions: what a state's reaction means for the connection.
 
 use super::super::num::sat_u16;
-use super::super::open::{Next, Open, Reaction};
+use super::super::open::{Next, Open, Reaction, Resting, Step};
 use super::super::outcome::{CloseReason, Events, Outcome, Verdict};
 use super::super::receiver::Unread;
 use super::super::segment::{SegmentIn, Transmit};
@@ -29,11 +29,28 @@ impl Connection {
                     outcome.events |= Events::ERROR;
                 }
                 self.close_phase(reason, farewell);
-                outcome.events |= Events::CLOSED | Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
+                outcome.events |= CLOSED;
             }
         }
         outcome.events |= self.transmit_event();
         outcome
+    }
+
+    /// Carries out what a connection at rest has come to.
+    pub(super) fn take_step(&mut self, now: Instant, step: Step) -> Events {
+        match step {
+            Step::Stay(events) => events,
+            Step::TimeWait(events) => {
+                let Phase::Resting(resting) = &self.phase else { return events };
+                let rest = TimeWait::new(&self.common, now, resting.final_numbers());
+                self.phase = Phase::TimeWait(Ended { rest, unread: Unread::default() });
+                events
+            }
+            Step::Done(events) => {
+                self.close_phase(CloseReason::Done, None);
+                events | CLOSED
+            }
+        }
     }
 
     pub(super) fn apply_syn_sent(&mut self, now: Instant, reaction: SynSentReaction) -> Outcome {
@@ -47,6 +64,14 @@ impl Connection {
                 Outcome { verdict: Verdict::Accepted, events: Events::TRANSMIT }
             }
             SynSentReaction::Established(negotiated, segment, unacked) => {
+                let is_bare = unacked.is_empty()
+                    && segment.payload.is_empty()
+                    && !segment.repr.flags.contains(TcpFlags::FIN);
+                let resting = is_bare.then(|| Resting::new(&self.common, &negotiated));
+                if let Some(resting) = resting.and_then(|it| Resting::begin_active(&self.common, it)) {
+                    self.phase = Phase::Resting(resting);
+                    return Outcome { verdict: Verdict::Accepted, events: ESTABLISHED };
+                }
                 let mut open = Open::new(&self.common, &negotiated);
                 for range in unacked.into_ranges() {
                     // A new connection takes whatever it is given.
@@ -62,7 +87,7 @@ impl Connection {
 
     /// A SYN-ACK may carry data or FIN (RFC 9293 section 3.10.7.3 step 4).
     fn take_rest_of_syn(&mut self, now: Instant, mut segment: SegmentIn) -> Outcome {
-        let mut events = Events::CONNECTED | Events::WRITABLE | Events::TRANSMIT;
+        let mut events = ESTABLISHED;
         let has_rest = !segment.payload.is_empty() || segment.repr.flags.contains(TcpFlags::FIN);
         if has_rest {
             segment.repr.seq += 1;
@@ -115,7 +140,7 @@ impl Connection {
         if let Phase::Open(open) = &self.phase
             && let Some(resting) = open.rest()
         {
-            self.phase = Phase::Resting(Box::new(resting));
+            self.phase = Phase::Resting(resting);
         }
     }
 
@@ -135,8 +160,25 @@ impl Connection {
         let mut woken = resting.wake(&self.common, None);
         woken.ignore_memory(open);
         assert_eq!(format!("{woken:#?}"), format!("{open:#?}"));
-        self.phase = Phase::Resting(Box::new(resting));
+        self.phase = Phase::Resting(resting);
         true
+    }
+
+    /// The machine as it would be awake, less what is about resting itself, which it forgets.
+    #[cfg(test)]
+    pub(in super::super) fn awake_for_test(&mut self) -> String {
+        match &mut self.phase {
+            Phase::Resting(resting) => {
+                let mut open = resting.wake(&self.common, None);
+                open.forget_rest();
+                format!("{open:#?}")
+            }
+            Phase::Open(open) => {
+                open.forget_rest();
+                format!("{open:#?}")
+            }
+            other => format!("{other:#?}"),
+        }
     }
 
     #[cfg(test)]
@@ -156,7 +198,7 @@ impl Connection {
         };
         let unread = open.rcv.take_unread();
         let rest = TimeWait::new(&self.common, now, numbers);
-        self.phase = Phase::TimeWait(Box::new(Ended { rest, unread }));
+        self.phase = Phase::TimeWait(Ended { rest, unread });
     }
 
     /// Enters CLOSED, keeping what the user has not read.
@@ -167,7 +209,7 @@ impl Connection {
             Phase::TimeWait(ended) => core::mem::take(&mut ended.unread),
             _ => Unread::default(),
         };
-        self.phase = Phase::Closed(Box::new(Ended { rest: Closed { reason, farewell }, unread }));
+        self.phase = Phase::Closed(Ended { rest: Closed { reason, farewell }, unread });
     }
 
     pub(super) fn close_silently(&mut self, reason: CloseReason, farewell: Option<Box<Transmit>>) -> Outcome {
@@ -199,10 +241,17 @@ impl Connection {
             Phase::SynSent(state) => state.wants_to_transmit(),
             Phase::SynReceived(state) => state.wants_to_transmit(),
             // Reported by the reactions themselves.
-            Phase::Open(_) | Phase::Resting(_) => false,
+            Phase::Open(_) => false,
+            Phase::Resting(resting) => resting.wants_to_transmit(),
             Phase::TimeWait(ended) => ended.rest.wants_to_transmit(),
             Phase::Closed(ended) => ended.rest.farewell.is_some(),
         };
         if wants { Events::TRANSMIT } else { Events::empty() }
     }
 }
+
+/// Once the handshake is complete.
+const ESTABLISHED: Events = Events::CONNECTED.union(Events::WRITABLE).union(Events::TRANSMIT);
+/// Once the connection has ended, whichever way.
+const CLOSED: Events =
+    Events::CLOSED.union(Events::READABLE).union(Events::WRITABLE).union(Events::READ_CLOSED);

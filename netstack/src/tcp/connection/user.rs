@@ -3,7 +3,7 @@
 use super::super::error::{RecvError, SendError, ShutdownError};
 use super::super::num::usize_of;
 use super::super::options::Options;
-use super::super::outcome::{CloseReason, Outcome};
+use super::super::outcome::{CloseReason, Events, Outcome, Verdict};
 use super::super::receive_queue::ReceiveQueue;
 use super::super::receiver::Unread;
 use super::super::segment::PlainTransmit;
@@ -236,10 +236,13 @@ impl Connection {
                 let reaction = open.shutdown(&self.common, now, how);
                 Ok(self.apply(now, reaction))
             }
-            Phase::Resting(_) => {
-                self.wake(Some(now));
-                self.shutdown(now, how)
-            }
+            Phase::Resting(resting) => match resting.shutdown(&self.common, how) {
+                true => Ok(transmitting()),
+                false => {
+                    self.wake(Some(now));
+                    self.shutdown(now, how)
+                }
+            },
             // Linux disconnects a socket that is shut while it connects, whichever direction (inet_shutdown).
             Phase::SynSent(_) => Ok(self.close_with_error(CloseReason::Reset, None)),
             Phase::SynReceived(state) => {
@@ -258,10 +261,13 @@ impl Connection {
                 let reaction = open.close(&self.common, now);
                 self.apply(now, reaction)
             }
-            Phase::Resting(_) => {
-                self.wake(Some(now));
-                self.close(now)
-            }
+            Phase::Resting(resting) => match resting.close(&self.common) {
+                true => transmitting(),
+                false => {
+                    self.wake(Some(now));
+                    self.close(now)
+                }
+            },
             Phase::SynSent(_) => self.close_silently(CloseReason::Aborted, None),
             Phase::SynReceived(state) => {
                 state.is_closing = true;
@@ -388,9 +394,10 @@ impl Connection {
             return Err(RecvError::Failed(error));
         }
         match &self.phase {
-            Phase::Resting(_) | Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
+            Phase::SynSent(_) | Phase::SynReceived(_) => Err(RecvError::WouldBlock),
             Phase::Open(open) if !open.is_read_over() => Err(RecvError::WouldBlock),
-            Phase::Open(_) | Phase::TimeWait(_) | Phase::Closed(_) => Ok(()),
+            Phase::Resting(resting) if !resting.is_read_over() => Err(RecvError::WouldBlock),
+            Phase::Open(_) | Phase::Resting(_) | Phase::TimeWait(_) | Phase::Closed(_) => Ok(()),
         }
     }
 }
@@ -409,4 +416,9 @@ fn read_unread<T>(
             Some(result)
         }
     }
+}
+
+/// An operation after which there is something to send.
+fn transmitting() -> Outcome {
+    Outcome { verdict: Verdict::Accepted, events: Events::TRANSMIT }
 }

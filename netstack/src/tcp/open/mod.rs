@@ -1,8 +1,10 @@
 //! A synchronised connection: ESTABLISHED and the closing states up to TIME-WAIT.
 //!
 //! `input.rs` takes segments (and `plain.rs` the ordinary ones in short), `output.rs` gives them, `timer.rs` runs what is due,
-//! `user.rs` carries out commands, `rest.rs` makes it small while it is idle.
+//! `user.rs` carries out commands, `rest.rs` makes it small while it is idle, and `brief.rs` lets one that has nothing to say
+//! end without having been any larger.
 
+mod brief;
 mod input;
 mod output;
 mod plain;
@@ -23,6 +25,7 @@ use super::state::State;
 use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
 
+pub(super) use brief::Step;
 pub(super) use rest::Resting;
 
 /// The data of all synchronised states.
@@ -75,6 +78,20 @@ enum Synchronised {
     LastAck,
 }
 
+impl Synchronised {
+    /// Its name among all states.
+    fn public(self) -> State {
+        match self {
+            Self::Established => State::Established,
+            Self::CloseWait => State::CloseWait,
+            Self::FinWait1 => State::FinWait1,
+            Self::FinWait2 => State::FinWait2,
+            Self::Closing => State::Closing,
+            Self::LastAck => State::LastAck,
+        }
+    }
+}
+
 /// What an input did, and whether the connection leaves the synchronised states.
 #[derive(Debug)]
 pub(super) struct Reaction {
@@ -104,28 +121,10 @@ impl Reaction {
 impl Open {
     /// Begins in ESTABLISHED.
     pub(super) fn new(common: &Common, negotiated: &Negotiated) -> Self {
-        let mut open = Self {
-            state: Synchronised::Established,
-            snd: Sender::new(&common.config, common.algorithm(), common.options.max_pacing_rate, negotiated),
-            rcv: Receiver::new(&common.config, &common.options, negotiated),
-            is_read_shut: false,
-            is_orphan: false,
-            challenge: RateLimit::default(),
-            slow_timer: None,
-            keepalive_probes: 0,
-            is_keepalive_due: false,
-            cork_until: None,
-            is_cork_expired: false,
-            has_more: false,
-            release_at: None,
-            wants_rest: true,
-            last_segment_at: negotiated.now,
-            soft_error: None,
-            segments_in: 0,
-            segments_out: 0,
-            unconfirmed: None,
-        };
-        open.arm_keepalive(common, negotiated.now);
+        let mut open = Resting::new(common, negotiated).wake(common, None);
+        open.release_at = None;
+        open.wants_rest = true;
+        open.snd.begin_mtu_search(&common.config, negotiated.now);
         open
     }
 
@@ -135,15 +134,10 @@ impl Open {
     }
 
     pub(super) fn state(&self) -> State {
-        match self.state {
-            Synchronised::Established if self.unconfirmed.is_some() => State::SynReceived,
-            Synchronised::Established => State::Established,
-            Synchronised::CloseWait => State::CloseWait,
-            Synchronised::FinWait1 => State::FinWait1,
-            Synchronised::FinWait2 => State::FinWait2,
-            Synchronised::Closing => State::Closing,
-            Synchronised::LastAck => State::LastAck,
+        if self.unconfirmed.is_some() && self.state == Synchronised::Established {
+            return State::SynReceived;
         }
+        self.state.public()
     }
 
     /// Whether the peer's FIN has come.

@@ -3,7 +3,7 @@
 //!
 //! Taken are plain segments ([`PlainSegment`]) with all of these; everything else goes to `on_segment`, which does the same
 //! with any segment:
-//! - the connection is ESTABLISHED, and our SYN is acknowledged;
+//! - the connection is ESTABLISHED, and our SYN is acknowledged; the segment carries no FIN;
 //! - the segment starts at RCV.NXT and fits the window, nothing waits out of order, and no FIN was seen behind a hole;
 //! - its timestamp is not old (PAWS), and no urgent byte is announced;
 //! - it acknowledges something between SND.UNA and SND.NXT.
@@ -32,7 +32,7 @@ impl Open {
         if !self.expects(now, segment) {
             return None;
         }
-        let &PlainSegment { seq, ack, window, is_pushed: _, timestamps, payload } = segment;
+        let &PlainSegment { seq, ack, window, is_pushed: _, has_fin: _, timestamps, payload } = segment;
         self.segments_in += 1;
         self.rcv.update_timestamp(now, seq, timestamps);
         self.last_segment_at = now;
@@ -69,7 +69,8 @@ impl Open {
 
     /// The preconditions.
     fn expects(&self, now: Instant, segment: &PlainSegment<'_>) -> bool {
-        self.state == Synchronised::Established
+        !segment.has_fin
+            && self.state == Synchronised::Established
             && self.unconfirmed.is_none()
             && !self.rcv.is_urgent_announced()
             && self.rcv.is_next(segment.seq, segment.payload.len())

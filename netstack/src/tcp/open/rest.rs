@@ -1,11 +1,13 @@
 //! An established connection at rest: nothing in flight, nothing to read, to send or to acknowledge.
 //!
 //! Connections wait for their peers most of the time, and by the hundred thousand. While one does, four fifths of its data
-//! say that nothing is the matter. A connection rests as soon as it is established, which costs nothing more if nothing
-//! follows, and again after a second without traffic. Waking gives back exactly what was: what a connection has
-//! learnt about its path stays with it.
+//! say that nothing is the matter. A connection begins at rest, and rests again after a second without traffic.
+//! Waking gives back exactly what was: what a connection has learnt about its path stays with it.
+//!
+//! One that has carried nothing also ends at rest, if it ends in order (`brief.rs`).
 
 use super::super::common::Common;
+use super::super::negotiated::Negotiated;
 use super::super::rate_limit::RateLimit;
 use super::super::readiness::Readiness;
 use super::super::receiver::{ReceiverHistory, RestingReceiver};
@@ -14,22 +16,29 @@ use super::timer::IDLE_BEFORE_RELEASE;
 use super::{Open, Synchronised};
 use crate::time::Instant;
 
-/// A connection in ESTABLISHED at rest.
+/// A connection at rest: in ESTABLISHED, or in a later state without ever having carried anything but a FIN.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Resting {
-    snd: RestingSender,
-    rcv: RestingReceiver,
+    pub(super) snd: RestingSender,
+    pub(super) rcv: RestingReceiver,
     /// Absent on a connection that has carried nothing yet.
-    history: Option<Box<History>>,
-    keepalive_at: Option<Instant>,
-    last_segment_at: Instant,
-    segments_in: u64,
-    segments_out: u64,
+    pub(super) history: Option<Box<History>>,
+    /// As in [`Open`]; [`Instant::FAR_FUTURE`] if it does not run.
+    pub(super) slow_timer: Instant,
+    pub(super) last_segment_at: Instant,
+    pub(super) segments_in: u64,
+    pub(super) segments_out: u64,
+    pub(super) state: Synchronised,
+    /// As in [`Open`]: closed, and not only shut.
+    pub(super) is_orphan: bool,
+    /// Our FIN has not been sent.
+    pub(super) is_fin_due: bool,
+    pub(super) is_ack_due: bool,
 }
 
 /// What a connection has learnt, and what only few have to remember.
 #[derive(Clone, Debug)]
-struct History {
+pub(super) struct History {
     snd: SenderHistory,
     rcv: ReceiverHistory,
     challenge: RateLimit,
@@ -89,10 +98,14 @@ impl Open {
             snd: snd.rest(),
             rcv: rcv.rest(),
             history: (!is_unused).then(history),
-            keepalive_at: *slow_timer,
+            slow_timer: slow_timer.unwrap_or(Instant::FAR_FUTURE),
             last_segment_at: *last_segment_at,
             segments_in: *segments_in,
             segments_out: *segments_out,
+            state: Synchronised::Established,
+            is_orphan: false,
+            is_fin_due: false,
+            is_ack_due: false,
         })
     }
 }
@@ -111,21 +124,47 @@ impl Open {
         self.release_at = other.release_at;
         self.wants_rest = other.wants_rest;
     }
+
+    /// Forgets when it is to rest.
+    pub(in super::super) fn forget_rest(&mut self) {
+        self.release_at = None;
+        self.wants_rest = false;
+    }
 }
 
 impl Resting {
+    /// Begins in ESTABLISHED.
+    pub(in super::super) fn new(common: &Common, negotiated: &Negotiated) -> Self {
+        let idle = common.options.keepalive.then(|| negotiated.now + common.keepalive_idle());
+        Self {
+            snd: RestingSender::new(&common.config, negotiated),
+            rcv: RestingReceiver::new(&common.config, &common.options, negotiated),
+            history: None,
+            slow_timer: idle.unwrap_or(Instant::FAR_FUTURE),
+            last_segment_at: negotiated.now,
+            segments_in: 0,
+            segments_out: 0,
+            state: Synchronised::Established,
+            is_orphan: false,
+            is_fin_due: false,
+            is_ack_due: false,
+        }
+    }
+
     /// The connection as it was. It wants to rest again when it has been idle for a while from `now` on; without a time, it
     /// may at once.
     pub(in super::super) fn wake(&self, common: &Common, now: Option<Instant>) -> Open {
         let history = self.history.as_deref();
-        Open {
-            state: Synchronised::Established,
-            snd: self.snd.wake(common, history.map(|history| &history.snd)),
-            rcv: self.rcv.wake(common, history.map(|history| &history.rcv)),
+        let (algorithm, max_pacing_rate) = (common.algorithm(), common.options.max_pacing_rate);
+        let is_fin_taken = self.is_fin_received();
+        let mut open = Open {
+            state: if is_fin_taken { Synchronised::CloseWait } else { Synchronised::Established },
+            snd: self.snd.wake(algorithm, max_pacing_rate, history.map(|history| &history.snd)),
+            rcv: self.rcv.wake(&common.options, history.map(|history| &history.rcv), is_fin_taken),
             is_read_shut: false,
             is_orphan: false,
             challenge: history.map(|history| history.challenge).unwrap_or_default(),
-            slow_timer: self.keepalive_at,
+            slow_timer: Some(self.slow_timer).filter(|at| *at != Instant::FAR_FUTURE),
             keepalive_probes: 0,
             is_keepalive_due: false,
             cork_until: None,
@@ -138,22 +177,26 @@ impl Resting {
             segments_in: self.segments_in,
             segments_out: self.segments_out,
             unconfirmed: None,
-        }
-    }
-
-    pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
-        self.keepalive_at
+        };
+        self.repeat_end(common, &mut open);
+        open
     }
 
     /// As [`Open::readiness`] with empty queues.
     pub(in super::super) fn readiness(&self, common: &Common) -> Readiness {
+        let (is_read_over, is_write_shut) = (self.is_read_over(), self.is_write_shut());
         let mut ready = Readiness::empty();
-        ready.set(Readiness::WRITABLE, common.not_sent_low_water() > 0);
+        ready.set(Readiness::READABLE | Readiness::READ_CLOSED, is_read_over);
+        ready.set(Readiness::WRITABLE, is_write_shut || common.not_sent_low_water() > 0);
+        ready.set(Readiness::HANGUP, is_read_over && is_write_shut);
         ready
     }
 
     /// As [`Open::send_room`] with an empty queue.
     pub(in super::super) fn send_room(&self, common: &Common) -> u32 {
-        common.send_capacity(self.snd.mss(), self.snd.largest_flight())
+        match self.is_write_shut() {
+            true => 0,
+            false => common.send_capacity(self.snd.mss(), self.snd.largest_flight()),
+        }
     }
 }

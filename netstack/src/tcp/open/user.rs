@@ -230,7 +230,7 @@ impl Open {
     }
 
     /// Queues FIN and moves to the state that waits for its acknowledgment.
-    fn close_write(&mut self) {
+    pub(super) fn close_write(&mut self) {
         let next = match self.state {
             Synchronised::Established => Synchronised::FinWait1,
             Synchronised::CloseWait => Synchronised::LastAck,

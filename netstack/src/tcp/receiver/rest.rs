@@ -1,12 +1,18 @@
 //! A receiver that waits for nothing in particular, in few bytes.
+//!
+//! Every receiver begins as one: the handshake makes it, and what it needs besides comes with the first data.
 
 use super::super::ack_policy::{AckHabit, AckPolicy};
-use super::super::common::Common;
+use super::super::config::Config;
+use super::super::negotiated::{Negotiated, window_space};
+use super::super::num::sat_u16;
+use super::super::options::Options;
 use super::super::receive_queue::ReceiveQueue;
 use super::super::receive_tuning::ReceiveTuning;
-use super::{Receiver, ReceiverCounters};
+use super::{Receiver, ReceiverCounters, WindowOffer, is_timestamp_old};
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
+use netstack_wire::tcp::Timestamps;
 
 /// What a receiver with an empty queue keeps, besides its [`ReceiverHistory`].
 #[derive(Clone, Debug)]
@@ -114,9 +120,97 @@ impl Receiver {
 }
 
 impl RestingReceiver {
-    /// The receiver as it was.
-    pub(in super::super) fn wake(&self, common: &Common, history: Option<&ReceiverHistory>) -> Receiver {
+    /// Starts with what the handshake agreed on.
+    pub(in super::super) fn new(config: &Config, options: &Options, negotiated: &Negotiated) -> Self {
+        let now = negotiated.now;
+        let rcv_nxt = negotiated.irs + 1;
+        let (recent, recent_at) = negotiated.timestamps.map(|value| (value, now)).unwrap_or_default();
+        Self {
+            rcv_nxt,
+            last_ack_sent: rcv_nxt,
+            rcv_wnd: negotiated.rcv_wnd,
+            buffer: options.receive_buffer.unwrap_or(config.receive_buffer.default),
+            recent,
+            recent_at,
+            advertised_mss: negotiated.advertised_mss,
+            wnd_shift: negotiated.rcv_wnd_shift,
+            has_window_scaling: negotiated.has_window_scaling,
+            has_sack: negotiated.has_sack,
+            has_timestamps: negotiated.timestamps.is_some(),
+            has_ce: false,
+            rcv_mss: AckPolicy::first_mss(u32::from(negotiated.advertised_mss)),
+            last_received: now,
+            first_window: negotiated.rcv_wnd,
+            tuning_space: negotiated
+                .rcv_wnd
+                .min(config.initial_window * u32::from(negotiated.advertised_mss)),
+        }
+    }
+
+    pub(in super::super) fn rcv_nxt(&self) -> SeqNum {
+        self.rcv_nxt
+    }
+
+    pub(in super::super) fn has_ce(&self) -> bool {
+        self.has_ce
+    }
+
+    /// The window as it was offered last.
+    pub(in super::super) fn rcv_wnd(&self) -> u32 {
+        self.rcv_wnd
+    }
+
+    pub(in super::super) fn wnd_shift(&self) -> u8 {
+        self.wnd_shift
+    }
+
+    /// TS.Recent, where timestamps are in use.
+    pub(in super::super) fn recent(&self) -> Option<u32> {
+        self.has_timestamps.then_some(self.recent)
+    }
+
+    /// As [`Receiver::is_paws_violation`].
+    pub(in super::super) fn is_paws_violation(&self, now: Instant, timestamps: Option<Timestamps>) -> bool {
+        let recent = self.has_timestamps.then_some((self.recent, self.recent_at));
+        is_timestamp_old(recent, now, timestamps)
+    }
+
+    /// As [`Receiver::update_timestamp`] for a segment at RCV.NXT that is no PAWS violation.
+    pub(in super::super) fn update_timestamp(&mut self, now: Instant, timestamps: Option<Timestamps>) {
+        if let (Some(new), true) = (timestamps, self.has_timestamps && self.rcv_nxt.le(self.last_ack_sent)) {
+            (self.recent, self.recent_at) = (new.value, now);
+        }
+    }
+
+    /// Takes a FIN at RCV.NXT.
+    pub(in super::super) fn take_fin(&mut self) {
+        self.rcv_nxt += 1;
+    }
+
+    /// As [`Receiver::take_window_field`] with an empty queue.
+    pub(in super::super) fn take_window_field(&mut self, options: &Options) -> u16 {
+        let offer = WindowOffer {
+            open: (self.last_ack_sent + self.rcv_wnd).saturating_since(self.rcv_nxt),
+            full: window_space(self.buffer, options.window_clamp.unwrap_or(u32::MAX)),
+            queued: 0,
+            rcv_mss: self.rcv_mss,
+            shift: self.wnd_shift,
+        };
+        let field = sat_u16(offer.window() >> self.wnd_shift);
+        self.rcv_wnd = u32::from(field) << self.wnd_shift;
+        self.last_ack_sent = self.rcv_nxt;
+        field
+    }
+
+    /// The receiver as it was. `is_fin_taken`: the peer's FIN has come, and nothing else.
+    pub(in super::super) fn wake(
+        &self,
+        options: &Options,
+        history: Option<&ReceiverHistory>,
+        is_fin_taken: bool,
+    ) -> Receiver {
         let &Self { rcv_nxt, last_received, rcv_mss, first_window, tuning_space, .. } = self;
+        let data_end = rcv_nxt - u32::from(is_fin_taken);
         Receiver {
             rcv_nxt,
             last_ack_sent: self.last_ack_sent,
@@ -136,12 +230,12 @@ impl RestingReceiver {
             ),
             tuning: match history {
                 Some(history) => history.tuning,
-                None => ReceiveTuning::new(last_received, rcv_nxt, first_window, tuning_space),
+                None => ReceiveTuning::new(last_received, data_end, first_window, tuning_space),
             },
             buffer: self.buffer,
-            window_clamp: common.options.window_clamp.unwrap_or(u32::MAX),
+            window_clamp: options.window_clamp.unwrap_or(u32::MAX),
             advertised_mss: self.advertised_mss,
-            is_fin_taken: false,
+            is_fin_taken,
             urgent: None,
             has_ce: self.has_ce,
             counters: history.map(|history| history.counters).unwrap_or_default(),

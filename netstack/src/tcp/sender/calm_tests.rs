@@ -5,6 +5,7 @@ use super::super::super::negotiated::Negotiated;
 use super::super::super::tests::Rng;
 use super::super::{DataOut, GiveUp};
 use super::*;
+use crate::tcp::sender::RestingSender;
 use netstack_wire::tcp::{SackBlock, SackBlocks};
 
 const LIMITS: TransmitLimits =
@@ -84,7 +85,7 @@ fn ack(rng: &mut Rng, sender: &Sender, now: Instant) -> AckInput {
 
 fn run(seed: u64, algorithm: Algorithm, has_sack: bool) -> [u32; 2] {
     let (config, negotiated) = (Config::default(), negotiated(has_sack));
-    let make = || Sender::new(&config, algorithm, None, &negotiated);
+    let make = || RestingSender::new(&config, &negotiated).wake(algorithm, None, None);
     let (mut fast, mut general, mut rng) = (make(), make(), Rng::new(seed));
     let mut now = negotiated.now;
     let (mut calm_acks, mut last_segments) = (0, 0);

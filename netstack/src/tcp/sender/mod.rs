@@ -18,9 +18,8 @@ pub(super) use rest::{RestingSender, SenderHistory};
 pub(super) use timeout::{GiveUp, SenderTimer};
 pub(super) use transmit::{DataOut, TransmitLimits};
 
-use super::config::Config;
 use super::congestion::{Algorithm, Congestion};
-use super::negotiated::{DEFAULT_MSS, Negotiated};
+use super::negotiated::DEFAULT_MSS;
 use super::num::low_u32;
 use super::pacing::Pacing;
 use super::rack::Rack;
@@ -130,67 +129,6 @@ enum Forced {
 }
 
 impl Sender {
-    /// Starts with the numbers that the handshake agreed on; the SYN is acknowledged.
-    pub(super) fn new(
-        config: &Config,
-        algorithm: Algorithm,
-        max_pacing_rate: Option<u64>,
-        negotiated: &Negotiated,
-    ) -> Self {
-        let start = negotiated.iss + 1;
-        let has_timestamps = negotiated.timestamps.is_some();
-        let base_mss = within_half_window(negotiated.send_mss, negotiated.snd_wnd, has_timestamps);
-        let mut rtt = RttEstimator::new();
-        match negotiated.rtt {
-            Some(sample) => rtt.on_sample(negotiated.now, sample),
-            None => rtt.distrust(),
-        }
-        let mss = effective_mss(base_mss, has_timestamps);
-        // RFC 5681 section 3.1.
-        let segments = if negotiated.is_path_lossy { 1 } else { config.initial_window };
-        let mut sender = Self {
-            snd_una: start,
-            snd_nxt: start,
-            snd_wnd: negotiated.snd_wnd,
-            snd_wl1: negotiated.irs,
-            max_wnd: negotiated.snd_wnd,
-            wnd_shift: negotiated.snd_wnd_shift,
-            has_fin: false,
-            has_sack: negotiated.has_sack,
-            has_timestamps,
-            has_ecn: negotiated.has_ecn,
-            timestamp_offset: negotiated.timestamp_offset,
-            base_mss,
-            peer_mss: negotiated.peer_mss,
-            queue: SendQueue::new(start),
-            board: Scoreboard::default(),
-            rtt,
-            congestion: Congestion::new(algorithm, segments.saturating_mul(mss), mss),
-            recovery: Recovery::new(),
-            rack: Rack::new(start),
-            probe: None,
-            timer: None,
-            forced: None,
-            window_probes: 0,
-            stalled_since: None,
-            small_end: start,
-            snd_up: start,
-            round_end: start,
-            largest_flight: 0,
-            usage: WindowUsage { until: start, ..WindowUsage::default() },
-            cwr_pending: false,
-            last_sent_at: negotiated.now,
-            pacing: None,
-            max_pacing_rate: max_pacing_rate.unwrap_or(u64::MAX),
-            delivery_rate: 0,
-            search: None,
-            counters: SenderCounters::default(),
-        };
-        sender.begin_mtu_search(config, negotiated.now);
-        sender.update_pacing();
-        sender
-    }
-
     /// The payload of a full segment that carries nothing but timestamps as options.
     pub(super) fn mss(&self) -> u32 {
         effective_mss(self.base_mss, self.has_timestamps)

@@ -1,15 +1,20 @@
 //! A sender that has nothing to do, in few bytes: most of what a [`Sender`] holds is about data in flight.
+//!
+//! Every sender begins as one: the handshake makes it, and what it needs besides comes with the first data. It can also stand
+//! for a sender whose FIN is all that was ever sent, as long as nothing happens to that.
 
-use super::super::common::Common;
-use super::super::congestion::Congestion;
+use super::super::config::Config;
+use super::super::congestion::{Algorithm, Congestion};
 use super::super::delivery_rate::DeliveryRate;
+use super::super::negotiated::Negotiated;
 use super::super::pacing::Pacing;
 use super::super::rack::Rack;
 use super::super::recovery::Recovery;
 use super::super::rtt::RttEstimator;
 use super::super::scoreboard::Scoreboard;
 use super::super::send_queue::SendQueue;
-use super::{LossProbe, Sender, SenderCounters, WindowUsage, effective_mss};
+use super::timeout::probe_wait_ns;
+use super::{LossProbe, Sender, SenderCounters, WindowUsage, effective_mss, within_half_window};
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 
@@ -197,9 +202,100 @@ impl SenderHistory {
 }
 
 impl RestingSender {
+    /// Starts with the numbers that the handshake agreed on; the SYN is acknowledged.
+    pub(in super::super) fn new(config: &Config, negotiated: &Negotiated) -> Self {
+        let has_timestamps = negotiated.timestamps.is_some();
+        let base_mss = within_half_window(negotiated.send_mss, negotiated.snd_wnd, has_timestamps);
+        let mut rtt = RttEstimator::new();
+        match negotiated.rtt {
+            Some(sample) => rtt.on_sample(negotiated.now, sample),
+            None => rtt.distrust(),
+        }
+        // RFC 5681 section 3.1.
+        let segments = if negotiated.is_path_lossy { 1 } else { config.initial_window };
+        Self {
+            snd_una: negotiated.iss + 1,
+            snd_wnd: negotiated.snd_wnd,
+            snd_wl1: negotiated.irs,
+            max_wnd: negotiated.snd_wnd,
+            timestamp_offset: negotiated.timestamp_offset,
+            largest_flight: 0,
+            cwnd: segments.saturating_mul(effective_mss(base_mss, has_timestamps)),
+            base_mss,
+            peer_mss: negotiated.peer_mss,
+            wnd_shift: negotiated.snd_wnd_shift,
+            has_sack: negotiated.has_sack,
+            has_timestamps,
+            has_ecn: negotiated.has_ecn,
+            last_sent_at: negotiated.now,
+            rtt,
+        }
+    }
+
+    /// SND.UNA, before any FIN.
+    pub(in super::super) fn snd_una(&self) -> SeqNum {
+        self.snd_una
+    }
+
+    pub(in super::super) fn snd_wnd(&self) -> u32 {
+        self.snd_wnd
+    }
+
+    /// Scales the window field of a segment.
+    pub(in super::super) fn scale_window(&self, field: u16) -> u32 {
+        u32::from(field) << self.wnd_shift
+    }
+
+    pub(in super::super) fn timestamp_offset(&self) -> u32 {
+        self.timestamp_offset
+    }
+
+    pub(in super::super) fn last_sent_at(&self) -> Instant {
+        self.last_sent_at
+    }
+
+    /// The FIN leaves.
+    pub(in super::super) fn on_fin_sent(&mut self, now: Instant) {
+        self.last_sent_at = now;
+    }
+
+    /// When the timer for the FIN is due, as [`Sender::arm`](Sender) sets it for a single segment.
+    pub(in super::super) fn fin_deadline(&self, config: &Config) -> Instant {
+        let rto = self.rtt.rto_ns(config);
+        let srtt = self.rtt.srtt_ns();
+        let may_probe = config.tail_loss_probe && self.has_sack && self.rtt.backoff() == 0 && srtt != 0;
+        let wait = if may_probe { probe_wait_ns(srtt, config.rto_min).min(rto) } else { rto };
+        self.last_sent_at.plus_nanos(wait)
+    }
+
+    /// As [`Sender::on_ack`] for a segment at RCV.NXT that acknowledges nothing new.
+    pub(in super::super) fn on_known_ack(&mut self, seq: SeqNum, window: u32) {
+        self.update_peer_window(seq, window, false);
+        self.largest_flight = self.largest_flight.max(self.cwnd.min(self.snd_wnd));
+    }
+
+    /// The FIN is acknowledged.
+    pub(in super::super) fn on_fin_acked(&mut self, seq: SeqNum, window: u32) {
+        self.update_peer_window(seq, window, true);
+    }
+
+    /// As [`Sender::update_peer_window`].
+    fn update_peer_window(&mut self, seq: SeqNum, window: u32, is_ack_new: bool) {
+        if is_ack_new || seq.gt(self.snd_wl1) || seq == self.snd_wl1 && window > self.snd_wnd {
+            self.snd_wl1 = seq;
+            self.snd_wnd = window;
+            self.max_wnd = self.max_wnd.max(window);
+        }
+    }
+
     /// The sender as it was. Field by field, because each connection's first data comes here: without history, each is as in a
     /// sender just made.
-    pub(in super::super) fn wake(&self, common: &Common, history: Option<&SenderHistory>) -> Sender {
+    pub(in super::super) fn wake(
+        &self,
+        algorithm: Algorithm,
+        max_pacing_rate: Option<u64>,
+        history: Option<&SenderHistory>,
+    ) -> Sender {
         let start = self.snd_una;
         let repairs = history.and_then(|history| history.repairs.as_deref());
         let mut sender = Sender {
@@ -222,7 +318,7 @@ impl RestingSender {
             rtt: self.rtt.clone(),
             congestion: match history {
                 Some(history) => history.congestion.clone(),
-                None => Congestion::new(common.algorithm(), self.cwnd, self.mss()),
+                None => Congestion::new(algorithm, self.cwnd, self.mss()),
             },
             recovery: repairs.map_or_else(Recovery::new, |repairs| repairs.recovery.clone()),
             rack: history.map_or_else(|| Rack::new(start), |history| history.rack.clone()),
@@ -242,7 +338,7 @@ impl RestingSender {
             cwr_pending: history.is_some_and(|history| history.cwr_pending),
             last_sent_at: self.last_sent_at,
             pacing: history.and_then(|history| history.pacing.clone()),
-            max_pacing_rate: common.options.max_pacing_rate.unwrap_or(u64::MAX),
+            max_pacing_rate: max_pacing_rate.unwrap_or(u64::MAX),
             delivery_rate: history.map_or(0, |history| history.delivery_rate),
             counters: history.map(SenderHistory::counters).unwrap_or_default(),
         };

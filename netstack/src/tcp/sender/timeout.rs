@@ -83,7 +83,7 @@ impl Sender {
         }
         // "If the flight size is one segment, PTO += WCDelAckT": the receiver may delay its only ACK.
         let slack = if self.board.total() <= self.mss() { config.rto_min } else { MIN_TIMEOUT };
-        Some(srtt.saturating_mul(2).saturating_add(nanos_of(slack)))
+        Some(probe_wait_ns(srtt, slack))
     }
 
     /// Arms the zero-window probe; `poll_data` found data that the peer's window does not admit.
@@ -241,6 +241,11 @@ const THIN_LINEAR_RETRIES: u32 = 6;
 
 /// Linux's `tcp_retries1` (RFC 1122 section 4.2.3.5: R1).
 const BLACK_HOLE_RETRIES: u32 = 3;
+
+/// "PTO = 2 * SRTT" and some slack.
+pub(super) fn probe_wait_ns(srtt: u64, slack: Duration) -> u64 {
+    srtt.saturating_mul(2).saturating_add(nanos_of(slack))
+}
 
 /// How long `retries` retransmissions and the wait after the last one take with exponential backoff from the smallest RTO.
 fn backoff_time(config: &Config, retries: u32) -> Duration {

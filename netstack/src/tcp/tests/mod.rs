@@ -1,5 +1,6 @@
 //! Tests of the machines as a whole: two ends and a simulated network in virtual time, and hand-played peers.
 
+mod brief;
 mod hostile;
 mod listen;
 mod network;

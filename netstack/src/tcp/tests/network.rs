@@ -274,7 +274,7 @@ impl Network {
         let Some(listener) = &mut end.listener else { return };
         match listener.on_segment(now, &end.flow, end.path, segment) {
             ListenOutcome::Ready(connection) | ListenOutcome::FastOpen(connection) => {
-                end.connection = Some(*connection);
+                end.connection = Some(connection);
                 listener.on_accepted();
             }
             ListenOutcome::Reply(transmit)

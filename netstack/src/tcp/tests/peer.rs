@@ -175,7 +175,7 @@ impl Clients {
         let path = PathInfo::with_mss(1460);
         match self.listener.on_segment(self.now, &Self::flow(port), path, segment) {
             ListenOutcome::Ready(connection) | ListenOutcome::FastOpen(connection) => {
-                self.accept_queue.push(*connection);
+                self.accept_queue.push(connection);
                 None
             }
             other => Some(other),

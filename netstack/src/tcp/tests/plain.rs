@@ -111,6 +111,7 @@ fn as_plain<'a>(segment: &SegmentIn, data: &'a [u8]) -> Option<PlainSegment<'a>>
         ack: repr.ack,
         window: repr.window,
         is_pushed: repr.flags.contains(TcpFlags::PSH),
+        has_fin: false,
         timestamps: repr.options.timestamps,
         payload: data,
     })

@@ -111,7 +111,7 @@ fn keepalive_goes_on_while_it_rests() {
 #[test]
 fn resting_connection_is_small() {
     use super::super::open::Resting;
-    assert!(size_of::<Connection>() <= 40, "{}", size_of::<Connection>());
-    let sizes = [size_of::<Resting>(), Resting::HISTORY_LEN];
-    assert!(sizes[0] <= 200 && sizes[1] <= 368, "{sizes:?}");
+    // It rests in place.
+    let sizes = [size_of::<Connection>(), size_of::<Resting>(), Resting::HISTORY_LEN];
+    assert!(sizes[0] <= 240 && sizes[1] <= 208 && sizes[2] <= 368, "{sizes:?}");
 }

@@ -124,7 +124,7 @@ impl TcpOptions {
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let mut options = Self { timestamps: Self::only_timestamps(bytes), ..Self::default() };
-        if options.timestamps.is_some() {
+        if options.timestamps.is_some() || options.parse_usual_syn(bytes) {
             return options;
         }
         let mut rest = bytes;
@@ -159,6 +159,44 @@ impl TcpOptions {
         }
     }
 
+    /// Parses what most SYNs carry, in the order in which Linux and this stack write it: MSS, SACK permitted, timestamps, NOP and
+    /// window scale. Says whether it is that.
+    fn parse_usual_syn(&mut self, bytes: &[u8]) -> bool {
+        let &[
+            KIND_MSS,
+            4,
+            m0,
+            m1,
+            KIND_SACK_PERMITTED,
+            2,
+            KIND_TIMESTAMPS,
+            LEN_TIMESTAMPS,
+            v0,
+            v1,
+            v2,
+            v3,
+            e0,
+            e1,
+            e2,
+            e3,
+            KIND_NOP,
+            KIND_WINDOW_SCALE,
+            3,
+            shift,
+        ] = bytes
+        else {
+            return false;
+        };
+        self.mss = Some(u16::from_be_bytes([m0, m1]));
+        self.sack_permitted = true;
+        self.timestamps = Some(Timestamps {
+            value: u32::from_be_bytes([v0, v1, v2, v3]),
+            echo: u32::from_be_bytes([e0, e1, e2, e3]),
+        });
+        self.window_scale = Some(shift);
+        true
+    }
+
     fn parse_one(&mut self, kind: u8, body: &[u8]) {
         match (kind, body) {
             (KIND_MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
@@ -185,21 +223,25 @@ impl TcpOptions {
         if self.is_usual() {
             return if self.timestamps.is_some() { PADDED_TIMESTAMPS_LEN } else { 0 };
         }
-        if self.mss.is_none()
-            && !self.sack_permitted
-            && self.window_scale.is_none()
-            && self.fast_open.is_none()
-        {
-            let timestamps = if self.timestamps.is_some() { PADDED_TIMESTAMPS_LEN } else { 0 };
-            return timestamps + self.sack_len(timestamps);
+        if self.fast_open.is_none() {
+            let mss = if self.mss.is_some() { 4 } else { 0 };
+            let timestamps = match (self.timestamps, self.sack_permitted) {
+                (Some(_), _) => PADDED_TIMESTAMPS_LEN,
+                (None, true) => 4,
+                (None, false) => 0,
+            };
+            let scale = if self.window_scale.is_some() { 4 } else { 0 };
+            let used = mss + timestamps + scale;
+            return used + self.sack_len(used);
         }
         let mut scratch = [0; MAX_OPTIONS_LEN];
         self.emit(&mut scratch)
     }
 
     /// Whether there is nothing but perhaps timestamps, as in most segments.
+    #[must_use]
     #[inline]
-    fn is_usual(&self) -> bool {
+    pub fn is_usual(&self) -> bool {
         let Self { mss, window_scale, sack_permitted, timestamps: _, sack, fast_open } = self;
         mss.is_none() && window_scale.is_none() && !sack_permitted && sack.is_empty() && fast_open.is_none()
     }

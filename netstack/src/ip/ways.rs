@@ -1,0 +1,154 @@
+//! The ways out that connections found lately.
+//!
+//! Connections to and from one host come in runs, and the first thing that each wants to know is what the one before has found
+//! out: the route, the neighbour, and whether packets from there come in through the same interface and are for us. A way is
+//! found anew every second and after any change of the configuration, so what is remembered is never older than that.
+//! The table has a fixed size, and who comes last stays: strangers can push others out, who then ask again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::interface::Interface;
+use crate::ip::{Egress, Origin, RouteError, RouteQuery};
+use crate::nic::NicId;
+use crate::stack::Core;
+use crate::sync::RwLock;
+use crate::time::{Instant, nanos_of};
+use core::time::Duration;
+
+/// The table.
+pub(crate) struct Ways {
+    slots: Box<[RwLock<Slot>]>,
+}
+
+/// For one host: the way whose source was to be found, and the one from a given source.
+type Slot = [Option<Way>; 2];
+
+struct Way {
+    source: Option<IpAddr>,
+    destination: IpAddr,
+    egress: Egress,
+    found_at: Instant,
+}
+
+impl Ways {
+    pub(crate) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| RwLock::default()).collect() }
+    }
+
+    /// The way to a destination for packets without a mark, through whatever NIC.
+    pub(crate) fn find(
+        &self,
+        core: &Core,
+        source: Option<IpAddr>,
+        destination: IpAddr,
+        now: Instant,
+    ) -> Result<Egress, RouteError> {
+        let kind = usize::from(source.is_some());
+        let slot = self.slot(destination);
+        let known = slot.try_read().and_then(|ways| {
+            let way = ways[kind].as_ref().filter(|way| way.is_for(source, destination))?;
+            let is_fresh = way.egress.is_current(core) && now.nanos_since(way.found_at) < nanos_of(LIFETIME);
+            is_fresh.then(|| way.egress.clone())
+        });
+        if let Some(mut egress) = known {
+            if egress.learn_neighbour() {
+                Self::note_neighbour(slot, kind, &egress);
+            }
+            return Ok(egress);
+        }
+        let query = RouteQuery { destination, source, nic: None };
+        let egress = Egress::resolve_for(core, query, Origin::default())?;
+        let mut way = Way { source, destination, egress: egress.clone(), found_at: now };
+        let old = slot.try_write().and_then(|mut ways| {
+            if let Some(old) = ways[kind].as_ref().filter(|old| old.is_for(source, destination)) {
+                way.egress.inherit_way_in(&old.egress);
+            }
+            // Whoever has removed a NIC since then looks here afterwards.
+            if way.egress.is_current(core) { ways[kind].replace(way) } else { None }
+        });
+        // It may hold the last reference to an interface.
+        drop(old);
+        Ok(egress)
+    }
+
+    /// Those who come next need not look for the neighbour.
+    #[cold]
+    fn note_neighbour(slot: &RwLock<Slot>, kind: usize, egress: &Egress) {
+        let mut ways = slot.write();
+        if let Some(way) = &mut ways[kind] {
+            way.egress.share_neighbour(egress);
+        }
+    }
+
+    /// A packet from `remote` to `local` came through `interface` and is for us, by the configuration of `generation`.
+    pub(crate) fn note_way_in(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        interface: &Arc<Interface>,
+        generation: u64,
+    ) {
+        let slot = self.slot(remote);
+        let is_between = |way: &Way| way.destination == remote && way.egress.source == local;
+        let is_news = slot.try_read().is_some_and(|ways| {
+            ways.iter().flatten().any(|way| is_between(way) && !way.egress.was_way_in(generation))
+        });
+        let Some(mut ways) = is_news.then(|| slot.try_write()).flatten() else { return };
+        for way in ways.iter_mut().flatten().filter(|way| is_between(way)) {
+            way.egress.note_way_in(interface, generation);
+        }
+    }
+
+    /// The interface with the number `nic`, if packets from `remote` to `local` were seen to come in there, and nothing has
+    /// changed since.
+    pub(crate) fn way_in(
+        &self,
+        core: &Core,
+        local: IpAddr,
+        remote: IpAddr,
+        nic: NicId,
+    ) -> Option<Arc<Interface>> {
+        let ways = self.slot(remote).try_read()?;
+        let is_it = |way: &&Way| {
+            way.destination == remote && way.egress.source == local && way.egress.is_way_in(core, nic)
+        };
+        ways.iter().flatten().find(is_it).map(|way| Arc::clone(&way.egress.interface))
+    }
+
+    /// Forgets all: an interface is to go away.
+    pub(crate) fn clear(&self) {
+        for slot in &self.slots {
+            let old = std::mem::take(&mut *slot.write());
+            drop(old);
+        }
+    }
+
+    fn slot(&self, host: IpAddr) -> &RwLock<Slot> {
+        let word = match host {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            // The upper and the lower half.
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64 ^ address.to_bits() as u64,
+        };
+        // The upper bits of the product, which all others reach. Below SLOTS.
+        &self.slots[(word.wrapping_mul(FACTOR) >> 32) as usize % SLOTS]
+    }
+}
+
+impl Way {
+    #[inline]
+    fn is_for(&self, source: Option<IpAddr>, destination: IpAddr) -> bool {
+        self.destination == destination && self.source == source
+    }
+}
+
+/// Some 10 KiB for a stack.
+const SLOTS: usize = 32;
+/// Bounds what no generation counts: path MTUs that expire, and routers that fall silent.
+const LIFETIME: Duration = Duration::from_secs(1);
+/// The golden ratio in 64 bits, an odd number without structure.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+#[path = "ways_tests.rs"]
+mod tests;
