@@ -4,8 +4,6 @@
 //! costs nothing: the queue looks too early, finds nothing due, and is told the new deadline. Moving it earlier adds an
 //! entry and makes the old one stale. An early look or a stale entry is harmless.
 
-use std::cmp::Ordering as Order;
-use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -14,6 +12,10 @@ use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::outbox::Outbox;
 use crate::stack::Core;
 use crate::time::Instant;
+
+mod agenda;
+
+use agenda::{Agenda, Entry};
 
 /// Something with deadlines.
 pub(crate) trait TimerTarget: Send + Sync {
@@ -45,23 +47,18 @@ impl TimerSlot {
 
 /// The deadlines of a stack.
 pub(crate) struct TimerQueue {
-    heap: Mutex<BinaryHeap<Entry>>,
-    /// The heap's first deadline, so that asking costs one load.
+    agenda: Mutex<Agenda<Weak<dyn TimerTarget>>>,
+    /// The first deadline, so that asking costs one load.
     earliest: AtomicU64,
     /// About how many entries are stale: those of targets that have ended, and those that an earlier one replaced.
     stale: AtomicUsize,
     waker: RwLock<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
-struct Entry {
-    at: u64,
-    target: Weak<dyn TimerTarget>,
-}
-
 impl TimerQueue {
     pub(crate) fn new() -> Self {
         Self {
-            heap: Mutex::default(),
+            agenda: Mutex::default(),
             earliest: AtomicU64::new(NEVER),
             stale: AtomicUsize::new(0),
             waker: RwLock::default(),
@@ -84,9 +81,14 @@ impl TimerQueue {
         }
         let weak: Weak<T> = Arc::downgrade(target);
         let is_first = {
-            let mut heap = self.heap.lock();
-            heap.push(Entry { at, target: weak });
-            self.publish(&heap) > at
+            let mut agenda = self.agenda.lock();
+            agenda.push(at, weak);
+            // Under the lock, as all writes of it.
+            let is_first = at < self.earliest.load(Ordering::Relaxed);
+            if is_first {
+                self.earliest.store(at, Ordering::Release);
+            }
+            is_first
         };
         if is_first {
             let waker = self.waker.read().clone();
@@ -109,31 +111,22 @@ impl TimerQueue {
         if self.earliest.load(Ordering::Acquire) > now {
             return None;
         }
-        let mut heap = self.heap.lock();
-        while heap.peek().is_some_and(|entry| entry.at <= now) {
-            let Some(entry) = heap.pop() else { break };
-            self.publish(&heap);
-            // What a burst of connections left: their handshakes' timers.
-            if heap.capacity() > SPARE && heap.len() < heap.capacity() / 8 {
-                let len = heap.len();
-                heap.shrink_to(len * 2);
-            }
-            let Some(target) = entry.target.upgrade() else {
+        let mut agenda = self.agenda.lock();
+        while let Some(Entry { at, item }) = agenda.pop_due(now) {
+            self.publish(&agenda);
+            let Some(target) = item.upgrade() else {
                 self.forget_stale();
                 continue;
             };
             // A different value: an earlier entry has replaced this one.
-            let is_current = target
-                .slot()
-                .0
-                .compare_exchange(entry.at, NEVER, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok();
+            let is_current =
+                target.slot().0.compare_exchange(at, NEVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if is_current {
                 return Some(target);
             }
             self.forget_stale();
             // This may be the last reference; its drop must not run under the lock.
-            MutexGuard::unlocked(&mut heap, || drop(target));
+            MutexGuard::unlocked(&mut agenda, || drop(target));
         }
         None
     }
@@ -154,19 +147,19 @@ impl TimerQueue {
         }
         // Whatever turns out to be referenced by nobody else is dropped after the lock.
         let mut held = Vec::new();
-        let mut heap = self.heap.lock();
-        if stale * 2 < heap.len() {
+        let mut agenda = self.agenda.lock();
+        if stale * 2 < agenda.len() {
             return;
         }
-        heap.retain(|entry| {
-            let Some(target) = entry.target.upgrade() else { return false };
+        agenda.retain(|entry| {
+            let Some(target) = entry.item.upgrade() else { return false };
             let is_current = target.slot().0.load(Ordering::Acquire) == entry.at;
             held.push(target);
             is_current
         });
         self.stale.store(0, Ordering::Relaxed);
-        self.publish(&heap);
-        drop(heap);
+        self.publish(&agenda);
+        drop(agenda);
     }
 
     /// A stale entry has left the queue by itself.
@@ -177,43 +170,19 @@ impl TimerQueue {
 
     /// How many entries there are, stale ones included.
     pub(crate) fn len(&self) -> usize {
-        self.heap.lock().len()
+        self.agenda.lock().len()
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
         *self.waker.write() = Some(waker);
     }
 
-    /// Publishes the first deadline and returns the one published before.
-    fn publish(&self, heap: &BinaryHeap<Entry>) -> u64 {
-        let first = heap.peek().map_or(NEVER, |entry| entry.at);
-        self.earliest.swap(first, Ordering::AcqRel)
+    /// Publishes the first deadline.
+    fn publish(&self, agenda: &Agenda<Weak<dyn TimerTarget>>) {
+        self.earliest.store(agenda.first().unwrap_or(NEVER), Ordering::Release);
     }
 }
-
-/// The order of a max-heap, turned round: the earliest deadline is the greatest entry.
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Order {
-        other.at.cmp(&self.at)
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Entry {}
 
 const NEVER: u64 = u64::MAX;
-/// So much room is kept in any case.
-const SPARE: usize = 1024;
 /// So few stale entries are not worth a sweep.
 const FEW: usize = 64;

@@ -90,7 +90,9 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         }
     }
     // Before anything else is summed up.
-    let Some(interface) = core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) else { return false };
+    let Some(interface) = core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) else {
+        return false;
+    };
     if interface.medium != Medium::Ethernet(arrival.station) || !interface.is_up() {
         return false;
     }

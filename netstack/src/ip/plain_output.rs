@@ -128,7 +128,7 @@ pub(crate) fn plain_frame(
     let words = TcpWords::new(
         (flow.local_port, flow.remote_port),
         [segment.seq.0, segment.ack.0],
-        TcpFlags::ACK | TcpFlags::PSH,
+        segment.flags,
         segment.window,
         segment.timestamps,
     );

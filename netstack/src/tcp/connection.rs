@@ -16,7 +16,7 @@ use super::path::PathInfo;
 use super::readiness::Readiness;
 use super::receiver::Unread;
 use super::rtt::RttEstimator;
-use super::segment::{PlainSegment, SegmentIn, Transmit};
+use super::segment::{PlainSegment, PlainTransmit, SegmentIn, Transmit};
 use super::state::State;
 use super::syn_received::SynReceived;
 use super::syn_sent::SynSent;
@@ -317,6 +317,9 @@ impl Connection {
     /// Gives the next segment to send, a super-segment of at most `max_payload` payload bytes where possible.
     /// `max_payload` below the MSS counts as the MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
+        if let Some(plain) = self.poll_plain(now) {
+            return Some(plain.into_transmit(self.common.local_port, self.common.remote_port));
+        }
         match &mut self.phase {
             Phase::Open(open) => {
                 let transmit = open.poll_transmit(&self.common, now, max_payload);
@@ -325,11 +328,20 @@ impl Connection {
                 }
                 transmit
             }
-            Phase::Resting(resting) => resting.poll_transmit(&self.common, now),
+            Phase::Resting(_) | Phase::TimeWait(_) => None,
             Phase::SynSent(state) => state.poll_transmit(&self.common, now),
             Phase::SynReceived(state) => state.poll_transmit(&self.common, now),
-            Phase::TimeWait(ended) => ended.rest.poll_transmit(&self.common, now),
             Phase::Closed(ended) => ended.rest.farewell.take().map(|farewell| *farewell),
+        }
+    }
+
+    /// Gives the next segment if that is a plain one without payload. `None` is no answer: `poll_transmit` has it.
+    #[inline]
+    pub fn poll_plain(&mut self, now: Instant) -> Option<PlainTransmit> {
+        match &mut self.phase {
+            Phase::Resting(resting) => resting.poll_transmit(&self.common, now),
+            Phase::TimeWait(ended) => ended.rest.poll_transmit(now),
+            Phase::Open(_) | Phase::SynSent(_) | Phase::SynReceived(_) | Phase::Closed(_) => None,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::packet::{Body, Head, INLINE_PAYLOAD};
 use bytes::{Buf, Bytes};
 use core::num::NonZeroU16;
 use netstack_wire::seq::SeqNum;
-use netstack_wire::tcp::{TcpFlags, TcpRepr, Timestamps};
+use netstack_wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
 use std::sync::Arc;
 
 /// A received segment, or several consecutive ones merged by GRO.
@@ -119,20 +119,33 @@ pub struct Transmit {
     pub ecn: Ecn,
 }
 
-/// A segment to send with nothing special about it: ACK and PSH, no options but timestamps, and some bytes that whoever sends
-/// it has already.
+/// A segment to send with nothing special about it: no options but timestamps, and some bytes that whoever sends it has
+/// already, or none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PlainTransmit {
     /// The sequence number of the first byte.
     pub seq: SeqNum,
     /// The acknowledgment number.
     pub ack: SeqNum,
+    /// The control bits; ACK is one of them, SYN and URG are not.
+    pub flags: TcpFlags,
     /// The window field, scaled.
     pub window: u16,
     /// The timestamps option.
     pub timestamps: Option<Timestamps>,
     /// The ECN codepoint that the IP header shall carry.
     pub ecn: Ecn,
+}
+
+impl PlainTransmit {
+    /// The same as any other segment, without payload, between two ports.
+    #[must_use]
+    pub fn into_transmit(self, src_port: u16, dst_port: u16) -> Transmit {
+        let Self { seq, ack, flags, window, timestamps, ecn } = self;
+        let options = TcpOptions { timestamps, ..TcpOptions::default() };
+        let repr = TcpRepr { src_port, dst_port, seq, ack, flags, window, urgent: 0, options };
+        Transmit { repr, payload: Payload::new(), gso_size: None, ecn }
+    }
 }
 
 /// The ECN field of the IP header (RFC 3168 section 5).

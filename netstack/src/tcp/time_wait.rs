@@ -1,9 +1,9 @@
 //! TIME-WAIT: the flow, the final numbers and a deadline (RFC 9293 sections 3.6.1 and 3.10.7.4, RFC 1337, RFC 6191).
 
-use super::common::{Common, bare};
+use super::common::Common;
 use super::outcome::{DropReason, Events, Outcome, Verdict};
 use super::rate_limit::RateLimit;
-use super::segment::{SegmentIn, Transmit};
+use super::segment::{Ecn, PlainTransmit, SegmentIn};
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{TcpFlags, Timestamps};
@@ -118,15 +118,19 @@ impl TimeWait {
     }
 
     /// Gives the ACK that is due.
-    pub(super) fn poll_transmit(&mut self, common: &Common, now: Instant) -> Option<Transmit> {
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<PlainTransmit> {
         if !core::mem::take(&mut self.is_ack_due) {
             return None;
         }
-        let mut repr = common.header(self.snd_nxt, self.rcv_nxt, TcpFlags::ACK);
-        repr.window = self.window;
         let value = super::num::low_u32(now.as_millis()).wrapping_add(self.timestamp_offset);
-        repr.options.timestamps = self.recent.map(|echo| Timestamps { value, echo });
-        Some(bare(repr))
+        Some(PlainTransmit {
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            flags: TcpFlags::ACK,
+            window: self.window,
+            timestamps: self.recent.map(|echo| Timestamps { value, echo }),
+            ecn: Ecn::NotCapable,
+        })
     }
 }
 

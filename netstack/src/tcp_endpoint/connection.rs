@@ -16,7 +16,9 @@ use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
-use crate::tcp_endpoint::transmit::{frame_of_few, max_payload, resolve_marked, send_segment};
+use crate::tcp_endpoint::transmit::{
+    frame_of_few, max_payload, resolve_marked, send_plain_segment, send_segment,
+};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -408,7 +410,18 @@ impl TcpEndpoint {
 
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let now = outbox.now(core);
-        let Inner { machine, egress, options, .. } = inner;
+        let Inner { machine, egress: way, options, .. } = inner;
+        if let Some(egress) = way.as_mut().filter(|egress| egress.is_current(core))
+            && let Some(plain) = machine.poll_plain(now)
+        {
+            if send_plain_segment(core, &self.flow, egress, options, plain, outbox).is_err() {
+                core.counters.ip_out_discards.increment();
+            }
+            if !machine.has_output() {
+                return;
+            }
+        }
+        let egress = way;
         // Pacing and congestion windows bound this in the machine; the link bounds it by dropping.
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
         while let Some(transmit) = machine.poll_transmit(now, limit) {

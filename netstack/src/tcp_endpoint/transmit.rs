@@ -15,7 +15,7 @@ use crate::options::{PmtuDiscovery, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
-use crate::tcp::{Connection, Ecn, Flow, PathInfo, Transmit};
+use crate::tcp::{Connection, Ecn, Flow, PathInfo, PlainTransmit, Transmit};
 use crate::time::Instant;
 
 /// Sends a machine's segment.
@@ -90,6 +90,30 @@ pub(super) fn frame_of_few(
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
     Some(packet)
+}
+
+/// Sends a plain segment without payload.
+#[inline]
+pub(super) fn send_plain_segment(
+    core: &Arc<Core>,
+    flow: &Flow,
+    egress: &mut Egress,
+    options: &SocketOptions,
+    segment: PlainTransmit,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    if fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
+        && let Some(link) = plain_way(core, egress, LONGEST_PLAIN_HEADER, outbox)
+    {
+        let header = plain_header(core, flow, egress, options, segment.ecn);
+        let mut packet = plain_frame(core, egress, link, &header, flow, &segment, &[]);
+        packet.meta.mark = options.mark;
+        packet.meta.owner = options.owner;
+        outbox.send(&egress.interface, packet);
+        return Ok(());
+    }
+    let transmit = segment.into_transmit(flow.local_port, flow.remote_port);
+    send_segment(core, flow, egress, options, transmit, outbox)
 }
 
 /// What a connection's options say about its IP headers.

@@ -10,13 +10,13 @@
 //! Everything else wakes the connection, which then is what it would be had it never rested: what happened to the FIN
 //! is done once more to the machine that wakes ([`Resting::repeat_end`]).
 
-use super::super::common::{Common, bare};
+use super::super::common::Common;
 use super::super::config::MtuProbing;
 use super::super::congestion::Algorithm;
 use super::super::connection::Shutdown;
-use super::super::num::sat_u16;
+use super::super::num::{low_u32, sat_u16};
 use super::super::outcome::Events;
-use super::super::segment::{PlainSegment, SegmentIn, Transmit};
+use super::super::segment::{Ecn, PlainSegment, PlainTransmit, SegmentIn};
 use super::super::sender::AckInput;
 use super::super::state::State;
 use super::super::time_wait::FinalNumbers;
@@ -148,7 +148,7 @@ impl Resting {
     }
 
     /// Gives the FIN or ACK that is due.
-    pub(in super::super) fn poll_transmit(&mut self, common: &Common, now: Instant) -> Option<Transmit> {
+    pub(in super::super) fn poll_transmit(&mut self, common: &Common, now: Instant) -> Option<PlainTransmit> {
         if !self.wants_to_transmit() {
             return None;
         }
@@ -160,12 +160,11 @@ impl Resting {
         }
         flags.set(TcpFlags::ECE, self.rcv.has_ce());
         (self.is_fin_due, self.is_ack_due) = (false, false);
-        let mut repr = common.header(seq, self.rcv.rcv_nxt(), flags);
-        repr.window = self.rcv.take_window_field(&common.options);
-        let value = super::super::num::low_u32(now.as_millis()).wrapping_add(self.snd.timestamp_offset());
-        repr.options.timestamps = self.rcv.recent().map(|echo| Timestamps { value, echo });
+        let window = self.rcv.take_window_field(&common.options);
+        let value = low_u32(now.as_millis()).wrapping_add(self.snd.timestamp_offset());
+        let timestamps = self.rcv.recent().map(|echo| Timestamps { value, echo });
         self.segments_out += 1;
-        Some(bare(repr))
+        Some(PlainTransmit { seq, ack: self.rcv.rcv_nxt(), flags, window, timestamps, ecn: Ecn::NotCapable })
     }
 
     /// The earliest deadline.

@@ -87,7 +87,8 @@ impl Open {
         self.rcv.policy.on_ack_sent(&common.config);
         self.segments_out += 1;
         let ecn = if self.snd.has_ecn() { Ecn::Capable0 } else { Ecn::NotCapable };
-        Some(PlainTransmit { seq, ack: self.rcv.rcv_nxt, window, timestamps, ecn })
+        let flags = TcpFlags::ACK | TcpFlags::PSH;
+        Some(PlainTransmit { seq, ack: self.rcv.rcv_nxt, flags, window, timestamps, ecn })
     }
 
     /// Whether `poll_transmit` may have something.

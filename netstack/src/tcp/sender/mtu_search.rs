@@ -51,6 +51,7 @@ impl Sender {
             let segments = self.congestion.cwnd() / self.mss();
             self.search_from(config.base_mss, now);
             self.congestion.set_cwnd(segments * self.mss());
+            self.update_pacing();
         }
     }
 

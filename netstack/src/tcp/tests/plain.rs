@@ -141,11 +141,12 @@ fn send(fast: &mut Connection, general: &mut Connection, now: Instant, data: &[u
     };
     assert_eq!(general.send_copied(now, data), Ok(()));
     let Transmit { repr, payload, gso_size, ecn } = general.poll_transmit(now, 65_000).expect("a segment");
-    let PlainTransmit { seq, ack, window, timestamps, ecn: plain_ecn } = sent;
+    let PlainTransmit { seq, ack, flags, window, timestamps, ecn: plain_ecn } = sent;
+    assert_eq!(flags, TcpFlags::ACK | TcpFlags::PSH);
     let plain = TcpRepr {
         seq,
         ack,
-        flags: TcpFlags::ACK | TcpFlags::PSH,
+        flags,
         window,
         urgent: 0,
         options: TcpOptions { timestamps, ..TcpOptions::default() },
