@@ -50,6 +50,8 @@ pub(crate) struct TimerQueue {
     agenda: Mutex<Agenda<Weak<dyn TimerTarget>>>,
     /// The first deadline, so that asking costs one load.
     earliest: AtomicU64,
+    /// How many entries there are, for those who ask often. Written under the lock.
+    len: AtomicUsize,
     /// About how many entries are stale: those of targets that have ended, and those that an earlier one replaced.
     stale: AtomicUsize,
     waker: RwLock<Option<Arc<dyn Fn() + Send + Sync>>>,
@@ -60,6 +62,7 @@ impl TimerQueue {
         Self {
             agenda: Mutex::default(),
             earliest: AtomicU64::new(NEVER),
+            len: AtomicUsize::new(0),
             stale: AtomicUsize::new(0),
             waker: RwLock::default(),
         }
@@ -83,6 +86,7 @@ impl TimerQueue {
         let is_first = {
             let mut agenda = self.agenda.lock();
             agenda.push(at, weak);
+            self.len.store(agenda.len(), Ordering::Relaxed);
             // Under the lock, as all writes of it.
             let is_first = at < self.earliest.load(Ordering::Relaxed);
             if is_first {
@@ -142,7 +146,7 @@ impl TimerQueue {
     /// Counts a stale entry, and removes all of them once they are half of the queue: a constant cost for each.
     fn note_stale(&self) {
         let stale = self.stale.fetch_add(1, Ordering::Relaxed) + 1;
-        if stale < FEW {
+        if stale < FEW || stale * 2 < self.len.load(Ordering::Relaxed) {
             return;
         }
         // Whatever turns out to be referenced by nobody else is dropped after the lock.
@@ -170,15 +174,16 @@ impl TimerQueue {
 
     /// How many entries there are, stale ones included.
     pub(crate) fn len(&self) -> usize {
-        self.agenda.lock().len()
+        self.len.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
         *self.waker.write() = Some(waker);
     }
 
-    /// Publishes the first deadline.
+    /// Publishes the first deadline and the number of entries.
     fn publish(&self, agenda: &Agenda<Weak<dyn TimerTarget>>) {
+        self.len.store(agenda.len(), Ordering::Relaxed);
         self.earliest.store(agenda.first().unwrap_or(NEVER), Ordering::Release);
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let Some(flow) = flow_of(&found, nic) else { return false };
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
     let is_verified = packet.meta.checksum == Checksum::Verified;
-    let mut has_connection = true;
+    let mut has_none = false;
     let plain = plain_segment(found.tcp, found.tos);
     if let Some(segment) = &plain {
         if !is_verified && !has_right_checksum(&found) {
@@ -86,16 +86,16 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         match tcp_endpoint::input_single(core, &arrival, &flow, segment, outbox) {
             Single::Taken => return true,
             Single::Declined => {}
-            Single::NoConnection => has_connection = false,
+            Single::NoConnection => has_none = true,
         }
     }
-    // Before anything else is summed up.
-    let Some(interface) = core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) else {
-        return false;
+    // Before anything else is summed up. Flows of one host that are under way do not meet in the table of ways.
+    let endpoint = if has_none { None } else { core.tcp.get(&core.secrets, &flow) };
+    let interface = match &endpoint {
+        Some(endpoint) => endpoint.way_in(core, nic),
+        None => core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic),
     };
-    if interface.medium != Medium::Ethernet(arrival.station) || !interface.is_up() {
-        return false;
-    }
+    let Some(interface) = interface.filter(|interface| arrival.is_for(interface)) else { return false };
     let Ok(view) = TcpView::new(found.tcp) else { return false };
     if plain.is_none() && !is_verified && !has_right_checksum(&found) {
         return false;
@@ -105,8 +105,16 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let tos = found.tos;
     count(core, &interface, arrival.len);
     let payload = payload_of(packet, end, payload_len);
-    tcp_endpoint::input_known(core, nic, &flow, tos, repr, payload, has_connection, outbox);
+    tcp_endpoint::input_known(core, nic, &flow, tos, repr, payload, endpoint, outbox);
     true
+}
+
+impl Arrival {
+    /// Whether the interface takes frames that are addressed like this.
+    #[inline]
+    pub(crate) fn is_for(&self, interface: &Interface) -> bool {
+        interface.medium == Medium::Ethernet(self.station) && interface.is_up()
+    }
 }
 
 /// Counts a frame with a packet for us.

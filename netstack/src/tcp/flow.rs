@@ -21,9 +21,19 @@ pub struct Flow {
 /// In whole words: keyed hashes take a few rounds for each write, and a connection's birth asks for several hashes. Flows
 /// of different families differ in the number of words.
 impl Hash for Flow {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { local_addr, remote_addr, local_port, remote_port, zone } = *self;
-        match (local_addr, remote_addr) {
+        let Self { local_addr: _, remote_addr: _, local_port, remote_port, zone } = *self;
+        self.hash_addresses(state);
+        state.write_u64(u64::from(local_port) << 48 | u64::from(remote_port) << 32 | u64::from(zone));
+    }
+}
+
+impl Flow {
+    /// The first words of its hash.
+    #[inline]
+    fn hash_addresses<H: Hasher>(&self, state: &mut H) {
+        match (self.local_addr, self.remote_addr) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
                 state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
             }
@@ -39,6 +49,15 @@ impl Hash for Flow {
                 }
             }
         }
+    }
+
+    /// Hashes it with its ports and without, the addresses once.
+    pub(super) fn hash_both<H: Hasher + Clone>(&self, mut state: H) -> [u64; 2] {
+        let Self { local_addr: _, remote_addr: _, local_port, remote_port, zone } = *self;
+        self.hash_addresses(&mut state);
+        let mut without = state.clone();
         state.write_u64(u64::from(local_port) << 48 | u64::from(remote_port) << 32 | u64::from(zone));
+        without.write_u64(u64::from(zone));
+        [state.finish(), without.finish()]
     }
 }

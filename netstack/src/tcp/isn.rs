@@ -41,9 +41,9 @@ impl SeedGenerator {
     #[must_use]
     pub fn seed(&self, now: Instant, flow: &Flow) -> Seed {
         let clock = low_u32(now.as_nanos() >> ISN_TICK_SHIFT);
-        let iss = SeqNum(low_u32(self.hash(flow)).wrapping_add(clock));
-        let timestamp_offset = low_u32(self.hash(&Flow { local_port: 0, remote_port: 0, ..*flow }));
-        Seed { iss, timestamp_offset }
+        let [of_flow, of_addresses] = flow.hash_both(SipHasher::new(self.secret));
+        let iss = SeqNum(low_u32(of_flow).wrapping_add(clock));
+        Seed { iss, timestamp_offset: low_u32(of_addresses) }
     }
 
     pub(super) fn hash(&self, value: &impl Hash) -> u64 {
@@ -81,5 +81,10 @@ mod tests {
         assert_eq!(later.timestamp_offset, first.timestamp_offset);
         assert_ne!(generator.seed(now, &flow(2)).iss, first.iss);
         assert_ne!(SeedGenerator::new(Secret([1, 3])).seed(now, &flow(1)).iss, first.iss);
+        let addresses = Flow { local_port: 0, remote_port: 0, ..flow(1) };
+        assert_eq!(
+            flow(1).hash_both(SipHasher::new(Secret([1, 2]))),
+            [flow(1), addresses].map(|it| generator.hash(&it))
+        );
     }
 }

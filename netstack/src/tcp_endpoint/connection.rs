@@ -8,8 +8,9 @@ use netstack_wire::tcp::FastOpenCookie;
 
 use crate::bpf;
 use crate::flow_table::Keyed;
+use crate::interface::Interface;
 use crate::ip::{Arrival, Egress, Rx, count};
-use crate::link::Medium;
+use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
@@ -141,8 +142,7 @@ impl TcpEndpoint {
         let mut inner = self.inner.try_lock()?;
         let Inner { machine, egress, events, .. } = &mut *inner;
         let interface = &egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic))?.interface;
-        let is_for_us = interface.medium == Medium::Ethernet(arrival.station) && interface.is_up();
-        if !is_for_us || self.has_backlog() {
+        if !arrival.is_for(interface) || self.has_backlog() {
             return None;
         }
         *events |= machine.on_plain(outbox.now(core), segment)?;
@@ -156,6 +156,14 @@ impl TcpEndpoint {
         let has_ended = events.contains(Events::CLOSED);
         let must_act = must_arm || must_notify || has_ended;
         Some(must_act.then(|| Aftermath { endpoint: Arc::clone(self), concluded }))
+    }
+
+    /// The interface with the number `nic`, if the connection's packets were seen to come in there, and nothing has changed
+    /// since.
+    pub(crate) fn way_in(&self, core: &Core, nic: NicId) -> Option<Arc<Interface>> {
+        let inner = self.inner.try_lock()?;
+        let egress = inner.egress.as_ref().filter(|egress| egress.is_way_in(core, nic))?;
+        Some(Arc::clone(&egress.interface))
     }
 
     /// Finishes at once if nothing else of the batch is to come, otherwise leaves that to the end of the batch.
@@ -479,10 +487,12 @@ pub(super) struct Aftermath {
 
 impl Aftermath {
     /// Does it.
-    pub(super) fn perform(self, core: &Arc<Core>, outbox: &mut Outbox) {
+    pub(super) fn perform(self, core: &Core) {
         if self.concluded.events.contains(Events::CLOSED) {
-            // Out of the table.
-            self.endpoint.with(core, outbox, |_| ());
+            let mut inner = self.endpoint.inner.lock();
+            if inner.machine.state() == State::Closed {
+                self.endpoint.deregister(core, &mut inner);
+            }
         }
         self.endpoint.follow_up(core, self.concluded);
     }

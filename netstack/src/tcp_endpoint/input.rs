@@ -130,13 +130,16 @@ pub(crate) fn input_single(
     let Some(aftermath) = taken else { return result };
     // Outside of the table's lock.
     if let Some(aftermath) = aftermath {
-        aftermath.perform(core, outbox);
+        aftermath.perform(core);
     }
     Single::Taken
 }
 
-/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us. `has_connection`: there
-/// may be one for its flow.
+/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us, and for a connection or none.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a value by itself, and the caller has looked for all of them"
+)]
 pub(crate) fn input_known(
     core: &Arc<Core>,
     nic: NicId,
@@ -144,17 +147,16 @@ pub(crate) fn input_known(
     tos: u8,
     repr: TcpRepr,
     payload: Payload,
-    has_connection: bool,
+    endpoint: Option<Arc<TcpEndpoint>>,
     outbox: &mut Outbox,
 ) {
     core.counters.tcp_in_segs.increment();
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None };
     outbox.begin_last();
-    if has_connection {
-        dispatch(core, flow, nic, segment, outbox);
-    } else {
-        to_listener_on(core, flow, nic, segment, None, outbox);
+    match endpoint {
+        Some(endpoint) => endpoint.on_segment(core, segment, outbox),
+        None => to_listener_on(core, flow, nic, segment, None, outbox),
     }
     outbox.end_batch();
 }

@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, VecDeque};
 pub(super) struct Agenda<T> {
     queues: [VecDeque<Entry<T>>; QUEUES],
     heap: BinaryHeap<Entry<T>>,
+    len: usize,
 }
 
 /// A thing and its deadline in nanoseconds.
@@ -20,13 +21,14 @@ pub(super) struct Entry<T> {
 
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Self { queues: Default::default(), heap: BinaryHeap::new() }
+        Self { queues: Default::default(), heap: BinaryHeap::new(), len: 0 }
     }
 }
 
 impl<T> Agenda<T> {
     pub(super) fn push(&mut self, at: u64, item: T) {
         let entry = Entry { at, item };
+        self.len += 1;
         match self.place(at) {
             Some(index) => self.queues[index].push_back(entry),
             None => self.heap.push(entry),
@@ -59,6 +61,7 @@ impl<T> Agenda<T> {
     /// Takes the first one out if its deadline has come.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<Entry<T>> {
         let first = self.first().filter(|first| *first <= now)?;
+        self.len -= 1;
         let is_first = |queue: &&mut VecDeque<Entry<T>>| queue.front().is_some_and(|entry| entry.at == first);
         match self.queues.iter_mut().find(is_first) {
             Some(queue) => {
@@ -85,10 +88,11 @@ impl<T> Agenda<T> {
             queue.retain(&mut is_wanted);
         }
         self.heap.retain(is_wanted);
+        self.len = self.queues.iter().map(VecDeque::len).sum::<usize>() + self.heap.len();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum::<usize>() + self.heap.len()
+        self.len
     }
 }
 
