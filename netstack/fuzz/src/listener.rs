@@ -30,7 +30,7 @@ pub fn listener(data: &[u8]) {
     let seeds = SeedGenerator::new(Secret([3, 4]));
     let mut listener = Listener::new(&config, options, backlog, Secret([1, 2]), seeds);
     let mut now = Instant::from_millis(1_000_000);
-    let mut queue: Vec<Box<Connection>> = Vec::new();
+    let mut queue: Vec<Connection> = Vec::new();
     // The numbers of the last answer to each flow.
     let mut answers = [(SeqNum(0), SeqNum(0), 0); 256];
     while !input.is_empty() {

@@ -9,6 +9,10 @@ use std::collections::{BinaryHeap, VecDeque};
 pub(super) struct Agenda<T> {
     queues: [VecDeque<Entry<T>>; QUEUES],
     heap: BinaryHeap<Entry<T>>,
+    /// The first deadline of each queue, and that of the heap; [`NONE`] where there is none.
+    firsts: [u64; QUEUES + 1],
+    /// The last deadline of each queue; anything where there is none.
+    lasts: [u64; QUEUES],
     len: usize,
 }
 
@@ -21,7 +25,8 @@ pub(super) struct Entry<T> {
 
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Self { queues: Default::default(), heap: BinaryHeap::new(), len: 0 }
+        let (firsts, lasts) = ([NONE; QUEUES + 1], [0; QUEUES]);
+        Self { queues: Default::default(), heap: BinaryHeap::new(), firsts, lasts, len: 0 }
     }
 }
 
@@ -30,42 +35,49 @@ impl<T> Agenda<T> {
         let entry = Entry { at, item };
         self.len += 1;
         match self.place(at) {
-            Some(index) => self.queues[index].push_back(entry),
-            None => self.heap.push(entry),
+            Some(index) => {
+                self.queues[index].push_back(entry);
+                self.lasts[index] = at;
+                self.firsts[index] = self.firsts[index].min(at);
+            }
+            None => {
+                self.heap.push(entry);
+                self.firsts[QUEUES] = self.firsts[QUEUES].min(at);
+            }
         }
     }
 
     /// The queue for a deadline: the one that ends least before it, unless it would be blocked for those that belong there.
     fn place(&self, at: u64) -> Option<usize> {
-        let (mut best, mut empty) = (None, None);
-        for (index, queue) in self.queues.iter().enumerate() {
-            match queue.back() {
-                None => empty = Some(index),
-                Some(last) if last.at <= at && best.is_none_or(|(end, _)| end < last.at) => {
-                    best = Some((last.at, index));
-                }
-                Some(_) => {}
+        let (mut least, mut best, mut empty) = (NEAR, None, None);
+        for (index, (&first, &last)) in self.firsts.iter().zip(&self.lasts).enumerate() {
+            if first == NONE {
+                empty = Some(index);
+            } else if let Some(gap) = at.checked_sub(last)
+                && gap <= least
+            {
+                (least, best) = (gap, Some(index));
             }
         }
-        let near = best.filter(|(end, _)| at - end <= NEAR).map(|(_, index)| index);
-        near.or(empty)
+        best.or(empty)
     }
 
     /// The first deadline.
     #[inline]
     pub(super) fn first(&self) -> Option<u64> {
-        let queued = self.queues.iter().filter_map(|queue| queue.front()).map(|entry| entry.at);
-        queued.chain(self.heap.peek().map(|entry| entry.at)).min()
+        let first = self.firsts.iter().fold(NONE, |least, first| least.min(*first));
+        (first != NONE).then_some(first)
     }
 
     /// Takes the first one out if its deadline has come.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<Entry<T>> {
         let first = self.first().filter(|first| *first <= now)?;
         self.len -= 1;
-        let is_first = |queue: &&mut VecDeque<Entry<T>>| queue.front().is_some_and(|entry| entry.at == first);
-        match self.queues.iter_mut().find(is_first) {
+        let index = self.firsts.iter().position(|other| *other == first)?;
+        match self.queues.get_mut(index) {
             Some(queue) => {
                 let entry = queue.pop_front();
+                self.firsts[index] = queue.front().map_or(NONE, |entry| entry.at);
                 // What a burst of connections left.
                 if queue.capacity() > SPARE && queue.len() < queue.capacity() / 8 {
                     queue.shrink_to(queue.len() * 2);
@@ -74,6 +86,7 @@ impl<T> Agenda<T> {
             }
             None => {
                 let entry = self.heap.pop();
+                self.firsts[QUEUES] = self.heap.peek().map_or(NONE, |entry| entry.at);
                 if self.heap.capacity() > SPARE && self.heap.len() < self.heap.capacity() / 8 {
                     self.heap.shrink_to(self.heap.len() * 2);
                 }
@@ -84,10 +97,13 @@ impl<T> Agenda<T> {
 
     /// Keeps those of which `is_wanted` says so.
     pub(super) fn retain(&mut self, mut is_wanted: impl FnMut(&Entry<T>) -> bool) {
-        for queue in &mut self.queues {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
             queue.retain(&mut is_wanted);
+            self.firsts[index] = queue.front().map_or(NONE, |entry| entry.at);
+            self.lasts[index] = queue.back().map_or(0, |entry| entry.at);
         }
         self.heap.retain(is_wanted);
+        self.firsts[QUEUES] = self.heap.peek().map_or(NONE, |entry| entry.at);
         self.len = self.queues.iter().map(VecDeque::len).sum::<usize>() + self.heap.len();
     }
 
@@ -117,6 +133,8 @@ impl<T> PartialEq for Entry<T> {
 
 impl<T> Eq for Entry<T> {}
 
+/// Later than every deadline.
+const NONE: u64 = u64::MAX;
 /// As many fixed times as are in use at once: of SYNs, FINs, TIME-WAIT, keepalives, idle connections' memory and neighbours.
 const QUEUES: usize = 6;
 /// A deadline further behind the last of a queue, in nanoseconds, belongs to another one.
