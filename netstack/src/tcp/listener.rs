@@ -48,7 +48,6 @@ pub struct Listener {
 
 /// What the shell has to do with a segment for a listener.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made for each segment, and taken apart at once")]
 pub enum ListenOutcome {
     /// Send this: a SYN-ACK that leaves a half-open connection behind, or repeats one.
     Reply(Transmit),
