@@ -165,8 +165,7 @@ impl HalfOpenTable {
         };
         let turn = half.turn;
         if let Some(old) = self.by_flow.insert(flow, half) {
-            let is_same_entry =
-                old.turn == Turn::Sorted && turn == Turn::Sorted && old.deadline == deadline;
+            let is_same_entry = old.turn == Turn::Sorted && turn == Turn::Sorted && old.deadline == deadline;
             if !is_same_entry {
                 self.leave(&flow, &old);
             }

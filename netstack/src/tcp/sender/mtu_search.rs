@@ -46,7 +46,7 @@ enum Chance {
 
 impl Sender {
     /// Begins to search with the smallest size that surely arrives, where the settings want it from the start.
-    pub(super) fn begin_mtu_search(&mut self, config: &Config, now: Instant) {
+    pub(in super::super) fn begin_mtu_search(&mut self, config: &Config, now: Instant) {
         if config.mtu_probing == MtuProbing::Always {
             let segments = self.congestion.cwnd() / self.mss();
             self.search_from(config.base_mss, now);
