@@ -6,6 +6,7 @@
 //! nothing but another reply tuple. A packet of one direction leaves as the inverse of the other direction's tuple.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::sync::Mutex;
@@ -48,6 +49,29 @@ impl Direction {
 }
 
 bitflags::bitflags! {
+    /// What a flow is (iptables' `ctstatus`). The numbers are Linux's.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct ConnStatus: u32 {
+        /// It was expected because of another one.
+        const EXPECTED = 1;
+        /// Answers were seen.
+        const SEEN_REPLY = 2;
+        /// It is not dropped early.
+        const ASSURED = 4;
+        /// It is in the table.
+        const CONFIRMED = 8;
+        /// Its source is translated.
+        const SNAT = 1 << 4;
+        /// Its destination is translated.
+        const DNAT = 1 << 5;
+        /// It is decided how its source is translated.
+        const SNAT_DONE = 1 << 7;
+        /// It is decided how its destination is translated.
+        const DNAT_DONE = 1 << 8;
+    }
+}
+
+bitflags::bitflags! {
     /// What a packet is to its flow (iptables' `ctstate`).
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct ConnState: u8 {
@@ -71,6 +95,8 @@ bitflags::bitflags! {
 /// A flow.
 #[derive(Debug)]
 pub(crate) struct Conn {
+    /// Relaxed: a number of its own.
+    mark: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -133,6 +159,10 @@ pub struct ConnInfo {
     pub expires: Instant,
     /// Packets per direction.
     pub packets: [u64; 2],
+    /// Its mark.
+    pub mark: u32,
+    /// What it is.
+    pub status: ConnStatus,
 }
 
 impl Conn {
@@ -163,7 +193,7 @@ impl Conn {
             packets: [1, 0],
         };
         inner.expires = now + inner.lifetime(now);
-        Some(Self { inner: Mutex::new(inner) })
+        Some(Self { mark: AtomicU32::new(0), inner: Mutex::new(inner) })
     }
 
     /// A further packet.
@@ -212,13 +242,9 @@ impl Conn {
             true => ConnState::ESTABLISHED,
             false => ConnState::NEW,
         };
-        let [original, reply] = inner.tuples;
-        if original.source != reply.destination {
-            state |= ConnState::SNAT;
-        }
-        if original.destination != reply.source {
-            state |= ConnState::DNAT;
-        }
+        let status = inner.status();
+        state.set(ConnState::SNAT, status.contains(ConnStatus::SNAT));
+        state.set(ConnState::DNAT, status.contains(ConnStatus::DNAT));
         state
     }
 
@@ -280,11 +306,59 @@ impl Conn {
             is_assured: inner.is_assured,
             expires: inner.expires,
             packets: inner.packets,
+            mark: self.mark(),
+            status: inner.status(),
         }
+    }
+
+    /// The flow's mark.
+    pub(crate) fn mark(&self) -> u32 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mark(&self, mark: u32) {
+        self.mark.store(mark, Ordering::Relaxed);
+    }
+
+    /// What the flow is.
+    pub(crate) fn status(&self) -> ConnStatus {
+        self.inner.lock().status()
+    }
+
+    /// Packets in a direction.
+    pub(crate) fn packets(&self, direction: Direction) -> u64 {
+        self.inner.lock().packets[direction.index()]
+    }
+
+    /// How long it is remembered if no packets come.
+    pub(crate) fn remaining(&self, now: Instant) -> Duration {
+        self.inner.lock().expires.saturating_duration_since(now)
     }
 }
 
 impl Inner {
+    fn status(&self) -> ConnStatus {
+        let [original, reply] = self.tuples;
+        let mut status = ConnStatus::empty();
+        status.set(ConnStatus::SEEN_REPLY, self.has_reply);
+        status.set(ConnStatus::ASSURED, self.is_assured);
+        status.set(ConnStatus::CONFIRMED, self.is_confirmed);
+        status.set(ConnStatus::SNAT, original.source != reply.destination || self.maps_id(Side::Source));
+        status.set(ConnStatus::DNAT, original.destination != reply.source || self.maps_id(Side::Destination));
+        status.set(ConnStatus::SNAT_DONE, self.has_source_mapping);
+        status.set(ConnStatus::DNAT_DONE, self.has_destination_mapping);
+        status
+    }
+
+    /// Whether only the number of a side is translated.
+    fn maps_id(&self, side: Side) -> bool {
+        let wanted = self.tuples[1].inverted();
+        match side {
+            Side::Source => self.tuples[0].source_id != wanted.source_id,
+            Side::Destination => self.tuples[0].destination_id != wanted.destination_id,
+        }
+    }
+
     /// Linux's `nf_conntrack_*_timeout`.
     fn lifetime(&self, now: Instant) -> Duration {
         match &self.protocol {

@@ -17,8 +17,9 @@
 //! ```
 //!
 //! # Order
-//! As in Linux: raw, tracking, mangle, nat for destinations and filter where packets arrive or are made; mangle and nat
-//! for sources where they leave. Translation looks at the first packet of a flow; the others follow it.
+//! As in Linux: raw, tracking, mangle, nat for destinations, filter and security where packets arrive or are made; mangle and
+//! nat for sources where they leave. The chains of the [`machine`] come in between, where their priorities say. Translation
+//! looks at the first packet of a flow; the others follow it.
 //!
 //! ARP is not looked at. What the stack says to its link by itself (neighbour discovery, membership reports) meets the rules for
 //! what it sends, but is neither tracked nor translated.
@@ -30,36 +31,68 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::RwLock;
 use netstack_wire::ip::Protocol;
 
+use self::compile::Compiled;
+use self::machine::CompiledProgram;
+use self::state::SharedStates;
+
 use crate::conntrack::{ConntrackCell, Direction, Tuple};
 use crate::error::ConfigError;
 use crate::options::Family;
 use crate::stack::Stack;
 
+mod change;
 mod compile;
 mod hook;
 mod icmp;
+mod log;
+pub mod machine;
 mod nat;
 mod reject;
 mod rewrite;
 mod rule;
+mod state;
 mod subject;
 mod test;
 mod traverse;
+mod words;
 
 pub use compile::RulesetError;
+
+/// An address of a list, its TTL, and when it was seen.
+pub type RecentAddress = (std::net::IpAddr, u8, Vec<crate::time::Instant>);
+
 pub(crate) use hook::{Passage, forward, input, output, passes_link_control, prerouting, transit_of};
+pub use log::FilterLog;
 pub use rule::{
-    Chain, ChainName, Counters, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, Table, Target, Test,
+    AddressKinds, Chain, ChainName, ConnMarkAction, ConnTest, Counters, EndTest, HashLimit, HashLimitKey,
+    Hook, LogPrefix, MssTarget, NatRange, OwnerTest, PacketKind, Policy, Ports, RecentAction, RecentTest,
+    RejectWith, Rule, Ruleset, Side, StatisticMode, Table, Target, Test, TtlAction, U32Step, U32Test,
 };
 
-pub use crate::conntrack::{ConnInfo, ConnState, TcpState};
+pub use crate::conntrack::{ConnInfo, ConnState, ConnStatus, TcpState};
 
 /// The rules of a stack and its flows.
 pub(crate) struct FilterCell {
     /// One bit per family that has rules.
     active: AtomicU8,
-    rules: RwLock<[Option<Arc<compile::Compiled>>; 2]>,
+    rules: RwLock<Rules>,
+    shared: SharedStates,
+    log: RwLock<Option<Arc<dyn FilterLog>>>,
     pub(crate) conntrack: Arc<ConntrackCell>,
+}
+
+#[derive(Default)]
+struct Rules {
+    tables: [Option<Arc<Compiled>>; 2],
+    program: Option<Arc<CompiledProgram>>,
+    /// What packets of each family meet.
+    snapshots: [Option<Arc<Snapshot>>; 2],
+}
+
+/// The rules that a packet of a family meets.
+struct Snapshot {
+    tables: Option<Arc<Compiled>>,
+    program: Option<Arc<CompiledProgram>>,
 }
 
 impl FilterCell {
@@ -67,6 +100,8 @@ impl FilterCell {
         Self {
             active: AtomicU8::new(0),
             rules: RwLock::default(),
+            shared: SharedStates::default(),
+            log: RwLock::default(),
             conntrack: Arc::new(ConntrackCell::new(key)),
         }
     }
@@ -84,19 +119,28 @@ impl FilterCell {
         self.active.load(Ordering::Relaxed) != 0
     }
 
-    fn rules(&self, family: Family) -> Option<Arc<compile::Compiled>> {
-        self.rules.read()[index(family)].clone()
+    /// The rules of a family, if it has any.
+    fn rules(&self, family: Family) -> Option<Arc<Snapshot>> {
+        self.rules.read().snapshots[index(family)].clone()
     }
 
-    fn set(&self, family: Family, rules: Option<Arc<compile::Compiled>>) {
+    fn tables(&self, family: Family) -> Option<Arc<Compiled>> {
+        self.rules.read().tables[index(family)].clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Rules)) {
         let mut current = self.rules.write();
-        let is_active = rules.is_some();
-        current[index(family)] = rules;
-        match is_active {
-            true => self.active.fetch_or(bit(family), Ordering::Relaxed),
-            false => self.active.fetch_and(!bit(family), Ordering::Relaxed),
-        };
-        if current.iter().all(Option::is_none) {
+        change(&mut current);
+        let mut active = 0;
+        for family in [Family::V4, Family::V6] {
+            let tables = current.tables[index(family)].clone();
+            let program = current.program.clone().filter(|program| program.is_for(family));
+            let is_any = tables.is_some() || program.is_some();
+            current.snapshots[index(family)] = is_any.then(|| Arc::new(Snapshot { tables, program }));
+            active |= if is_any { bit(family) } else { 0 };
+        }
+        self.active.store(active, Ordering::Relaxed);
+        if active == 0 {
             self.conntrack.table.clear();
         }
     }
@@ -123,15 +167,54 @@ impl Stack {
     pub fn set_filter(&self, family: Family, ruleset: Ruleset) -> Result<(), RulesetError> {
         let compiled = match ruleset.chains.is_empty() {
             true => None,
-            false => Some(Arc::new(compile::compile(family, ruleset)?)),
+            false => Some(Arc::new(compile::compile(family, ruleset, &self.core.filter.shared)?)),
         };
-        self.core.filter.set(family, compiled);
+        self.core.filter.set(|rules| rules.tables[index(family)] = compiled);
         Ok(())
+    }
+
+    /// Replaces the program of the [`machine`]. One without any base chain is none.
+    pub fn set_filter_program(&self, program: machine::Program) -> Result<(), machine::ProgramError> {
+        let is_idle = !program.chains.iter().flatten().any(|chain| chain.base.is_some());
+        let compiled = CompiledProgram::new(program, self.core.clock.now())?;
+        self.core.filter.set(|rules| rules.program = (!is_idle).then(|| Arc::new(compiled)));
+        Ok(())
+    }
+
+    /// Tells whether a program would be taken.
+    pub fn check_filter_program(&self, program: machine::Program) -> Result<(), machine::ProgramError> {
+        CompiledProgram::new(program, self.core.clock.now()).map(drop)
+    }
+
+    /// Sets who takes the lines that rules write.
+    pub fn set_filter_log(&self, log: Option<Arc<dyn FilterLog>>) {
+        *self.core.filter.log.write() = log;
+    }
+
+    /// The names of the lists of addresses that rules keep ([`Test::Recent`]).
+    pub fn recent_lists(&self) -> Vec<String> {
+        self.core.filter.shared.recent_names()
+    }
+
+    /// A list of addresses that rules keep: each with its TTL and the times at which it was seen.
+    pub fn recent_addresses(&self, name: &str) -> Option<Vec<RecentAddress>> {
+        Some(self.core.filter.shared.recent_list(name)?.list())
+    }
+
+    /// Enters an address into a list that rules keep, or removes it; removes all for `None`. False if there is no such list.
+    pub fn set_recent_address(&self, name: &str, address: Option<std::net::IpAddr>, is_there: bool) -> bool {
+        let list = self.core.filter.shared.recent_list(name);
+        list.map(|list| list.set(address, is_there, self.core.clock.now())).is_some()
+    }
+
+    /// Forgets the flows that `is_unwanted`; returns how many.
+    pub fn forget_flows(&self, is_unwanted: impl Fn(&ConnInfo) -> bool) -> usize {
+        self.core.filter.conntrack.table.remove_if(is_unwanted)
     }
 
     /// The rules of a family, with what they have counted so far.
     pub fn filter(&self, family: Family) -> Ruleset {
-        self.core.filter.rules(family).map(|rules| rules.describe()).unwrap_or_default()
+        self.core.filter.tables(family).map(|rules| rules.describe()).unwrap_or_default()
     }
 
     /// The flows that are tracked, in no order.

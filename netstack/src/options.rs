@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::buffer::{Sink, Source};
 use crate::nic::NicId;
+use crate::packet::Owner;
 use crate::time::Instant;
 
 /// The IP family of a socket.
@@ -73,8 +74,8 @@ pub struct SocketOptions {
     pub header_included: bool,
     /// The firewall mark of sent packets (`SO_MARK`).
     pub mark: u32,
-    /// Names the owner in captures; zero is unknown.
-    pub owner: u64,
+    /// Whose socket it is, for the packet filter.
+    pub owner: Option<Owner>,
     /// The limit of bytes waiting to be sent, at true size (`SO_SNDBUF` after Linux's doubling).
     pub send_buffer: usize,
     /// The limit of bytes waiting to be received, at true size (`SO_RCVBUF` after Linux's doubling).
@@ -121,7 +122,7 @@ impl Default for SocketOptions {
             coalesce: false,
             header_included: false,
             mark: 0,
-            owner: 0,
+            owner: None,
             send_buffer: DEFAULT_BUFFER,
             recv_buffer: DEFAULT_BUFFER,
         }

@@ -290,6 +290,15 @@ pub(crate) fn cut(whole: Body, size: usize) -> SmallVec<[Body; 4]> {
     parts
 }
 
+/// Whose a socket is, for the packet filter. What the numbers mean is the application's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The user.
+    pub user: u32,
+    /// The group.
+    pub group: u32,
+}
+
 /// What is known about a packet besides its bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
@@ -307,8 +316,8 @@ pub struct Meta {
     pub l4_offset: u16,
     /// The firewall mark (`SO_MARK`).
     pub mark: u32,
-    /// Says which socket or process sent the packet, for captures; zero is unknown.
-    pub owner: u64,
+    /// Whose socket sent the packet, if it is known.
+    pub owner: Option<Owner>,
     /// The stack made it for its link (neighbour discovery, membership reports), past the filter so far.
     pub(crate) is_link_control: bool,
     /// It arrived in fragments.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Triple, Wire, pattern, read_available, recv};
 use netstack::error::{RecvError, SendError, SocketError};
 use netstack::filter::{
-    Chain, ConnState, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, RulesetError, Table, Target,
+    Chain, ConnState, Hook, NatRange, Policy, Ports, RejectWith, Rule, Ruleset, RulesetError, Table, Target,
     TcpState, Test,
 };
 use netstack::options::{Family, RecvFlags, SendMeta, Shutdown};
@@ -38,7 +38,8 @@ fn rules(chains: impl IntoIterator<Item = Chain>) -> Ruleset {
 }
 
 fn masquerade() -> Ruleset {
-    let rule = Rule::new(Target::Masquerade { ports: None }).when(Test::OutputNic("lan2".into()));
+    let rule = Rule::new(Target::Masquerade { ports: None, choice: Ports::Near })
+        .when(Test::OutputNic("lan2".into()));
     rules([Chain::builtin(Table::Nat, Hook::Postrouting, Policy::Accept).rule(rule)])
 }
 
@@ -213,7 +214,7 @@ fn destinations_are_translated_for_those_outside() {
 fn redirected_flows_end_at_the_router() {
     for (index, family) in FAMILIES.into_iter().enumerate() {
         let mut net = Triple::new();
-        let rule = Rule::new(Target::Redirect { ports: Some(3128..=3128) })
+        let rule = Rule::new(Target::Redirect { ports: Some(3128..=3128), choice: Ports::Near })
             .when(Test::Protocol(Protocol::TCP))
             .when(Test::DestinationPort(vec![80..=80]));
         let chain = Chain::builtin(Table::Nat, Hook::Prerouting, Policy::Accept).rule(rule);
@@ -352,7 +353,7 @@ fn each_test_selects() {
         (Test::State(ConnState::NEW | ConnState::INVALID), Test::State(ConnState::RELATED)),
         (Test::Mark(MarkMatch::exactly(0)), Test::Mark(MarkMatch::exactly(1))),
         (Test::Ttl(60..=64), Test::Ttl(65..=255)),
-        (Test::Limit { interval: Duration::from_secs(1), burst: 1 }, Test::Icmp { kind: 8, code: None }),
+        (Test::Limit { interval: Duration::from_secs(1), burst: 1 }, Test::Icmp { kind: 8, codes: 0..=255 }),
     ];
     for (index, (hits, misses)) in cases.into_iter().enumerate() {
         // A new flow each time, lest it be established.
@@ -552,7 +553,7 @@ fn the_original_destination_is_known() {
         let stack = Stack::builder().manual_clock().deterministic(1).build();
         let loopback = if family == Family::V4 { "127.0.0.1" } else { "::1" };
         let chain = Chain::builtin(Table::Nat, Hook::Output, Policy::Accept).rule(
-            Rule::new(Target::Redirect { ports: Some(80..=80) })
+            Rule::new(Target::Redirect { ports: Some(80..=80), choice: Ports::Near })
                 .when(Test::DestinationPort(vec![8000..=8000])),
         );
         stack.set_filter(family, rules([chain])).unwrap();
@@ -574,7 +575,7 @@ fn the_original_destination_is_known() {
 fn neighbour_discovery_meets_the_rules_for_what_is_sent() {
     let mut wire = Wire::new();
     let chain = Chain::builtin(Table::Filter, Hook::Output, Policy::Accept)
-        .rule(Rule::new(Target::Drop).when(Test::Icmp { kind: 135, code: None }));
+        .rule(Rule::new(Target::Drop).when(Test::Icmp { kind: 135, codes: 0..=255 }));
     wire.a.stack.set_filter(Family::V6, rules([chain])).unwrap();
     let client = udp(&wire.a.stack, Family::V6, 0);
     let to = SendMeta { to: Some(at("fd00::2", 7)), ..SendMeta::default() };
@@ -615,7 +616,7 @@ fn loopback_is_filtered_too() {
             .rule(Rule::new(Target::Accept).when(Test::State(ConnState::ESTABLISHED)))
             .rule(Rule::new(Target::Accept).when(Test::DestinationPort(vec![80..=80])));
         let redirect = Chain::builtin(Table::Nat, Hook::Output, Policy::Accept).rule(
-            Rule::new(Target::Redirect { ports: Some(80..=80) })
+            Rule::new(Target::Redirect { ports: Some(80..=80), choice: Ports::Near })
                 .when(Test::DestinationPort(vec![8000..=8000])),
         );
         stack.set_filter(family, rules([chain, redirect])).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netstack::filter::{
-    Chain, ConnState, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, Table, Target, Test,
+    Chain, ConnState, Hook, NatRange, Policy, Ports, RejectWith, Rule, Ruleset, Table, Target, Test,
 };
 use netstack::link::channel::ChannelLink;
 use netstack::link::{Capabilities, Medium};
@@ -129,10 +129,14 @@ fn rule(input: &mut Input<'_>, family: Family) -> Rule {
         5 => Target::Jump("own".to_owned()),
         6 => Target::Mark { value: input.u32(), mask: input.u32() },
         7 => Target::NoTrack,
-        8 => Target::SourceNat(NatRange { addresses: None, ports: range(input) }),
-        9 => Target::DestinationNat(NatRange { addresses: Some(far..=far), ports: range(input) }),
-        10 => Target::Masquerade { ports: range(input) },
-        _ => Target::Redirect { ports: range(input) },
+        8 => Target::SourceNat(NatRange { addresses: None, ports: range(input), choice: Ports::Near }),
+        9 => Target::DestinationNat(NatRange {
+            addresses: Some(far..=far),
+            ports: range(input),
+            choice: Ports::Near,
+        }),
+        10 => Target::Masquerade { ports: range(input), choice: Ports::Near },
+        _ => Target::Redirect { ports: range(input), choice: Ports::Near },
     };
     let mut rule = Rule::new(target);
     for _ in 0..input.u8() % 3 {
@@ -147,7 +151,7 @@ fn rule(input: &mut Input<'_>, family: Family) -> Rule {
                     set: TcpFlags::from_bits_truncate(set),
                 }
             }
-            4 => Test::Icmp { kind: input.u8(), code: input.bool().then(|| input.u8()) },
+            4 => Test::Icmp { kind: input.u8(), codes: input.u8()..=input.u8() },
             5 => Test::State(ConnState::from_bits_truncate(input.u8())),
             6 => Test::OutputNic("out+".to_owned()),
             7 => {

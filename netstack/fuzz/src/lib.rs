@@ -10,6 +10,7 @@ mod filter;
 mod fragments;
 mod input;
 mod listener;
+mod machine;
 mod packets;
 mod stack;
 mod usernet;
@@ -20,6 +21,7 @@ pub use connection::connection;
 pub use filter::filter;
 pub use fragments::fragments;
 pub use listener::listener;
+pub use machine::machine;
 pub use stack::stack;
 pub use usernet::{usernet, usernet_is_possible};
 pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, igmp, ipv4, ipv6, mld, ndp, tcp, udp};
@@ -28,7 +30,7 @@ pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, igmp, ipv4, ipv6, mld, n
 pub type Body = fn(&[u8]);
 
 /// All bodies by the names of their targets.
-pub const TARGETS: [(&str, Body); 19] = [
+pub const TARGETS: [(&str, Body); 20] = [
     ("arp", arp),
     ("bpf", bpf),
     ("checksum", checksum),
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Body); 19] = [
     ("ipv4", ipv4),
     ("ipv6", ipv6),
     ("listener", listener),
+    ("machine", machine),
     ("mld", mld),
     ("ndp", ndp),
     ("stack", stack),

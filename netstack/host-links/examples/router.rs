@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netstack::filter::{Chain, ConnState, Hook, Policy, Rule, Ruleset, Table, Target, Test};
+use netstack::filter::{Chain, ConnState, Hook, Policy, Ports, Rule, Ruleset, Table, Target, Test};
 use netstack::options::Family;
 use netstack::route::Route;
 use netstack::wire::ethernet::MacAddr;
@@ -101,8 +101,10 @@ fn rules() -> Ruleset {
                 .when(Test::InputNic(INSIDE.to_owned()))
                 .when(Test::State(ConnState::NEW)),
         );
-    let masquerade = Chain::builtin(Table::Nat, Hook::Postrouting, Policy::Accept)
-        .rule(Rule::new(Target::Masquerade { ports: None }).when(Test::OutputNic(OUTSIDE.to_owned())));
+    let masquerade = Chain::builtin(Table::Nat, Hook::Postrouting, Policy::Accept).rule(
+        Rule::new(Target::Masquerade { ports: None, choice: Ports::Near })
+            .when(Test::OutputNic(OUTSIDE.to_owned())),
+    );
     Ruleset::new().chain(forward).chain(masquerade)
 }
 

@@ -137,6 +137,24 @@ impl Conntrack {
         flows
     }
 
+    /// Forgets the flows that `is_unwanted`; returns how many.
+    pub(crate) fn remove_if(&self, is_unwanted: impl Fn(&ConnInfo) -> bool) -> usize {
+        let mut count = 0;
+        for shard in &self.shards {
+            let originals: Vec<_> = shard
+                .lock()
+                .values()
+                .filter(|(_, direction)| *direction == Direction::Original)
+                .map(|(conn, _)| Arc::clone(conn))
+                .collect();
+            for conn in originals.iter().filter(|conn| is_unwanted(&conn.info())) {
+                self.remove(conn);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {

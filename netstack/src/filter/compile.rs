@@ -7,9 +7,11 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::{icmpv4, icmpv6};
 
 use super::rule::{
-    Chain, ChainName, Counters, Hook, NatRange, Policy, RejectWith, Rule, Ruleset, Table, Target, Test,
+    Chain, ChainName, Counters, Hook, MssTarget, NatRange, Policy, RejectWith, Rule, Ruleset, Table, Target,
+    Test,
 };
-use super::test::LimitState;
+use super::state::SharedStates;
+use super::test::CompiledTest;
 use crate::options::Family;
 use crate::stats::Counter;
 
@@ -54,7 +56,7 @@ pub enum RulesetError {
 /// The rules of a family.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    tables: [CompiledTable; 4],
+    tables: [CompiledTable; TABLES.len()],
     /// Some rule looks at flows or translates.
     pub(super) needs_tracking: bool,
     /// Some rule translates.
@@ -80,9 +82,7 @@ pub(super) struct CompiledChain {
 /// A rule.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
-    pub(super) tests: Vec<(Test, bool)>,
-    /// One per `Test::Limit` among the tests, in their order.
-    pub(super) limits: Vec<LimitState>,
+    pub(super) tests: Vec<CompiledTest>,
     pub(super) target: Target,
     /// For a jump: where to.
     pub(super) jump: usize,
@@ -126,7 +126,7 @@ impl Compiled {
         for table in TABLES {
             for chain in &self.table(table).chains {
                 let rules = chain.rules.iter().map(|rule| Rule {
-                    tests: rule.tests.clone(),
+                    tests: rule.tests.iter().map(|test| (test.test.clone(), test.is_inverted)).collect(),
                     target: rule.target.clone(),
                     counters: rule.counters.snapshot(),
                 });
@@ -150,31 +150,50 @@ impl CompiledTable {
 }
 
 /// Checks and compiles the rules of a family.
-pub(super) fn compile(family: Family, ruleset: Ruleset) -> Result<Compiled, RulesetError> {
-    let mut tables: [CompiledTable; 4] = Default::default();
+pub(super) fn compile(
+    family: Family,
+    ruleset: Ruleset,
+    shared: &SharedStates,
+) -> Result<Compiled, RulesetError> {
+    let mut tables: [CompiledTable; TABLES.len()] = Default::default();
     let (mut needs_tracking, mut translates) = (false, false);
     for table in TABLES {
         let chains: Vec<Chain> =
             ruleset.chains.iter().filter(|chain| chain.table == table).cloned().collect();
         for rule in chains.iter().flat_map(|chain| &chain.rules) {
             check_rule(family, table, rule)?;
-            let looks = rule.tests.iter().any(|(test, _)| matches!(test, Test::State(_)));
-            let maps = matches!(
-                rule.target,
-                Target::SourceNat(_)
-                    | Target::DestinationNat(_)
-                    | Target::Masquerade { .. }
-                    | Target::Redirect { .. }
-            );
-            needs_tracking |= looks || maps;
+            let looks = rule.tests.iter().any(|(test, _)| looks_at_flows(test));
+            let maps = translates_flows(&rule.target);
+            needs_tracking |= looks || maps || matches!(rule.target, Target::ConnMark(_));
             translates |= maps;
         }
-        tables[table as usize] = compile_table(table, chains)?;
+        tables[table as usize] = compile_table(table, chains, shared)?;
     }
     Ok(Compiled { tables, needs_tracking, translates })
 }
 
-fn compile_table(table: Table, chains: Vec<Chain>) -> Result<CompiledTable, RulesetError> {
+/// Whether a test needs tracking.
+pub(super) fn looks_at_flows(test: &Test) -> bool {
+    matches!(test, Test::State(_) | Test::Flow(_) | Test::ConnMark(_))
+}
+
+/// Whether a target translates.
+pub(super) fn translates_flows(target: &Target) -> bool {
+    matches!(
+        target,
+        Target::SourceNat(_)
+            | Target::DestinationNat(_)
+            | Target::NetMap(_)
+            | Target::Masquerade { .. }
+            | Target::Redirect { .. }
+    )
+}
+
+fn compile_table(
+    table: Table,
+    chains: Vec<Chain>,
+    shared: &SharedStates,
+) -> Result<CompiledTable, RulesetError> {
     let names: Vec<String> = chains.iter().map(|chain| label(&chain.name)).collect();
     let mut compiled = CompiledTable::default();
     for (index, chain) in chains.into_iter().enumerate() {
@@ -194,15 +213,15 @@ fn compile_table(table: Table, chains: Vec<Chain>) -> Result<CompiledTable, Rule
         let mut rules = Vec::with_capacity(chain.rules.len());
         for rule in chain.rules {
             let jump = match &rule.target {
-                Target::Jump(name) => names
+                Target::Jump(name) | Target::Goto(name) => names
                     .iter()
                     .position(|other| other == name)
                     .ok_or_else(|| RulesetError::NoSuchChain(name.clone()))?,
                 _ => 0,
             };
-            let limits = rule.tests.iter().filter_map(|(test, _)| LimitState::of(test)).collect();
             let counters = LiveCounters::new(rule.counters);
-            rules.push(CompiledRule { tests: rule.tests, limits, target: rule.target, jump, counters });
+            let tests = rule.tests.into_iter().map(|test| CompiledTest::new(test, shared)).collect();
+            rules.push(CompiledRule { tests, target: rule.target, jump, counters });
         }
         let fell_through = LiveCounters::new(chain.counters);
         compiled.chains.push(CompiledChain { name: chain.name, policy, fell_through, rules });
@@ -232,15 +251,20 @@ fn check_way(table: &CompiledTable, hook: Hook, start: usize) -> Result<(), Rule
                 matches!(hook, Hook::Prerouting | Hook::Output)
             }
             Target::Reject(_) => matches!(hook, Hook::Input | Hook::Forward | Hook::Output),
+            Target::Mss(MssTarget::ClampToPath) => {
+                matches!(hook, Hook::Forward | Hook::Output | Hook::Postrouting)
+            }
             _ => true,
         };
         let knows_way_in = !matches!(hook, Hook::Output | Hook::Postrouting);
         let knows_way_out = !matches!(hook, Hook::Prerouting | Hook::Input);
         // As iptables refuses `-o` in INPUT; a packet of our own that leaves has come in nowhere, which just never
         // matches.
-        let tests_fit = rule.tests.iter().all(|(test, _)| match test {
+        let tests_fit = rule.tests.iter().all(|test| match &test.test {
             Test::InputNic(_) => knows_way_in,
             Test::OutputNic(_) => knows_way_out,
+            // Only what is sent has a socket that sent it.
+            Test::Owner(_) => !knows_way_in,
             _ => true,
         });
         if fits && tests_fit { Ok(()) } else { Err(RulesetError::TargetNotForHook(hook)) }
@@ -278,7 +302,7 @@ impl<'a> Walk<'a> {
         let table = self.table;
         for rule in &table.chains[index].rules {
             visit(rule)?;
-            if let Target::Jump(_) = rule.target {
+            if let Target::Jump(_) | Target::Goto(_) = rule.target {
                 self.chain(rule.jump, visit)?;
             }
         }
@@ -307,12 +331,15 @@ fn check_rule(family: Family, table: Table, rule: &Rule) -> Result<(), RulesetEr
                 return Err(RulesetError::RejectNotForFamily(*with));
             }
         }
-        Target::Mark { .. } if table != Table::Mangle => return Err(RulesetError::TargetNotForTable(table)),
+        Target::Tos { .. } | Target::Ttl(_) if table != Table::Mangle => {
+            return Err(RulesetError::TargetNotForTable(table));
+        }
+        Target::NetMap(range) => check_nat(family, table, Some(range), None)?,
         Target::NoTrack if table != Table::Raw => return Err(RulesetError::TargetNotForTable(table)),
         Target::SourceNat(range) | Target::DestinationNat(range) => {
             check_nat(family, table, range.addresses.as_ref(), range.ports.as_ref())?;
         }
-        Target::Masquerade { ports } | Target::Redirect { ports } => {
+        Target::Masquerade { ports, .. } | Target::Redirect { ports, .. } => {
             check_nat(family, table, None, ports.as_ref())?;
         }
         _ => {}
@@ -355,7 +382,16 @@ fn check_test(family: Family, test: &Test) -> Result<(), RulesetError> {
         Test::SourcePort(ranges) | Test::DestinationPort(ranges) | Test::EitherPort(ranges) => {
             !ranges.is_empty() && !ranges.iter().any(RangeInclusive::is_empty)
         }
+        Test::SourceRange(range) | Test::DestinationRange(range) => {
+            let of_family = |address| crate::cidr::family_of(address) == family;
+            if !of_family(*range.start()) || !of_family(*range.end()) {
+                return Err(RulesetError::FamilyMismatch);
+            }
+            // Linux takes a range that is the wrong way round; it never matches.
+            true
+        }
         Test::Limit { interval, burst } => *interval > Duration::ZERO && *burst > 0,
+        Test::HashLimit(limit) => limit.interval > Duration::ZERO && limit.burst > 0 && limit.max > 0,
         Test::Ttl(range) => !range.is_empty(),
         _ => true,
     };
@@ -386,8 +422,8 @@ impl RejectWith {
 
 impl NatRange {
     /// The range of a target that translates to some address of ours.
-    pub(super) fn of_own(address: std::net::IpAddr, ports: Option<&RangeInclusive<u16>>) -> Self {
-        Self { addresses: Some(address..=address), ports: ports.cloned() }
+    pub(super) fn of_own(address: std::net::IpAddr, range: &Self) -> Self {
+        Self { addresses: Some(address..=address), ..range.clone() }
     }
 }
 
@@ -397,7 +433,7 @@ fn hooks_of(table: Table) -> &'static [Hook] {
         Table::Raw => &[Hook::Prerouting, Hook::Output],
         Table::Mangle => &HOOKS,
         Table::Nat => &[Hook::Prerouting, Hook::Input, Hook::Output, Hook::Postrouting],
-        Table::Filter => &[Hook::Input, Hook::Forward, Hook::Output],
+        Table::Filter | Table::Security => &[Hook::Input, Hook::Forward, Hook::Output],
     }
 }
 
@@ -408,5 +444,5 @@ fn label(name: &ChainName) -> String {
     }
 }
 
-const TABLES: [Table; 4] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter];
+const TABLES: [Table; 5] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter, Table::Security];
 const HOOKS: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];

@@ -7,11 +7,11 @@ use netstack_wire::ethernet;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{TcpRepr, TcpView};
 
-use super::compile::Compiled;
+use super::machine::{self, ChainId, ChainKind, PlacedChain};
 use super::rule::{Hook, NatRange, Table};
 use super::subject::Subject;
 use super::traverse::{Verdict, traverse};
-use super::{icmp, nat, reject, rewrite};
+use super::{Snapshot, icmp, nat, reject, rewrite};
 use crate::cidr::family_of;
 use crate::conntrack::{Conn, ConnState, Direction, Identified, Side, Tracked, Tracking, Transport, Tuple};
 use crate::interface::Interface;
@@ -23,27 +23,54 @@ use crate::time::Instant;
 
 /// A packet's way from where it came to where it goes.
 pub(crate) struct Passage {
-    rules: Arc<Compiled>,
+    rules: Arc<Snapshot>,
     now: Instant,
     input: Option<Arc<Interface>>,
+    is_looped: bool,
     tracking: Option<Tracking>,
     state: ConnState,
+    /// A rule said not to track it.
+    is_untracked: bool,
     /// The packet as its sender knows it, if its destination was translated.
     before: Option<Transit>,
+}
+
+/// What is done at a hook besides what the machine's chains do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Table(Table),
+    Track,
+    MapDestination,
+    MapSource,
+    /// Enters a new flow that got through.
+    Confirm,
+}
+
+/// The stages of a hook with their priorities, which are Linux's (`enum nf_ip_hook_priorities`).
+fn stages(hook: Hook) -> &'static [(i32, Stage)] {
+    const RAW: (i32, Stage) = (-300, Stage::Table(Table::Raw));
+    const TRACK: (i32, Stage) = (-200, Stage::Track);
+    const MANGLE: (i32, Stage) = (-150, Stage::Table(Table::Mangle));
+    const MAP_DESTINATION: (i32, Stage) = (DESTINATION_PRIORITY, Stage::MapDestination);
+    const FILTER: (i32, Stage) = (0, Stage::Table(Table::Filter));
+    const SECURITY: (i32, Stage) = (50, Stage::Table(Table::Security));
+    const MAP_SOURCE: (i32, Stage) = (SOURCE_PRIORITY, Stage::MapSource);
+    const CONFIRM: (i32, Stage) = (i32::MAX, Stage::Confirm);
+    match hook {
+        Hook::Prerouting => &[RAW, TRACK, MANGLE, MAP_DESTINATION],
+        Hook::Input => &[MANGLE, FILTER, SECURITY, MAP_SOURCE, CONFIRM],
+        Hook::Forward => &[MANGLE, FILTER, SECURITY],
+        Hook::Output => &[RAW, TRACK, MANGLE, MAP_DESTINATION, FILTER, SECURITY],
+        Hook::Postrouting => &[MANGLE, MAP_SOURCE, CONFIRM],
+    }
 }
 
 /// Shows a whole packet that arrived to the rules. `None` if it goes no further.
 pub(crate) fn prerouting(rx: &mut Rx<'_>, transit: &mut Transit) -> Option<Passage> {
     let core = rx.core;
     let mut passage = Passage::begin(core, transit, rx.now, Some(rx.interface))?;
-    if !passage.track(core, Hook::Prerouting, transit, rx.is_looped)
-        || !passage.table(core, Table::Mangle, Hook::Prerouting, transit, None, rx.outbox)
-    {
-        return None;
-    }
-    // What comes from ourselves was translated when it left.
-    let goes_on = rx.is_looped || passage.map_destination(core, Hook::Prerouting, transit);
-    goes_on.then_some(passage)
+    passage.is_looped = rx.is_looped;
+    passage.pass(core, Hook::Prerouting, transit, None, rx.outbox).then_some(passage)
 }
 
 /// Shows a packet for this stack to the rules; false if it goes no further.
@@ -53,10 +80,7 @@ pub(crate) fn input(
     transit: &mut Transit,
     outbox: &mut Outbox,
 ) -> bool {
-    passage.table(core, Table::Mangle, Hook::Input, transit, None, outbox)
-        && passage.table(core, Table::Filter, Hook::Input, transit, None, outbox)
-        && passage.map_source(core, Hook::Input, transit, None)
-        && passage.confirm(core)
+    passage.pass(core, Hook::Input, transit, None, outbox)
 }
 
 /// Shows a packet on its way from one NIC to another to the rules, also as one that leaves.
@@ -67,21 +91,8 @@ pub(crate) fn forward(
     egress: &Egress,
     outbox: &mut Outbox,
 ) -> bool {
-    passage.table(core, Table::Mangle, Hook::Forward, transit, Some(egress), outbox)
-        && passage.table(core, Table::Filter, Hook::Forward, transit, Some(egress), outbox)
-        && postrouting(core, passage, transit, egress, outbox)
-}
-
-fn postrouting(
-    core: &Arc<Core>,
-    passage: &mut Passage,
-    transit: &mut Transit,
-    egress: &Egress,
-    outbox: &mut Outbox,
-) -> bool {
-    passage.table(core, Table::Mangle, Hook::Postrouting, transit, Some(egress), outbox)
-        && passage.map_source(core, Hook::Postrouting, transit, Some(egress))
-        && passage.confirm(core)
+    passage.pass(core, Hook::Forward, transit, Some(egress), outbox)
+        && passage.pass(core, Hook::Postrouting, transit, Some(egress), outbox)
 }
 
 /// Sends a packet of ours past the rules.
@@ -97,11 +108,7 @@ pub(crate) fn output(
         return transit.send(core, egress, policy, outbox);
     };
     let (destination, mark) = (transit.destination, transit.packet.meta.mark);
-    let goes_on = passage.track(core, Hook::Output, &mut transit, false)
-        && passage.table(core, Table::Mangle, Hook::Output, &mut transit, Some(egress), outbox)
-        && passage.map_destination(core, Hook::Output, &mut transit)
-        && passage.table(core, Table::Filter, Hook::Output, &mut transit, Some(egress), outbox);
-    if !goes_on {
+    if !passage.pass(core, Hook::Output, &mut transit, Some(egress), outbox) {
         return Err(OutputError::Filtered);
     }
     // Rules may lead it elsewhere.
@@ -118,7 +125,7 @@ pub(crate) fn output(
         }
     }
     let egress = rerouted.as_mut().unwrap_or(egress);
-    if !postrouting(core, &mut passage, &mut transit, egress, outbox) {
+    if !passage.pass(core, Hook::Postrouting, &mut transit, Some(egress), outbox) {
         return Err(OutputError::Filtered);
     }
     transit.send(core, egress, policy, outbox)
@@ -134,30 +141,54 @@ pub(crate) fn passes_link_control(core: &Arc<Core>, interface: &Arc<Interface>, 
     // ETHERNET_HEADER_LEN is 14.
     packet.meta.l3_offset = if interface.mac().is_some() { ethernet::HEADER_LEN as u16 } else { 0 };
     let Some(mut transit) = Transit::new(packet) else { return true };
-    let Some(passage) = Passage::begin(core, &transit, core.clock.now(), None) else { return true };
+    let Some(mut passage) = Passage::begin(core, &transit, core.clock.now(), None) else { return true };
+    passage.state = ConnState::UNTRACKED;
     // A rule that rejects tells nobody: there is no socket that sent it.
-    let tables = [
-        (Table::Raw, Hook::Output),
-        (Table::Mangle, Hook::Output),
-        (Table::Filter, Hook::Output),
-        (Table::Mangle, Hook::Postrouting),
-    ];
-    let goes_on = tables.into_iter().all(|(table, hook)| {
-        let verdict = passage.traverse(table, hook, &mut transit, Some(interface));
-        !matches!(verdict, Verdict::Drop | Verdict::Reject(_))
-    });
+    let goes_on = [Hook::Output, Hook::Postrouting]
+        .into_iter()
+        .all(|hook| passage.is_let_out(core, hook, &mut transit, interface));
     if !goes_on {
         core.counters.filter_dropped.increment();
     }
     goes_on
 }
 
+impl Snapshot {
+    /// The machine's chains at a hook, for a packet.
+    fn chains_at(&self, transit: &Transit, hook: Hook) -> &[PlacedChain] {
+        self.program.as_ref().map_or(&[], |program| program.at(family_of(transit.source), hook))
+    }
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    path_mtu: Option<u32>,
+    output: Option<&'a Arc<Interface>>,
+}
+
+impl<'a> Way<'a> {
+    fn of(egress: Option<&'a Egress>) -> Self {
+        Self { path_mtu: egress.map(|egress| egress.mtu), output: egress.map(|egress| &egress.interface) }
+    }
+}
+
 impl Passage {
     fn begin(core: &Core, transit: &Transit, now: Instant, input: Option<&Arc<Interface>>) -> Option<Self> {
         // Taken away between the check and here: like a packet that came a moment later.
         let rules = core.filter.rules(family_of(transit.source))?;
-        let state = ConnState::UNTRACKED;
-        Some(Self { rules, now, input: input.cloned(), tracking: None, state, before: None })
+        // What is not tracked yet is nothing to any flow.
+        let state = ConnState::INVALID;
+        Some(Self {
+            rules,
+            now,
+            input: input.cloned(),
+            is_looped: false,
+            tracking: None,
+            state,
+            is_untracked: false,
+            before: None,
+        })
     }
 
     /// The packet as its sender knows it, if that is not what it looks like now.
@@ -165,17 +196,65 @@ impl Passage {
         self.before.as_ref()
     }
 
-    /// Shows the packet to a table that does not translate; false if it goes no further.
-    fn table(
-        &self,
+    /// Takes the packet through a hook: the stages, and the machine's chains before, between and behind them. False if it
+    /// goes no further.
+    fn pass(
+        &mut self,
         core: &Arc<Core>,
-        table: Table,
         hook: Hook,
         transit: &mut Transit,
         egress: Option<&Egress>,
         outbox: &mut Outbox,
     ) -> bool {
-        match self.traverse(table, hook, transit, egress.map(|egress| &egress.interface)) {
+        let rules = Arc::clone(&self.rules);
+        let placed = rules.chains_at(transit, hook);
+        // Chains that translate run where translation is decided.
+        let mut chains = placed.iter().filter(|placed| placed.kind != ChainKind::Nat).peekable();
+        for &(priority, stage) in stages(hook) {
+            while let Some(placed) = chains.next_if(|placed| placed.priority < priority) {
+                let verdict = self.run_chain(&rules, core, placed.chain, transit, Way::of(egress));
+                if !self.obey(core, verdict, transit, outbox) {
+                    return false;
+                }
+            }
+            if !self.stage(&rules, core, (hook, stage), transit, egress, outbox) {
+                return false;
+            }
+        }
+        chains.all(|placed| {
+            let verdict = self.run_chain(&rules, core, placed.chain, transit, Way::of(egress));
+            self.obey(core, verdict, transit, outbox)
+        })
+    }
+
+    fn stage(
+        &mut self,
+        rules: &Snapshot,
+        core: &Arc<Core>,
+        (hook, stage): (Hook, Stage),
+        transit: &mut Transit,
+        egress: Option<&Egress>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        match stage {
+            Stage::Table(table) => {
+                let verdict = self.traverse(rules, core, table, hook, transit, Way::of(egress));
+                self.obey(core, verdict, transit, outbox)
+            }
+            Stage::Track => {
+                self.track(core, hook, transit);
+                true
+            }
+            // What comes from ourselves was translated when it left.
+            Stage::MapDestination => self.is_looped || self.map_destination(core, hook, transit),
+            Stage::MapSource => self.map_source(core, hook, transit, egress),
+            Stage::Confirm => self.confirm(core),
+        }
+    }
+
+    /// Does what was decided about the packet; false if it goes no further.
+    fn obey(&self, core: &Arc<Core>, verdict: Verdict, transit: &Transit, outbox: &mut Outbox) -> bool {
+        match verdict {
             Verdict::Drop => {
                 core.counters.filter_dropped.increment();
                 false
@@ -189,41 +268,102 @@ impl Passage {
         }
     }
 
+    /// Whether the tables and chains of a hook that neither track nor translate let a packet pass.
+    fn is_let_out(
+        &mut self,
+        core: &Core,
+        hook: Hook,
+        transit: &mut Transit,
+        output: &Arc<Interface>,
+    ) -> bool {
+        let rules = Arc::clone(&self.rules);
+        let way = Way { path_mtu: None, output: Some(output) };
+        let tables = stages(hook).iter().filter_map(|&(priority, stage)| match stage {
+            Stage::Table(table) => Some((priority, Ok(table))),
+            _ => None,
+        });
+        let chains = rules.chains_at(transit, hook).iter().filter(|placed| placed.kind != ChainKind::Nat);
+        let mut order: Vec<(i32, Result<Table, ChainId>)> =
+            tables.chain(chains.map(|placed| (placed.priority, Err(placed.chain)))).collect();
+        order.sort_by_key(|(priority, _)| *priority);
+        order.into_iter().all(|(_, step)| {
+            let verdict = match step {
+                Ok(table) => self.traverse(&rules, core, table, hook, transit, way),
+                Err(chain) => self.run_chain(&rules, core, chain, transit, way),
+            };
+            !matches!(verdict, Verdict::Drop | Verdict::Reject(_))
+        })
+    }
+
     fn traverse(
-        &self,
+        &mut self,
+        rules: &Snapshot,
+        core: &Core,
         table: Table,
         hook: Hook,
         transit: &mut Transit,
-        output: Option<&Arc<Interface>>,
+        way: Way<'_>,
     ) -> Verdict {
-        let mut subject = Subject {
-            transit,
-            input: self.input.as_ref().map(|interface| interface.name.as_str()),
-            output: output.map(|interface| interface.name.as_str()),
-            state: self.state,
-            now: self.now,
-        };
-        traverse(&self.rules, table, hook, &mut subject)
+        let Some(tables) = &rules.tables else { return Verdict::Accept };
+        self.show(core, transit, way, |subject| traverse(tables, table, hook, subject))
     }
 
-    /// The raw table, and tracking; false if the packet goes no further.
-    fn track(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit, is_looped: bool) -> bool {
-        match self.traverse(Table::Raw, hook, transit, None) {
-            Verdict::Drop => {
-                core.counters.filter_dropped.increment();
-                return false;
-            }
-            Verdict::NoTrack => return true,
-            _ => {}
-        }
-        if !self.rules.needs_tracking {
-            return true;
+    fn run_chain(
+        &mut self,
+        rules: &Snapshot,
+        core: &Core,
+        chain: ChainId,
+        transit: &mut Transit,
+        way: Way<'_>,
+    ) -> Verdict {
+        let Some(program) = &rules.program else { return Verdict::Accept };
+        self.show(core, transit, way, |subject| machine::run(program, chain, subject))
+    }
+
+    /// Shows the packet with all that is known of it to rules.
+    fn show(
+        &mut self,
+        core: &Core,
+        transit: &mut Transit,
+        way: Way<'_>,
+        rules: impl FnOnce(&mut Subject<'_>) -> Verdict,
+    ) -> Verdict {
+        let mut subject = Subject {
+            core,
+            transit,
+            input: self.input.as_ref(),
+            output: way.output,
+            path_mtu: way.path_mtu,
+            tracking: self.tracking.as_ref(),
+            state: self.state,
+            is_untracked: self.is_untracked,
+            now: self.now,
+        };
+        let verdict = rules(&mut subject);
+        (self.state, self.is_untracked) = (subject.state, subject.is_untracked);
+        verdict
+    }
+
+    fn needs_tracking(&self) -> bool {
+        self.rules.tables.as_ref().is_some_and(|tables| tables.needs_tracking)
+            || self.rules.program.as_ref().is_some_and(|program| program.needs_tracking)
+    }
+
+    fn translates(&self) -> bool {
+        self.rules.tables.as_ref().is_some_and(|tables| tables.translates)
+            || self.rules.program.as_ref().is_some_and(|program| program.translates)
+    }
+
+    /// Finds or begins the packet's flow.
+    fn track(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit) {
+        let is_looped = self.is_looped;
+        if self.is_untracked || !self.needs_tracking() {
+            return;
         }
         let arrives = hook == Hook::Prerouting && !is_looped;
         self.state = ConnState::INVALID;
         if arrives && !has_right_checksum(transit) {
-            core.counters.conntrack_invalid.increment();
-            return true;
+            return core.counters.conntrack_invalid.increment();
         }
         let identified =
             Tuple::identify(transit.source, transit.destination, transit.protocol, transit.transport());
@@ -237,7 +377,6 @@ impl Passage {
         if self.state == ConnState::INVALID {
             core.counters.conntrack_invalid.increment();
         }
-        true
     }
 
     /// A packet that left through the hooks already, translated: it looks like the other direction turned round.
@@ -290,24 +429,62 @@ impl Passage {
         self.tracking = Some(Tracking { conn, direction: direction.opposite(), is_related: true });
     }
 
+    /// Asks the tables and the machine's chains, in order of priority, how a new flow is translated. The first that says
+    /// something but "accept" decides.
+    fn translation(
+        &mut self,
+        core: &Core,
+        hook: Hook,
+        transit: &mut Transit,
+        egress: Option<&Egress>,
+    ) -> Verdict {
+        let priority = match hook {
+            Hook::Prerouting | Hook::Output => DESTINATION_PRIORITY,
+            _ => SOURCE_PRIORITY,
+        };
+        let way = Way::of(egress);
+        let rules = Arc::clone(&self.rules);
+        let mut chains =
+            rules.chains_at(transit, hook).iter().filter(|placed| placed.kind == ChainKind::Nat).peekable();
+        let mut verdict = Verdict::Accept;
+        while let Some(placed) = chains.next_if(|placed| placed.priority < priority)
+            && verdict == Verdict::Accept
+        {
+            verdict = self.run_chain(&rules, core, placed.chain, transit, way);
+        }
+        if verdict == Verdict::Accept {
+            verdict = self.traverse(&rules, core, Table::Nat, hook, transit, way);
+        }
+        for placed in chains {
+            if verdict == Verdict::Accept {
+                verdict = self.run_chain(&rules, core, placed.chain, transit, way);
+            }
+        }
+        verdict
+    }
+
     /// Decides for a new flow, and applies to every packet, where it goes.
     fn map_destination(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit) -> bool {
         let Some(tracking) = self.tracking.clone().filter(|tracking| !tracking.is_related) else {
             return true;
         };
-        if !tracking.conn.has_mapping(Side::Destination) {
-            let range = match self.traverse(Table::Nat, hook, transit, None) {
+        let conn = &tracking.conn;
+        if self.translates() && !conn.has_mapping(Side::Destination) {
+            let side = Side::Destination;
+            let has_room = match self.translation(core, hook, transit, None) {
                 Verdict::Drop => {
                     core.counters.filter_dropped.increment();
                     return false;
                 }
-                Verdict::DestinationNat(range) => Some(range),
-                Verdict::Redirect(range) => self.own_range(core, transit, range.ports.as_ref()),
-                _ => None,
+                Verdict::DestinationNat(range) => nat::map(core, conn, side, &range, self.now),
+                Verdict::NetMap(network) => nat::map_network(core, conn, side, &network, self.now),
+                Verdict::Redirect(range) => match self.own_range(core, transit, &range) {
+                    Some(range) => nat::map(core, conn, side, &range, self.now),
+                    None => true,
+                },
+                _ => true,
             };
-            if let Some(range) = range
-                && !nat::map(core, &tracking.conn, Side::Destination, &range, self.now)
-            {
+            if !has_room {
                 core.counters.nat_exhausted.increment();
                 return false;
             }
@@ -328,23 +505,23 @@ impl Passage {
         let Some(tracking) = self.tracking.clone().filter(|tracking| !tracking.is_related) else {
             return true;
         };
-        if self.rules.translates && !tracking.conn.has_mapping(Side::Source) {
-            let range = match self.traverse(Table::Nat, hook, transit, egress.map(|egress| &egress.interface))
-            {
+        let conn = &tracking.conn;
+        if self.translates() && !conn.has_mapping(Side::Source) {
+            let side = Side::Source;
+            let has_room = match self.translation(core, hook, transit, egress) {
                 Verdict::Drop => {
                     core.counters.filter_dropped.increment();
                     return false;
                 }
-                Verdict::SourceNat(range) => Some(range),
+                Verdict::SourceNat(range) => nat::map(core, conn, side, &range, self.now),
+                Verdict::NetMap(network) => nat::map_network(core, conn, side, &network, self.now),
                 Verdict::Masquerade(range) => {
-                    let own = egress.and_then(|egress| egress.own_address(core, transit.destination));
-                    own.map(|own| NatRange::of_own(own, range.ports.as_ref()))
+                    match egress.and_then(|egress| egress.own_address(core, transit.destination)) {
+                        Some(own) => nat::map(core, conn, side, &NatRange::of_own(own, &range), self.now),
+                        None => nat::keep_apart(core, conn, self.now),
+                    }
                 }
-                _ => None,
-            };
-            let has_room = match range {
-                Some(range) => nat::map(core, &tracking.conn, Side::Source, &range, self.now),
-                None => nat::keep_apart(core, &tracking.conn, self.now),
+                _ => nat::keep_apart(core, conn, self.now),
             };
             if !has_room {
                 core.counters.nat_exhausted.increment();
@@ -357,12 +534,7 @@ impl Passage {
     }
 
     /// What "to this stack" means for a packet: the address of the NIC it came in through, or loopback.
-    fn own_range(
-        &self,
-        core: &Core,
-        transit: &Transit,
-        ports: Option<&std::ops::RangeInclusive<u16>>,
-    ) -> Option<NatRange> {
+    fn own_range(&self, core: &Core, transit: &Transit, range: &NatRange) -> Option<NatRange> {
         let topology = core.topology.load();
         let entry = match &self.input {
             Some(input) => topology.nics.get(&input.id),
@@ -375,7 +547,7 @@ impl Passage {
                 && !matches!(own.address(), std::net::IpAddr::V6(address) if address.is_unicast_link_local())
         };
         let own = entry?.addresses.iter().find(usable)?;
-        Some(NatRange::of_own(own.address(), ports))
+        Some(NatRange::of_own(own.address(), range))
     }
 
     fn apply(&mut self, side: Side, wanted: &Tuple, transit: &mut Transit) {
@@ -420,6 +592,11 @@ impl Passage {
         }
     }
 }
+
+/// `NF_IP_PRI_NAT_DST`.
+const DESTINATION_PRIORITY: i32 = -100;
+/// `NF_IP_PRI_NAT_SRC`.
+const SOURCE_PRIORITY: i32 = 100;
 
 fn is_echo(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::ICMP | Protocol::ICMPV6)

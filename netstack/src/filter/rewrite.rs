@@ -49,6 +49,60 @@ pub(super) fn rewrite(transit: &mut Transit, side: Side, wanted: &Tuple) {
     field.copy_from_slice(&value.to_be_bytes());
 }
 
+/// Changes the transport checksum after the addresses have changed.
+pub(super) fn follow_addresses(transit: &mut Transit, (source, destination): (IpAddr, IpAddr)) {
+    let mut delta = Delta::default();
+    delta.addresses(source, transit.source);
+    delta.addresses(destination, transit.destination);
+    let protocol = transit.protocol;
+    let has_pseudo_header = protocol != Protocol::ICMP && !transit.is_later_fragment;
+    if (source, destination) == (transit.source, transit.destination) || !has_pseudo_header {
+        return;
+    }
+    let is_unfinished = matches!(transit.packet.meta.checksum, Checksum::Partial { .. });
+    let header = transit.packet.head_mut();
+    let field = checksum_offset(protocol).and_then(|at| header.get_mut(at..at + 2));
+    let Some(field) = field else { return };
+    let value = u16::from_be_bytes([field[0], field[1]]);
+    let value = match (is_unfinished, protocol) {
+        (true, _) => delta.applied(value),
+        (false, Protocol::UDP) if value == 0 => return,
+        (false, Protocol::UDP) => udp::checksum_on_wire(!delta.applied(!value)),
+        (false, _) => !delta.applied(!value),
+    };
+    field.copy_from_slice(&value.to_be_bytes());
+}
+
+/// Replaces bytes of a transport header, with its checksum. Beyond what is there nothing happens.
+pub(super) fn replace_in_transport(transit: &mut Transit, at: usize, new: &[u8]) {
+    let protocol = transit.protocol;
+    let is_unfinished = matches!(transit.packet.meta.checksum, Checksum::Partial { .. });
+    let header = transit.packet.head_mut();
+    let Some(field) = header.get_mut(at..at + new.len()) else { return };
+    // Sums are over words of two bytes: a change in the middle of one is a change of the word.
+    let mut delta = Delta::default();
+    let (start, end) = (at & !1, (at + new.len()).next_multiple_of(2));
+    let old_field = field.to_vec();
+    let mut before = header.get(start..end.min(header.len())).unwrap_or_default().to_vec();
+    header[at..at + new.len()].copy_from_slice(new);
+    let mut after = header.get(start..end.min(header.len())).unwrap_or_default().to_vec();
+    before.resize(end - start, 0);
+    after.resize(end - start, 0);
+    delta.replace(&before, &after);
+    let Some(sum_at) = checksum_offset(protocol) else { return };
+    if is_unfinished || old_field == new || (at..at + new.len()).contains(&sum_at) {
+        return;
+    }
+    let Some(field) = header.get_mut(sum_at..sum_at + 2) else { return };
+    let value = u16::from_be_bytes([field[0], field[1]]);
+    if protocol == Protocol::UDP && value == 0 {
+        return;
+    }
+    let value = !delta.applied(!value);
+    let value = if protocol == Protocol::UDP { udp::checksum_on_wire(value) } else { value };
+    field.copy_from_slice(&value.to_be_bytes());
+}
+
 /// Where the number of a side is, and what it shall be.
 fn id_field(protocol: Protocol, side: Side, wanted: &Tuple) -> Option<(usize, u16)> {
     match (protocol, side) {

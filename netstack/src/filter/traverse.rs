@@ -1,9 +1,12 @@
 //! The way of a packet through the chains of a table.
 
+use super::change;
 use super::compile::{Compiled, CompiledRule};
-use super::rule::{Hook, NatRange, Policy, RejectWith, Table, Target};
+use super::log;
+use super::rule::{ConnMarkAction, Hook, NatRange, Policy, RejectWith, Table, Target};
 use super::subject::Subject;
 use super::test;
+use crate::conntrack::ConnState;
 
 /// What a table decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,11 +14,11 @@ pub(super) enum Verdict {
     Accept,
     Drop,
     Reject(RejectWith),
-    NoTrack,
     SourceNat(NatRange),
     DestinationNat(NatRange),
     Masquerade(NatRange),
     Redirect(NatRange),
+    NetMap(NatRange),
 }
 
 /// Shows a packet to a table.
@@ -34,7 +37,7 @@ pub(super) fn traverse(rules: &Compiled, table: Table, hook: Hook, subject: &mut
             continue;
         };
         at += 1;
-        if !test::matches(rule, subject) {
+        if !test::all_pass(&rule.tests, subject) {
             continue;
         }
         rule.counters.count(subject.transit.len());
@@ -49,6 +52,7 @@ pub(super) fn traverse(rules: &Compiled, table: Table, hook: Hook, subject: &mut
                 back.push((chain, at));
                 (chain, at) = (to, 0);
             }
+            Step::Goto(to) => (chain, at) = (to, 0),
         }
     }
     let chain = &table.chains[start];
@@ -63,27 +67,82 @@ enum Step {
     Next,
     Return,
     Jump(usize),
+    Goto(usize),
     Done(Verdict),
 }
 
 fn step(rule: &CompiledRule, subject: &mut Subject<'_>) -> Step {
-    let own = |ports: &Option<_>| NatRange { addresses: None, ports: Option::clone(ports) };
-    Step::Done(match &rule.target {
-        Target::Continue => return Step::Next,
-        Target::Return => return Step::Return,
-        Target::Jump(_) => return Step::Jump(rule.jump),
+    match &rule.target {
+        Target::Return => Step::Return,
+        Target::Jump(_) => Step::Jump(rule.jump),
+        Target::Goto(_) => Step::Goto(rule.jump),
+        target => apply(target, subject).map_or(Step::Next, Step::Done),
+    }
+}
+
+/// Does what a target does that is no way to another chain. `None` if the packet goes on with the next rule.
+pub(super) fn apply(target: &Target, subject: &mut Subject<'_>) -> Option<Verdict> {
+    let own = |ports: &Option<_>, choice| NatRange { addresses: None, ports: Option::clone(ports), choice };
+    let transit = &mut *subject.transit;
+    match target {
+        Target::Continue | Target::Return | Target::Jump(_) | Target::Goto(_) => return None,
         Target::Mark { value, mask } => {
-            let mark = &mut subject.transit.packet.meta.mark;
-            *mark = (*mark & !mask) | (value & mask);
-            return Step::Next;
+            let mark = &mut transit.packet.meta.mark;
+            *mark = (*mark & !mask) ^ value;
+            return None;
         }
-        Target::Accept => Verdict::Accept,
+        Target::ConnMark(action) => {
+            conn_mark(*action, subject);
+            return None;
+        }
+        Target::Tos { value, mask } => {
+            change::tos(transit, *value, *mask);
+            return None;
+        }
+        Target::Ttl(action) => {
+            change::ttl(transit, *action);
+            return None;
+        }
+        Target::Mss(target) => {
+            change::mss(subject, *target);
+            return None;
+        }
+        Target::Log(prefix) => {
+            log::write(subject, prefix);
+            return None;
+        }
+        Target::NoTrack => {
+            subject.is_untracked = true;
+            subject.state = ConnState::UNTRACKED;
+            return None;
+        }
+        _ => {}
+    }
+    Some(match target {
         Target::Drop => Verdict::Drop,
         Target::Reject(with) => Verdict::Reject(*with),
-        Target::NoTrack => Verdict::NoTrack,
         Target::SourceNat(range) => Verdict::SourceNat(range.clone()),
         Target::DestinationNat(range) => Verdict::DestinationNat(range.clone()),
-        Target::Masquerade { ports } => Verdict::Masquerade(own(ports)),
-        Target::Redirect { ports } => Verdict::Redirect(own(ports)),
+        Target::NetMap(range) => {
+            Verdict::NetMap(NatRange { addresses: Some(range.clone()), ..NatRange::default() })
+        }
+        Target::Masquerade { ports, choice } => Verdict::Masquerade(own(ports, *choice)),
+        Target::Redirect { ports, choice } => Verdict::Redirect(own(ports, *choice)),
+        _ => Verdict::Accept,
     })
+}
+
+fn conn_mark(action: ConnMarkAction, subject: &mut Subject<'_>) {
+    let Some(tracking) = subject.tracking else { return };
+    let conn = &tracking.conn;
+    let mark = &mut subject.transit.packet.meta.mark;
+    match action {
+        ConnMarkAction::Set { value, mask } => conn.set_mark((conn.mark() & !mask) ^ value),
+        ConnMarkAction::Save { packet_mask, flow_mask } => {
+            conn.set_mark((conn.mark() & !flow_mask) ^ (*mark & packet_mask));
+        }
+        ConnMarkAction::Restore { packet_mask, flow_mask } => {
+            *mark = (*mark & !packet_mask) ^ (conn.mark() & flow_mask);
+        }
+    }
 }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
-use netstack_wire::{checksum, icmpv4, tcp, udp};
+use netstack_wire::{checksum, ethernet, icmpv4, tcp, udp};
 use smallvec::SmallVec;
 
+use crate::MacAddr;
 use crate::ip::{Egress, Fragmenting, IpOutput, OutputError, edge, gso, output};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Gso, HEADROOM, Packet};
@@ -35,6 +36,8 @@ pub(crate) struct Transit {
     pub(crate) is_reassembled: bool,
     /// Our own members of the group get it too.
     pub(crate) loops: bool,
+    /// The Ethernet address that it came from.
+    pub(crate) link_source: Option<MacAddr>,
 }
 
 impl Transit {
@@ -51,6 +54,7 @@ impl Transit {
         if packet.copy_to(start, &mut l3) < l3_len {
             return None;
         }
+        let link_source = link_source(&packet, start);
         packet.trim_front(start + l3_len);
         packet.meta.l3_offset = 0;
         if let Checksum::Partial { start: from, offset } = packet.meta.checksum {
@@ -70,6 +74,7 @@ impl Transit {
             is_later_fragment,
             is_reassembled: false,
             loops: false,
+            link_source,
         })
     }
 
@@ -90,6 +95,7 @@ impl Transit {
             is_later_fragment: false,
             is_reassembled: false,
             loops,
+            link_source: None,
         }
     }
 
@@ -115,6 +121,60 @@ impl Transit {
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         let offset = self.ttl_offset();
         self.l3[offset] = ttl;
+    }
+
+    /// The type of service or traffic class.
+    pub(crate) fn tos(&self) -> u8 {
+        match self.is_v4() {
+            true => self.l3[1],
+            false => (self.l3[0] << 4) | (self.l3[1] >> 4),
+        }
+    }
+
+    pub(crate) fn set_tos(&mut self, tos: u8) {
+        if self.is_v4() {
+            self.l3[1] = tos;
+        } else {
+            self.l3[0] = (self.l3[0] & 0xf0) | (tos >> 4);
+            self.l3[1] = (self.l3[1] & 0x0f) | (tos << 4);
+        }
+    }
+
+    /// Copies bytes of the packet, counted from the IP header; returns how many there were.
+    pub(crate) fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
+        let head = self.l3.get(offset..).unwrap_or_default();
+        let first = head.len().min(out.len());
+        out[..first].copy_from_slice(&head[..first]);
+        let rest = offset.saturating_sub(self.l3.len());
+        first + self.packet.copy_to(rest, &mut out[first..])
+    }
+
+    /// Changes bytes of the IP header. `None` for bytes that are not there, and for changes of what says where headers and the
+    /// packet end. Transport checksums are the caller's business.
+    pub(crate) fn set_network_bytes(&mut self, at: usize, value: &[u8]) -> Option<()> {
+        let is_v4 = self.is_v4();
+        let old = self.l3.get(at..at.checked_add(value.len())?)?;
+        let is_free = |at: usize, old: u8, new: u8| match (is_v4, at) {
+            (true, 1 | 4 | 5 | 8 | 10..20) => true,
+            // The flow label, and the class with the version before it.
+            (false, 0) => old >> 4 == new >> 4,
+            (false, 1..4 | 7..40) => true,
+            _ => old == new,
+        };
+        let all_free = (at..).zip(old.iter().zip(value)).all(|(at, (old, new))| is_free(at, *old, *new));
+        all_free.then_some(())?;
+        self.l3[at..at + value.len()].copy_from_slice(value);
+        (self.source, self.destination) = match is_v4 {
+            true => {
+                let repr = Ipv4Repr::parse_unchecked(&self.l3).ok()?;
+                (IpAddr::V4(repr.source), IpAddr::V4(repr.destination))
+            }
+            false => {
+                let repr = Ipv6Repr::parse_unchecked(&self.l3).ok()?;
+                (IpAddr::V6(repr.source), IpAddr::V6(repr.destination))
+            }
+        };
+        Some(())
     }
 
     fn ttl_offset(&self) -> usize {
@@ -265,6 +325,12 @@ impl Transit {
         }
         Ok(())
     }
+}
+
+/// The sender in the Ethernet header before the IP header, if there is one.
+fn link_source(packet: &Packet, start: usize) -> Option<MacAddr> {
+    let mut bytes = [0; 6];
+    (start >= ethernet::HEADER_LEN && packet.copy_to(6, &mut bytes) == bytes.len()).then_some(MacAddr(bytes))
 }
 
 struct Parsed {

@@ -106,12 +106,12 @@ fn standing_queue(tos: u8) -> (Duration, QdiscStats) {
     let (mut waited, mut last) = (Duration::ZERO, 0);
     for milli in 0..5000 {
         let mut fresh = packet(1, 1500, tos);
-        fresh.meta.owner = milli;
+        fresh.meta.arrival = Some(at(milli));
         queue.enqueue(at(milli), fresh);
         if milli % 2 == 0
             && let Some(packet) = queue.dequeue(at(milli))
         {
-            waited = at(milli) - at(packet.meta.owner);
+            waited = at(milli) - packet.meta.arrival.unwrap();
             last = packet.to_vec()[1] & 3;
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Outgoing {
     pub(crate) port: u16,
     pub(crate) no_checksum: bool,
     pub(crate) mark: u32,
-    pub(crate) owner: u64,
+    pub(crate) owner: Option<crate::packet::Owner>,
     /// The size to cut the data to, if it is to be cut.
     pub(crate) segment_size: Option<u16>,
     /// The datagram before this one went the same way.
@@ -50,7 +50,7 @@ pub(crate) struct Express {
     pub(crate) port: u16,
     pub(crate) no_checksum: bool,
     pub(crate) mark: u32,
-    pub(crate) owner: u64,
+    pub(crate) owner: Option<crate::packet::Owner>,
 }
 
 impl std::fmt::Debug for Way {

@@ -8,6 +8,7 @@ use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
     Datagram, Family as IpFamily, QueuedError, RecvFlags, SendFlags, SendMeta, Shutdown, SocketOptions,
 };
+use netstack::packet::Owner;
 use netstack::tcp::{FastOpenModes, State, UrgentError};
 use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
 use sentry_abi::inet::TCP_CM_INQ;
@@ -119,14 +120,17 @@ impl InetSocket {
         let settings = namespace.settings();
         let buffers = (settings.send_default.get(), settings.receive_default.get());
         let socket = Self::wrap(namespace, family, SocketBase::new(number, kind, protocol, owner), socket);
+        let Ucred { uid: user, gid: group, .. } = socket.base.owner;
         // TCP's have settings of their own; the stack gives all others what Linux does by default.
-        if transport != Transport::Tcp && buffers != (DEFAULT_BUFFER, DEFAULT_BUFFER) {
-            let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-            socket.change_options(|options| {
+        let has_own_buffers = transport != Transport::Tcp && buffers != (DEFAULT_BUFFER, DEFAULT_BUFFER);
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        socket.change_options(|options| {
+            options.owner = Some(Owner { user, group });
+            if has_own_buffers {
                 options.send_buffer = size(buffers.0);
                 options.recv_buffer = size(buffers.1);
-            });
-        }
+            }
+        });
         socket
     }
 

@@ -57,10 +57,10 @@ impl Layout {
 
 /// A match or target: `struct xt_entry_match`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extension<'a> {
-    pub(super) name: &'a str,
-    pub(super) revision: u8,
-    pub(super) data: &'a [u8],
+pub(in crate::socket) struct Extension<'a> {
+    pub(in crate::socket) name: &'a str,
+    pub(in crate::socket) revision: u8,
+    pub(in crate::socket) data: &'a [u8],
 }
 
 /// An entry.
@@ -72,7 +72,6 @@ pub(super) struct Entry<'a> {
     pub(super) head: &'a [u8],
     pub(super) matches: Vec<Extension<'a>>,
     pub(super) target: Extension<'a>,
-    pub(super) counters: (u64, u64),
 }
 
 /// Takes a blob apart.
@@ -107,8 +106,7 @@ fn entry(layout: Layout, blob: &[u8], offset: usize) -> Result<Entry<'_>, Errno>
         at += len;
     }
     let (target, _) = extension(all.get(target_at..).ok_or(Errno::EINVAL)?)?;
-    let counters = (long(head, layout.counters_at), long(head, layout.counters_at + 8));
-    Ok(Entry { offset, next: offset + len, head, matches, target, counters })
+    Ok(Entry { offset, next: offset + len, head, matches, target })
 }
 
 /// The match or target that bytes begin with, and its length.
@@ -139,7 +137,8 @@ pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
+/// A 64-bit number.
+pub(super) fn long(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 

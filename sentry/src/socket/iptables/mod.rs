@@ -13,5 +13,8 @@ mod tables;
 mod targets;
 mod translate;
 
+pub(in crate::socket) use blob::Extension;
+pub(in crate::socket) use matches::{MATCHES, one as match_of};
 pub(crate) use option::ROWS;
 pub(crate) use tables::IpTables;
+pub(in crate::socket) use targets::{TARGETS, target as target_of};

@@ -18,7 +18,7 @@ use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 use crate::task::Capabilities;
 
 /// What is missing: said once.
-const PARTIAL: Effect = Effect::Partial("not all matches and targets; no goto");
+const PARTIAL: Effect = Effect::Partial("not all matches and targets");
 
 pub(crate) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IPT_SO_SET_REPLACE, get_info_v4, replace_v4, PARTIAL),
@@ -140,11 +140,17 @@ fn get_revision(
     check(context, family)?;
     let asked = context.read_buffer(REVISION_LEN)?;
     let (name, revision) = (text(&asked[..REVISION_LEN - 1])?, asked[REVISION_LEN - 1]);
-    let found = known.iter().find(|(other, _, of)| *other == name && of.is_none_or(|of| of == family));
-    let (_, highest, _) = found.ok_or(Errno::ENOENT)?;
-    // Older revisions were not kept, but for the first of the ports.
-    let has = revision == *highest || (name == "multiport" && revision == 0);
-    if has { Ok(Value::from_slice(&asked)) } else { Err(Errno::EPROTONOSUPPORT) }
+    let mut revisions = known
+        .iter()
+        .filter(|(other, _, of)| *other == name && of.is_none_or(|of| of == family))
+        .map(|(_, revision, _)| *revision)
+        .peekable();
+    revisions.peek().ok_or(Errno::ENOENT)?;
+    if revisions.any(|has| has == revision) {
+        Ok(Value::from_slice(&asked))
+    } else {
+        Err(Errno::EPROTONOSUPPORT)
+    }
 }
 
 fn get_info_v4(context: &Context<'_>) -> Result<Value, Errno> {

@@ -14,10 +14,11 @@ pub(super) enum Name {
     Mangle,
     Nat,
     Filter,
+    Security,
 }
 
 impl Name {
-    pub(super) const ALL: [Self; 4] = [Self::Raw, Self::Mangle, Self::Nat, Self::Filter];
+    pub(super) const ALL: [Self; 5] = [Self::Raw, Self::Mangle, Self::Nat, Self::Filter, Self::Security];
 
     /// The table with a name.
     ///
@@ -33,6 +34,7 @@ impl Name {
             Self::Mangle => "mangle",
             Self::Nat => "nat",
             Self::Filter => "filter",
+            Self::Security => "security",
         }
     }
 
@@ -43,6 +45,7 @@ impl Name {
             Self::Mangle => Table::Mangle,
             Self::Nat => Table::Nat,
             Self::Filter => Table::Filter,
+            Self::Security => Table::Security,
         }
     }
 
@@ -53,7 +56,7 @@ impl Name {
             Self::Raw => &[Prerouting, Output],
             Self::Mangle => &[Prerouting, Input, Forward, Output, Postrouting],
             Self::Nat => &[Prerouting, Input, Output, Postrouting],
-            Self::Filter => &[Input, Forward, Output],
+            Self::Filter | Self::Security => &[Input, Forward, Output],
         }
     }
 

@@ -3,25 +3,42 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use netstack::filter::{NatRange, RejectWith, Target};
+use netstack::filter::{
+    ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, RejectWith, Target, TtlAction,
+};
 use netstack::options::Family;
 
-use super::blob::{Extension, half, word};
+use super::blob::{Extension, half, text, word};
 use crate::errno::Errno;
 
-/// The targets, with the highest revision of each. Those with more than one are asked for from the highest down.
-pub(super) const TARGETS: &[(&str, u8, Option<Family>)] = &[
+/// The targets with their revisions.
+pub(in crate::socket) const TARGETS: &[(&str, u8, Option<Family>)] = &[
     ("", 0, None),
     ("ERROR", 0, None),
     ("REJECT", 0, None),
     ("REDIRECT", 0, None),
     ("MASQUERADE", 0, None),
     ("SNAT", 0, Some(Family::V4)),
+    ("SNAT", 1, None),
     ("DNAT", 0, Some(Family::V4)),
-    ("SNAT", 1, Some(Family::V6)),
-    ("DNAT", 1, Some(Family::V6)),
+    ("DNAT", 1, None),
+    ("DNAT", 2, None),
+    ("NETMAP", 0, None),
     ("MARK", 2, None),
+    ("CONNMARK", 1, None),
+    ("CONNMARK", 2, None),
     ("NOTRACK", 0, None),
+    ("CT", 0, None),
+    ("CT", 1, None),
+    ("CT", 2, None),
+    ("DSCP", 0, None),
+    ("TOS", 1, None),
+    ("TTL", 0, Some(Family::V4)),
+    ("HL", 0, Some(Family::V6)),
+    ("TCPMSS", 0, None),
+    ("LOG", 0, None),
+    ("NFLOG", 0, None),
+    ("CHECKSUM", 0, None),
 ];
 
 /// A standard target's verdict.
@@ -53,23 +70,89 @@ pub(super) fn verdict(target: &Extension<'_>) -> Result<Verdict, Errno> {
 ///
 /// # Errors
 /// `ENOENT` for a target that there is not; `EINVAL` for one that cannot be honoured.
-pub(super) fn target(family: Family, target: &Extension<'_>) -> Result<Target, Errno> {
+pub(in crate::socket) fn target(family: Family, target: &Extension<'_>) -> Result<Target, Errno> {
     let Extension { name, revision, data } = *target;
     Ok(match (name, revision, family) {
         ("REJECT", 0, _) => Target::Reject(reject(family, word(data, 0))?),
-        ("REDIRECT", 0, _) => Target::Redirect { ports: range(family, data)?.ports },
-        ("MASQUERADE", 0, _) => Target::Masquerade { ports: range(family, data)?.ports },
-        ("SNAT", 0, Family::V4) | ("SNAT", 1, Family::V6) => Target::SourceNat(range(family, data)?),
-        ("DNAT", 0, Family::V4) | ("DNAT", 1, Family::V6) => Target::DestinationNat(range(family, data)?),
-        ("MARK", 2, _) => mark(word(data, 0), word(data, 4))?,
+        ("REDIRECT", 0, _) => {
+            let NatRange { ports, choice, addresses: _ } = old_range(family, data)?;
+            Target::Redirect { ports, choice }
+        }
+        ("MASQUERADE", 0, _) => {
+            let NatRange { ports, choice, addresses: _ } = old_range(family, data)?;
+            Target::Masquerade { ports, choice }
+        }
+        ("NETMAP", 0, _) => Target::NetMap(old_range(family, data)?.addresses.ok_or(Errno::EINVAL)?),
+        ("SNAT", 0, Family::V4) => Target::SourceNat(old_range(family, data)?),
+        ("DNAT", 0, Family::V4) => Target::DestinationNat(old_range(family, data)?),
+        ("SNAT", 1, _) => Target::SourceNat(range(family, data)?),
+        ("DNAT", 1 | 2, _) => Target::DestinationNat(range(family, data)?),
+        ("MARK", 2, _) => Target::Mark { value: word(data, 0), mask: word(data, 4) },
+        ("CONNMARK", 1 | 2, _) => conn_mark(data, revision)?,
         ("NOTRACK", 0, _) => Target::NoTrack,
+        ("CT", 0..=2, _) => tracking(data)?,
+        ("DSCP", 0, _) => match data {
+            [dscp @ 0..=0x3f, ..] => Target::Tos { value: dscp << 2, mask: 0xfc },
+            _ => return Err(Errno::EINVAL),
+        },
+        ("TOS", 1, _) => match data {
+            [value, mask, ..] => Target::Tos { value: *value, mask: *mask },
+            _ => return Err(Errno::EINVAL),
+        },
+        ("TTL", 0, Family::V4) | ("HL", 0, Family::V6) => Target::Ttl(match data {
+            [0, ttl, ..] => TtlAction::Set(*ttl),
+            [1, by, ..] if *by > 0 => TtlAction::Increase(*by),
+            [2, by, ..] if *by > 0 => TtlAction::Decrease(*by),
+            _ => return Err(Errno::EINVAL),
+        }),
+        ("TCPMSS", 0, _) => Target::Mss(match u16::try_from(half(data, 0)).unwrap_or(0) {
+            u16::MAX => MssTarget::ClampToPath,
+            mss => MssTarget::Set(mss),
+        }),
+        ("LOG", 0, _) => log(data)?,
+        // Nobody listens to the group; checksums are always right.
+        ("NFLOG" | "CHECKSUM", 0, _) => Target::Continue,
         _ => return Err(Errno::ENOENT),
     })
 }
 
-/// `mark = (mark & ~mask) ^ value`: setting bits outside of the mask is toggling, which the filter has not.
-fn mark(value: u32, mask: u32) -> Result<Target, Errno> {
-    if value & !mask != 0 { Err(Errno::EINVAL) } else { Ok(Target::Mark { value, mask }) }
+/// `struct xt_connmark_tginfo1` and `2`.
+fn conn_mark(data: &[u8], revision: u8) -> Result<Target, Errno> {
+    let (value, flow_mask, packet_mask) = (word(data, 0), word(data, 4), word(data, 8));
+    let mode = match (revision, data.get(12..15).ok_or(Errno::EINVAL)?) {
+        (1, [mode, ..]) => *mode,
+        // Marks that are shifted on their way are not built.
+        (_, [_, 0, mode]) => *mode,
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(Target::ConnMark(match mode {
+        0 => ConnMarkAction::Set { value, mask: flow_mask },
+        1 => ConnMarkAction::Save { packet_mask, flow_mask },
+        2 => ConnMarkAction::Restore { packet_mask, flow_mask },
+        _ => return Err(Errno::EINVAL),
+    }))
+}
+
+/// `struct xt_ct_target_info`: only "no tracking", or nothing at all. Zones, helpers and timeouts are not built.
+fn tracking(data: &[u8]) -> Result<Target, Errno> {
+    let (flags, zone) = (half(data, 0), half(data, 2));
+    let helper = data.get(12..28).ok_or(Errno::EINVAL)?;
+    match (flags & !2, zone, helper[0]) {
+        (1, 0, 0) => Ok(Target::NoTrack),
+        (0, 0, 0) => Ok(Target::Continue),
+        (_, 0, 1..) => Err(Errno::ENOENT),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// `struct xt_log_info`. Of the flags, those of what else to write are not built: the line is as without.
+fn log(data: &[u8]) -> Result<Target, Errno> {
+    let level = *data.first().ok_or(Errno::EINVAL)?;
+    let prefix = text(data.get(2..32).ok_or(Errno::EINVAL)?)?;
+    if level >= 8 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Target::Log(LogPrefix { level, prefix: prefix.to_owned() }))
 }
 
 /// `enum ipt_reject_with`, `enum ip6t_reject_with`.
@@ -89,31 +172,46 @@ fn reject(family: Family, with: u32) -> Result<RejectWith, Errno> {
     })
 }
 
-/// `struct nf_nat_ipv4_multi_range_compat` with one range, or `struct nf_nat_range`. Ports are in network order.
+/// `struct nf_nat_ipv4_multi_range_compat` with one range, or `struct nf_nat_range`.
+fn old_range(family: Family, data: &[u8]) -> Result<NatRange, Errno> {
+    if family == Family::V6 {
+        return range(family, data);
+    }
+    if data.len() < 20 || word(data, 0) != 1 {
+        return Err(Errno::EINVAL);
+    }
+    let address = |at: usize| IpAddr::V4(Ipv4Addr::from_bits(word(data, at).swap_bytes()));
+    nat_range(word(data, 4), address(8)..=address(12), &data[16..20])
+}
+
+/// `struct nf_nat_range`, `struct nf_nat_range2`.
 fn range(family: Family, data: &[u8]) -> Result<NatRange, Errno> {
-    let (flags, addresses, ports_at): (u32, RangeInclusive<IpAddr>, usize) = match family {
-        Family::V4 => {
-            if data.len() < 20 || word(data, 0) != 1 {
-                return Err(Errno::EINVAL);
-            }
-            let address = |at: usize| IpAddr::V4(Ipv4Addr::from_bits(word(data, at).swap_bytes()));
-            (word(data, 4), address(8)..=address(12), 16)
-        }
+    if data.len() < 40 {
+        return Err(Errno::EINVAL);
+    }
+    let address = |at: usize| match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(word(data, at).swap_bytes())),
         Family::V6 => {
-            if data.len() < 40 {
-                return Err(Errno::EINVAL);
-            }
-            let address = |at: usize| {
-                let bytes: [u8; 16] = data[at..at + 16].try_into().unwrap_or_default();
-                IpAddr::V6(Ipv6Addr::from(bytes))
-            };
-            (word(data, 0), address(4)..=address(20), 36)
+            let bytes: [u8; 16] = data[at..at + 16].try_into().unwrap_or_default();
+            IpAddr::V6(Ipv6Addr::from(bytes))
         }
     };
-    let port = |at: usize| u16::try_from(half(data, at)).unwrap_or(0).swap_bytes();
+    nat_range(word(data, 0), address(4)..=address(20), &data[36..])
+}
+
+/// `ports` are in network order: the first, the last, and where to count from.
+fn nat_range(flags: u32, addresses: RangeInclusive<IpAddr>, ports: &[u8]) -> Result<NatRange, Errno> {
+    let port = |at: usize| ports.get(at..at + 2).map(|port| u16::from_be_bytes([port[0], port[1]]));
+    let (first, last) = (port(0).unwrap_or(0), port(2).unwrap_or(0));
+    let choice = match flags {
+        flags if flags & OFFSET != 0 => Ports::Offset(port(4).ok_or(Errno::EINVAL)?),
+        flags if flags & RANDOM != 0 => Ports::Random,
+        _ => Ports::Near,
+    };
     Ok(NatRange {
         addresses: (flags & MAP_ADDRESSES != 0).then_some(addresses),
-        ports: (flags & MAP_PORTS != 0).then(|| port(ports_at)..=port(ports_at + 2)),
+        ports: (flags & MAP_PORTS != 0).then_some(first..=last),
+        choice,
     })
 }
 
@@ -121,3 +219,7 @@ fn range(family: Family, data: &[u8]) -> Result<NatRange, Errno> {
 const MAP_ADDRESSES: u32 = 1;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`.
 const MAP_PORTS: u32 = 2;
+/// `NF_NAT_RANGE_PROTO_RANDOM_ALL`.
+const RANDOM: u32 = 4 | 16;
+/// `NF_NAT_RANGE_PROTO_OFFSET`.
+const OFFSET: u32 = 32;

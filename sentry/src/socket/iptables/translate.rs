@@ -6,7 +6,7 @@ use netstack::filter::{Chain, ChainName, Counters, Hook, Policy, Rule, Target};
 use netstack::options::Family;
 
 use super::blob::{self, Entry, Layout};
-use super::matches::{is_unconditional, tests};
+use super::matches::{FLAG_GOTO_V4, FLAG_GOTO_V6, is_unconditional, tests};
 use super::table::{Hooks, Name};
 use super::targets::{self, Verdict, verdict};
 use crate::errno::Errno;
@@ -107,7 +107,8 @@ impl Translator<'_> {
         if is_last || inside == Inside::Nothing {
             return Err(Errno::EINVAL);
         }
-        let counters = Counters { packets: entry.counters.0, bytes: entry.counters.1 };
+        // Linux begins with zeros, whatever the blob says; programs add what they want to keep.
+        let counters = Counters::default();
         let at = self.chains.len() - 1;
         if let Inside::Builtin(hook) = inside
             && self.hooks.underflow(hook) == entry.offset
@@ -146,9 +147,22 @@ impl Translator<'_> {
             Verdict::Accept => Target::Accept,
             Verdict::Drop => Target::Drop,
             Verdict::Return => Target::Return,
-            Verdict::Jump(to) if to == entry.next => Target::Continue,
-            Verdict::Jump(to) => Target::Jump(self.starts.get(&to).cloned().ok_or(Errno::EINVAL)?),
+            Verdict::Jump(to) if to == entry.next && !self.is_goto(entry) => Target::Continue,
+            Verdict::Jump(to) => {
+                let chain = self.starts.get(&to).cloned().ok_or(Errno::EINVAL)?;
+                if self.is_goto(entry) { Target::Goto(chain) } else { Target::Jump(chain) }
+            }
         })
+    }
+}
+
+impl Translator<'_> {
+    fn is_goto(&self, entry: &Entry<'_>) -> bool {
+        let flag = match self.family {
+            Family::V4 => FLAG_GOTO_V4,
+            Family::V6 => FLAG_GOTO_V6,
+        };
+        entry.head[self.layout.flags_at] & flag != 0
     }
 }
 
