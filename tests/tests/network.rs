@@ -352,14 +352,40 @@ fn tcpdump_inside_filters_and_sees_both_directions() {
     assert!(!out.out().contains("ICMP"), "{}", out.out());
 }
 
+/// Runs a script natively in a namespace and in the sandbox, and compares what they print.
+#[track_caller]
+fn is_the_same_inside(script: &str) {
+    let script = format!("{}/scripts/{script}", env!("CARGO_MANIFEST_DIR"));
+    let netns = Netns::new();
+    let native = run(netns.command("bash").arg(&script));
+    let inside = Sandbox::new().run("bash", &[&script]);
+    assert_eq!(inside.out(), native.out(), "standard output; errors: {}", inside.err());
+    assert_eq!(inside.err(), native.err(), "standard error");
+}
+
 /// The legacy tools see the tables that they have set, and the rules do what they do on Linux.
 #[test]
 fn iptables_inside_is_iptables_outside() {
     require!(Need::Root, Need::Program("iptables-legacy"), Need::Program("python3"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iptables.sh");
-    let netns = Netns::new();
-    let native = run(netns.command("bash").arg(script));
-    let inside = Sandbox::new().run("bash", &[script]);
-    assert_eq!(inside.out(), native.out(), "standard output; errors: {}", inside.err());
-    assert_eq!(inside.err(), native.err(), "standard error");
+    is_the_same_inside("iptables.sh");
+}
+
+/// The same for the matches and targets that are used less often.
+#[test]
+fn extensions_of_iptables_are_the_same_inside() {
+    require!(Need::Root, Need::Program("iptables-legacy"));
+    is_the_same_inside("iptables_extensions.sh");
+}
+
+/// `nft`, and iptables on top of it, list what they were told in the same words, fail in the same words, and the rules do the same.
+#[test]
+fn nftables_inside_is_nftables_outside() {
+    require!(
+        Need::Root,
+        Need::Program("nft"),
+        Need::Program("iptables-nft"),
+        Need::Program("conntrack"),
+        Need::Program("python3")
+    );
+    is_the_same_inside("nftables.sh");
 }

@@ -63,6 +63,8 @@ constants! { u16;
     NLM_F_CREATE = 0x400,
     NLM_F_APPEND = 0x800,
     NLM_F_CAPPED = 0x100,
+    NLM_F_ACK_TLVS = 0x200,
+    NLMSGERR_ATTR_OFFS = 2,
 }
 
 constants! { i32;

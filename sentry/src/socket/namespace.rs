@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use netstack::Stack;
+use netstack::filter::FilterLog;
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::kernel::Kernel;
 use crate::socket::iptables::IpTables;
-use crate::socket::netlink::Subscribers;
+use crate::socket::netlink::{NfTables, Subscribers};
 use crate::socket::ops::Socket;
 use crate::socket::settings::Settings;
 use crate::socket::timer_thread::TimerThread;
@@ -25,6 +26,7 @@ pub struct NetNamespace {
     sockets: SocketList,
     subscribers: Subscribers,
     ip_tables: IpTables,
+    nf_tables: NfTables,
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
     timers: OnceLock<TimerThread>,
@@ -45,6 +47,7 @@ impl NetNamespace {
     }
 
     fn with_backing(stack: Stack, backing: Backing) -> Arc<Self> {
+        stack.set_filter_log(Some(Arc::new(DebugLog)));
         Arc::new(Self {
             stack,
             backing,
@@ -52,6 +55,7 @@ impl NetNamespace {
             sockets: SocketList::default(),
             subscribers: Subscribers::default(),
             ip_tables: IpTables::default(),
+            nf_tables: NfTables::default(),
             hints: AtomicUsize::new(0),
             next_netlink_port: AtomicU64::new(0),
             timers: OnceLock::new(),
@@ -104,6 +108,11 @@ impl NetNamespace {
         &self.ip_tables
     }
 
+    /// The tables of nftables.
+    pub(crate) fn nf_tables(&self) -> &NfTables {
+        &self.nf_tables
+    }
+
     /// The abstract names of local sockets.
     pub(crate) fn abstract_names(&self) -> &AbstractNames {
         &self.abstract_names
@@ -144,6 +153,15 @@ impl NetNamespace {
     /// `EAFNOSUPPORT` where the sandbox was booted without a network stack.
     pub fn of(task: &CurrentTask) -> Result<Arc<Self>, Errno> {
         task.kernel().net_namespace().cloned().ok_or(Errno::EAFNOSUPPORT)
+    }
+}
+
+/// What rules of the packet filter write goes to the sandbox's log, for who wants to see its details.
+struct DebugLog;
+
+impl FilterLog for DebugLog {
+    fn line(&self, level: u8, text: &str) {
+        tracing::debug!("packet filter <{level}>: {}", text.escape_debug());
     }
 }
 

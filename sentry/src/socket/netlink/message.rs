@@ -75,6 +75,16 @@ impl<'a> Attributes<'a> {
         self.find_map(|(k, value)| (k == kind).then_some(value))
     }
 
+    /// The attributes in the bytes of an attribute.
+    pub(super) fn within(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// The attribute `kind` as a number.
     pub(super) fn u32(self, kind: u16) -> Option<u32> {
         let bytes = self.find(kind)?.get(..4)?;
@@ -142,6 +152,17 @@ impl Builder {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
         self.attr(kind, bytes.as_slice());
+    }
+
+    /// Adds an attribute that holds attributes, which `fill` adds.
+    pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.buf.len();
+        self.buf.extend_from_slice(RtAttr { len: 0, kind }.as_bytes());
+        fill(self);
+        // What is too long is cut into several messages by the caller.
+        let len = u16::try_from(self.buf.len() - start).unwrap_or(u16::MAX);
+        self.buf[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+        self.pad();
     }
 
     /// Adds an address.

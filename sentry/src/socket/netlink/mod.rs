@@ -6,6 +6,7 @@ mod diag;
 mod link;
 mod message;
 mod neighbour;
+mod netfilter;
 mod route;
 mod rtnetlink;
 mod rule;
@@ -14,5 +15,7 @@ mod subscribers;
 
 pub(in crate::socket) use diag::inet_state;
 pub(in crate::socket) use link::announce as announce_link;
+pub(crate) use netfilter::NfTables;
+pub(in crate::socket) use netfilter::conntrack_text;
 pub use socket::{NetlinkSocket, Privilege};
 pub(crate) use subscribers::Subscribers;

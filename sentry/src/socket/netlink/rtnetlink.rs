@@ -5,8 +5,9 @@ use zerocopy::IntoBytes;
 
 use crate::errno::Errno;
 use crate::socket::netlink::message::{Reply, Request};
+use crate::socket::netlink::netfilter::{Answered, Refusal};
 use crate::socket::netlink::socket::NetlinkSocket;
-use crate::socket::netlink::{address, diag, link, neighbour, route, rule};
+use crate::socket::netlink::{address, diag, link, neighbour, netfilter, route, rule};
 use crate::socket::ops::Socket;
 
 /// The datagrams that answer `data`, for a socket with `port`.
@@ -14,6 +15,22 @@ pub(super) fn answer(socket: &NetlinkSocket, port: u32, data: &[u8]) -> Vec<Vec<
     let mut rest = data;
     let mut datagrams = Vec::new();
     while let Some(request) = Request::next(&mut rest) {
+        if socket.base().protocol == NETLINK_NETFILTER {
+            // nfnetlink_rcv: even looking needs CAP_NET_ADMIN.
+            if !socket.is_admin() {
+                datagrams.append(&mut acknowledgement(
+                    socket,
+                    port,
+                    &request,
+                    Err(Refusal::from(Errno::EPERM)),
+                ));
+                break;
+            }
+            if netfilter::begins_batch(&request) {
+                answer_batch(socket, port, request, &mut rest, &mut datagrams);
+                break;
+            }
+        }
         // netlink_rcv_skb: only requests are handled, control messages are acknowledged at most.
         let is_request = request.has(NLM_F_REQUEST) && request.header.kind >= NLMSG_MIN_TYPE;
         let is_dump = is_dump(socket, &request);
@@ -21,17 +38,42 @@ pub(super) fn answer(socket: &NetlinkSocket, port: u32, data: &[u8]) -> Vec<Vec<
         let result = if is_request { handle(socket, &request, is_dump, &mut reply) } else { Ok(()) };
         match result {
             Ok(()) if is_request && is_dump => reply.message(NLMSG_DONE, &0_i32, |_| {}),
-            Ok(()) if request.has(NLM_F_ACK) => acknowledge(socket, port, &request, None, &mut reply),
+            Ok(()) if request.has(NLM_F_ACK) => {
+                reply.flush();
+                reply.datagrams.append(&mut acknowledgement(socket, port, &request, Ok(())));
+            }
             Ok(()) => {}
-            Err(e) => {
+            Err(refused) => {
                 reply = Reply::new(&request.header, port, 0);
-                acknowledge(socket, port, &request, Some(e), &mut reply);
+                reply.datagrams = acknowledgement(socket, port, &request, Err(refused));
             }
         }
         reply.flush();
         datagrams.append(&mut reply.datagrams);
     }
     datagrams
+}
+
+/// A batch: its messages are carried out together, and acknowledged then.
+fn answer_batch<'a>(
+    socket: &NetlinkSocket,
+    port: u32,
+    begin: Request<'a>,
+    rest: &mut &'a [u8],
+    datagrams: &mut Vec<Vec<u8>>,
+) {
+    let namespace = socket.namespace();
+    let (answers, events) = netfilter::batch(namespace, begin, rest, port);
+    for Answered { request, refused } in &answers {
+        let result = refused.map_or(Ok(()), Err);
+        datagrams.append(&mut acknowledgement(socket, port, request, result));
+    }
+    for event in events {
+        namespace.subscribers().broadcast(NETLINK_NETFILTER, NFNLGRP_NFTABLES, &event.bytes);
+        if event.is_echoed {
+            datagrams.push(event.bytes);
+        }
+    }
 }
 
 /// `NLM_F_DUMP` shares its bits with the flags of requests that make something, so the type decides. A get with one
@@ -41,6 +83,7 @@ fn is_dump(socket: &NetlinkSocket, request: &Request<'_>) -> bool {
         // The messages of each object come in fours: new, delete, get, set.
         NETLINK_ROUTE => request.header.kind & 3 == 2,
         NETLINK_SOCK_DIAG => true,
+        NETLINK_NETFILTER => return netfilter::is_dump(request),
         _ => false,
     };
     is_get && request.header.flags & NLM_F_DUMP != 0
@@ -51,13 +94,15 @@ fn handle(
     request: &Request<'_>,
     is_dump: bool,
     reply: &mut Reply,
-) -> Result<(), Errno> {
-    match socket.base().protocol {
+) -> Result<(), Refusal> {
+    let done = match socket.base().protocol {
         NETLINK_ROUTE => handle_route(socket, request, is_dump, reply),
         NETLINK_SOCK_DIAG => diag::handle(socket.namespace(), request, is_dump, reply),
+        NETLINK_NETFILTER => return netfilter::handle(socket.namespace(), request, is_dump, reply),
         // Nobody but udevd sends to NETLINK_KOBJECT_UEVENT, and the kernel does not listen.
         _ => Err(Errno::EOPNOTSUPP),
-    }
+    };
+    done.map_err(Refusal::from)
 }
 
 fn handle_route(
@@ -91,27 +136,35 @@ fn handle_route(
     }
 }
 
-/// `NLMSG_ERROR`: an errno, or zero, and the request; only its header for a success or with `NETLINK_CAP_ACK`.
-fn acknowledge(
+/// `NLMSG_ERROR`: an errno, or zero, and the request; only its header for a success or with `NETLINK_CAP_ACK`. With
+/// `NETLINK_EXT_ACK` where the attribute is that is to blame.
+fn acknowledgement(
     socket: &NetlinkSocket,
     port: u32,
     request: &Request<'_>,
-    error: Option<Errno>,
-    reply: &mut Reply,
-) {
-    let is_capped = error.is_none() || socket.caps_acks();
-    let flags = if is_capped { NLM_F_CAPPED } else { 0 };
-    let code = error.map_or(0, |e| -i32::from(e.code()));
+    result: Result<(), Refusal>,
+) -> Vec<Vec<u8>> {
+    let is_capped = result.is_ok() || socket.caps_acks();
+    let offset = result.err().and_then(|refused| refused.offset).filter(|_| socket.extends_acks());
+    let mut flags = if is_capped { NLM_F_CAPPED } else { 0 };
+    flags |= if offset.is_some() { NLM_F_ACK_TLVS } else { 0 };
+    let code = result.map_or_else(|refused| -i32::from(refused.errno.code()), |()| 0);
     let mut ack = Reply::new(&request.header, port, flags);
     ack.message(NLMSG_ERROR, &code, |builder| {
         builder.raw(request.header.as_bytes());
         if !is_capped {
             builder.raw(request.body);
         }
+        if let Some(offset) = offset {
+            builder.attr(NLMSGERR_ATTR_OFFS, &offset);
+        }
     });
     ack.flush();
-    reply.datagrams.append(&mut ack.datagrams);
+    ack.datagrams
 }
+
+/// `NFNLGRP_NFTABLES`.
+const NFNLGRP_NFTABLES: u32 = 7;
 
 #[cfg(test)]
 #[path = "rtnetlink_tests.rs"]

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use sentry_abi::netlink::{NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE, NETLINK_SOCK_DIAG, SockAddrNl};
+use sentry_abi::netlink::{
+    NETLINK_KOBJECT_UEVENT, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, SockAddrNl,
+};
 use sentry_abi::socket::{AF_NETLINK, MsgFlags, Ucred};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -50,6 +52,7 @@ struct State {
     send_buffer: usize,
     recv_buffer: usize,
     cap_acks: bool,
+    extended_acks: bool,
 }
 
 impl NetlinkSocket {
@@ -64,7 +67,8 @@ impl NetlinkSocket {
         owner: Ucred,
         privilege: Privilege,
     ) -> Result<Arc<Self>, Errno> {
-        if !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG | NETLINK_KOBJECT_UEVENT) {
+        if !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG | NETLINK_KOBJECT_UEVENT | NETLINK_NETFILTER)
+        {
             return Err(Errno::EPROTONOSUPPORT);
         }
         Ok(Arc::new_cyclic(|me| Self {
@@ -79,6 +83,7 @@ impl NetlinkSocket {
                 send_buffer: DEFAULT_BUFFER,
                 recv_buffer: DEFAULT_BUFFER,
                 cap_acks: false,
+                extended_acks: false,
             }),
             queue: WaitQueue::default(),
             me: me.clone(),
@@ -135,6 +140,17 @@ impl NetlinkSocket {
     /// Sets `NETLINK_CAP_ACK`.
     pub fn set_cap_acks(&self, on: bool) {
         self.state.lock().cap_acks = on;
+    }
+
+    /// `NETLINK_EXT_ACK`: errors come with attributes.
+    #[must_use]
+    pub fn extends_acks(&self) -> bool {
+        self.state.lock().extended_acks
+    }
+
+    /// Sets `NETLINK_EXT_ACK`.
+    pub fn set_extended_acks(&self, on: bool) {
+        self.state.lock().extended_acks = on;
     }
 
     /// True where requests may change something.

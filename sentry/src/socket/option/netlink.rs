@@ -17,7 +17,13 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_NETLINK, NETLINK_BROADCAST_ERROR, get_zero, set_any, Effect::Hint("broadcasts never fail")),
     option!(SOL_NETLINK, NETLINK_NO_ENOBUFS, get_zero, set_any, Effect::Hint("overruns are dropped")),
     option!(SOL_NETLINK, NETLINK_CAP_ACK, get_cap_ack, set_cap_ack),
-    option!(SOL_NETLINK, NETLINK_EXT_ACK, get_zero, set_any, Effect::Hint("errors come without a text")),
+    option!(
+        SOL_NETLINK,
+        NETLINK_EXT_ACK,
+        get_extended_ack,
+        set_extended_ack,
+        Effect::Partial("errors come without a text")
+    ),
     option!(
         SOL_NETLINK,
         NETLINK_GET_STRICT_CHK,
@@ -81,5 +87,14 @@ fn get_cap_ack(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_cap_ack(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     netlink(context)?.set_cap_acks(switch(value)?);
+    Ok(())
+}
+
+fn get_extended_ack(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(netlink(context)?.extends_acks().into())
+}
+
+fn set_extended_ack(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    netlink(context)?.set_extended_acks(switch(value)?);
     Ok(())
 }

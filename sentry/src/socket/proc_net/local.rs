@@ -7,6 +7,8 @@ use netstack::options::Family as IpFamily;
 
 use crate::socket::NetNamespace;
 use crate::socket::base::SocketType;
+use crate::socket::iptables::{MATCHES, TARGETS};
+use crate::socket::netlink::conntrack_text;
 use crate::socket::ops::{Family, Socket};
 
 /// `SO_ACCEPTCON` of listening sockets.
@@ -64,4 +66,35 @@ pub(super) fn ip6_tables_names(namespace: &NetNamespace) -> String {
 
 fn table_names(namespace: &NetNamespace, family: IpFamily) -> String {
     namespace.ip_tables().names(family).iter().map(|name| format!("{name}\n")).collect()
+}
+
+/// The matches of iptables, a line each; the newest first, which is no order that anybody relies on.
+pub(super) fn ip_tables_matches(namespace: &NetNamespace) -> String {
+    extension_names(namespace, IpFamily::V4, MATCHES)
+}
+
+/// The same for IPv6.
+pub(super) fn ip6_tables_matches(namespace: &NetNamespace) -> String {
+    extension_names(namespace, IpFamily::V6, MATCHES)
+}
+
+/// The targets of iptables, a line each.
+pub(super) fn ip_tables_targets(namespace: &NetNamespace) -> String {
+    extension_names(namespace, IpFamily::V4, TARGETS)
+}
+
+/// The same for IPv6.
+pub(super) fn ip6_tables_targets(namespace: &NetNamespace) -> String {
+    extension_names(namespace, IpFamily::V6, TARGETS)
+}
+
+fn extension_names(_: &NetNamespace, family: IpFamily, known: &[(&str, u8, Option<IpFamily>)]) -> String {
+    let named = known.iter().filter(|(name, _, of)| !name.is_empty() && of.is_none_or(|of| of == family));
+    named.map(|(name, ..)| format!("{name}\n")).collect()
+}
+
+/// The flows that are tracked.
+pub(super) fn nf_conntrack(namespace: &NetNamespace) -> String {
+    let stack = namespace.stack();
+    conntrack_text(&stack.tracked_flows(), stack.now())
 }

@@ -19,14 +19,19 @@ pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
 #[must_use]
 pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     type Render = fn(&NetNamespace) -> String;
-    let table: [(&'static str, Render); 16] = [
+    let table: [(&'static str, Render); 21] = [
         ("arp", interface::arp),
         ("dev", interface::dev),
         ("if_inet6", interface::if_inet6),
         ("ipv6_route", interface::ipv6_route),
+        ("ip6_tables_matches", local::ip6_tables_matches),
         ("ip6_tables_names", local::ip6_tables_names),
+        ("ip6_tables_targets", local::ip6_tables_targets),
+        ("ip_tables_matches", local::ip_tables_matches),
         ("ip_tables_names", local::ip_tables_names),
+        ("ip_tables_targets", local::ip_tables_targets),
         ("netstat", statistics::netstat),
+        ("nf_conntrack", local::nf_conntrack),
         ("packet", local::packet),
         ("raw", inet::raw),
         ("raw6", inet::raw6),
