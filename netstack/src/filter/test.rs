@@ -132,10 +132,7 @@ pub(super) fn ports(subject: &Subject<'_>) -> Option<(u16, u16)> {
         subject.transit.protocol,
         Protocol::TCP | Protocol::UDP | Protocol(PROTOCOL_DCCP | PROTOCOL_SCTP | PROTOCOL_UDPLITE)
     );
-    let (a, b, c, d) = match *subject.transit.transport() {
-        [a, b, c, d, ..] => (a, b, c, d),
-        _ => return None,
-    };
+    let [a, b, c, d, ..] = *subject.transit.transport() else { return None };
     has_ports.then(|| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
@@ -237,11 +234,8 @@ fn hash_limit_key(limit: &HashLimit, subject: &Subject<'_>) -> Option<super::sta
     let source = network(subject.transit.source, limit.source_bits).filter(|_| wants(HashLimitKey::SOURCE));
     let destination = network(subject.transit.destination, limit.destination_bits)
         .filter(|_| wants(HashLimitKey::DESTINATION));
-    let (from, to) = match ports(subject) {
-        Some(ports) => ports,
-        // Packets without ports count as those of port 0.
-        None => (0, 0),
-    };
+    // Packets without ports count as those of port 0.
+    let (from, to) = ports(subject).unwrap_or_default();
     let from = if wants(HashLimitKey::SOURCE_PORT) { from } else { 0 };
     let to = if wants(HashLimitKey::DESTINATION_PORT) { to } else { 0 };
     Some((source, destination, from, to))
