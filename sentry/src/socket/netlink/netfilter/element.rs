@@ -257,7 +257,7 @@ fn describe(
     match &element.data {
         Some(Data::Value(bytes)) => builder.nest(DATA, |builder| builder.attr(DATA_VALUE, bytes.as_slice())),
         Some(Data::Verdict(verdict)) => {
-            builder.nest(DATA, |builder| describe_verdict(table, *verdict, builder))
+            builder.nest(DATA, |builder| describe_verdict(table, *verdict, builder));
         }
         Some(Data::Object(name, _)) => builder.attr_str(OBJECT, name),
         None => {}
