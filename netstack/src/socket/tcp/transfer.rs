@@ -48,7 +48,7 @@ impl TcpSocket {
             let (room, is_held) =
                 endpoint.inspect(|inner| (inner.machine.send_room(), inner.machine.is_syn_held()));
             if is_held {
-                return self.send_first(&endpoint, data);
+                return self.send_first(endpoint, data);
             }
             wanted.min(room).min(MAX_SEND)
         };
