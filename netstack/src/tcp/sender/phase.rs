@@ -33,8 +33,23 @@ impl Sender {
                     self.recovery.phase = Phase::Open;
                 }
             }
-            Phase::Recovery { high, .. } => self.advance_recovery(context, high),
-            Phase::Loss { high, frto } => self.advance_loss(config, context, high, frto),
+            Phase::Recovery { high, .. } => {
+                self.advance_recovery(context, high);
+                self.continue_recovery(context);
+            }
+            Phase::Loss { high, frto } => {
+                self.advance_loss(config, context, high, frto);
+                self.continue_recovery(context);
+            }
+        }
+    }
+
+    /// What was sent during a recovery and is lost too, sent again or not, is a congestion of its own (RFC 5681 section 3.2,
+    /// RFC 6675 section 5): the next recovery begins with the ACK that ended the one before, as in Linux, so that BBR sees
+    /// no moment without losses in between.
+    fn continue_recovery(&mut self, context: &Context) {
+        if self.recovery.is_open() && self.board.lost() + self.board.retransmitted() > 0 {
+            self.begin_recovery(context.prior_in_flight);
         }
     }
 

@@ -54,6 +54,32 @@ fn a_hole_below_three_sacked_segments_is_retransmitted_at_once() {
     assert_eq!((info.unacked, info.total_retransmits, info.undos), (0, 1, 0));
 }
 
+/// RFC 5681 section 3.2: what is sent during a recovery and lost as well is a second congestion. The recovery that repairs
+/// it has already begun when the first ends, although it was sent again by then.
+#[test]
+fn a_loss_among_what_recovery_sent_reduces_once_more() {
+    let mut peer = with_flight(with_sack(), 8);
+    peer.now += Duration::from_millis(100);
+    let _ = peer.sack(at(0), &[(at(1), at(4))]);
+    assert_eq!(peer.drain(), [(at(0), 1460)]);
+    let first = peer.connection.info(peer.now).unwrap().ssthresh;
+    let more = usize::try_from(4 * MSS).unwrap();
+    assert_eq!(peer.connection.send(peer.now, &vec![3; more]), Ok(more));
+    let _ = peer.sack(at(0), &[(at(1), at(8))]);
+    assert_eq!(peer.drain(), [(at(8), more)], "one for each that arrived");
+    peer.now += Duration::from_millis(100);
+    let _ = peer.sack(at(0), &[(at(9), at(12)), (at(1), at(8))]);
+    assert_eq!(peer.drain(), [(at(0), 1460), (at(8), 1460)], "the first retransmission was lost, too");
+    let _ = peer.sack(at(8), &[(at(9), at(12))]);
+    let info = peer.connection.info(peer.now).unwrap();
+    assert_eq!(info.recovery, RecoveryPhase::Recovery);
+    assert!(info.ssthresh < first, "{} {first}", info.ssthresh);
+    peer.now += Duration::from_millis(100);
+    let _ = peer.sack(at(12), &[]);
+    let info = peer.connection.info(peer.now).unwrap();
+    assert_eq!((info.recovery, info.total_retransmits), (RecoveryPhase::Open, 3));
+}
+
 /// RFC 8985 section 6.2: before that, the reordering window decides.
 #[test]
 fn a_single_sacked_segment_waits_for_the_reordering_window() {

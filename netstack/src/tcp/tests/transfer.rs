@@ -247,7 +247,13 @@ fn bbr_does_not_mind_random_loss() {
     assert!(took < ideal.mul_f64(1.5), "took {took:?}, the link needs {ideal:?}");
     let info = network.ends[0].connection.as_ref().unwrap().info(network.now).unwrap();
     let lost = network.ends[0].sent_segments / 100;
-    assert!(info.total_retransmits < lost * 2 + 50, "{} for {lost} losses", info.total_retransmits);
+    // STARTUP, which losses do not end, overflows the queue by half of what the path holds.
+    let overflow = rate * 20 / 1000 / 1460 / 2;
+    assert!(
+        info.total_retransmits < lost * 2 + overflow,
+        "{} for {lost} losses and {overflow}",
+        info.total_retransmits
+    );
     let pacing = info.pacing_rate.unwrap();
     assert!((rate * 7 / 10..=rate * 14 / 10).contains(&pacing), "{pacing}");
 }

@@ -128,13 +128,18 @@ impl Bbr {
     /// Takes an acknowledgment. Returns whether the connection is to count as limited by the application from here on:
     /// in PROBE_RTT it is held back on purpose.
     pub(super) fn on_ack(&mut self, window: &mut Window, feedback: &Feedback) -> bool {
+        let was_conserving = self.is_conserving;
         if self.model.update_bandwidth(feedback) {
             self.is_conserving = false;
         }
         self.look_for_policer(feedback);
         self.aggregation.update(feedback, self.bandwidth(), self.model.is_round_start, window.cwnd);
         self.advance_cycle(feedback);
-        self.model.check_full_pipe(feedback);
+        // A round that was held to what is delivered could not raise the bandwidth. While no queue shows either, it says
+        // nothing: three of them, by random losses, would end STARTUP at a fraction of what the path has.
+        if !was_conserving || self.model.has_queue(feedback) {
+            self.model.check_full_pipe(feedback);
+        }
         self.check_drain(window, feedback);
         self.update_min_rtt(window, feedback);
         self.set_pacing_rate(window, feedback);

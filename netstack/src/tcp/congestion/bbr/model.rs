@@ -88,6 +88,12 @@ impl Model {
         self.full_rounds >= FULL_ROUNDS
     }
 
+    /// Whether this acknowledgment was under way for a quarter longer than the path alone takes.
+    pub(super) fn has_queue(&self, feedback: &Feedback) -> bool {
+        let took = feedback.rtt.or(feedback.srtt).unwrap_or_default();
+        self.min_rtt.is_none_or(|min| took > min + min / 4)
+    }
+
     /// The bandwidth at which the pipe seemed full may have been too low.
     pub(super) fn doubt_full_pipe(&mut self) {
         self.full_bandwidth = 0;
