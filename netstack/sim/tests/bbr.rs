@@ -12,7 +12,8 @@ fn goodput(seed: u64) -> usize {
     let [sender, receiver] =
         [(); 2].map(|()| network.add_host(HostSpec { tcp: tcp.clone(), ..HostSpec::default() }));
     let away = LinkSpec::with_delay(Duration::from_millis(10));
-    let bottleneck = LinkSpec { rate: 300_000_000, queue: 750_000, loss: Loss::Random { ppm: 50_000 }, ..away };
+    let bottleneck =
+        LinkSpec { rate: 300_000_000, queue: 750_000, loss: Loss::Random { ppm: 50_000 }, ..away };
     network.set_link(receiver, Way::Down, bottleneck);
     network.set_link(sender, Way::Down, away);
     network.introduce();

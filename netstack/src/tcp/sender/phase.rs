@@ -33,23 +33,8 @@ impl Sender {
                     self.recovery.phase = Phase::Open;
                 }
             }
-            Phase::Recovery { high, .. } => {
-                self.advance_recovery(context, high);
-                self.continue_recovery(context);
-            }
-            Phase::Loss { high, frto } => {
-                self.advance_loss(config, context, high, frto);
-                self.continue_recovery(context);
-            }
-        }
-    }
-
-    /// What was sent during a recovery and is lost too, sent again or not, is a congestion of its own (RFC 5681 section 3.2,
-    /// RFC 6675 section 5): the next recovery begins with the ACK that ended the one before, as in Linux, so that BBR sees
-    /// no moment without losses in between.
-    fn continue_recovery(&mut self, context: &Context) {
-        if self.recovery.is_open() && self.board.lost() + self.board.retransmitted() > 0 {
-            self.begin_recovery(context.prior_in_flight);
+            Phase::Recovery { high, .. } => self.advance_recovery(context, high),
+            Phase::Loss { high, frto } => self.advance_loss(config, context, high, frto),
         }
     }
 
@@ -83,7 +68,7 @@ impl Sender {
             return;
         }
         self.congestion.end_reduction(u32::MAX);
-        self.leave_recovery();
+        self.end_recovery(context);
     }
 
     fn advance_loss(&mut self, config: &Config, context: &Context, high: SeqNum, frto: Frto) {
@@ -111,7 +96,7 @@ impl Sender {
             return self.undo();
         }
         if self.snd_una.ge(high) {
-            self.leave_recovery();
+            self.end_recovery(context);
         }
     }
 
@@ -129,6 +114,16 @@ impl Sender {
         }
         self.recovery.undo = None;
         self.leave_recovery();
+    }
+
+    /// What the recovery was for is repaired. What was sent since it began and is lost too, sent again or not, is a
+    /// congestion of its own (RFC 5681 section 3.2, RFC 6675 section 5): the next recovery begins with the same ACK, as in
+    /// Linux, so that BBR sees no moment without losses in between.
+    fn end_recovery(&mut self, context: &Context) {
+        self.leave_recovery();
+        if self.board.lost() + self.board.retransmitted() > 0 {
+            self.begin_recovery(context.prior_in_flight);
+        }
     }
 
     fn leave_recovery(&mut self) {
