@@ -45,11 +45,10 @@ impl OwnerName {
     /// # Errors
     /// `EINVAL` for the number that has no positive one.
     pub fn from_signed(number: i32) -> Result<Self, Errno> {
-        match number {
-            i32::MIN => Err(Errno::EINVAL),
-            ..0 => Ok(Self::Group(-number)),
-            _ => Ok(Self::Process(number)),
+        if number >= 0 {
+            return Ok(Self::Process(number));
         }
+        number.checked_neg().map(Self::Group).ok_or(Errno::EINVAL)
     }
 
     /// As `F_GETOWN` shows it.
