@@ -455,7 +455,9 @@ fn small_exchange(
     let mut wire = Wire::new();
     let watchers = prepare(&wire);
     let (client, server) = pair(&mut wire, address);
-    [&client, &server].map(|socket| socket.set_tcp_options(|options| options.no_delay = true));
+    for socket in [&client, &server] {
+        socket.set_tcp_options(|options| options.no_delay = true);
+    }
     for round in 1..=40_u8 {
         let bytes = pattern(usize::from(round % 9) * 16 + 1);
         for (from, to) in [(&client, &server), (&server, &client)] {
@@ -470,7 +472,7 @@ fn small_exchange(
         }
     }
     drop(watchers);
-    let counted = [&wire.a.stack, &wire.b.stack].map(|stack| stack.stats());
+    let counted = [&wire.a.stack, &wire.b.stack].map(Stack::stats);
     (wire.seen, format!("{counted:?}"))
 }
 
