@@ -1,6 +1,7 @@
 //! The clock of a stack: the only place in this crate that knows what time it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::time::Instant;
 
@@ -23,6 +24,18 @@ impl Clock {
         }
     }
 
+    /// Milliseconds since midnight UT, as ICMP and IPv4 options tell the time (RFC 792); a manual clock began at midnight.
+    pub(crate) fn milliseconds_of_day(&self) -> u32 {
+        let since = match self {
+            Self::Monotonic(_) => {
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+            }
+            Self::Manual(now) => Duration::from_nanos(now.load(Ordering::Acquire)),
+        };
+        // Less than the number of milliseconds in a day.
+        (since.as_millis() % MILLISECONDS_PER_DAY) as u32
+    }
+
     /// Moves a manual clock forward; others take no orders.
     pub(crate) fn set(&self, now: Instant) {
         match self {
@@ -33,3 +46,5 @@ impl Clock {
         }
     }
 }
+
+const MILLISECONDS_PER_DAY: u128 = 86_400_000;

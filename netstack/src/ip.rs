@@ -6,6 +6,7 @@ mod autoconf;
 mod edge;
 mod egress;
 mod filtered;
+pub(crate) mod flow_label;
 mod forward;
 mod fragment;
 mod group;
@@ -17,6 +18,7 @@ mod input;
 mod input_v4;
 mod input_v6;
 mod limiter;
+mod multicast_forward;
 mod ndp;
 mod output;
 mod plain_input;
@@ -50,6 +52,7 @@ pub(crate) use guard::AddressGuard;
 pub(crate) use icmp_error::{IcmpReason, reject, report, report_unfiltered};
 pub(crate) use input::{Rx, input, input_looped};
 pub(crate) use limiter::RateLimiter;
+pub(crate) use multicast_forward::MulticastForwarding;
 pub(crate) use ndp::{Detection, begin_detection, solicited_group};
 pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_unfiltered, send_with_header};
 pub(crate) use plain_input::{Arrival, count};
@@ -69,6 +72,8 @@ pub(crate) struct IpMeta {
     pub(crate) protocol: Protocol,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    /// Zero in IPv4.
+    pub(crate) flow_label: u32,
     /// The NIC it arrived on.
     pub(crate) nic: NicId,
     pub(crate) cast: Cast,

@@ -13,6 +13,33 @@ pub struct IpConfig {
     pub ignores_echo_v4: bool,
     /// The same for IPv6 (`icmp/echo_ignore_all`).
     pub ignores_echo_v6: bool,
+    /// The flow labels of IPv6.
+    pub flow_labels: FlowLabels,
+}
+
+/// Which flow labels packets of IPv6 get (RFC 6437).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowLabels {
+    /// Whether flows get a label that nobody asked for (`auto_flowlabels`).
+    pub auto: AutoFlowLabels,
+    /// Those labels have their highest bit set, so that others can be told from them (`flowlabel_state_ranges`).
+    pub are_stateless_marked: bool,
+    /// Answers to echo requests have the request's label (4 in `flowlabel_reflect`).
+    pub reflects_echo: bool,
+}
+
+/// Whether flows get a label that nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoFlowLabels {
+    /// No.
+    Off,
+    /// Unless the socket does not want that.
+    #[default]
+    OptOut,
+    /// If the socket wants it.
+    OptIn,
+    /// Always.
+    Forced,
 }
 
 impl Default for IpConfig {
@@ -24,6 +51,7 @@ impl Default for IpConfig {
             default_ttl: 64,
             ignores_echo_v4: false,
             ignores_echo_v6: false,
+            flow_labels: FlowLabels::default(),
         }
     }
 }

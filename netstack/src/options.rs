@@ -40,6 +40,9 @@ pub struct SocketOptions {
     pub hop_limit: Option<u8>,
     /// The traffic class of IPv6 packets (`IPV6_TCLASS`).
     pub traffic_class: u8,
+    /// Whether IPv6 packets get a flow label that nobody asked for; as the stack does by default if not set
+    /// (`IPV6_AUTOFLOWLABEL`).
+    pub auto_flow_label: Option<bool>,
     /// The TTL of IPv4 multicast packets (`IP_MULTICAST_TTL`).
     pub multicast_ttl: u8,
     /// The hop limit of IPv6 multicast packets (`IPV6_MULTICAST_HOPS`).
@@ -103,6 +106,7 @@ impl Default for SocketOptions {
             tos: 0,
             hop_limit: None,
             traffic_class: 0,
+            auto_flow_label: None,
             // RFC 1112 section 6.1: "If the upper-layer protocol chooses not to specify a time-to-live, it should
             // default to 1 for all multicast IP datagrams."
             multicast_ttl: 1,
@@ -162,14 +166,24 @@ pub struct SendMeta {
     pub ttl: Option<u8>,
     /// The TOS byte or traffic class (`IP_TOS`, `IPV6_TCLASS`).
     pub tos: Option<u8>,
+    /// The flow label of IPv6 (`IPV6_FLOWINFO`); otherwise that in the destination's `flowinfo`, if it is not zero, or the
+    /// connected peer's.
+    pub flow_label: Option<u32>,
     /// Cut the data into datagrams of this size (`UDP_SEGMENT`).
     pub segment_size: Option<u16>,
 }
 
 impl SendMeta {
     /// Nothing but the socket's own values.
-    pub const DEFAULT: Self =
-        Self { to: None, source: None, nic: None, ttl: None, tos: None, segment_size: None };
+    pub const DEFAULT: Self = Self {
+        to: None,
+        source: None,
+        nic: None,
+        ttl: None,
+        tos: None,
+        flow_label: None,
+        segment_size: None,
+    };
 }
 
 /// One of several datagrams to send with one call.
@@ -235,6 +249,8 @@ pub struct Datagram {
     pub ttl: u8,
     /// Its TOS byte or traffic class.
     pub tos: u8,
+    /// Its flow label; zero in IPv4.
+    pub flow_label: u32,
     /// When it arrived.
     pub arrival: Instant,
     /// The size of the datagrams that were coalesced into this one (`UDP_GRO`), if they were.

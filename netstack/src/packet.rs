@@ -322,6 +322,8 @@ pub struct Meta {
     pub(crate) is_link_control: bool,
     /// It arrived in fragments.
     pub(crate) was_fragmented: bool,
+    /// Multicast routing sent it on; it is not routed once more when members of ours get it.
+    pub(crate) is_forwarded: bool,
 }
 
 /// The state of the transport checksum (TCP, UDP, ICMP) of a packet.

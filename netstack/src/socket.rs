@@ -22,6 +22,6 @@ pub use packet::{
 };
 pub use ping::PingSocket;
 pub(crate) use raw::RawSockets;
-pub use raw::{Icmp6Filter, RawSocket};
+pub use raw::{Icmp6Filter, RawInlet, RawSocket};
 pub use tcp::TcpSocket;
 pub use udp::UdpSocket;

@@ -18,6 +18,7 @@ use crate::gauges::Gauges;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
 use crate::ip_config::IpConfig;
 use crate::nic::NicId;
+use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::pool::Pool;
@@ -69,9 +70,13 @@ pub(crate) struct Core {
     pub(crate) redirects: Arc<ip::Redirects>,
     pub(crate) reassembly_v4: Arc<ReassemblyShell>,
     pub(crate) reassembly_v6: Arc<ReassemblyShell>,
+    pub(crate) multicast_v4: Arc<ip::MulticastForwarding>,
+    pub(crate) multicast_v6: Arc<ip::MulticastForwarding>,
     pub(crate) ip_config: RwLock<IpConfig>,
     /// That of `ip_config`, for every packet to read.
     pub(crate) default_ttl: AtomicU8,
+    /// Those of `ip_config` in one word.
+    pub(crate) flow_label_settings: AtomicU8,
     /// The counter of RFC 6056 section 3.3.3.
     pub(crate) next_port: AtomicU32,
     pub(crate) tcp: FlowTable<TcpEndpoint>,
@@ -115,6 +120,20 @@ impl Core {
     pub(crate) fn ignores_echo(&self, is_v4: bool) -> bool {
         let config = self.ip_config.read();
         if is_v4 { config.ignores_echo_v4 } else { config.ignores_echo_v6 }
+    }
+
+    /// What [`ip::flow_label::pack`] made of the settings.
+    pub(crate) fn flow_labels(&self) -> u8 {
+        // A value of its own, as the TTL.
+        self.flow_label_settings.load(Ordering::Relaxed)
+    }
+
+    /// The multicast routing of a family.
+    pub(crate) fn multicast_forwarding(&self, family: Family) -> &Arc<ip::MulticastForwarding> {
+        match family {
+            Family::V4 => &self.multicast_v4,
+            Family::V6 => &self.multicast_v6,
+        }
     }
 
     /// The ports to pick from.
@@ -244,7 +263,10 @@ impl Stack {
         let mut config = current.clone();
         change(&mut config)?;
         self.core.default_ttl.store(config.default_ttl, Ordering::Relaxed);
+        self.core.flow_label_settings.store(ip::flow_label::pack(&config.flow_labels), Ordering::Relaxed);
         *current = config;
+        // Sockets have made headers with what was set before.
+        self.core.topology.invalidate();
         Ok(())
     }
 

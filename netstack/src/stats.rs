@@ -149,6 +149,12 @@ counters! {
         conntrack_drops,
         /// Packets dropped because no port was free to translate to.
         nat_exhausted,
+        /// Packets for groups that came through another interface than their route has them from.
+        multicast_wrong_vif,
+        /// What a multicast routing program was told.
+        multicast_upcalls,
+        /// Packets for groups dropped because no route was made for them in time, or too many waited.
+        multicast_unresolved_drops,
         /// IP packets forwarded (`ipForwDatagrams`).
         ip_forw_datagrams,
         /// IP packets to be forwarded without a route (`ipInNoRoutes`).

@@ -84,6 +84,7 @@ guests! {
     fork_and_wait
     futexes
     mappings
+    multicast_routing
     pipes
     seccomp
     signal_driven_io

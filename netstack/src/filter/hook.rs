@@ -22,6 +22,7 @@ use crate::stack::Core;
 use crate::time::Instant;
 
 /// A packet's way from where it came to where it goes.
+#[derive(Clone)]
 pub(crate) struct Passage {
     rules: Arc<Snapshot>,
     now: Instant,

@@ -9,6 +9,7 @@ use netstack_wire::tcp::{CHECKSUM_OFFSET, TcpFlags, TcpOptions, TcpRepr, TcpView
 
 use super::rule::RejectWith;
 use crate::cidr::family_of;
+use crate::ip::flow_label;
 use crate::ip::{
     Egress, Fragmenting, IcmpReason, IpOutput, RouteQuery, Transit, report_unfiltered, send_unfiltered,
 };
@@ -65,7 +66,7 @@ fn reset(core: &Arc<Core>, original: &Transit, outbox: &mut Outbox) {
         protocol: Protocol::TCP,
         ttl: core.default_ttl(),
         tos: 0,
-        flow_label: 0,
+        flow_label: flow_label::automatic(core, source, destination, Protocol::TCP.0.into()),
         fragmenting: Fragmenting::Allowed,
         loops: false,
     };

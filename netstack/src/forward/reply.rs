@@ -15,7 +15,9 @@ use netstack_wire::udp::{self, UdpRepr};
 use crate::error::SendError;
 use crate::forward::Unreachable;
 use crate::ip::icmp::fill_checksum;
-use crate::ip::{Egress, Fragmenting, IcmpReason, IpOutput, OutputError, RouteQuery, report, send, unmapped};
+use crate::ip::{
+    Egress, Fragmenting, IcmpReason, IpOutput, OutputError, RouteQuery, flow_label, report, send, unmapped,
+};
 use crate::nic::NicId;
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Packet};
@@ -85,7 +87,7 @@ fn transmit(
         protocol,
         ttl: core.default_ttl(),
         tos: 0,
-        flow_label: 0,
+        flow_label: flow_label::automatic(core, source, destination, protocol.0.into()),
         fragmenting: Fragmenting::Allowed,
         loops: false,
     };

@@ -6,8 +6,9 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
 
-use crate::filter;
-use crate::ip::{Rx, Transit, forward, input_v4, input_v6};
+use crate::filter::{self, Passage};
+use crate::ip::multicast_forward::{self, Locally};
+use crate::ip::{Cast, Rx, Transit, forward, input_v4, input_v6};
 use crate::packet::{AddressedTo, Packet};
 
 /// Takes an IPv4 packet, checked by input.
@@ -48,7 +49,19 @@ fn whole(rx: &mut Rx<'_>, packet: Packet, fragments: Fragments) {
         return rx.core.counters.ip_in_header_errors.increment();
     };
     transit.is_reassembled = fragments == Fragments::Some;
-    let Some(mut passage) = filter::prerouting(rx, &mut transit) else { return };
+    let Some(passage) = filter::prerouting(rx, &mut transit) else { return };
+    let group = transit.destination;
+    if multicast_forward::concerns(rx, group, &transit.packet) {
+        let is_member = rx.interface.is_member(group);
+        let packet = transit.clone().into_packet();
+        let locally = multicast_forward::input(rx, &packet, Some(passage.clone()), is_member);
+        if locally == Locally::Yes {
+            return deliver(rx, Cast::Multicast, transit, passage);
+        }
+        if !is_member {
+            return;
+        }
+    }
     let cast = match transit.destination {
         IpAddr::V4(destination) => input_v4::classify(rx, destination),
         IpAddr::V6(destination) => input_v6::classify(rx, destination),
@@ -61,6 +74,11 @@ fn whole(rx: &mut Rx<'_>, packet: Packet, fragments: Fragments) {
         }
         return forward::forward(rx, &options, transit, Some(passage));
     };
+    deliver(rx, cast, transit, passage);
+}
+
+/// Delivers a packet for us if the rules for that let it through.
+fn deliver(rx: &mut Rx<'_>, cast: Cast, mut transit: Transit, mut passage: Passage) {
     if !filter::input(rx.core, &mut passage, &mut transit, rx.outbox) {
         return;
     }

@@ -5,16 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netstack_wire::icmpv4;
 use netstack_wire::icmpv6;
 use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::options::{self, Overflow};
 use netstack_wire::ipv6::{self, Extensions};
 
 use crate::filter;
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::input_v6::{Verdict, check_options};
 use crate::ip::{
-    Delivery, Egress, Fragmenting, Origin, OutputError, RouteError, RouteQuery, Rx, Transit, redirect,
+    Delivery, Egress, Fragmenting, Origin, OutputError, RouteError, RouteQuery, Rx, Transit, input_v4,
+    redirect,
 };
 use crate::nic::{NicOptions, ReversePath};
 use crate::packet::{AddressedTo, Packet};
+use crate::stack::Core;
 
 /// Takes a packet, checked by input, that is not for us.
 pub(super) fn input(rx: &mut Rx<'_>, packet: Packet) {
@@ -54,6 +57,7 @@ pub(super) fn forward(
         redirect::tell(rx, &egress, &transit);
     }
     transit.set_ttl(transit.ttl() - 1);
+    record_options(rx.core, &egress, &mut transit);
     let policy = match transit.is_unfragmentable() {
         true => Fragmenting::Forbidden,
         false => Fragmenting::Allowed,
@@ -79,6 +83,25 @@ pub(super) fn forward(
             rx.core.counters.ip_out_discards.increment();
         }
     }
+}
+
+/// Writes the address that the packet leaves from, and the time, into options that ask for them (RFC 1812 section 5.3.13).
+pub(super) fn record_options(core: &Core, egress: &Egress, transit: &mut Transit) {
+    let (source, destination) = (transit.source, transit.destination);
+    let options = transit.options_mut();
+    if options.is_empty() {
+        return;
+    }
+    let Some(IpAddr::V4(own)) = egress.own_address(core, destination) else { return };
+    let topology = core.topology.load();
+    let mut stamp = input_v4::stamp(core, &topology, own);
+    // As Linux (`fib_compute_spec_dst`): the time goes with the address that the sender knows us by.
+    let towards_sender = RouteQuery { destination: source, source: None, nic: None };
+    if let Ok(Egress { source: IpAddr::V4(known), .. }) = Egress::resolve(core, towards_sender) {
+        stamp.time_address = known;
+    }
+    // What does not fit wholly was refused when the packet came.
+    options::record(options, &stamp, Overflow::Counted);
 }
 
 /// The packet as its sender knows it, for errors about it.

@@ -8,17 +8,22 @@ use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::icmpv4::{self, Icmpv4Message};
 use netstack_wire::icmpv6::{self, Icmpv6Message};
 use netstack_wire::ip::Protocol;
-use netstack_wire::ipv4::Ipv4Repr;
+use netstack_wire::ipv4::options::{self, Overflow};
+use netstack_wire::ipv4::{self, Ipv4Repr};
 use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
 use netstack_wire::ndp;
 
 use crate::error::SocketError;
+use crate::filter;
 use crate::forward;
 use crate::ip::icmp_error::{self, IcmpReason};
-use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, group, output, redirect};
-use crate::options::ErrorOrigin;
+use crate::ip::{
+    Cast, Egress, Fragmenting, IpMeta, IpOutput, OutputError, RouteQuery, Rx, Transit, flow_label, group,
+    input_v4, output, redirect,
+};
+use crate::options::{ErrorOrigin, Family};
 use crate::outbox::Outbox;
-use crate::packet::{Checksum, Packet};
+use crate::packet::{Body, Checksum, Packet};
 use crate::socket;
 use crate::stack::Core;
 use crate::tcp_endpoint;
@@ -80,6 +85,9 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
         Icmpv4Message::Redirect { gateway, .. } => {
             let quoted = message.slice(icmpv4::HEADER_LEN..);
             return redirect::follow_v4(rx, ip.source, gateway, &quoted);
+        }
+        Icmpv4Message::Other { kind: icmpv4::TIMESTAMP, code: 0, rest } => {
+            return timestamp(rx, ip, &packet, rest, &message);
         }
         Icmpv4Message::Other { .. } => return counters.icmp_in_errors.increment(),
     };
@@ -208,30 +216,82 @@ pub(super) fn message_bytes(ip: &IpMeta, packet: &Packet) -> Bytes {
     message.to_bytes()
 }
 
+/// Answers a timestamp request (RFC 1122 section 3.2.2.8), though not one to a group or broadcast.
+fn timestamp(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet, rest: [u8; 4], message: &Bytes) {
+    let Some(originated) = message.get(icmpv4::HEADER_LEN..icmpv4::HEADER_LEN + 4) else {
+        return rx.core.counters.icmp_in_errors.increment();
+    };
+    if ip.cast != Cast::Unicast || is_for_other(rx, ip) {
+        return;
+    }
+    let now = rx.core.clock.milliseconds_of_day().to_be_bytes();
+    let times = Bytes::from([originated, &now, &now].concat());
+    let reply = Icmpv4Message::Other { kind: icmpv4::TIMESTAMP_REPLY, code: 0, rest };
+    answer(rx, ip, packet, Body::from_iter([times]), |header| reply.emit(header));
+}
+
 /// Sends the request's data back (RFC 792, RFC 4443 section 4.2).
 fn echo(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet, emit: impl FnOnce(&mut [u8])) {
+    let data = packet.clone().into_payload(ip.offset + icmpv4::HEADER_LEN);
+    rx.core.counters.icmp_out_echo_replies.increment();
+    answer(rx, ip, &packet, data, emit);
+}
+
+/// Sends an answer to whoever sent a packet.
+fn answer(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet, data: Body, emit: impl FnOnce(&mut [u8])) {
     let source = (ip.cast == Cast::Unicast).then_some(ip.destination);
     // A link-local asker can only be reached where it asked.
     let nic = (super::zone_of(ip.source, ip.nic) != 0).then_some(ip.nic);
     let query = RouteQuery { destination: ip.source, source, nic };
     let Ok(mut egress) = Egress::resolve(rx.core, query) else { return };
-    let mut reply = Packet::from_body(packet.into_payload(ip.offset + icmpv4::HEADER_LEN));
+    let mut reply = Packet::from_body(data);
     emit(reply.push_header(icmpv4::HEADER_LEN));
     let source = egress.source;
     fill_checksum(&mut reply, source, ip.source);
+    let label = flow_label::of_echo(rx.core, ip.flow_label)
+        .unwrap_or_else(|| flow_label::automatic(rx.core, source, ip.source, ip.protocol.0.into()));
     let output = IpOutput {
         source,
         destination: ip.source,
         protocol: ip.protocol,
         ttl: egress.default_ttl(rx.core),
         tos: ip.tos,
-        flow_label: 0,
+        flow_label: label,
         fragmenting: Fragmenting::Allowed,
         loops: false,
     };
-    rx.core.counters.icmp_out_echo_replies.increment();
-    // A lost echo is what the asker looks for.
-    let _ = output::send(rx.core, &mut egress, &output, reply, rx.outbox);
+    let start = usize::from(packet.meta.l3_offset) + ipv4::MIN_HEADER_LEN;
+    let has_options = ip.source.is_ipv4() && ip.offset > start;
+    // A lost answer is what the asker looks for.
+    let _ = match has_options.then(|| packet.get(start, ip.offset - start)).flatten() {
+        Some(options) => answer_with_options(rx, &mut egress, &output, options, reply),
+        None => output::send(rx.core, &mut egress, &output, reply, rx.outbox),
+    };
+}
+
+/// RFC 1122 section 3.2.2.6: "If a Record Route and/or Time Stamp option is received in an ICMP Echo Request, this option
+/// (these options) SHOULD be updated to include the current host and included in the IP header of the Echo Reply message".
+fn answer_with_options(
+    rx: &mut Rx<'_>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    received: &[u8],
+    reply: Packet,
+) -> Result<(), OutputError> {
+    let (mut buffer, len) = options::to_echo(received);
+    let IpAddr::V4(source) = output.source else { return Ok(()) };
+    if !options::record(&mut buffer[..len], &input_v4::stamp(rx.core, rx.topology, source), Overflow::Ignored)
+    {
+        return Ok(());
+    }
+    let ident = rx.core.next_ident(output);
+    let mut transit = Transit::of_output(output, ident, reply);
+    transit.insert_options(&buffer[..len]);
+    rx.core.counters.ip_out_requests.increment();
+    if rx.core.filter.is_active(Family::V4) {
+        return filter::output(rx.core, egress, output.fragmenting, transit, rx.outbox);
+    }
+    transit.send(rx.core, egress, output.fragmenting, rx.outbox)
 }
 
 /// Fills in the checksum of a complete ICMP message whose header is in the head with a zero field.

@@ -11,7 +11,7 @@ use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::Ipv6Repr;
 
 use crate::forward;
-use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, icmp, output};
+use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, flow_label, icmp, output};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::stack::Core;
@@ -166,7 +166,7 @@ fn compose(
         protocol,
         ttl: egress.default_ttl(core),
         tos: 0,
-        flow_label: 0,
+        flow_label: flow_label::automatic(core, source, to, protocol.0.into()),
         fragmenting: Fragmenting::Allowed,
         loops: false,
     };

@@ -4,14 +4,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netstack_wire::checksum;
 use netstack_wire::ip::ParseError;
-use netstack_wire::ipv4::options::{self, OptionsError};
+use netstack_wire::ipv4::options::{self, OptionsError, Overflow, Stamp};
 use netstack_wire::ipv4::{self, Ipv4Repr};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
+use crate::ip::{Cast, IpMeta, Rx, filtered, forward, multicast_forward};
 use crate::options::Family;
 use crate::packet::{AddressedTo, Checksum, Packet};
+use crate::stack::Core;
+use crate::topology::Topology;
 
 /// Takes a packet whose IPv4 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
@@ -56,6 +58,14 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     }
     if rx.core.filter.is_active(Family::V4) {
         return filtered::input_v4(rx, &repr, packet);
+    }
+    let group = IpAddr::V4(repr.destination);
+    if multicast_forward::concerns(rx, group, &packet) {
+        let is_member = rx.interface.is_member(group);
+        multicast_forward::input(rx, &packet, None, is_member);
+        if !is_member {
+            return;
+        }
     }
     let Some(cast) = classify(rx, repr.destination) else {
         return forward::input(rx, packet);
@@ -135,7 +145,35 @@ pub(super) fn classify(rx: &Rx<'_>, destination: Ipv4Addr) -> Option<Cast> {
     }
 }
 
-fn deliver(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
+/// Writes our address and the time into options that ask for them.
+fn record_options(rx: &Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Packet {
+    let start = usize::from(packet.meta.l3_offset);
+    let (meta, mut bytes) = (packet.meta.clone(), packet.to_vec());
+    let Some(header) = bytes.get_mut(start..start + repr.header_len()) else { return packet };
+    let stamp = stamp(rx.core, rx.topology, repr.destination);
+    if !options::record(&mut header[ipv4::MIN_HEADER_LEN..], &stamp, Overflow::Counted) {
+        return packet;
+    }
+    repr.emit(header);
+    let mut recorded = Packet::from_frame(bytes.into());
+    recorded.meta = meta;
+    recorded
+}
+
+/// What this stack writes into options as `address`.
+pub(super) fn stamp<'a>(
+    core: &Core,
+    topology: &'a Topology,
+    address: Ipv4Addr,
+) -> Stamp<impl Fn(Ipv4Addr) -> bool + use<'a>> {
+    let is_own = |own| topology.local_address(IpAddr::V4(own)).is_some();
+    Stamp { address, time_address: address, time: core.clock.milliseconds_of_day(), is_own }
+}
+
+fn deliver(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, mut packet: Packet) {
+    if repr.options_len > 0 && cast == Cast::Unicast {
+        packet = record_options(rx, repr, packet);
+    }
     let start = usize::from(packet.meta.l3_offset);
     let offset = start + repr.header_len();
     let ip = IpMeta {
@@ -144,6 +182,7 @@ fn deliver(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv4Repr, packet: Packet) {
         protocol: repr.protocol,
         ttl: repr.ttl,
         tos: repr.tos,
+        flow_label: 0,
         nic: rx.interface.id,
         cast,
         offset,

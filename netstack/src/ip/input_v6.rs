@@ -8,6 +8,7 @@ use netstack_wire::ipv6::{self, Extension, Extensions, FragmentRepr, Ipv6Repr, U
 use netstack_wire::{icmpv6, tcp, udp};
 
 use crate::ip::icmp_error::{self, IcmpReason};
+use crate::ip::multicast_forward::{self, Locally};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
 use crate::options::Family;
@@ -34,6 +35,16 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
     }
     if rx.core.filter.is_active(Family::V6) {
         return filtered::input_v6(rx, &repr, packet);
+    }
+    let group = IpAddr::V6(repr.destination);
+    if multicast_forward::concerns(rx, group, &packet) {
+        let is_member = rx.interface.is_member(group);
+        if multicast_forward::input(rx, &packet, None, is_member) == Locally::Yes {
+            return after_header(rx, Cast::Multicast, &repr, packet);
+        }
+        if !is_member {
+            return;
+        }
     }
     let Some(cast) = classify(rx, repr.destination) else {
         return forward::input(rx, packet);
@@ -83,6 +94,7 @@ fn after_header(rx: &mut Rx<'_>, cast: Cast, repr: &Ipv6Repr, mut packet: Packet
         protocol: repr.next_header,
         ttl: repr.hop_limit,
         tos: repr.traffic_class,
+        flow_label: repr.flow_label,
         nic: rx.interface.id,
         cast,
         offset: start + ipv6::HEADER_LEN,

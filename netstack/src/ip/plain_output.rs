@@ -34,6 +34,8 @@ pub(crate) struct PlainHeader {
     pub(crate) destination: IpAddr,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    /// Zero in IPv4.
+    pub(crate) flow_label: u32,
 }
 
 /// How the frame of a plain segment begins.
@@ -228,7 +230,7 @@ impl PlainHeader {
     /// Writes the header of a packet with that much behind it, and returns the sum of TCP's pseudo-header, to be folded.
     #[inline]
     fn emit(&self, tcp_len: u16, out: &mut [u8]) -> u64 {
-        let Self { source, destination, ttl, tos } = *self;
+        let Self { source, destination, ttl, tos, flow_label } = *self;
         let (protocol, len) = (u32::from(Protocol::TCP.0), u32::from(tcp_len));
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -243,7 +245,7 @@ impl PlainHeader {
                 address_sum + u64::from(protocol + len)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let first = VERSION_6 << 28 | u32::from(tos) << 20;
+                let first = VERSION_6 << 28 | u32::from(tos) << 20 | flow_label;
                 let second = len << 16 | protocol << 8 | u32::from(ttl);
                 let [(a, b, c, d), (e, f, g, h)] =
                     [source, destination].map(|address| words_of(address.to_bits()));
@@ -351,7 +353,7 @@ mod tests {
             let repr = Ipv4Repr::new(v4[0], v4[1], Protocol::TCP, len);
             Ipv4Repr { ttl, tos, ..repr }.emit(&mut expected);
             let [source, destination] = v4.map(IpAddr::V4);
-            let pseudo = PlainHeader { source, destination, ttl, tos }.emit(len, &mut header);
+            let pseudo = PlainHeader { source, destination, ttl, tos, flow_label: 0 }.emit(len, &mut header);
             assert_eq!(header, expected);
             let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
             assert_eq!(checksum::fold(pseudo), expected);
@@ -363,12 +365,13 @@ mod tests {
                 next_header: Protocol::TCP,
                 hop_limit: ttl,
                 traffic_class: tos,
-                flow_label: 0,
+                flow_label: 0xa_bcde,
                 payload_len: len,
             };
             repr.emit(&mut expected);
             let [source, destination] = v6.map(IpAddr::V6);
-            let pseudo = PlainHeader { source, destination, ttl, tos }.emit(len, &mut header);
+            let pseudo =
+                PlainHeader { source, destination, ttl, tos, flow_label: 0xa_bcde }.emit(len, &mut header);
             assert_eq!(header, expected);
             let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
             assert_eq!(checksum::fold(pseudo), expected);

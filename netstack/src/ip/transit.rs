@@ -113,6 +113,22 @@ impl Transit {
         &self.l3
     }
 
+    /// Puts options, of a multiple of four bytes, into an IPv4 header without any.
+    pub(crate) fn insert_options(&mut self, options: &[u8]) {
+        if !self.is_v4() || self.l3.len() != ipv4::MIN_HEADER_LEN {
+            return;
+        }
+        self.l3.extend_from_slice(options);
+        // At most 60 bytes, in words.
+        self.l3[0] = 0x40 | (self.l3.len() / 4) as u8;
+    }
+
+    /// The options of an IPv4 packet.
+    pub(crate) fn options_mut(&mut self) -> &mut [u8] {
+        let is_v4 = self.is_v4();
+        self.l3.get_mut(ipv4::MIN_HEADER_LEN..).filter(|_| is_v4).unwrap_or_default()
+    }
+
     /// The TTL or hop limit.
     pub(crate) fn ttl(&self) -> u8 {
         self.l3[self.ttl_offset()]

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::bpf;
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
-use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, unmapped};
+use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, flow_label, unmapped};
 use crate::nic::NicId;
 use crate::options::{
     Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, RecvMessage, Shutdown, SocketOptions,
@@ -71,6 +71,8 @@ pub(crate) struct Peer {
     pub(crate) port: u16,
     /// For link-local addresses.
     pub(crate) nic: Option<NicId>,
+    /// Of IPv6; zero if none was asked for.
+    pub(crate) flow_label: u32,
 }
 
 impl DatagramEndpoint {
@@ -217,6 +219,7 @@ impl DatagramEndpoint {
             nic: datagram.nic,
             ttl: datagram.ttl,
             tos: datagram.tos,
+            flow_label: datagram.flow_label,
             arrival: datagram.arrival,
             segment_size: datagram.segment_size,
         })
@@ -233,6 +236,7 @@ impl DatagramEndpoint {
             nic: NO_NIC,
             ttl: 0,
             tos: 0,
+            flow_label: 0,
             arrival: Instant::ZERO,
             segment_size: None,
         }
@@ -338,11 +342,13 @@ impl DatagramEndpoint {
             (Family::V4, IpAddr::V4(_)) | (Family::V6, _) => true,
             (Family::V4, IpAddr::V6(_)) => false,
         };
-        let nic = match address {
-            SocketAddr::V6(address) => NicId::from_index(address.scope_id()),
-            SocketAddr::V4(_) => None,
+        let (nic, flow_label) = match address {
+            SocketAddr::V6(address) => {
+                (NicId::from_index(address.scope_id()), address.flowinfo() & flow_label::MASK)
+            }
+            SocketAddr::V4(_) => (None, 0),
         };
-        fits.then_some(Peer { address: ip, port: address.port(), nic })
+        fits.then_some(Peer { address: ip, port: address.port(), nic, flow_label })
     }
 
     /// An address as the socket's user writes it.

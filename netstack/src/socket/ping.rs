@@ -112,6 +112,7 @@ impl PingSocket {
             Family::V6 => Protocol::ICMPV6,
         };
         let mut outgoing = self.endpoint.outgoing(&self.core, protocol, meta)?;
+        outgoing.label(&self.core, 0);
         let ident = self.autobind().map_err(|_| SendError::AddressNotAvailable)?;
         let message = gather(data)?;
         let mut packet = request(self.endpoint.family, ident, &message).ok_or(SendError::Invalid)?;

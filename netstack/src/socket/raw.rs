@@ -1,8 +1,8 @@
 //! Raw IP sockets.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
@@ -13,11 +13,12 @@ use netstack_wire::ipv4::{self, Ipv4Repr};
 use crate::buffer::Source;
 use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{IpMeta, Rx, send, send_with_header};
+use crate::ip::{Cast, IpMeta, Rx, Transit, send, send_with_header};
+use crate::nic::NicId;
 use crate::options::{Family, SendMeta};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
-use crate::socket::datagram::{DatagramEndpoint, Outgoing, Queued, gather};
+use crate::socket::datagram::{DatagramEndpoint, Enqueued, Outgoing, Queued, gather};
 use crate::socket::front::{datagram_front, membership_front};
 use crate::socket::membership;
 use crate::socket::udp::check_local;
@@ -53,6 +54,8 @@ pub(crate) struct RawEndpoint {
 struct Settings {
     icmp6_filter: Icmp6Filter,
     checksum_offset: Option<u16>,
+    /// Packets that ask routers to look at them come here (`IP_ROUTER_ALERT`).
+    takes_alerts: bool,
 }
 
 /// The raw sockets of a stack.
@@ -95,6 +98,18 @@ impl RawSocket {
         self.raw.settings.lock().checksum_offset = offset;
     }
 
+    /// Sets whether packets of the protocol that pass by and ask routers to look at them (RFC 2113) come to this socket
+    /// instead of being routed on. Here those for groups do, while a
+    /// [`MulticastRouter`](crate::multicast_route::MulticastRouter) is there.
+    pub fn set_router_alert(&self, takes: bool) {
+        self.raw.settings.lock().takes_alerts = takes;
+    }
+
+    /// A way to put messages into the receive queue that came over no link.
+    pub fn inlet(&self) -> RawInlet {
+        RawInlet { core: Arc::downgrade(&self.core), raw: Arc::downgrade(&self.raw) }
+    }
+
     /// Binds to a local address; only packets to it are received, and sent packets carry it.
     pub fn bind(&self, local: SocketAddr) -> Result<(), BindError> {
         let parsed = self.endpoint.parse(local).ok_or(BindError::FamilyMismatch)?;
@@ -126,6 +141,7 @@ impl RawSocket {
             return Err(SendError::MessageTooLong);
         }
         let mut outgoing = self.endpoint.outgoing(&self.core, self.raw.protocol, meta)?;
+        outgoing.label(&self.core, 0);
         let payload = gather(data)?;
         let mut outbox = Outbox::default();
         let has_header = self.endpoint.lock().options.header_included;
@@ -156,6 +172,36 @@ impl Drop for RawSocket {
     fn drop(&mut self) {
         membership::leave_all(&self.core, &self.endpoint);
         self.core.raw.remove(&self.raw);
+    }
+}
+
+/// Puts messages into a raw socket's receive queue.
+#[derive(Debug, Clone)]
+pub struct RawInlet {
+    core: Weak<Core>,
+    raw: Weak<RawEndpoint>,
+}
+
+impl RawInlet {
+    /// Puts a message into the queue, as if `from` had sent it to `to` and it had come in on `nic`; false if the queue is
+    /// full or the socket gone.
+    pub fn push(&self, from: IpAddr, to: IpAddr, nic: NicId, message: Bytes) -> bool {
+        let (Some(core), Some(raw)) = (self.core.upgrade(), self.raw.upgrade()) else { return false };
+        let meta = IpMeta {
+            source: from,
+            destination: to,
+            protocol: raw.protocol,
+            ttl: 0,
+            tos: 0,
+            flow_label: 0,
+            nic,
+            cast: Cast::Multicast,
+            offset: 0,
+            len: message.len(),
+            arrival: core.clock.now(),
+        };
+        let queued = Queued::new(&meta, 0, 0, Body::from_iter([message]));
+        raw.endpoint.enqueue(queued) == Enqueued::Yes
     }
 }
 
@@ -245,6 +291,41 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
         }
     }
     !matching.is_empty()
+}
+
+/// Gives a packet that asks routers to look at it to the sockets that want such. True if there was one.
+pub(crate) fn deliver_alert(rx: &mut Rx<'_>, transit: &Transit, packet: &Packet) -> bool {
+    if !rx.core.raw.is_any() {
+        return false;
+    }
+    let start = usize::from(packet.meta.l3_offset);
+    let offset = start + transit.l3().len();
+    let ip = IpMeta {
+        source: transit.source,
+        destination: transit.destination,
+        protocol: transit.protocol,
+        ttl: transit.ttl(),
+        tos: 0,
+        flow_label: 0,
+        nic: rx.interface.id,
+        cast: Cast::Multicast,
+        offset,
+        len: packet.len() - offset,
+        arrival: packet.meta.arrival.unwrap_or(rx.now),
+    };
+    let sockets = rx.core.raw.sockets.read().clone();
+    let mut is_taken = false;
+    for raw in &sockets {
+        if !raw.settings.lock().takes_alerts || !raw.wants(&ip, packet) {
+            continue;
+        }
+        let mut packet = packet.clone();
+        if raw.endpoint.filter.admits(rx, &ip, &mut packet, start, 0) {
+            raw.endpoint.enqueue(Queued::new(&ip, 0, 0, packet.into_payload(start)));
+        }
+        is_taken = true;
+    }
+    is_taken
 }
 
 impl RawEndpoint {

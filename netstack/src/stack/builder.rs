@@ -10,8 +10,9 @@ use crate::clock::Clock;
 use crate::fast_open_cache::FastOpenCache;
 use crate::filter::FilterCell;
 use crate::flow_table::FlowTable;
-use crate::ip::{PmtuCache, RateLimiter, Ways};
+use crate::ip::{MulticastForwarding, PmtuCache, RateLimiter, Ways, flow_label};
 use crate::ip_config::IpConfig;
+use crate::options::Family;
 use crate::port_table::{PortTable, Sharing};
 use crate::secret::Secrets;
 use crate::socket::{PacketSockets, RawSockets, send_pool};
@@ -92,7 +93,10 @@ impl StackBuilder {
             redirects: Arc::default(),
             reassembly_v4: Arc::default(),
             reassembly_v6: Arc::default(),
+            multicast_v4: MulticastForwarding::new(Family::V4),
+            multicast_v6: MulticastForwarding::new(Family::V6),
             default_ttl: AtomicU8::new(self.ip_config.default_ttl),
+            flow_label_settings: AtomicU8::new(flow_label::pack(&self.ip_config.flow_labels)),
             ip_config: RwLock::new(self.ip_config),
             next_port: AtomicU32::new(0),
             tcp: FlowTable::new(),

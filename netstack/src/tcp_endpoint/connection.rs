@@ -9,6 +9,7 @@ use netstack_wire::tcp::FastOpenCookie;
 use crate::bpf;
 use crate::flow_table::Keyed;
 use crate::interface::Interface;
+use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{Arrival, Egress, Rx, count};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
@@ -59,6 +60,8 @@ struct Rare {
     backlog: Vec<SegmentIn>,
     /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
     filter: Option<bpf::Program>,
+    /// The flow label, if it is not that of the flow.
+    label: ConnectionLabel,
 }
 
 impl TcpEndpoint {
@@ -74,7 +77,7 @@ impl TcpEndpoint {
     ) -> Arc<Self> {
         let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
         let bits = AtomicU8::new(if filter.is_some() { HAS_FILTER } else { 0 });
-        let rare = filter.map(|filter| Box::new(Rare { backlog: Vec::new(), filter: Some(filter) }));
+        let rare = filter.map(|filter| Box::new(Rare { filter: Some(filter), ..Rare::default() }));
         Arc::new(Self {
             flow,
             waiters,
@@ -241,6 +244,22 @@ impl TcpEndpoint {
         }
     }
 
+    /// What says which flow label segments get.
+    #[inline]
+    fn label(&self) -> ConnectionLabel {
+        if self.bits.load(Ordering::Relaxed) & HAS_LABEL == 0 {
+            return ConnectionLabel::OfFlow;
+        }
+        self.rare.lock().as_ref().map_or(ConnectionLabel::OfFlow, |rare| rare.label)
+    }
+
+    /// Sets what says which flow label segments get.
+    pub(crate) fn set_label(&self, label: ConnectionLabel) {
+        self.rare.lock().get_or_insert_default().label = label;
+        // Relaxed: a segment that another thread sends at this moment may have either.
+        self.bits.fetch_or(HAS_LABEL, Ordering::Relaxed);
+    }
+
     #[inline]
     fn process(
         self: &Arc<Self>,
@@ -304,8 +323,10 @@ impl TcpEndpoint {
         if !inner.events.is_empty() || self.has_backlog() {
             return false;
         }
+        let label = self.label();
         let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
-        let frame = frame_of_few(core, &self.flow, egress, options, (machine, now), data, &mut outbox);
+        let frame =
+            frame_of_few(core, &self.flow, egress, (&*options, label), (machine, now), data, &mut outbox);
         let Some(frame) = frame else {
             drop(inner);
             // The way to the neighbour may have been asked for.
@@ -406,7 +427,8 @@ impl TcpEndpoint {
             let mut rare = self.rare.lock();
             self.bits.fetch_and(!HAS_BACKLOG, Ordering::Release);
             let backlog = rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
-            if rare.as_ref().is_some_and(|rare| rare.filter.is_none()) {
+            let is_empty = |rare: &Rare| rare.filter.is_none() && rare.label == ConnectionLabel::OfFlow;
+            if rare.as_ref().is_some_and(|rare| is_empty(rare)) {
                 *rare = None;
             }
             backlog.unwrap_or_default()
@@ -416,13 +438,22 @@ impl TcpEndpoint {
         }
     }
 
+    /// How many timeouts there were since the last answer, where somebody wants to know.
+    fn timeouts(&self, inner: &Inner, now: Instant) -> u32 {
+        if self.flow.remote_addr.is_ipv4() {
+            return 0;
+        }
+        inner.machine.info(now).map_or(0, |info| info.retransmits)
+    }
+
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let now = outbox.now(core);
+        let label = self.label();
         let Inner { machine, egress: way, options, .. } = inner;
         if let Some(egress) = way.as_mut().filter(|egress| egress.is_current(core))
             && let Some(plain) = machine.poll_plain(now)
         {
-            if send_plain_segment(core, &self.flow, egress, options, plain, outbox).is_err() {
+            if send_plain_segment(core, &self.flow, egress, (&*options, label), plain, outbox).is_err() {
                 core.counters.ip_out_discards.increment();
             }
             if !machine.has_output() {
@@ -440,7 +471,7 @@ impl TcpEndpoint {
                 core.counters.ip_out_no_routes.increment();
                 continue;
             };
-            match send_segment(core, &self.flow, egress, options, transmit, outbox) {
+            match send_segment(core, &self.flow, egress, options, label, transmit, outbox) {
                 Ok(()) => {}
                 // As if the segment had been lost; the machine's timers and ICMP decide what it means.
                 Err(_) => core.counters.ip_out_discards.increment(),
@@ -520,8 +551,14 @@ impl TimerTarget for TcpEndpoint {
         self.with(core, outbox, |inner| {
             let is_due = inner.machine.next_deadline().is_some_and(|deadline| deadline <= now);
             if is_due {
+                let before = self.timeouts(inner, now);
                 let outcome = inner.machine.on_timer(now);
                 inner.note(outcome);
+                if self.timeouts(inner, now) > before {
+                    let mut label = self.label();
+                    label.rethink(core);
+                    self.set_label(label);
+                }
             }
         });
     }
@@ -593,6 +630,8 @@ const HAS_BACKLOG: u8 = 1;
 const HAS_FILTER: u8 = 2;
 /// The connection has no socket any more.
 const IS_LEFT: u8 = 4;
+/// Its flow label is not that of the flow.
+const HAS_LABEL: u8 = 8;
 
 /// The events that mean something to observers.
 const WAKING: Events = Events::TRANSMIT.union(Events::ACKED).complement();

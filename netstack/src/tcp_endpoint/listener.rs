@@ -9,6 +9,7 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 
 use crate::bpf;
+use crate::ip::flow_label::ConnectionLabel;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
@@ -194,7 +195,8 @@ impl ListenEndpoint {
             }
             Handled::Send(transmit) => {
                 // Lost like any segment, if at all.
-                let _ = send_segment(core, flow, &mut egress, &options, transmit, outbox);
+                let label = ConnectionLabel::OfFlow;
+                let _ = send_segment(core, flow, &mut egress, &options, label, transmit, outbox);
             }
             Handled::Nothing => {}
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::CHECKSUM_OFFSET;
 
+use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{
     Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_frame, plain_way,
     send, send_plain,
@@ -24,6 +25,7 @@ pub(super) fn send_segment(
     flow: &Flow,
     egress: &mut Egress,
     options: &SocketOptions,
+    label: ConnectionLabel,
     transmit: Transmit,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
@@ -43,7 +45,7 @@ pub(super) fn send_segment(
         && fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
         && let Some(link) = plain_way(core, egress, tcp_len, outbox)
     {
-        let header = plain_header(core, flow, egress, options, ecn);
+        let header = plain_header(core, flow, egress, options, (label, ecn));
         send_plain(core, egress, link, &header, &repr, packet, outbox);
         return Ok(());
     }
@@ -60,7 +62,7 @@ pub(super) fn send_segment(
         protocol: Protocol::TCP,
         ttl,
         tos,
-        flow_label: 0,
+        flow_label: label.label(core, flow, options),
         fragmenting: fragmenting(options.pmtu_discovery),
         loops: false,
     };
@@ -75,7 +77,7 @@ pub(super) fn frame_of_few(
     core: &Arc<Core>,
     flow: &Flow,
     egress: &mut Egress,
-    options: &SocketOptions,
+    (options, label): (&SocketOptions, ConnectionLabel),
     (machine, now): (&mut Connection, Instant),
     data: &[u8],
     outbox: &mut Outbox,
@@ -85,7 +87,7 @@ pub(super) fn frame_of_few(
     }
     let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox)?;
     let segment = machine.send_now(now, data)?;
-    let header = plain_header(core, flow, egress, options, segment.ecn);
+    let header = plain_header(core, flow, egress, options, (label, segment.ecn));
     let mut packet = plain_frame(core, egress, link, &header, flow, &segment, data);
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
@@ -98,14 +100,14 @@ pub(super) fn send_plain_segment(
     core: &Arc<Core>,
     flow: &Flow,
     egress: &mut Egress,
-    options: &SocketOptions,
+    (options, label): (&SocketOptions, ConnectionLabel),
     segment: PlainTransmit,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
     if fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
         && let Some(link) = plain_way(core, egress, LONGEST_PLAIN_HEADER, outbox)
     {
-        let header = plain_header(core, flow, egress, options, segment.ecn);
+        let header = plain_header(core, flow, egress, options, (label, segment.ecn));
         let mut packet = plain_frame(core, egress, link, &header, flow, &segment, &[]);
         packet.meta.mark = options.mark;
         packet.meta.owner = options.owner;
@@ -113,15 +115,21 @@ pub(super) fn send_plain_segment(
         return Ok(());
     }
     let transmit = segment.into_transmit(flow.local_port, flow.remote_port);
-    send_segment(core, flow, egress, options, transmit, outbox)
+    send_segment(core, flow, egress, options, label, transmit, outbox)
 }
 
 /// What a connection's options say about its IP headers.
 #[inline]
-fn plain_header(core: &Core, flow: &Flow, egress: &Egress, options: &SocketOptions, ecn: Ecn) -> PlainHeader {
+fn plain_header(
+    core: &Core,
+    flow: &Flow,
+    egress: &Egress,
+    options: &SocketOptions,
+    (label, ecn): (ConnectionLabel, Ecn),
+) -> PlainHeader {
     let (source, destination) = (flow.local_addr, flow.remote_addr);
     let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
-    PlainHeader { source, destination, ttl, tos }
+    PlainHeader { source, destination, ttl, tos, flow_label: label.label(core, flow, options) }
 }
 
 #[inline]
@@ -144,7 +152,7 @@ pub(crate) fn send_bare(
 ) {
     let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else { return };
     // What is lost here is repeated by whoever needs it.
-    let _ = send_segment(core, flow, &mut egress, options, transmit, outbox);
+    let _ = send_segment(core, flow, &mut egress, options, ConnectionLabel::OfFlow, transmit, outbox);
 }
 
 /// The way to a flow's other end.

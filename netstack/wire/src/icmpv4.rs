@@ -43,6 +43,11 @@ pub const TTL_EXCEEDED: u8 = 0;
 /// Code of [`Icmpv4Message::TimeExceeded`]: a fragment was missing for too long.
 pub const REASSEMBLY_EXCEEDED: u8 = 1;
 
+/// The type of a timestamp request; the type of the answer is one more.
+pub const TIMESTAMP: u8 = 13;
+/// The type of the answer to a timestamp request.
+pub const TIMESTAMP_REPLY: u8 = 14;
+
 /// The header of an ICMP message as values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Icmpv4Message {

@@ -22,6 +22,11 @@ const IGMP_V1_REPORT: u8 = 0x12;
 const IGMP_V2_REPORT: u8 = 0x16;
 const IGMP_LEAVE: u8 = 0x17;
 const IGMP_V3_REPORT: u8 = 0x22;
+/// Whether an ICMPv6 message of that type belongs to MLD.
+pub fn is_mld_kind(kind: u8) -> bool {
+    matches!(kind, MLD_QUERY | MLD_V1_REPORT | MLD_DONE | MLD_V2_REPORT)
+}
+
 const MLD_QUERY: u8 = 130;
 const MLD_V1_REPORT: u8 = 131;
 const MLD_DONE: u8 = 132;

@@ -7,6 +7,7 @@ use crate::constants::constants;
 constants! { i32;
     IPPROTO_IP = 0,
     IPPROTO_ICMP = 1,
+    IPPROTO_IGMP = 2,
     IPPROTO_TCP = 6,
     IPPROTO_UDP = 17,
     IPPROTO_IPV6 = 41,
@@ -75,6 +76,7 @@ constants! { i32;
     IPV6_ADDRFORM = 1,
     IPV6_CHECKSUM = 7,
     IPV6_NEXTHOP = 9,
+    IPV6_FLOWINFO = 11,
     IPV6_UNICAST_HOPS = 16,
     IPV6_MULTICAST_IF = 17,
     IPV6_MULTICAST_HOPS = 18,
@@ -87,6 +89,8 @@ constants! { i32;
     IPV6_RECVERR = 25,
     IPV6_V6ONLY = 26,
     IPV6_MULTICAST_ALL = 29,
+    IPV6_FLOWLABEL_MGR = 32,
+    IPV6_FLOWINFO_SEND = 33,
     IPV6_AUTOFLOWLABEL = 70,
     IPV6_RECVPKTINFO = 49,
     IPV6_PKTINFO = 50,
@@ -341,4 +345,44 @@ mod tests {
         assert_eq!(core::mem::offset_of!(TcpInfo, delivery_rate), 160);
         assert_eq!(core::mem::offset_of!(TcpInfo, snd_wnd), 228);
     }
+}
+
+constants! { u8;
+    IPV6_FL_A_GET = 0,
+    IPV6_FL_A_PUT = 1,
+    IPV6_FL_A_RENEW = 2,
+    IPV6_FL_S_NONE = 0,
+    IPV6_FL_S_EXCL = 1,
+    IPV6_FL_S_PROCESS = 2,
+    IPV6_FL_S_USER = 3,
+    IPV6_FL_S_ANY = 255,
+}
+
+constants! { u16;
+    IPV6_FL_F_CREATE = 1,
+    IPV6_FL_F_EXCL = 2,
+    IPV6_FL_F_REFLECT = 4,
+    IPV6_FL_F_REMOTE = 8,
+}
+
+/// `struct in6_flowlabel_req`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct In6FlowlabelReq {
+    /// The destination.
+    pub dst: [u8; 16],
+    /// The label in network order.
+    pub label: [u8; 4],
+    /// `IPV6_FL_A_*`.
+    pub action: u8,
+    /// `IPV6_FL_S_*`.
+    pub share: u8,
+    /// `IPV6_FL_F_*`.
+    pub flags: u16,
+    /// For how many seconds the label is used.
+    pub expires: u16,
+    /// For how many seconds it is kept afterwards.
+    pub linger: u16,
+    /// Not used.
+    pub padding: u32,
 }

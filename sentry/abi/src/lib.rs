@@ -10,6 +10,7 @@ pub mod errno;
 pub mod fs;
 pub mod ifreq;
 pub mod inet;
+pub mod mroute;
 pub mod netlink;
 pub mod packet;
 pub mod ptrace;

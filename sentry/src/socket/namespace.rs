@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::kernel::Kernel;
+use crate::socket::flow_label::FlowLabels;
 use crate::socket::iptables::IpTables;
+use crate::socket::mroute::MulticastRouting;
 use crate::socket::netlink::{NfTables, Subscribers};
 use crate::socket::ops::Socket;
 use crate::socket::settings::Settings;
@@ -27,6 +29,8 @@ pub struct NetNamespace {
     subscribers: Subscribers,
     ip_tables: IpTables,
     nf_tables: NfTables,
+    multicast_routing: MulticastRouting,
+    flow_labels: FlowLabels,
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
     timers: OnceLock<TimerThread>,
@@ -56,6 +60,8 @@ impl NetNamespace {
             subscribers: Subscribers::default(),
             ip_tables: IpTables::default(),
             nf_tables: NfTables::default(),
+            multicast_routing: MulticastRouting::default(),
+            flow_labels: FlowLabels::default(),
             hints: AtomicUsize::new(0),
             next_netlink_port: AtomicU64::new(0),
             timers: OnceLock::new(),
@@ -111,6 +117,16 @@ impl NetNamespace {
     /// The tables of nftables.
     pub(crate) fn nf_tables(&self) -> &NfTables {
         &self.nf_tables
+    }
+
+    /// The flow labels that sockets have leased.
+    pub(crate) fn flow_labels(&self) -> &FlowLabels {
+        &self.flow_labels
+    }
+
+    /// What programs route packets for groups.
+    pub(crate) fn multicast_routing(&self) -> &MulticastRouting {
+        &self.multicast_routing
     }
 
     /// The abstract names of local sockets.

@@ -7,7 +7,7 @@ use netstack_wire::ip::Protocol;
 
 use crate::error::{SendError, SocketError};
 use crate::ip::{
-    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, unmapped,
+    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, flow_label, unmapped,
 };
 use crate::nic::NicId;
 use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta};
@@ -30,8 +30,20 @@ pub(crate) struct Outgoing {
     pub(crate) segment_size: Option<u16>,
     /// The datagram before this one went the same way.
     pub(crate) is_repeated: bool,
+    auto_flow_label: Option<bool>,
     /// Of the socket's settings, up to now.
     changes: u32,
+}
+
+impl Outgoing {
+    /// Gives the flow a label if nobody asked for one, now that its port is known.
+    pub(crate) fn label(&mut self, core: &Core, local_port: u16) {
+        let IpOutput { source, destination, protocol, flow_label, .. } = &mut self.output;
+        if *flow_label == 0 {
+            let (from, to) = ((*source, local_port), (*destination, self.port));
+            *flow_label = flow_label::of_datagram(core, self.auto_flow_label, from, to, *protocol);
+        }
+    }
 }
 
 /// A resolved way out and what it was resolved for.
@@ -104,7 +116,7 @@ impl DatagramEndpoint {
             protocol,
             ttl: meta.ttl.or(ttl).unwrap_or_else(|| egress.default_ttl(core)),
             tos: meta.tos.unwrap_or(tos),
-            flow_label: 0,
+            flow_label: meta.flow_label.unwrap_or(peer.flow_label) & flow_label::MASK,
             fragmenting: fragmenting(options.pmtu_discovery),
             loops,
         };
@@ -115,6 +127,7 @@ impl DatagramEndpoint {
             no_checksum: options.no_checksum,
             mark: options.mark,
             owner: options.owner,
+            auto_flow_label: options.auto_flow_label,
             segment_size: meta.segment_size.or(Some(options.segment_size)).filter(|&size| size > 0),
             is_repeated,
             changes: state.changes,

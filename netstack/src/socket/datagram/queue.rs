@@ -22,6 +22,7 @@ pub(crate) struct Queued {
     pub(crate) nic: NicId,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    pub(crate) flow_label: u32,
     pub(crate) arrival: Instant,
     /// The size of the datagrams that this one was made of, not zero; the last of them may be shorter.
     pub(crate) segment_size: Option<u16>,
@@ -55,6 +56,7 @@ impl Queued {
             nic: ip.nic,
             ttl: ip.ttl,
             tos: ip.tos,
+            flow_label: ip.flow_label,
             arrival: ip.arrival,
             segment_size: None,
         }
@@ -81,7 +83,7 @@ impl Queued {
             && self.len.is_multiple_of(size)
             && self.len + next.len <= MAX_LEN
             && self.count() < MAX_COUNT
-            && (self.ttl, self.tos) == (next.ttl, next.tos);
+            && (self.ttl, self.tos, self.flow_label) == (next.ttl, next.tos, next.flow_label);
         match u16::try_from(size) {
             Ok(size) if joins => {
                 self.segment_size = Some(size);
@@ -171,6 +173,7 @@ mod tests {
             nic: NicId::from_index(1).unwrap(),
             ttl: 64,
             tos: 0,
+            flow_label: 0,
             arrival: Instant::ZERO,
             segment_size: None,
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Claim, Role, TcpSocket, socket_error};
 use crate::cidr::family_of;
 use crate::error::{ConnectError, SocketError};
+use crate::ip::flow_label::{self, ConnectionLabel};
 use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, zone_of};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
@@ -40,6 +41,10 @@ impl TcpSocket {
             Role::Listening(_) => return Err(ConnectError::AlreadyConnected),
             Role::Closed => return Err(ConnectError::InvalidState),
         };
+        let label = match remote {
+            SocketAddr::V6(remote) => remote.flowinfo() & flow_label::MASK,
+            SocketAddr::V4(_) => 0,
+        };
         let mut outbox = Outbox::default();
         let started = self.start(address, remote.port(), nic, claim.as_deref(), &mut outbox);
         if let Ok(endpoint) = &started {
@@ -52,6 +57,9 @@ impl TcpSocket {
         }
         drop(role);
         if let Ok(endpoint) = &started {
+            if label != 0 {
+                endpoint.set_label(ConnectionLabel::Fixed(label));
+            }
             // Before the outbox sends the SYN. Nobody else has seen the connection yet.
             match opening {
                 Opening::Plain => {}

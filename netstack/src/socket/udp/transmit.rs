@@ -132,6 +132,7 @@ impl UdpSocket {
         if let Some(size) = outgoing.segment_size {
             check_segments(&outgoing, len, size)?;
         }
+        outgoing.label(&self.core, port);
         let packet = datagram(port, &outgoing, payload(data, outgoing.segment_size)?);
         let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, outbox);
         if let (Ok(()), None, Some(to)) = (sent, outgoing.segment_size, express_to(meta)) {
@@ -253,9 +254,10 @@ impl Express {
 
 /// Where a message goes that says nothing else; `None` if it does.
 fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
-    let SendMeta { to, source, nic, ttl, tos, segment_size } = meta;
+    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size } = meta;
     let is_plain =
-        source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && segment_size.is_none();
+        source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && flow_label.is_none();
+    let is_plain = is_plain && segment_size.is_none();
     is_plain.then_some(*to)
 }
 

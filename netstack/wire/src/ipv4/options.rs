@@ -6,6 +6,8 @@
 //! +--------+--------+--------+---------//--------+
 //! ```
 
+use core::net::Ipv4Addr;
+
 /// What is the matter with the options of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OptionsError {
@@ -36,6 +38,156 @@ pub fn check(options: &[u8]) -> Result<(), OptionsError> {
         at += len;
     }
     if seen.source_route { Err(OptionsError::SourceRouted) } else { Ok(()) }
+}
+
+/// What a host or router writes into the options of a packet that comes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<F> {
+    /// Its address for a record of the route.
+    pub address: Ipv4Addr,
+    /// Its address beside a time.
+    pub time_address: Ipv4Addr,
+    /// Milliseconds since midnight UT (RFC 791 section 3.1).
+    pub time: u32,
+    /// Tells which addresses are its own: prespecified timestamps are for some hosts only.
+    pub is_own: F,
+}
+
+/// What to do about a timestamp option without room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overflow {
+    /// The option counts those that did not fit.
+    Counted,
+    /// Nothing.
+    Ignored,
+}
+
+/// Puts a stamp into the options, which passed [`check`], that ask for one: record route and timestamp. False if an option
+/// has room for a part of it only.
+pub fn record(options: &mut [u8], stamp: &Stamp<impl Fn(Ipv4Addr) -> bool>, overflow: Overflow) -> bool {
+    let mut at = 0;
+    while let Some(&kind) = options.get(at) {
+        if kind == KIND_END {
+            break;
+        }
+        if kind == KIND_NOP {
+            at += 1;
+            continue;
+        }
+        let len = options.get(at + 1).map_or(0, |&len| usize::from(len));
+        let Some(option) = options.get_mut(at..at + len).filter(|option| option.len() >= 2) else {
+            return false;
+        };
+        let is_done = match kind {
+            KIND_RECORD_ROUTE => record_route(option, stamp.address),
+            KIND_TIMESTAMP => record_time(option, stamp, overflow),
+            _ => true,
+        };
+        if !is_done {
+            return false;
+        }
+        at += len;
+    }
+    true
+}
+
+fn record_route(option: &mut [u8], address: Ipv4Addr) -> bool {
+    match room(option, 4) {
+        Room::Full => true,
+        Room::Partial => false,
+        Room::At(at) => {
+            option[at..at + 4].copy_from_slice(&address.octets());
+            option[2] += 4;
+            true
+        }
+    }
+}
+
+fn record_time(option: &mut [u8], stamp: &Stamp<impl Fn(Ipv4Addr) -> bool>, overflow: Overflow) -> bool {
+    let Some(&flags) = option.get(3) else { return false };
+    let len = if flags & 15 == TIME_ONLY { 4 } else { 8 };
+    let at = match room(option, len) {
+        Room::Full => {
+            // `check` has seen that four bits are enough.
+            if overflow == Overflow::Counted {
+                option[3] = option[3].saturating_add(0x10);
+            }
+            return true;
+        }
+        Room::Partial => return false,
+        Room::At(at) => at,
+    };
+    match flags & 15 {
+        TIME_ONLY => {}
+        TIME_AND_ADDRESS => option[at..at + 4].copy_from_slice(&stamp.time_address.octets()),
+        TIME_PRESPECIFIED => {
+            let octets = [option[at], option[at + 1], option[at + 2], option[at + 3]];
+            if !(stamp.is_own)(Ipv4Addr::from(octets)) {
+                return true;
+            }
+        }
+        // As Linux, which leaves what it does not know alone.
+        _ => return true,
+    }
+    let end = at + len;
+    option[end - 4..end].copy_from_slice(&stamp.time.to_be_bytes());
+    // At most 41.
+    option[2] += len as u8;
+    true
+}
+
+enum Room {
+    Full,
+    Partial,
+    At(usize),
+}
+
+/// Where the pointer points to, if `len` bytes fit there.
+fn room(option: &[u8], len: usize) -> Room {
+    let Some(pointer) = option.get(2).map(|&pointer| usize::from(pointer)) else { return Room::Partial };
+    match pointer.checked_sub(1) {
+        _ if pointer > option.len() => Room::Full,
+        Some(at) if at >= 3 && at + len <= option.len() => Room::At(at),
+        _ => Room::Partial,
+    }
+}
+
+/// The options of an answer: those that record are sent back (RFC 1122 section 3.2.2.6), the others are not. Padded to
+/// a multiple of four bytes.
+pub fn to_echo(received: &[u8]) -> ([u8; MAX_LEN], usize) {
+    let (mut options, mut len) = ([KIND_END; MAX_LEN], 0);
+    // In Linux's order.
+    for wanted in [KIND_RECORD_ROUTE, KIND_TIMESTAMP] {
+        let mut at = 0;
+        while let Some(&kind) = received.get(at).filter(|&&kind| kind != KIND_END) {
+            let end = match kind {
+                KIND_NOP => at + 1,
+                _ => at + received.get(at + 1).map_or(1, |&len| usize::from(len).max(1)),
+            };
+            if let (true, Some(option)) = (kind == wanted, received.get(at..end))
+                && let Some(out) = options.get_mut(len..len + option.len())
+            {
+                out.copy_from_slice(option);
+                len += option.len();
+            }
+            at = end;
+        }
+    }
+    (options, len.next_multiple_of(4))
+}
+
+/// Whether routers on the way are asked to look at the packet (RFC 2113), in options that passed [`check`].
+pub fn has_router_alert(options: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&kind) = options.get(at) {
+        match kind {
+            KIND_END => return false,
+            KIND_NOP => at += 1,
+            KIND_ROUTER_ALERT => return true,
+            _ => at += options.get(at + 1).map_or(1, |&len| usize::from(len).max(1)),
+        }
+    }
+    false
 }
 
 /// The options that may occur once.
@@ -107,6 +259,11 @@ fn malformed(offset: usize) -> OptionsError {
     OptionsError::Malformed { offset: u8::try_from(offset).unwrap_or(u8::MAX) }
 }
 
+/// The most bytes of options that a header has (RFC 791 section 3.1).
+pub const MAX_LEN: usize = 40;
+const TIME_ONLY: u8 = 0;
+const TIME_AND_ADDRESS: u8 = 1;
+const TIME_PRESPECIFIED: u8 = 3;
 const KIND_END: u8 = 0;
 const KIND_NOP: u8 = 1;
 const KIND_RECORD_ROUTE: u8 = 7;
@@ -117,7 +274,9 @@ const KIND_ROUTER_ALERT: u8 = 148;
 
 #[cfg(test)]
 mod tests {
-    use super::{OptionsError, check};
+    use core::net::Ipv4Addr;
+
+    use super::{OptionsError, Overflow, Stamp, check, has_router_alert, record, to_echo};
 
     #[test]
     fn sane_options_pass() {
@@ -133,6 +292,57 @@ mod tests {
             &[0x9e, 4, 1, 2],
         ] {
             assert_eq!(check(options), Ok(()), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn stamps_go_where_the_pointer_says() {
+        let (address, time_address) = ([10, 0, 0, 9].into(), [10, 0, 0, 8].into());
+        let stamp = Stamp {
+            address,
+            time_address,
+            time: 0x0102_0304,
+            is_own: |own| own == Ipv4Addr::new(10, 0, 0, 7),
+        };
+        for (before, after, is_whole) in [
+            (&[7, 7, 4, 0, 0, 0, 0][..], &[7, 7, 8, 10, 0, 0, 9][..], true),
+            (&[1, 7, 7, 8, 1, 2, 3, 4], &[1, 7, 7, 8, 1, 2, 3, 4], true),
+            (&[7, 9, 8, 1, 2, 3, 4, 0, 0], &[7, 9, 8, 1, 2, 3, 4, 0, 0], false),
+            (&[68, 8, 5, 0, 0, 0, 0, 0], &[68, 8, 9, 0, 1, 2, 3, 4], true),
+            (&[68, 8, 9, 0x10, 1, 1, 1, 1], &[68, 8, 9, 0x20, 1, 1, 1, 1], true),
+            (&[68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0], &[68, 12, 13, 1, 10, 0, 0, 8, 1, 2, 3, 4], true),
+            (&[68, 12, 5, 3, 10, 0, 0, 7, 0, 0, 0, 0], &[68, 12, 13, 3, 10, 0, 0, 7, 1, 2, 3, 4], true),
+            (&[68, 12, 5, 3, 10, 0, 0, 8, 0, 0, 0, 0], &[68, 12, 5, 3, 10, 0, 0, 8, 0, 0, 0, 0], true),
+            (&[0x94, 4, 0, 0, 0, 7, 7, 4], &[0x94, 4, 0, 0, 0, 7, 7, 4], true),
+        ] {
+            let mut options = before.to_vec();
+            assert_eq!(record(&mut options, &stamp, Overflow::Counted), is_whole, "{before:?}");
+            assert_eq!(options, after);
+            // Nothing that a sender makes up panics.
+            for at in 0..options.len() {
+                for value in [0, 1, 3, 7, 40, 68, 0xff] {
+                    let mut options = before.to_vec();
+                    options[at] = value;
+                    record(&mut options, &stamp, Overflow::Ignored);
+                    to_echo(&options);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_records_is_sent_back() {
+        let received = [1, 0x94, 4, 0, 0, 68, 8, 9, 0, 1, 2, 3, 4, 7, 7, 8, 10, 0, 0, 9, 0];
+        let (options, len) = to_echo(&received);
+        assert_eq!(&options[..len], [7, 7, 8, 10, 0, 0, 9, 68, 8, 9, 0, 1, 2, 3, 4, 0]);
+        assert_eq!(to_echo(&[1, 1, 0x94, 4, 0, 0]).1, 0);
+    }
+
+    #[test]
+    fn router_alerts_are_found_behind_others() {
+        assert!(has_router_alert(&[1, 7, 7, 4, 0, 0, 0, 0, 0x94, 4, 0, 0]));
+        for options in [&[][..], &[1, 0, 0x94, 4], &[7, 7, 4, 0x94, 4, 0, 0, 0], &[7, 0]] {
+            assert!(!has_router_alert(options), "{options:?}");
         }
     }
 

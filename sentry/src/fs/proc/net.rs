@@ -32,6 +32,13 @@ const HEADINGS: &[(&str, &str)] = &[
     ("ip6_tables_names", ""),
     ("ip6_tables_targets", ""),
     ("ip_tables_matches", ""),
+    (
+        "ip6_mr_cache",
+        "Group                            Origin                           Iif      Pkts  Bytes     Wrong  Oifs\n",
+    ),
+    ("ip6_mr_vif", "Interface      BytesIn  PktsIn  BytesOut PktsOut Flags\n"),
+    ("ip_mr_cache", "Group    Origin   Iif     Pkts    Bytes    Wrong Oifs\n"),
+    ("ip_mr_vif", "Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n"),
     ("ip_tables_names", ""),
     ("ip_tables_targets", ""),
     ("ipv6_route", ""),

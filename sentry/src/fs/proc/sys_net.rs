@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Weak};
 
-use netstack::IpConfig;
 use netstack::nic::{NicInfo, NicOptions, ReversePath};
 use netstack::options::Family;
+use netstack::{AutoFlowLabels, IpConfig};
 
 use crate::errno::Errno;
 use crate::fs::proc::{sys_conf, sys_tcp};
@@ -21,7 +21,8 @@ pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     ipv4.extend(sys_tcp::files(kernel));
     ipv4.push(("conf", sys_conf::directory(kernel, Family::V4)));
     let icmp = PseudoDir::inode(files(kernel, ICMPV6));
-    let ipv6 = vec![("conf", sys_conf::directory(kernel, Family::V6)), ("icmp", icmp)];
+    let mut ipv6 = files(kernel, IPV6);
+    ipv6.extend([("conf", sys_conf::directory(kernel, Family::V6)), ("icmp", icmp)]);
     PseudoDir::inode(vec![
         ("core", PseudoDir::inode(files(kernel, CORE))),
         ("ipv4", PseudoDir::inode(ipv4)),
@@ -272,6 +273,62 @@ const IPV4: &[Row] = &[
     fixed("tcp_max_syn_backlog", |_| "4096".to_owned()),
     fixed("tcp_mem", |_| "188319\t251094\t376638".to_owned()),
 ];
+
+const IPV6: &[Row] = &[
+    row(
+        "auto_flowlabels",
+        |net| auto_number(net.stack().ip_config().flow_labels.auto).to_string(),
+        |net, text| {
+            let auto = match number(text, 0..=3)? {
+                0 => AutoFlowLabels::Off,
+                1 => AutoFlowLabels::OptOut,
+                2 => AutoFlowLabels::OptIn,
+                _ => AutoFlowLabels::Forced,
+            };
+            change_ip(net, |config| {
+                config.flow_labels.auto = auto;
+                Ok(())
+            })
+        },
+    ),
+    fixed("flowlabel_consistency", |_| "1".to_owned()),
+    row(
+        "flowlabel_reflect",
+        |net| if net.stack().ip_config().flow_labels.reflects_echo { "4" } else { "0" }.to_owned(),
+        |net, text| {
+            // Bits 0 and 1, for connections and resets, would have no effect.
+            let on = match number(text, 0..=7)? {
+                0 => false,
+                4 => true,
+                _ => return Err(Errno::EINVAL),
+            };
+            change_ip(net, |config| {
+                config.flow_labels.reflects_echo = on;
+                Ok(())
+            })
+        },
+    ),
+    row(
+        "flowlabel_state_ranges",
+        |net| bit(net.stack().ip_config().flow_labels.are_stateless_marked),
+        |net, text| {
+            let on = number(text, 0..=1)? != 0;
+            change_ip(net, |config| {
+                config.flow_labels.are_stateless_marked = on;
+                Ok(())
+            })
+        },
+    ),
+];
+
+fn auto_number(auto: AutoFlowLabels) -> u8 {
+    match auto {
+        AutoFlowLabels::Off => 0,
+        AutoFlowLabels::OptOut => 1,
+        AutoFlowLabels::OptIn => 2,
+        AutoFlowLabels::Forced => 3,
+    }
+}
 
 const ICMPV6: &[Row] = &[row(
     "echo_ignore_all",

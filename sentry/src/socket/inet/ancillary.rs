@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netstack::NicId;
 use netstack::options::{Datagram, Family, SendMeta};
 use sentry_abi::inet::{
-    IP_PKTINFO, IP_RECVORIGDSTADDR, IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_RECVORIGDSTADDR,
-    IPV6_TCLASS, In6Pktinfo, InPktinfo, UDP_GRO, UDP_SEGMENT,
+    IP_PKTINFO, IP_RECVORIGDSTADDR, IP_TOS, IP_TTL, IPV6_FLOWINFO, IPV6_HOPLIMIT, IPV6_PKTINFO,
+    IPV6_RECVORIGDSTADDR, IPV6_TCLASS, In6Pktinfo, InPktinfo, UDP_GRO, UDP_SEGMENT,
 };
 use sentry_abi::socket::{SOL_IP, SOL_IPV6, SOL_UDP};
 use zerocopy::FromBytes;
@@ -48,6 +48,10 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
             }
             (SOL_IPV6, IPV6_HOPLIMIT) if family == Family::V6 => meta.ttl = small_int(data)?,
             (SOL_IPV6, IPV6_TCLASS) if family == Family::V6 => meta.tos = small_int(data)?,
+            (SOL_IPV6, IPV6_FLOWINFO) if family == Family::V6 => {
+                let word = <[u8; 4]>::try_from(data.as_slice()).map_err(|_| Errno::EINVAL)?;
+                meta.flow_label = Some(u32::from_be_bytes(word) & LABEL_MASK);
+            }
             (SOL_UDP, UDP_SEGMENT) => {
                 let size = <[u8; 2]>::try_from(data.as_slice()).map_err(|_| Errno::EINVAL)?;
                 meta.segment_size = Some(u16::from_ne_bytes(size)).filter(|size| *size > 0);
@@ -123,11 +127,18 @@ fn describe_v6(wanted: Receive, to: IpAddr, datagram: &Datagram, out: &mut Vec<C
     if wanted.contains(Receive::TRAFFIC_CLASS) {
         out.push(ControlMessage::value(SOL_IPV6, IPV6_TCLASS, &i32::from(datagram.tos)));
     }
+    let flow_info = u32::from(datagram.tos) << 20 | datagram.flow_label;
+    if wanted.contains(Receive::FLOW_INFO) && to.is_ipv6() && flow_info != 0 {
+        out.push(ControlMessage::value(SOL_IPV6, IPV6_FLOWINFO, &flow_info.to_be_bytes()));
+    }
     if wanted.contains(Receive::ORIGINAL_DESTINATION_V6) {
         let address = encode(Family::V6, datagram.to);
         out.push(ControlMessage::value(SOL_IPV6, IPV6_RECVORIGDSTADDR, address.as_slice()));
     }
 }
+
+/// The label in `sin6_flowinfo` and its control message; the traffic class before it is not looked at (`udpv6_sendmsg`).
+pub(super) const LABEL_MASK: u32 = 0xf_ffff;
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,10 @@ bitflags::bitflags! {
         const GRO = 1 << 8;
         /// `TCP_INQ`.
         const IN_QUEUE = 1 << 9;
+        /// `IPV6_FLOWINFO`.
+        const FLOW_INFO = 1 << 10;
+        /// `IPV6_FLOWINFO_SEND`: not about what is received, but flow labels in addresses to send to.
+        const FLOW_INFO_SEND = 1 << 11;
     }
 }
 

@@ -12,6 +12,7 @@ use netstack::packet::Owner;
 use netstack::tcp::{FastOpenModes, State, UrgentError};
 use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
 use sentry_abi::inet::TCP_CM_INQ;
+use sentry_abi::mroute::{SIOCGETSGCNT, SIOCGETVIFCNT};
 use sentry_abi::socket::{
     AF_INET, AF_INET6, FIONREAD, MsgFlags, SIOCATMARK, SIOCOUTQNSD, SO_TIMESTAMP, SO_TIMESTAMPNS, SOL_SOCKET,
     SOL_TCP, TIOCOUTQ, Ucred,
@@ -28,6 +29,7 @@ use crate::socket::control::ControlMessage;
 use crate::socket::inet::copy::{Discard, GuestSink, GuestSource};
 use crate::socket::inet::receive::{Receive, ReceiveSwitches};
 use crate::socket::inet::{ToErrno, address, ancillary, error_queue};
+use crate::socket::mroute;
 use crate::socket::ops::{
     Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
@@ -285,11 +287,22 @@ impl InetSocket {
         each!(self, s => s.bind(local)).map_err(|e| e.to_errno())
     }
 
+    /// A destination, with the flow label in it if the socket looks at those (`IPV6_FLOWINFO_SEND`).
+    fn decode_to(&self, address: &[u8]) -> Result<Option<SocketAddr>, Errno> {
+        let mut decoded = address::decode(self.family, address)?;
+        if let Some(SocketAddr::V6(to)) = &mut decoded {
+            let is_wanted = self.receive.get().contains(Receive::FLOW_INFO_SEND);
+            to.set_flowinfo(if is_wanted { to.flowinfo() & ancillary::LABEL_MASK } else { 0 });
+            self.namespace.flow_labels().check(self, to.flowinfo())?;
+        }
+        Ok(decoded)
+    }
+
     fn connect_to(&self, address: &[u8]) -> Result<(), Errno> {
         if let Protocol::Tcp(tcp) = &self.protocol {
             return self.connect_tcp(tcp, address);
         }
-        let Some(remote) = address::decode(self.family, address)? else {
+        let Some(remote) = self.decode_to(address)? else {
             match &self.protocol {
                 Protocol::Udp(s) => s.disconnect(),
                 Protocol::Ping(s) => s.disconnect(),
@@ -302,7 +315,7 @@ impl InetSocket {
     }
 
     fn connect_tcp(&self, tcp: &TcpSocket, address: &[u8]) -> Result<(), Errno> {
-        let Some(remote) = address::decode(self.family, address)? else {
+        let Some(remote) = self.decode_to(address)? else {
             tcp.abort();
             self.is_connecting.store(false, Ordering::Relaxed);
             return Ok(());
@@ -377,13 +390,16 @@ impl InetSocket {
         }
         let mut meta = SendMeta::default();
         if let Destination::Address(to) = &request.to {
-            meta.to = address::decode(self.family, to)?;
+            meta.to = self.decode_to(to)?;
             let needs_port = matches!(self.protocol, Protocol::Udp(_));
             if needs_port && meta.to.is_some_and(|to| to.port() == 0) {
                 return Err(Errno::EINVAL);
             }
         }
         ancillary::apply(self.family, &request.control, &mut meta)?;
+        if let Some(label) = meta.flow_label {
+            self.namespace.flow_labels().check(self, label)?;
+        }
         let mut source = GuestSource(src);
         let sent = match &self.protocol {
             Protocol::Udp(s) => s.try_send(&mut source, &meta),
@@ -622,6 +638,9 @@ impl Socket for InetSocket {
     }
 
     fn ioctl(&self, task: &mut CurrentTask, _: &File, request: u32, arg: u64) -> SysResult {
+        if let (Protocol::Raw(_), SIOCGETVIFCNT | SIOCGETSGCNT) = (&self.protocol, request) {
+            return mroute::ioctl(self, task, request, UserAddr(arg));
+        }
         let value = i32::try_from(self.queue_len(request)?).unwrap_or(i32::MAX);
         task.mm().write_obj(UserAddr(arg), &value)?;
         Ok(0)
@@ -644,6 +663,12 @@ impl Socket for InetSocket {
     }
 
     fn close(&self) {
+        if let Protocol::Raw(_) = &self.protocol {
+            self.namespace.multicast_routing().end(self);
+        }
+        if self.family == IpFamily::V6 {
+            self.namespace.flow_labels().release(self);
+        }
         let Protocol::Tcp(tcp) = &self.protocol else { return };
         // socket(7) SO_LINGER: a time of zero resets the connection. A longer time is not waited for: the connection
         // goes on in the background as without the option, and close(2) returns at once.

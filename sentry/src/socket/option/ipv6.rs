@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use netstack::NicId;
 use netstack::options::{Family as IpFamily, SocketOptions};
 use netstack::socket::Icmp6Filter;
+use netstack::{AutoFlowLabels, NicId};
 use sentry_abi::inet::*;
 use sentry_abi::socket::{SOL_ICMPV6, SOL_IPV6, SOL_RAW};
 
@@ -47,7 +47,9 @@ pub(super) const ROWS: &[OptionRow] = &[
         set_v6_transparent,
         Effect::Partial("no interception of traffic")
     ),
-    option!(SOL_IPV6, IPV6_AUTOFLOWLABEL, get_zero, set_any, Effect::Hint("flow labels are zero")),
+    option!(SOL_IPV6, IPV6_AUTOFLOWLABEL, get_auto_label, set_auto_label),
+    option!(SOL_IPV6, IPV6_FLOWINFO, get_flow_info, set_flow_info),
+    option!(SOL_IPV6, IPV6_FLOWINFO_SEND, get_flow_info_send, set_flow_info_send),
     option!(SOL_IPV6, IPV6_DONTFRAG, get_zero, set_only_zero),
     option!(SOL_ICMPV6, ICMPV6_FILTER, get_icmp_filter, set_icmp_filter),
 ];
@@ -65,11 +67,6 @@ fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Res
 fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
     v6(context)?;
     of_int(0)
-}
-
-fn set_any(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    v6(context)?;
-    int(value).map(drop)
 }
 
 fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -260,6 +257,34 @@ fn get_recv_original(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_recv_original(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     set_receive(context, Receive::ORIGINAL_DESTINATION_V6, value)
+}
+
+fn get_flow_info(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::FLOW_INFO)
+}
+
+fn set_flow_info(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::FLOW_INFO, value)
+}
+
+fn get_flow_info_send(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::FLOW_INFO_SEND)
+}
+
+fn set_flow_info_send(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::FLOW_INFO_SEND, value)
+}
+
+/// What the socket said, or else what all do (`ip6_autoflowlabel`).
+fn get_auto_label(context: &Context<'_>) -> Result<Value, Errno> {
+    let own = v6(context)?.options().auto_flow_label;
+    let auto = context.namespace.stack().ip_config().flow_labels.auto;
+    of_bool(own.unwrap_or(matches!(auto, AutoFlowLabels::OptOut | AutoFlowLabels::Forced)))
+}
+
+fn set_auto_label(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch(value)?;
+    change(context, |options| options.auto_flow_label = Some(on))
 }
 
 fn get_class(context: &Context<'_>) -> Result<Value, Errno> {

@@ -26,9 +26,11 @@ use smallvec::SmallVec;
 use crate::errno::Errno;
 use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
+use crate::socket::flow_label;
 use crate::socket::host::{self, HostSocket};
 use crate::socket::inet::InetSocket;
 use crate::socket::iptables;
+use crate::socket::mroute;
 use crate::socket::ops::{Family, Socket};
 use crate::task::CurrentTask;
 
@@ -126,8 +128,10 @@ pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,
+        flow_label::ROWS,
         multicast::ROWS,
         iptables::ROWS,
+        mroute::ROWS,
         tcp::ROWS,
         tcp_fast_open::ROWS,
         tcp_timing::ROWS,

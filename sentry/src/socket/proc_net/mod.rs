@@ -8,7 +8,7 @@ mod statistics;
 
 use std::sync::Arc;
 
-use crate::socket::NetNamespace;
+use crate::socket::{NetNamespace, mroute};
 
 pub use host::{HostFiles, host_files};
 
@@ -19,7 +19,7 @@ pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
 #[must_use]
 pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     type Render = fn(&NetNamespace) -> String;
-    let table: [(&'static str, Render); 21] = [
+    let table: [(&'static str, Render); 25] = [
         ("arp", interface::arp),
         ("dev", interface::dev),
         ("if_inet6", interface::if_inet6),
@@ -28,6 +28,10 @@ pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
         ("ip6_tables_names", local::ip6_tables_names),
         ("ip6_tables_targets", local::ip6_tables_targets),
         ("ip_tables_matches", local::ip_tables_matches),
+        ("ip6_mr_cache", mroute::cache_v6),
+        ("ip6_mr_vif", mroute::vifs_v6),
+        ("ip_mr_cache", mroute::cache_v4),
+        ("ip_mr_vif", mroute::vifs_v4),
         ("ip_tables_names", local::ip_tables_names),
         ("ip_tables_targets", local::ip_tables_targets),
         ("netstat", statistics::netstat),
