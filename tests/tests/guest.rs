@@ -85,6 +85,7 @@ guests! {
     futexes
     mappings
     multicast_routing
+    packet_transmit
     pipes
     seccomp
     signal_driven_io

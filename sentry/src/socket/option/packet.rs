@@ -19,14 +19,42 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_PACKET, PACKET_RX_RING, -, set_rx_ring),
     option!(SOL_PACKET, PACKET_STATISTICS, get_statistics, -),
     option!(SOL_PACKET, PACKET_AUXDATA, get_auxdata, set_auxdata),
-    option!(SOL_PACKET, PACKET_ORIGDEV, get_zero, set_any, Effect::Hint("there are no stacked devices")),
+    option!(SOL_PACKET, PACKET_TX_RING, -, set_tx_ring),
+    option!(SOL_PACKET, PACKET_LOSS, get_loss, set_loss),
+    option!(SOL_PACKET, PACKET_TX_HAS_OFF, get_has_offsets, set_has_offsets),
+    option!(
+        SOL_PACKET,
+        PACKET_COPY_THRESH,
+        get_copy_threshold,
+        set_copy_threshold,
+        Effect::Hint("frames that a ring cuts are not kept whole besides")
+    ),
+    option!(
+        SOL_PACKET,
+        PACKET_ORIGDEV,
+        get_original_device,
+        set_original_device,
+        Effect::Hint("there are no stacked devices")
+    ),
     option!(SOL_PACKET, PACKET_VERSION, get_version, set_version),
     option!(SOL_PACKET, PACKET_HDRLEN, get_header_len, -),
     option!(SOL_PACKET, PACKET_RESERVE, get_reserve, set_reserve),
-    option!(SOL_PACKET, PACKET_TIMESTAMP, get_zero, set_any, Effect::Hint("there are no clocks of devices")),
+    option!(
+        SOL_PACKET,
+        PACKET_TIMESTAMP,
+        get_timestamp,
+        set_timestamp,
+        Effect::Hint("there are no clocks of devices")
+    ),
     option!(SOL_PACKET, PACKET_FANOUT, get_fanout, set_fanout),
     option!(SOL_PACKET, PACKET_FANOUT_DATA, -, set_fanout_data),
-    option!(SOL_PACKET, PACKET_QDISC_BYPASS, get_zero, set_any, Effect::Hint("there is nothing to bypass")),
+    option!(
+        SOL_PACKET,
+        PACKET_QDISC_BYPASS,
+        get_bypass,
+        set_bypass,
+        Effect::Hint("there is nothing to bypass")
+    ),
     option!(SOL_PACKET, PACKET_IGNORE_OUTGOING, get_ignore_outgoing, set_ignore_outgoing),
 ];
 
@@ -37,14 +65,61 @@ fn packet<'a>(context: &Context<'a>) -> Result<&'a PacketSocket, Errno> {
     }
 }
 
-fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
-    packet(context)?;
-    of_int(0)
+fn get_loss(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(packet(context)?.skips_nonsense())
 }
 
-fn set_any(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    packet(context)?;
-    int(value).map(drop)
+fn set_loss(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    packet(context)?.set_skips_nonsense(switch(value)?)
+}
+
+fn get_has_offsets(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(packet(context)?.has_offsets())
+}
+
+fn set_has_offsets(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    packet(context)?.set_has_offsets(switch(value)?);
+    Ok(())
+}
+
+fn get_copy_threshold(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(packet(context)?.numbers().copy_threshold)
+}
+
+fn set_copy_threshold(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let threshold = int(value)?;
+    packet(context)?.change_numbers(|numbers| numbers.copy_threshold = threshold);
+    Ok(())
+}
+
+fn get_timestamp(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(packet(context)?.numbers().timestamp)
+}
+
+fn set_timestamp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let which = int(value)?;
+    packet(context)?.change_numbers(|numbers| numbers.timestamp = which);
+    Ok(())
+}
+
+fn get_original_device(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(packet(context)?.numbers().original_device)
+}
+
+fn set_original_device(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch(value)?;
+    packet(context)?.change_numbers(|numbers| numbers.original_device = on);
+    Ok(())
+}
+
+fn get_bypass(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(packet(context)?.numbers().bypass)
+}
+
+fn set_bypass(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch(value)?;
+    packet(context)?.change_numbers(|numbers| numbers.bypass = on);
+    Ok(())
 }
 
 fn add_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -56,15 +131,24 @@ fn drop_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 /// `struct tpacket_req`, or the longer one of version 3.
-fn set_rx_ring(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let packet = packet(context)?;
+fn ring_sizes(packet: &PacketSocket, value: &[u8]) -> Result<TpacketReq3, Errno> {
     let needed = match packet.version() {
         Version::V1 | Version::V2 => 16,
         Version::V3 => size_of::<TpacketReq3>(),
     };
     let mut sizes = TpacketReq3::default();
     sizes.as_mut_bytes()[..needed].copy_from_slice(value.get(..needed).ok_or(Errno::EINVAL)?);
-    packet.set_ring(context.task.kernel(), sizes)
+    Ok(sizes)
+}
+
+fn set_rx_ring(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let packet = packet(context)?;
+    packet.set_ring(context.task.kernel(), ring_sizes(packet, value)?)
+}
+
+fn set_tx_ring(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let packet = packet(context)?;
+    packet.set_transmit_ring(context.task.kernel(), ring_sizes(packet, value)?)
 }
 
 /// The counters since the last call. They are 32 bits wide in the ABI and wrap around.

@@ -31,7 +31,10 @@ use crate::socket::ops::{
     Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
 use crate::socket::packet::membership::Memberships;
-use crate::socket::packet::ring::{BlockRing, FrameRing, Ring, RingMapping, RingRequest, Shape, Version};
+use crate::socket::packet::ring::{
+    BlockRing, FrameRing, Ring, RingMapping, RingMemory, RingRequest, Shape, TransmitMode, TransmitRing,
+    Version,
+};
 use crate::task::CurrentTask;
 use crate::vfs::{File, Mappable};
 use crate::wait::{Readiness, WaitQueue};
@@ -55,6 +58,34 @@ struct Settings {
     reserve: u32,
     memberships: Memberships,
     ring: Option<Ring>,
+    transmit_ring: Option<Arc<TransmitRing>>,
+    transmit_mode: TransmitMode,
+    numbers: Numbers,
+}
+
+/// Values that are kept to be read again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Numbers {
+    /// `PACKET_TIMESTAMP`: which clock stamps frames; there is only one.
+    pub timestamp: i32,
+    /// `PACKET_COPY_THRESH`.
+    pub copy_threshold: i32,
+    /// `PACKET_ORIGDEV`.
+    pub original_device: bool,
+    /// `PACKET_QDISC_BYPASS`.
+    pub bypass: bool,
+}
+
+impl Settings {
+    fn has_ring(&self) -> bool {
+        self.ring.is_some() || self.transmit_ring.is_some()
+    }
+
+    fn memories(&self) -> Vec<Arc<RingMemory>> {
+        let receive = self.ring.as_ref().map(Ring::memory);
+        let transmit = self.transmit_ring.as_ref().map(|ring| ring.memory());
+        receive.into_iter().chain(transmit).cloned().collect()
+    }
 }
 
 impl PacketSocket {
@@ -117,7 +148,7 @@ impl PacketSocket {
 
     fn change_layout(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Errno> {
         let mut settings = self.settings.lock();
-        if settings.ring.is_some() {
+        if settings.has_ring() {
             return Err(Errno::EBUSY);
         }
         change(&mut settings);
@@ -147,7 +178,7 @@ impl PacketSocket {
     /// `EBUSY` while there is one, or it is mapped; `EINVAL`; `ENOMEM`.
     pub fn set_ring(&self, kernel: &Arc<Kernel>, sizes: TpacketReq3) -> Result<(), Errno> {
         let mut settings = self.settings.lock();
-        if settings.ring.as_ref().is_some_and(|ring| ring.memory().is_mapped()) {
+        if settings.memories().iter().any(|memory| memory.is_mapped()) {
             return Err(Errno::EBUSY);
         }
         if sizes.block_nr == 0 {
@@ -182,14 +213,85 @@ impl PacketSocket {
         Ok(())
     }
 
+    /// Makes a ring for frames to send, or with sizes of zero takes it away (`PACKET_TX_RING`).
+    ///
+    /// # Errors
+    /// As [`set_ring`](Self::set_ring).
+    pub fn set_transmit_ring(&self, kernel: &Arc<Kernel>, sizes: TpacketReq3) -> Result<(), Errno> {
+        let mut settings = self.settings.lock();
+        if settings.memories().iter().any(|memory| memory.is_mapped()) {
+            return Err(Errno::EBUSY);
+        }
+        if sizes.block_nr == 0 {
+            settings.transmit_ring = None;
+            return if sizes.frame_nr == 0 { Ok(()) } else { Err(Errno::EINVAL) };
+        }
+        if settings.transmit_ring.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        // PACKET_RESERVE is about received frames, and still bounds the slots (packet_set_ring).
+        let request = RingRequest { sizes, version: settings.version, reserve: settings.reserve };
+        let ring = TransmitRing::new(kernel.frames(), &request, self.mode, settings.transmit_mode)?;
+        settings.transmit_ring = Some(ring);
+        Ok(())
+    }
+
+    /// `PACKET_LOSS`: whether slots that make no sense are passed over.
+    #[must_use]
+    pub fn skips_nonsense(&self) -> bool {
+        self.settings.lock().transmit_mode.skips_nonsense
+    }
+
+    /// Sets [`skips_nonsense`](Self::skips_nonsense).
+    ///
+    /// # Errors
+    /// `EBUSY` while there is a ring.
+    pub fn set_skips_nonsense(&self, on: bool) -> Result<(), Errno> {
+        self.change_layout(|settings| settings.transmit_mode.skips_nonsense = on)
+    }
+
+    /// `PACKET_TX_HAS_OFF`: whether slots say where their frames are.
+    #[must_use]
+    pub fn has_offsets(&self) -> bool {
+        self.settings.lock().transmit_mode.has_offsets
+    }
+
+    /// Sets [`has_offsets`](Self::has_offsets); while there is a ring, nothing happens.
+    pub fn set_has_offsets(&self, on: bool) {
+        // Linux says nothing either.
+        let _ = self.change_layout(|settings| settings.transmit_mode.has_offsets = on);
+    }
+
+    /// What was set to be read again.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.settings.lock().numbers
+    }
+
+    /// Changes [`numbers`](Self::numbers).
+    pub fn change_numbers(&self, change: impl FnOnce(&mut Numbers)) {
+        change(&mut self.settings.lock().numbers);
+    }
+
+    fn send_ring(&self, ring: &TransmitRing, to: Option<LinkAddress>) -> Result<usize, Errno> {
+        let nic = to.and_then(|to| to.nic).or(self.socket.local().nic).ok_or(Errno::ENXIO)?;
+        let nic = self.namespace.stack().nic(nic).ok_or(Errno::ENXIO)?;
+        if !nic.is_up {
+            return Err(Errno::ENETDOWN);
+        }
+        let link = if self.mode == PacketMode::Raw { LINK_HEADER } else { 0 };
+        let most = nic.mtu.saturating_add(link + VLAN_TAG);
+        ring.send(most, |frame| self.socket.try_send(&mut &frame[..], to).map_err(|e| e.to_errno()))
+    }
+
     /// The ring for `mmap(2)`.
     ///
     /// # Errors
     /// `EINVAL` without one.
     pub fn mappable(&self) -> Result<Arc<dyn Mappable>, Errno> {
         let settings = self.settings.lock();
-        let ring = settings.ring.as_ref().ok_or(Errno::EINVAL)?;
-        Ok(RingMapping::new(ring.memory()))
+        let rings = settings.memories();
+        if rings.is_empty() { Err(Errno::EINVAL) } else { Ok(RingMapping::new(rings)) }
     }
 
     /// How often the ring was full since it was last asked; `None` unless it has blocks.
@@ -338,6 +440,10 @@ impl Socket for PacketSocket {
             Destination::Address(address) => Some(self.decode(address)?),
             Destination::Default | Destination::Socket(_) => None,
         };
+        let ring = self.settings.lock().transmit_ring.clone();
+        if let Some(ring) = ring {
+            return self.send_ring(&ring, to);
+        }
         self.socket.try_send(&mut GuestSource(src), to).map_err(|e| e.to_errno())
     }
 
@@ -388,5 +494,8 @@ impl Socket for PacketSocket {
     fn close(&self) {}
 }
 
+/// Bytes of an Ethernet header, and of the tag that may be in it beyond the MTU.
+const LINK_HEADER: u32 = 14;
+const VLAN_TAG: u32 = 4;
 /// `offsetof(struct sockaddr_ll, sll_addr)` plus a station address.
 const MIN_LEN: usize = 12;

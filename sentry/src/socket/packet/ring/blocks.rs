@@ -183,7 +183,8 @@ impl FrameSink for BlockRing {
         }
         let total = u64::from(places.mac + captured).next_multiple_of(8);
         let mut is_ready = false;
-        if state.is_open && state.next + total >= u64::from(self.block_size) {
+        // An empty block has room for all that is left of a frame; handing it over would say nothing.
+        if state.is_open && state.frames > 0 && state.next + total >= u64::from(self.block_size) {
             self.close(&mut state, 0);
             is_ready = true;
         }

@@ -35,6 +35,14 @@ impl RingMemory {
         }
     }
 
+    /// Reads bytes that the application may change; zeros beyond the end.
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) {
+        if offset.checked_add(out.len() as u64).is_some_and(|end| end <= self.len) {
+            // Within the memory that was allocated.
+            let _ = self.frames.memory_file().read(self.at + offset, out);
+        }
+    }
+
     pub(super) fn write_u32(&self, offset: u64, value: u32) {
         self.write(offset, &value.to_ne_bytes());
     }
@@ -63,30 +71,42 @@ impl Drop for RingMemory {
     }
 }
 
-/// The memory as applications map it.
-pub(in crate::socket::packet) struct RingMapping(Arc<RingMemory>);
+/// The memory as applications map it: that of the ring for receiving, and behind it that of the one for sending.
+pub(in crate::socket::packet) struct RingMapping(Vec<Arc<RingMemory>>);
 
 impl RingMapping {
-    pub(in crate::socket::packet) fn new(memory: &Arc<RingMemory>) -> Arc<Self> {
-        memory.mappings.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Self(memory.clone()))
+    pub(in crate::socket::packet) fn new(rings: Vec<Arc<RingMemory>>) -> Arc<Self> {
+        for memory in &rings {
+            memory.mappings.fetch_add(1, Ordering::SeqCst);
+        }
+        Arc::new(Self(rings))
     }
 }
 
 impl Drop for RingMapping {
     fn drop(&mut self) {
-        self.0.mappings.fetch_sub(1, Ordering::SeqCst);
+        for memory in &self.0 {
+            memory.mappings.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
 impl Mappable for RingMapping {
     fn translate(&self, offset: u64, len: u64, _: bool) -> Result<MappedRange, Errno> {
-        let left = self.0.len.checked_sub(offset).filter(|left| *left > 0).ok_or(Errno::ENXIO)?;
-        let len = left.min(len.max(1)).next_multiple_of(PAGE_SIZE);
-        Ok(MappedRange { backing: Backing::Memory(self.0.at + offset), len })
+        let mut offset = offset;
+        for memory in &self.0 {
+            match memory.len.checked_sub(offset).filter(|left| *left > 0) {
+                Some(left) => {
+                    let len = left.min(len.max(1)).next_multiple_of(PAGE_SIZE);
+                    return Ok(MappedRange { backing: Backing::Memory(memory.at + offset), len });
+                }
+                None => offset -= memory.len,
+            }
+        }
+        Err(Errno::ENXIO)
     }
 
     fn size(&self) -> u64 {
-        self.0.len
+        self.0.iter().map(|memory| memory.len).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! Rings that a packet socket shares with its application (`PACKET_RX_RING`, the kernel's packet_mmap documentation).
+//! Rings that a packet socket shares with its application (`PACKET_RX_RING`, `PACKET_TX_RING`, the kernel's packet_mmap documentation).
 //!
 //! The ring is a range of the memory file, which the application maps. It belongs to the application as much as to us:
 //! nothing that is read from there is believed, and a place that the application has not given back is not written.
@@ -6,6 +6,7 @@
 mod blocks;
 mod frames;
 mod memory;
+mod transmit;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::socket::NetNamespace;
 pub(super) use blocks::BlockRing;
 pub(super) use frames::FrameRing;
 pub(super) use memory::{RingMapping, RingMemory};
+pub(super) use transmit::{TransmitMode, TransmitRing};
 
 /// The layout of a ring (`PACKET_VERSION`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
