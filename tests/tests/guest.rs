@@ -81,6 +81,7 @@ guests! {
     exec_environment
     fast_open
     files
+    flow_label
     fork_and_wait
     futexes
     mappings
