@@ -123,7 +123,7 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 12] = [
+    let tables: [&'static [OptionRow]; 14] = [
         socket_level::ROWS,
         filter::ROWS,
         ip::ROWS,
