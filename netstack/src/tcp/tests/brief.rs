@@ -165,11 +165,11 @@ impl Pair {
     /// One step; the user and the peer both tend to close.
     fn step(&mut self, rng: &mut Rng) {
         match rng.below(24) {
-            0 => self.both(|connection, now| connection.close(now)),
+            0 => self.both(Connection::close),
             1 => self.both(|connection, now| connection.shutdown(now, Shutdown::Write)),
             2 if rng.chance(300) => self.both(|connection, now| connection.shutdown(now, Shutdown::Both)),
             3 if rng.chance(300) => self.both(|connection, now| connection.shutdown(now, Shutdown::Read)),
-            4 if rng.chance(200) => self.both(|connection, now| connection.abort(now)),
+            4 if rng.chance(200) => self.both(Connection::abort),
             5 if rng.chance(300) => self.both(|connection, now| connection.send(now, b"hello")),
             6 => self.both(|connection, now| connection.recv(now, &mut [0; 8])),
             7 if rng.chance(200) => self.both(|connection, now| connection.on_pmtu(now, 1000, None)),
@@ -189,7 +189,7 @@ impl Pair {
                 if let Some(at) = self.brief.next_deadline() {
                     self.now = self.now.max(at);
                 }
-                self.both(|connection, now| connection.on_timer(now));
+                self.both(Connection::on_timer);
             }
             12..=15 => self.now += Duration::from_micros(u64::from(rng.below(40_000))),
             _ => {
@@ -254,7 +254,7 @@ fn fin_is_repeated_by_the_machine_that_wakes() {
     let config = Arc::new(Config::default());
     let mut pair = Pair::active(1, &config, Options::default());
     pair.drain();
-    pair.both(|connection, now| connection.close(now));
+    pair.both(Connection::close);
     pair.drain();
     assert!(format!("{:?}", pair.brief).contains("Resting"));
     let mut fins = 0;
