@@ -43,7 +43,8 @@ impl Connection {
             Step::TimeWait(events) => {
                 let Phase::Resting(resting) = &self.phase else { return events };
                 let rest = TimeWait::new(&self.common, now, resting.final_numbers());
-                self.phase = Phase::TimeWait(Ended { rest, unread: Unread::default() });
+                let unread = Unread::nothing_before(resting.stream_end());
+                self.phase = Phase::TimeWait(Ended { rest, unread });
                 events
             }
             Step::Done(events) => {
@@ -207,6 +208,10 @@ impl Connection {
             // A user who aborted does not read any more.
             Phase::Open(open) if reason != CloseReason::Aborted => open.rcv.take_unread(),
             Phase::TimeWait(ended) => core::mem::take(&mut ended.unread),
+            // One at rest ends after the peer's FIN.
+            Phase::Resting(resting) if reason == CloseReason::Done => {
+                Unread::nothing_before(resting.stream_end())
+            }
             _ => Unread::default(),
         };
         self.phase = Phase::Closed(Ended { rest: Closed { reason, farewell }, unread });

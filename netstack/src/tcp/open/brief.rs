@@ -213,6 +213,11 @@ impl Resting {
         }
     }
 
+    /// Where the peer's stream has ended, once its FIN has come.
+    pub(in super::super) fn stream_end(&self) -> SeqNum {
+        self.rcv.rcv_nxt() - 1
+    }
+
     fn snd_nxt(&self) -> SeqNum {
         let has_sent_fin = self.is_write_shut() && !self.is_fin_due;
         self.snd.snd_una() + u32::from(has_sent_fin)

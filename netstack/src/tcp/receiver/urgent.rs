@@ -106,6 +106,11 @@ pub(in super::super) struct Unread {
 }
 
 impl Unread {
+    /// Nothing of a stream that ended with a FIN at `end`.
+    pub(in super::super) fn nothing_before(end: SeqNum) -> Self {
+        Self { end, is_ended: true, ..Self::default() }
+    }
+
     /// As [`Receiver::begin_read`].
     pub(in super::super) fn begin_read(&mut self, is_inline: bool) -> usize {
         let (skip, limit) = self.read_bounds(is_inline);
