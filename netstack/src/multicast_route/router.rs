@@ -151,7 +151,7 @@ impl MulticastRouter {
 
     /// Removes all virtual interfaces.
     pub fn clear_vifs(&self) {
-        self.forwarding.change(|table| table.clear_vifs());
+        self.forwarding.change(super::table::Table::clear_vifs);
     }
 
     /// Reports packets that came in where their route leads out (`MRT_ASSERT`), or with
@@ -162,7 +162,7 @@ impl MulticastRouter {
 
     /// The virtual interfaces.
     pub fn vifs(&self) -> Vec<VifInfo> {
-        self.forwarding.read(|table| table.vifs())
+        self.forwarding.read(super::table::Table::vifs)
     }
 
     /// One virtual interface.
@@ -172,7 +172,7 @@ impl MulticastRouter {
 
     /// The routes, in no order.
     pub fn routes(&self) -> Vec<RouteInfo> {
-        self.forwarding.read(|table| table.routes())
+        self.forwarding.read(super::table::Table::routes)
     }
 
     /// The route of exactly that source and group.

@@ -18,8 +18,11 @@ fn vif(number: usize) -> VifId {
     VifId::new(number).unwrap()
 }
 
-/// Virtual interfaces 0 to 3 on NICs 1 to 4, and the routes with source, group, parent and outputs.
-fn table(routes: &[(&str, &str, usize, &[(usize, u8)])]) -> Table {
+/// Source, group, parent, and outputs with their thresholds.
+type Row<'a> = (&'a str, &'a str, usize, &'a [(usize, u8)]);
+
+/// Virtual interfaces 0 to 3 on NICs 1 to 4, and the routes.
+fn table(routes: &[Row<'_>]) -> Table {
     let mut table = Table::new(Family::V4);
     for number in 0..4 {
         let nic = NicId::from_index(number + 1).unwrap();

@@ -31,7 +31,7 @@ pub(in crate::socket) fn ioctl(
         }
         (_, Family::V6) => {
             let mut asked: SiocSgReq6 = task.mm().read_obj(at)?;
-            let address = |bytes| IpAddr::V6(Ipv6Addr::from_octets(bytes));
+            let address = |bytes: [u8; 16]| IpAddr::V6(Ipv6Addr::from(bytes));
             asked.counts = of_route(socket, address(asked.source.address), address(asked.group.address))?;
             task.mm().write_obj(at, &asked)?;
         }

@@ -200,7 +200,7 @@ impl Damage {
         usize::try_from(self.0 >> 11).unwrap() % below
     }
 
-    fn apply(&mut self, bytes: &mut Vec<u8>) {
+    fn apply(&mut self, bytes: &mut [u8]) {
         for _ in 0..=self.next(4) {
             let at = self.next(bytes.len());
             match self.next(5) {
