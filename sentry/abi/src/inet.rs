@@ -333,20 +333,6 @@ constants! { u8;
     TCP_CLOSING = 11,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tcp_info_has_the_size_and_offsets_of_linux() {
-        assert_eq!(size_of::<TcpInfo>(), 248);
-        assert_eq!(core::mem::offset_of!(TcpInfo, total_retrans), 100);
-        assert_eq!(core::mem::offset_of!(TcpInfo, bytes_acked), 120);
-        assert_eq!(core::mem::offset_of!(TcpInfo, delivery_rate), 160);
-        assert_eq!(core::mem::offset_of!(TcpInfo, snd_wnd), 228);
-    }
-}
-
 constants! { u8;
     IPV6_FL_A_GET = 0,
     IPV6_FL_A_PUT = 1,
@@ -385,4 +371,18 @@ pub struct In6FlowlabelReq {
     pub linger: u16,
     /// Not used.
     pub padding: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcp_info_has_the_size_and_offsets_of_linux() {
+        assert_eq!(size_of::<TcpInfo>(), 280);
+        assert_eq!(core::mem::offset_of!(TcpInfo, total_retrans), 100);
+        assert_eq!(core::mem::offset_of!(TcpInfo, bytes_acked), 120);
+        assert_eq!(core::mem::offset_of!(TcpInfo, delivery_rate), 160);
+        assert_eq!(core::mem::offset_of!(TcpInfo, snd_wnd), 228);
+    }
 }
