@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// A registry may have packages of the same names by others (crates.io has a `netstack`): any but the exact version
+    /// A registry may have packages of these names by others (the public one has a `netstack`): any but the exact version
     /// could be theirs. The versions move together.
     #[test]
     fn published_packages_name_exactly_one_another() {
