@@ -97,6 +97,9 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     };
     let Some(interface) = interface.filter(|interface| arrival.is_for(interface)) else { return false };
     let Ok(view) = TcpView::new(found.tcp) else { return false };
+    if has_headers_to_save(core, &view) {
+        return false;
+    }
     if plain.is_none() && !is_verified && !has_right_checksum(&found) {
         return false;
     }
@@ -140,6 +143,12 @@ fn flow_of(found: &Found<'_>, nic: NicId) -> Option<Flow> {
     })
 }
 
+/// Whether a listener may want to keep the headers, which only the general path hands on.
+#[inline]
+fn has_headers_to_save(core: &Core, view: &TcpView<'_>) -> bool {
+    view.flags().contains(TcpFlags::SYN) && core.saves_syns.load(Ordering::Relaxed)
+}
+
 /// Takes a frame if it is one of those. Otherwise nothing has happened.
 #[inline]
 pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
@@ -156,7 +165,7 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     if !is_for_us(rx, &flow) {
         return false;
     }
-    if view.flags().contains(TcpFlags::SYN) && rx.core.saves_syns.load(Ordering::Relaxed) {
+    if has_headers_to_save(rx.core, &view) {
         return false;
     }
     rx.tally.in_receives += 1;
