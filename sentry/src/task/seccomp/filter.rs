@@ -93,6 +93,16 @@ impl Filter {
     }
 }
 
+impl Drop for Filter {
+    fn drop(&mut self) {
+        // One after the other: a guest can stack thousands, which would take a stack of ours to drop within each other.
+        let mut next = self.before.take();
+        while let Some(mut filter) = next.and_then(Arc::into_inner) {
+            next = filter.before.take();
+        }
+    }
+}
+
 fn chain(top: Option<&Arc<Filter>>) -> impl Iterator<Item = &Arc<Filter>> {
     std::iter::successors(top, |filter| filter.before.as_ref())
 }
@@ -165,6 +175,20 @@ mod tests {
         assert!(!filter.always_allows(nr::GETPID) && !filter.always_allows(nr::GETPPID));
         assert!(filter.always_allows(nr::READ));
         assert_eq!(Filter::count(&filter), 2);
+    }
+
+    /// As many as a guest can stack.
+    #[test]
+    fn filters_go_without_a_deep_stack() {
+        let run = || {
+            let (mut top, mut count) = (None, 0);
+            while let Ok(filter) = Filter::new(&[op(0x06, ret::ALLOW)], Logging::Off, top.clone()) {
+                (top, count) = (Some(filter), count + 1);
+            }
+            assert!(count > 6000, "{count}");
+        };
+        let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(run).unwrap();
+        thread.join().unwrap();
     }
 
     #[test]
