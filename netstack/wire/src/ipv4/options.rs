@@ -7,6 +7,7 @@
 //! ```
 
 use core::net::Ipv4Addr;
+use core::ops::Range;
 
 /// What is the matter with the options of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,19 +24,10 @@ pub enum OptionsError {
 /// Checks the options of a header, as strictly as Linux does.
 pub fn check(options: &[u8]) -> Result<(), OptionsError> {
     let mut seen = Seen::default();
-    let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        if kind == KIND_END {
-            break;
-        }
-        if kind == KIND_NOP {
-            at += 1;
-            continue;
-        }
-        let len = options.get(at + 1).map_or(0, |&len| usize::from(len));
-        let option = options.get(at..at + len).filter(|option| option.len() >= 2).ok_or(malformed(at))?;
-        seen.option(option).map_err(|offset| malformed(at + offset))?;
-        at += len;
+    for place in places(options) {
+        let place = place.map_err(malformed)?;
+        let at = place.start;
+        seen.option(&options[place]).map_err(|offset| malformed(at + offset))?;
     }
     if seen.source_route { Err(OptionsError::SourceRouted) } else { Ok(()) }
 }
@@ -65,20 +57,12 @@ pub enum Overflow {
 /// Puts a stamp into the options, which passed [`check`], that ask for one: record route and timestamp. False if an option
 /// has room for a part of it only.
 pub fn record(options: &mut [u8], stamp: &Stamp<impl Fn(Ipv4Addr) -> bool>, overflow: Overflow) -> bool {
-    let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        if kind == KIND_END {
-            break;
-        }
-        if kind == KIND_NOP {
-            at += 1;
-            continue;
-        }
-        let len = options.get(at + 1).map_or(0, |&len| usize::from(len));
-        let Some(option) = options.get_mut(at..at + len).filter(|option| option.len() >= 2) else {
-            return false;
-        };
-        let is_done = match kind {
+    let mut next = place_from(options, 0);
+    while let Some(place) = next {
+        let Ok(place) = place else { return false };
+        let end = place.end;
+        let option = &mut options[place];
+        let is_done = match option[0] {
             KIND_RECORD_ROUTE => record_route(option, stamp.address),
             KIND_TIMESTAMP => record_time(option, stamp, overflow),
             _ => true,
@@ -86,7 +70,7 @@ pub fn record(options: &mut [u8], stamp: &Stamp<impl Fn(Ipv4Addr) -> bool>, over
         if !is_done {
             return false;
         }
-        at += len;
+        next = place_from(options, end);
     }
     true
 }
@@ -158,19 +142,14 @@ pub fn to_echo(received: &[u8]) -> ([u8; MAX_LEN], usize) {
     let (mut options, mut len) = ([KIND_END; MAX_LEN], 0);
     // In Linux's order.
     for wanted in [KIND_RECORD_ROUTE, KIND_TIMESTAMP] {
-        let mut at = 0;
-        while let Some(&kind) = received.get(at).filter(|&&kind| kind != KIND_END) {
-            let end = match kind {
-                KIND_NOP => at + 1,
-                _ => at + received.get(at + 1).map_or(1, |&len| usize::from(len).max(1)),
-            };
-            if let (true, Some(option)) = (kind == wanted, received.get(at..end))
+        for place in places(received).map_while(Result::ok) {
+            let option = &received[place];
+            if option[0] == wanted
                 && let Some(out) = options.get_mut(len..len + option.len())
             {
                 out.copy_from_slice(option);
                 len += option.len();
             }
-            at = end;
         }
     }
     (options, len.next_multiple_of(4))
@@ -178,16 +157,24 @@ pub fn to_echo(received: &[u8]) -> ([u8; MAX_LEN], usize) {
 
 /// Whether routers on the way are asked to look at the packet (RFC 2113), in options that passed [`check`].
 pub fn has_router_alert(options: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        match kind {
-            KIND_END => return false,
-            KIND_NOP => at += 1,
-            KIND_ROUTER_ALERT => return true,
-            _ => at += options.get(at + 1).map_or(1, |&len| usize::from(len).max(1)),
-        }
+    places(options).map_while(Result::ok).any(|place| options[place.start] == KIND_ROUTER_ALERT)
+}
+
+/// Where the options are that have a length, up to the end of the list; the start of one whose length makes no sense, which is
+/// the last.
+fn places(options: &[u8]) -> impl Iterator<Item = Result<Range<usize>, usize>> {
+    core::iter::successors(place_from(options, 0), |place| place_from(options, place.as_ref().ok()?.end))
+}
+
+/// The first of those at `from` or behind.
+fn place_from(options: &[u8], from: usize) -> Option<Result<Range<usize>, usize>> {
+    let at = from + options.get(from..)?.iter().take_while(|kind| **kind == KIND_NOP).count();
+    if *options.get(at)? == KIND_END {
+        return None;
     }
-    false
+    let len = options.get(at + 1).map_or(0, |&len| usize::from(len));
+    let is_sound = len >= 2 && at + len <= options.len();
+    Some(if is_sound { Ok(at..at + len) } else { Err(at) })
 }
 
 /// The options that may occur once.
