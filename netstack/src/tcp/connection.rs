@@ -14,7 +14,7 @@ use super::options::Options;
 use super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 use super::path::PathInfo;
 use super::readiness::Readiness;
-use super::receiver::Unread;
+use super::receiver::{Stream, Unread};
 use super::rtt::RttEstimator;
 use super::segment::{PlainSegment, PlainTransmit, SegmentIn, Transmit};
 use super::state::State;
@@ -435,6 +435,11 @@ impl Connection {
             Phase::Resting(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
         };
         self.common.error.take().or_else(|| soft().map(CloseReason::Unreachable))
+    }
+
+    /// How often the retransmission timer has run out since the last answer.
+    pub(crate) fn timeouts(&self) -> u32 {
+        if let Phase::Open(open) = &self.phase { open.timeouts() } else { 0 }
     }
 
     /// A snapshot of the figures; `None` outside of the synchronised states, where there are none.

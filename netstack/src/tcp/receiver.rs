@@ -20,7 +20,7 @@ mod sack;
 mod urgent;
 
 pub(super) use rest::{ReceiverHistory, RestingReceiver};
-pub(super) use urgent::Unread;
+pub(super) use urgent::{Stream, Unread};
 
 /// The receiving half. `rcv_*` names are those of RFC 9293 section 3.3.1.
 #[derive(Debug)]

@@ -439,11 +439,8 @@ impl TcpEndpoint {
     }
 
     /// How many timeouts there were since the last answer, where somebody wants to know.
-    fn timeouts(&self, inner: &Inner, now: Instant) -> u32 {
-        if self.flow.remote_addr.is_ipv4() {
-            return 0;
-        }
-        inner.machine.info(now).map_or(0, |info| info.retransmits)
+    fn timeouts(&self, inner: &Inner) -> u32 {
+        if self.flow.remote_addr.is_ipv4() { 0 } else { inner.machine.timeouts() }
     }
 
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
@@ -551,10 +548,10 @@ impl TimerTarget for TcpEndpoint {
         self.with(core, outbox, |inner| {
             let is_due = inner.machine.next_deadline().is_some_and(|deadline| deadline <= now);
             if is_due {
-                let before = self.timeouts(inner, now);
+                let before = self.timeouts(inner);
                 let outcome = inner.machine.on_timer(now);
                 inner.note(outcome);
-                if self.timeouts(inner, now) > before {
+                if self.timeouts(inner) > before {
                     let mut label = self.label();
                     label.rethink(core);
                     self.set_label(label);

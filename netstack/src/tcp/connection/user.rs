@@ -5,7 +5,7 @@ use super::super::num::usize_of;
 use super::super::options::Options;
 use super::super::outcome::{CloseReason, Events, Outcome, Verdict};
 use super::super::receive_queue::ReceiveQueue;
-use super::super::receiver::Unread;
+use super::super::receiver::{Stream, Unread};
 use super::super::segment::PlainTransmit;
 use super::super::urgent::UrgentError;
 use super::{Connection, Phase, Shutdown};
@@ -357,30 +357,25 @@ impl Connection {
         read: impl FnOnce(&mut ReceiveQueue, usize) -> T,
     ) -> Result<T, RecvError> {
         let is_inline = self.common.options.urgent_inline;
-        match &mut self.phase {
-            Phase::Open(open) if !open.rcv.queue.is_empty() => match open.rcv.begin_read(is_inline) {
-                // There was only the urgent byte.
-                0 => self.end_of_stream().map(|()| T::default()),
-                limit => {
-                    let result = read(&mut open.rcv.queue, limit);
-                    open.rcv.end_read();
+        let result = match &mut self.phase {
+            Phase::Open(open) if !open.rcv.queue.is_empty() => {
+                let result = read_from(&mut open.rcv, is_inline, read);
+                if result.is_some() {
                     open.on_read(&self.common, now);
-                    Ok(result)
                 }
-            },
+                result
+            }
             Phase::TimeWait(ended) if !ended.unread.queue.is_empty() => {
-                match read_unread(&mut ended.unread, is_inline, read) {
-                    Some(result) => Ok(result),
-                    None => self.end_of_stream().map(|()| T::default()),
-                }
+                read_from(&mut ended.unread, is_inline, read)
             }
             Phase::Closed(ended) if !ended.unread.queue.is_empty() => {
-                match read_unread(&mut ended.unread, is_inline, read) {
-                    Some(result) => Ok(result),
-                    None => self.end_of_stream().map(|()| T::default()),
-                }
+                read_from(&mut ended.unread, is_inline, read)
             }
-            _ => self.end_of_stream().map(|()| T::default()),
+            _ => None,
+        };
+        match result {
+            Some(result) => Ok(result),
+            None => self.end_of_stream().map(|()| T::default()),
         }
     }
 
@@ -402,17 +397,17 @@ impl Connection {
     }
 }
 
-/// Reads what is left of a stream that is over; `None` if it was only the urgent byte.
-fn read_unread<T>(
-    unread: &mut Unread,
+/// Reads what waits; `None` if it was only the urgent byte.
+fn read_from<T>(
+    stream: &mut impl Stream,
     is_inline: bool,
     read: impl FnOnce(&mut ReceiveQueue, usize) -> T,
 ) -> Option<T> {
-    match unread.begin_read(is_inline) {
+    match stream.begin_read(is_inline) {
         0 => None,
         limit => {
-            let result = read(&mut unread.queue, limit);
-            unread.end_read();
+            let result = read(stream.queue(), limit);
+            stream.end_read();
             Some(result)
         }
     }

@@ -18,7 +18,7 @@ use super::negotiated::Negotiated;
 use super::outcome::{CloseReason, Events, IcmpError, Outcome, Verdict};
 use super::rate_limit::RateLimit;
 use super::readiness::Readiness;
-use super::receiver::Receiver;
+use super::receiver::{Receiver, Stream};
 use super::segment::Transmit;
 use super::sender::Sender;
 use super::state::State;
@@ -168,6 +168,11 @@ impl Open {
         ready.set(Readiness::WRITABLE, self.is_write_shut() || self.is_writable(common));
         ready.set(Readiness::HANGUP, self.is_read_over() && self.is_write_shut());
         ready
+    }
+
+    /// How often the retransmission timer has run out since the last answer.
+    pub(super) fn timeouts(&self) -> u32 {
+        self.snd.recovery.timeouts
     }
 
     pub(super) fn info(&self, common: &Common, now: Instant) -> Info {

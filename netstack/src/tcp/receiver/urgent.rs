@@ -37,57 +37,14 @@ impl Receiver {
         self.urgent.is_some()
     }
 
-    /// Prepares a read: passes over the urgent byte unless it is read in line, and returns how many bytes may be read,
-    /// which are those before the mark if any are.
-    pub(in super::super) fn begin_read(&mut self, is_inline: bool) -> usize {
-        let (skip, limit) = self.read_bounds(is_inline);
-        if skip > 0 {
-            self.queue.take(skip);
-            self.urgent = None;
-        }
-        limit
-    }
-
-    /// A read is over: a mark that was passed is gone.
-    pub(in super::super) fn end_read(&mut self) {
-        if self.urgent.as_ref().is_some_and(|urgent| urgent.is_passed(self.read_to())) {
-            self.urgent = None;
-        }
-    }
-
-    /// How many bytes a read passes over, and how many it may then give.
-    pub(in super::super) fn read_bounds(&self, is_inline: bool) -> (usize, usize) {
-        read_bounds(self.urgent.as_deref(), self.queue.len(), self.read_to(), is_inline)
-    }
-
-    /// Bytes that wait for the reader up to the mark (Linux's `tcp_inq`).
-    pub(in super::super) fn queued_to_mark(&self, is_inline: bool) -> u32 {
-        queued_to_mark(self.urgent.as_deref(), self.queue.len(), self.read_to(), is_inline)
-    }
-
-    /// Whether the user has read up to the mark (`SIOCATMARK`).
-    pub(in super::super) fn is_at_mark(&self) -> bool {
-        self.urgent.as_ref().is_some_and(|urgent| urgent.at == self.read_to())
-    }
-
-    /// Whether the urgent byte waits to be read out of band.
-    pub(in super::super) fn has_urgent(&self) -> bool {
-        self.urgent.as_ref().is_some_and(|urgent| urgent.is_waiting())
-    }
-
     /// Gives the urgent byte.
     pub(in super::super) fn read_urgent(&mut self, is_peek: bool) -> Result<u8, UrgentError> {
         self.urgent.as_mut().map_or(Err(UrgentError::Nothing), |urgent| urgent.read(is_peek))
     }
 
-    /// What the user reads next.
-    fn read_to(&self) -> SeqNum {
-        self.rcv_nxt - u32::from(self.is_fin_taken) - self.queue.len()
-    }
-
     /// Takes out what the user has not read, for states in which nothing more comes.
     pub(in super::super) fn take_unread(&mut self) -> Unread {
-        let end = self.rcv_nxt - u32::from(self.is_fin_taken);
+        let end = self.stream_end();
         let queue = core::mem::take(&mut self.queue);
         Unread { queue, urgent: self.urgent.take(), end, is_ended: self.is_fin_taken }
     }
@@ -111,43 +68,6 @@ impl Unread {
         Self { end, is_ended: true, ..Self::default() }
     }
 
-    /// As [`Receiver::begin_read`].
-    pub(in super::super) fn begin_read(&mut self, is_inline: bool) -> usize {
-        let (skip, limit) = self.read_bounds(is_inline);
-        if skip > 0 {
-            self.queue.take(skip);
-            self.urgent = None;
-        }
-        limit
-    }
-
-    /// As [`Receiver::end_read`].
-    pub(in super::super) fn end_read(&mut self) {
-        if self.urgent.as_ref().is_some_and(|urgent| urgent.is_passed(self.read_to())) {
-            self.urgent = None;
-        }
-    }
-
-    /// As [`Receiver::read_bounds`].
-    pub(in super::super) fn read_bounds(&self, is_inline: bool) -> (usize, usize) {
-        read_bounds(self.urgent.as_deref(), self.queue.len(), self.read_to(), is_inline)
-    }
-
-    /// As [`Receiver::queued_to_mark`].
-    pub(in super::super) fn queued_to_mark(&self, is_inline: bool) -> u32 {
-        queued_to_mark(self.urgent.as_deref(), self.queue.len(), self.read_to(), is_inline)
-    }
-
-    /// As [`Receiver::is_at_mark`].
-    pub(in super::super) fn is_at_mark(&self) -> bool {
-        self.urgent.as_ref().is_some_and(|urgent| urgent.at == self.read_to())
-    }
-
-    /// As [`Receiver::has_urgent`].
-    pub(in super::super) fn has_urgent(&self) -> bool {
-        self.urgent.as_ref().is_some_and(|urgent| urgent.is_waiting())
-    }
-
     /// Gives the urgent byte (Linux's `tcp_recv_urg` of a closed socket).
     pub(in super::super) fn read_urgent(&mut self, is_peek: bool) -> Result<u8, UrgentError> {
         let Some(urgent) = self.urgent.as_mut() else { return Err(UrgentError::Nothing) };
@@ -158,26 +78,125 @@ impl Unread {
             result => result,
         }
     }
+}
 
+/// A stream as the user reads it: what waits, and the mark of urgent data in it.
+pub(in super::super) trait Stream {
+    /// What has not been read.
+    fn queue(&mut self) -> &mut ReceiveQueue;
+
+    /// How much that is.
+    fn queued(&self) -> u32;
+
+    /// The mark.
+    fn urgent(&self) -> Option<&Urgent>;
+
+    /// Forgets the mark.
+    fn forget_urgent(&mut self);
+
+    /// The sequence number behind the last byte that waits.
+    fn stream_end(&self) -> SeqNum;
+
+    /// What the user reads next.
     fn read_to(&self) -> SeqNum {
-        self.end - self.queue.len()
+        self.stream_end() - self.queued()
+    }
+
+    /// Prepares a read: passes over the urgent byte unless it is read in line, and returns how many bytes may be read,
+    /// which are those before the mark if any are.
+    fn begin_read(&mut self, is_inline: bool) -> usize {
+        let (skip, limit) = self.read_bounds(is_inline);
+        if skip > 0 {
+            self.queue().take(skip);
+            self.forget_urgent();
+        }
+        limit
+    }
+
+    /// A read is over: a mark that was passed is gone.
+    fn end_read(&mut self) {
+        if self.urgent().is_some_and(|urgent| urgent.is_passed(self.read_to())) {
+            self.forget_urgent();
+        }
+    }
+
+    /// How many bytes a read passes over, and how many it may then give.
+    #[inline]
+    fn read_bounds(&self, is_inline: bool) -> (usize, usize) {
+        let queued = super::usize_of(self.queued());
+        let Some(urgent) = self.urgent() else { return (0, queued) };
+        let position = self.read_to();
+        if urgent.at.gt(position) {
+            return (0, queued.min(super::usize_of(urgent.at - position)));
+        }
+        let skip = usize::from(urgent.at == position && !is_inline && queued > 0);
+        (skip, queued - skip)
+    }
+
+    /// Bytes that wait for the reader up to the mark (Linux's `tcp_inq`).
+    fn queued_to_mark(&self, is_inline: bool) -> u32 {
+        match self.urgent() {
+            Some(urgent) if !is_inline && urgent.at.ge(self.read_to()) => {
+                self.queued().min(urgent.at - self.read_to())
+            }
+            _ => self.queued(),
+        }
+    }
+
+    /// Whether the user has read up to the mark (`SIOCATMARK`).
+    fn is_at_mark(&self) -> bool {
+        self.urgent().is_some_and(|urgent| urgent.at == self.read_to())
+    }
+
+    /// Whether the urgent byte waits to be read out of band.
+    fn has_urgent(&self) -> bool {
+        self.urgent().is_some_and(Urgent::is_waiting)
     }
 }
 
-/// How many bytes a read at `position` passes over, and how many it may then give.
-fn read_bounds(urgent: Option<&Urgent>, queued: u32, position: SeqNum, is_inline: bool) -> (usize, usize) {
-    let queued = super::usize_of(queued);
-    let Some(urgent) = urgent else { return (0, queued) };
-    if urgent.at.gt(position) {
-        return (0, queued.min(super::usize_of(urgent.at - position)));
+impl Stream for Receiver {
+    fn queue(&mut self) -> &mut ReceiveQueue {
+        &mut self.queue
     }
-    let skip = usize::from(urgent.at == position && !is_inline && queued > 0);
-    (skip, queued - skip)
+
+    #[inline]
+    fn queued(&self) -> u32 {
+        self.queue.len()
+    }
+
+    #[inline]
+    fn urgent(&self) -> Option<&Urgent> {
+        self.urgent.as_deref()
+    }
+
+    fn forget_urgent(&mut self) {
+        self.urgent = None;
+    }
+
+    #[inline]
+    fn stream_end(&self) -> SeqNum {
+        self.rcv_nxt - u32::from(self.is_fin_taken)
+    }
 }
 
-fn queued_to_mark(urgent: Option<&Urgent>, queued: u32, position: SeqNum, is_inline: bool) -> u32 {
-    match urgent {
-        Some(urgent) if !is_inline && urgent.at.ge(position) => queued.min(urgent.at - position),
-        _ => queued,
+impl Stream for Unread {
+    fn queue(&mut self) -> &mut ReceiveQueue {
+        &mut self.queue
+    }
+
+    fn queued(&self) -> u32 {
+        self.queue.len()
+    }
+
+    fn urgent(&self) -> Option<&Urgent> {
+        self.urgent.as_deref()
+    }
+
+    fn forget_urgent(&mut self) {
+        self.urgent = None;
+    }
+
+    fn stream_end(&self) -> SeqNum {
+        self.end
     }
 }
