@@ -1,5 +1,6 @@
 // seccomp(2): modes, answers, stacking, threads, inheritance, what filters may do and what they see.
-#define _GNU_SOURCE
+#include "check.h"
+
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -20,15 +21,6 @@
 #ifndef SYS_SECCOMP
 #define SYS_SECCOMP 1
 #endif
-
-#define CHECK(x) \
-    do { \
-        if (!(x)) { \
-            printf("FAILED line %d: %s (errno %d %s)\n", __LINE__, #x, errno, strerror(errno)); \
-            fflush(stdout); \
-            _exit(1); \
-        } \
-    } while (0)
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define ANSWER(value) BPF_STMT(BPF_RET | BPF_K, value)

@@ -1,5 +1,6 @@
 // ptrace(2): attaching, stops, registers, memory, breakpoints, steps, events, signals, permission.
-#define _GNU_SOURCE
+#include "check.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,15 +22,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#define CHECK(x) \
-    do { \
-        if (!(x)) { \
-            printf("FAILED line %d: %s (errno %d %s)\n", __LINE__, #x, errno, strerror(errno)); \
-            fflush(stdout); \
-            _exit(1); \
-        } \
-    } while (0)
 
 static long ptrace(long request, pid_t pid, uintptr_t addr, uintptr_t data) {
     return syscall(SYS_ptrace, request, pid, addr, data);

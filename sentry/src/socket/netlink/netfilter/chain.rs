@@ -245,8 +245,7 @@ pub(super) fn describe_named(
     attributes: Attributes<'_>,
     builder: &mut Builder,
 ) -> bool {
-    let table = attributes.str(TABLE).and_then(|name| model.find(family, name));
-    let Some(table) = table.map(|index| &model.tables[index]) else { return false };
+    let Some(table) = model.table_named(family, attributes.str(TABLE)) else { return false };
     let chain = attributes.str(NAME).and_then(|name| table.chain(name));
     chain.map(|chain| describe(table, chain, builder)).is_some()
 }

@@ -244,6 +244,11 @@ impl Model {
         self.tables.iter().position(|table| table.family == family && table.name == name)
     }
 
+    /// The table that a message names.
+    pub(super) fn table_named(&self, family: u8, name: Option<&str>) -> Option<&Table> {
+        self.find(family, name?).map(|index| &*self.tables[index])
+    }
+
     /// A table to change.
     pub(super) fn table_mut(&mut self, index: usize) -> &mut Table {
         Arc::make_mut(&mut self.tables[index])

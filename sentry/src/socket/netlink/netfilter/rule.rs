@@ -189,8 +189,7 @@ pub(super) fn describe_last(
     attributes: Attributes<'_>,
     builder: &mut Builder,
 ) -> bool {
-    let table = attributes.str(TABLE).and_then(|name| batch.model.find(family, name));
-    let Some(table) = table.map(|index| &batch.model.tables[index]) else { return false };
+    let Some(table) = batch.model.table_named(family, attributes.str(TABLE)) else { return false };
     for chain in &table.chains {
         if let Some(place) = chain.rules.iter().position(|rule| rule.handle == table.last_handle) {
             describe(table, chain, place, builder, batch.context.stack.now(), Reset::No);

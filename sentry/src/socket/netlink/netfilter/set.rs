@@ -262,8 +262,7 @@ pub(super) fn describe_named(
     attributes: Attributes<'_>,
     builder: &mut Builder,
 ) -> bool {
-    let table = attributes.str(TABLE).and_then(|name| model.find(family, name));
-    let Some(table) = table.map(|index| &model.tables[index]) else { return false };
+    let Some(table) = model.table_named(family, attributes.str(TABLE)) else { return false };
     let set = match attributes.str(NAME) {
         // One whose name was chosen here is the last that was made.
         Some(name) if name.contains('%') => table.sets.last(),
