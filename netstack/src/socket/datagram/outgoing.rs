@@ -1,6 +1,6 @@
 //! Where a datagram goes: the socket's and the message's wishes, the route, and the header that follows from them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
@@ -10,7 +10,7 @@ use crate::ip::{
     Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, flow_label, unmapped,
 };
 use crate::nic::NicId;
-use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta};
+use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta, SocketOptions};
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
 use crate::stack::Core;
 
@@ -93,6 +93,9 @@ impl DatagramEndpoint {
         let peer = to.or(state.peer).ok_or(SendError::NotConnected)?;
         if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
             return Err(SendError::NetworkUnreachable);
+        }
+        if let Some(source) = meta.source {
+            check_source(core, unmapped(source), &state.options)?;
         }
         let (way, is_repeated) = state.resolve(core, &peer, meta)?;
         let egress = &way.egress;
@@ -232,6 +235,24 @@ impl State {
         let origin = Origin { mark: self.options.mark, arrived_on: None };
         let egress = Egress::resolve_for(core, query, origin)?;
         Ok((Way { query, egress }, false))
+    }
+}
+
+/// A message's source must be ours, unless the socket may have others. The errors are Linux's (`ip_route_output_key_hash_rcu`,
+/// `ip6_datagram_send_ctl`).
+fn check_source(core: &Core, source: IpAddr, options: &SocketOptions) -> Result<(), SendError> {
+    let is_never = source.is_multicast() || source == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if is_never {
+        return Err(SendError::Invalid);
+    }
+    let is_fine = source.is_unspecified()
+        || options.free_bind
+        || options.header_included
+        || core.topology.load().local_address(source).is_some();
+    match source {
+        _ if is_fine => Ok(()),
+        IpAddr::V4(_) => Err(SendError::NetworkUnreachable),
+        IpAddr::V6(_) => Err(SendError::Invalid),
     }
 }
 
