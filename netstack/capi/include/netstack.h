@@ -15,6 +15,15 @@
 #include <sys/socket.h>
 #include <poll.h>
 
+// Somebody opens a TCP connection.
+#define NS_FORWARD_TCP 1
+
+// Somebody sent a UDP datagram.
+#define NS_FORWARD_UDP 2
+
+// Somebody sent an echo request (ping) to an address that the stack does not have.
+#define NS_FORWARD_ECHO 4
+
 // A TCP/IP stack with its sockets.
 //
 // Made by `ns_stack_new`, ended by `ns_stack_free`.
@@ -71,6 +80,24 @@ typedef struct ns_tcp_info {
   // Segments retransmitted.
   uint64_t total_retransmits;
 } ns_tcp_info;
+
+// What somebody wants from somebody else.
+typedef struct ns_request {
+  // `NS_FORWARD_TCP`, `NS_FORWARD_UDP` or `NS_FORWARD_ECHO`.
+  unsigned int kind;
+  // Who asks.
+  struct sockaddr_storage from;
+  // Whom it is meant for. Echo requests have no ports.
+  struct sockaddr_storage to;
+  // How many bytes of data there are, for `ns_request_data`; zero for TCP.
+  size_t len;
+  // The time to live or hop limit that it arrived with; zero for TCP.
+  uint8_t ttl;
+  // The identifier of an echo request.
+  uint16_t ident;
+  // The sequence number of an echo request.
+  uint16_t sequence;
+} ns_request;
 
 #ifdef __cplusplus
 extern "C" {
@@ -240,13 +267,14 @@ int ns_shutdown(const struct ns_stack *stack, int socket, int how);
 
 // Closes a socket, as `close(2)`: what was written is delivered in the background, and waited for if `SO_LINGER` says
 // so; with a linger time of zero the connection is reset. Calls of other threads on the socket still end as they would.
+// Closing a forwarder makes its interface that of an ordinary host again; closing a request ignores what it asks for.
 //
 // # Safety
 // `stack` is a valid stack.
 int ns_close(const struct ns_stack *stack,
              int socket);
 
-// Whether calls on a socket wait (0) or answer `-EAGAIN` (anything else).
+// Whether calls on a socket or forwarder wait (0) or answer `-EAGAIN` (anything else).
 //
 // # Safety
 // `stack` is a valid stack.
@@ -275,8 +303,8 @@ ssize_t ns_sendto(const struct ns_stack *stack,
                   const struct sockaddr *address,
                   socklen_t address_len);
 
-// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`; for datagrams `MSG_TRUNC` (the answer is the datagram's
-// full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
+// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`, `MSG_ERRQUEUE` (what an error of `IP_RECVERR` quotes of the
+// datagram that caused it; never waits); for datagrams `MSG_TRUNC` (the answer is the datagram's full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
 // first). Zero is the end of a stream.
 //
 // # Safety
@@ -299,9 +327,39 @@ ssize_t ns_recvfrom(const struct ns_stack *stack,
                     struct sockaddr *address,
                     socklen_t *address_len);
 
-// Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, or negative to be ignored. Returns
-// how many entries have something in `revents`; zero when `timeout_ms` is over first (negative: never; a stack with a
-// manual clock never waits).
+// Sends, as `sendmsg(2)`: the buffers of `message` are one datagram, or follow one another on a stream. Flags as for `ns_send`.
+//
+// Control messages, for datagrams: `IP_PKTINFO` and `IPV6_PKTINFO` (source address and interface), `IP_TTL`, `IP_TOS`,
+// `IPV6_HOPLIMIT`, `IPV6_TCLASS`, `UDP_SEGMENT`. Others of these levels and of `SOL_SOCKET` are `-EINVAL`, those of other levels
+// and those of streams are not looked at.
+//
+// # Safety
+// `stack` is a valid stack, and `message` points to a structure whose pointers are null or point to as much readable memory
+// as it says.
+ssize_t ns_sendmsg(const struct ns_stack *stack,
+                   int socket,
+                   const struct msghdr *message,
+                   int flags);
+
+// Receives, as `recvmsg(2)`, into the buffers of `message` one after the other. Flags as for `ns_recv`. Writes `msg_namelen`,
+// `msg_controllen` and `msg_flags` (`MSG_TRUNC`, `MSG_CTRUNC`, `MSG_OOB`, `MSG_ERRQUEUE`).
+//
+// Control messages come with datagrams as the options `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, `IP_RECVORIGDSTADDR`,
+// `IPV6_RECVPKTINFO`, `IPV6_RECVHOPLIMIT`, `IPV6_RECVTCLASS`, `IPV6_RECVORIGDSTADDR`, `UDP_GRO`, `SO_TIMESTAMP` and
+// `SO_TIMESTAMPNS` say; with `MSG_ERRQUEUE` it is `IP_RECVERR` or `IPV6_RECVERR` (`struct sock_extended_err` and the address of
+// who reported the error), and the address is where the datagram was going. Times are the host's, or with a manual clock the stack's.
+//
+// # Safety
+// `stack` is a valid stack, and `message` points to a structure whose pointers are null or point to as much writable memory
+// as it says, which does not overlap.
+ssize_t ns_recvmsg(const struct ns_stack *stack,
+                   int socket,
+                   struct msghdr *message,
+                   int flags);
+
+// Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, a forwarder (readable while there
+// is a request), or negative to be ignored. Returns how many entries have something in `revents`; zero when `timeout_ms` is over
+// first (negative: never; a stack with a manual clock never waits).
 //
 // # Safety
 // `stack` is a valid stack and `entries` points to `count` entries that nobody else uses meanwhile.
@@ -337,6 +395,79 @@ int ns_getsockopt(const struct ns_stack *stack,
 // # Safety
 // `stack` is a valid stack and `out` points to the room for the figures.
 int ns_tcp_get_info(const struct ns_stack *stack, int socket, struct ns_tcp_info *out);
+
+// Takes what no socket wants from an interface, for any unicast destination, and lets the program decide about each flow.
+//
+// `kinds` says what about (`NS_FORWARD_TCP` and so on, added up). At most `max_pending` requests wait; zero is 1024. What comes
+// beyond that is dropped: whoever it came from sends it again. Returns the forwarder's number, for `ns_forwarder_next`, `ns_poll`,
+// `ns_set_nonblocking` and `ns_close`; `-EEXIST` if the interface has a forwarder, `-EINVAL` for unknown kinds or none.
+//
+// # Safety
+// `stack` is a valid stack.
+int ns_forwarder_new(const struct ns_stack *stack,
+                     unsigned int nic,
+                     unsigned int kinds,
+                     size_t max_pending);
+
+// Takes a forwarder's oldest request, waiting for one, and describes it in `out`. Returns the request's number.
+//
+// Nothing is answered until `ns_request_accept`, `ns_request_refuse` or `ns_request_reject` decides; `ns_close` ignores it.
+//
+// # Safety
+// `stack` is a valid stack and `out` points to the room for the description.
+int ns_forwarder_next(const struct ns_stack *stack,
+                      int forwarder,
+                      struct ns_request *out);
+
+// Copies a request's data: the datagram, or what is to be echoed. Returns how many bytes were copied.
+//
+// # Safety
+// `stack` is a valid stack and `buffer` points to `len` writable bytes.
+ssize_t ns_request_data(const struct ns_stack *stack, int request, uint8_t *buffer, size_t len);
+
+// Accepts a request. `flags` is 0 or `SOCK_NONBLOCK`.
+//
+// A connection or a flow of datagrams becomes a socket, whose number is returned: its own address is the one that was asked for.
+// A stream's handshake goes on in the background (`ns_poll` tells when it is writable); the first datagram of a flow is the one
+// that was asked about. An echo request is answered, and 0 returned. The request's number is free afterwards, unless the answer
+// is `-EINVAL`; `-ENETUNREACH` if there is no route back, `-EADDRINUSE` if the flow has a socket.
+//
+// # Safety
+// `stack` is a valid stack.
+int ns_request_accept(const struct ns_stack *stack,
+                      int request,
+                      int flags);
+
+// Refuses a request as a host without a listener does: a connection with a reset, a datagram with "port unreachable". An echo
+// request is rejected as administratively prohibited. The request's number is free afterwards.
+//
+// # Safety
+// `stack` is a valid stack.
+int ns_request_refuse(const struct ns_stack *stack,
+                      int request);
+
+// Rejects a request with an ICMP error, by the error number that the sender's calls will give: `ECONNREFUSED` (port
+// unreachable), `EHOSTUNREACH`, `ENETUNREACH` or `EACCES` (administratively prohibited); a proxy passes on what its own `connect`
+// said. `-EINVAL` for other numbers, and the request stays.
+//
+// # Safety
+// `stack` is a valid stack.
+int ns_request_reject(const struct ns_stack *stack,
+                      int request,
+                      int error);
+
+// Sends a datagram on a forwarder's interface from any address: the answer to a request goes from its `to` to its `from`. For
+// programs that keep a table of flows of their own; a socket of `ns_request_accept` does this by itself.
+//
+// # Safety
+// `stack` is a valid stack, `data` points to `len` readable bytes, `from` and `to` to `address_len` of them each.
+ssize_t ns_forwarder_sendto(const struct ns_stack *stack,
+                            int forwarder,
+                            const uint8_t *data,
+                            size_t len,
+                            const struct sockaddr *from,
+                            const struct sockaddr *to,
+                            socklen_t address_len);
 
 #ifdef __cplusplus
 }  // extern "C"

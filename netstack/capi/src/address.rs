@@ -67,7 +67,7 @@ pub(crate) unsafe fn write(
 }
 
 /// The bytes of `sockaddr_in` or `sockaddr_in6`.
-fn encode(address: SocketAddr) -> ([u8; size_of::<sockaddr_in6>()], usize) {
+pub(crate) fn encode(address: SocketAddr) -> ([u8; size_of::<sockaddr_in6>()], usize) {
     let mut bytes = [0; size_of::<sockaddr_in6>()];
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // Both fit: the numbers are 2 and 10.

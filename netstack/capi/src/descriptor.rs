@@ -1,24 +1,41 @@
-//! The sockets of a stack by number, as a process has them: the lowest free number is given out.
+//! What a stack's program has by number, as a process has descriptors: sockets, forwarders and the requests of these. The
+//! lowest free number is given out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::c_int;
+use netstack::forward::Request;
+use netstack::options::Family;
 use netstack::wait::{Readiness, WaitQueue};
 use netstack::{PingSocket, RawSocket, TcpSocket, UdpSocket};
 use parking_lot::Mutex;
 
+use crate::control::Receive;
 use crate::errno::Errno;
+use crate::forward::Catcher;
 
-/// All sockets of a stack.
+/// All numbers of a stack.
 #[derive(Default)]
 pub(crate) struct Descriptors {
-    slots: Mutex<Vec<Option<Arc<Socket>>>>,
+    slots: Mutex<Vec<Option<Entry>>>,
+}
+
+/// What a number stands for.
+pub(crate) enum Entry {
+    Socket(Arc<Socket>),
+    Forwarder(Arc<Catcher>),
+    /// What a forwarder has handed out and nobody has decided about.
+    Request(Box<Request>),
 }
 
 impl Descriptors {
-    pub(crate) fn insert(&self, socket: Socket) -> Result<c_int, Errno> {
+    pub(crate) fn insert_socket(&self, socket: Socket) -> Result<c_int, Errno> {
+        self.insert(Entry::Socket(Arc::new(socket)))
+    }
+
+    pub(crate) fn insert(&self, entry: Entry) -> Result<c_int, Errno> {
         let mut slots = self.slots.lock();
         let free = slots.iter().position(Option::is_none);
         let index = free.unwrap_or_else(|| {
@@ -26,20 +43,44 @@ impl Descriptors {
             slots.len() - 1
         });
         let number = c_int::try_from(index).map_err(|_| Errno(libc::EMFILE))?;
-        slots[index] = Some(Arc::new(socket));
+        slots[index] = Some(entry);
         Ok(number)
     }
 
-    pub(crate) fn get(&self, number: c_int) -> Result<Arc<Socket>, Errno> {
+    /// Looks at an entry while the table is locked.
+    pub(crate) fn look<T>(
+        &self,
+        number: c_int,
+        look: impl FnOnce(&Entry) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let slots = self.slots.lock();
         let slot = usize::try_from(number).ok().and_then(|index| slots.get(index));
-        slot.and_then(Clone::clone).ok_or(Errno(libc::EBADF))
+        look(slot.and_then(Option::as_ref).ok_or(Errno(libc::EBADF))?)
     }
 
-    pub(crate) fn remove(&self, number: c_int) -> Result<Arc<Socket>, Errno> {
+    /// `ENOTSOCK` for numbers of other things, as a process gets for its files.
+    pub(crate) fn socket(&self, number: c_int) -> Result<Arc<Socket>, Errno> {
+        self.look(number, |entry| match entry {
+            Entry::Socket(socket) => Ok(Arc::clone(socket)),
+            Entry::Forwarder(_) | Entry::Request(_) => Err(Errno(libc::ENOTSOCK)),
+        })
+    }
+
+    pub(crate) fn remove(&self, number: c_int) -> Result<Entry, Errno> {
+        self.remove_if(number, |_| Ok(()))
+    }
+
+    /// Takes an entry out unless `check` objects to it.
+    pub(crate) fn remove_if(
+        &self,
+        number: c_int,
+        check: impl FnOnce(&Entry) -> Result<(), Errno>,
+    ) -> Result<Entry, Errno> {
         let mut slots = self.slots.lock();
         let slot = usize::try_from(number).ok().and_then(|index| slots.get_mut(index));
-        slot.and_then(Option::take).ok_or(Errno(libc::EBADF))
+        let slot = slot.ok_or(Errno(libc::EBADF))?;
+        check(slot.as_ref().ok_or(Errno(libc::EBADF))?)?;
+        slot.take().ok_or(Errno(libc::EBADF))
     }
 }
 
@@ -67,6 +108,8 @@ pub(crate) struct Settings {
     pub(crate) send_timeout: Option<Duration>,
     /// `SO_LINGER`, if it is on.
     pub(crate) linger: Option<Duration>,
+    /// Which control messages are wanted with what is received.
+    pub(crate) receive: Receive,
 }
 
 /// Calls the method of the same name on whatever socket it is.
@@ -94,6 +137,11 @@ impl Socket {
         }
     }
 
+    pub(crate) fn family(&self) -> Family {
+        let local = each!(&self.kind, socket => socket.local_addr());
+        if local.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
     pub(crate) fn set_nonblocking(&self, is_nonblocking: bool) {
         // Relaxed: it concerns later calls only.
         self.is_nonblocking.store(is_nonblocking, Ordering::Relaxed);
@@ -116,19 +164,29 @@ impl Socket {
         &self,
         interest: Readiness,
         patience: Patience,
-        mut attempt: impl FnMut() -> Result<T, Errno>,
+        attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let timeout = match patience {
-            Patience::None => return attempt(),
-            Patience::Limited(timeout) => timeout,
-        };
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let done = netstack::wait::block_until(self.wait_queue(), interest, end, || match attempt() {
-            Err(Errno(libc::EAGAIN)) => None,
-            result => Some(result),
-        });
-        done.unwrap_or(Err(Errno(libc::EAGAIN)))
+        wait(self.wait_queue(), interest, patience, attempt)
     }
+}
+
+/// Repeats `attempt` while it answers `EAGAIN` and the patience lasts.
+pub(crate) fn wait<T>(
+    queue: &WaitQueue,
+    interest: Readiness,
+    patience: Patience,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let timeout = match patience {
+        Patience::None => return attempt(),
+        Patience::Limited(timeout) => timeout,
+    };
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let done = netstack::wait::block_until(queue, interest, end, || match attempt() {
+        Err(Errno(libc::EAGAIN)) => None,
+        result => Some(result),
+    });
+    done.unwrap_or(Err(Errno(libc::EAGAIN)))
 }
 
 /// How long a call may wait.

@@ -3,20 +3,30 @@
 #![expect(non_camel_case_types, reason = "the names are C's")]
 
 mod address;
+mod control;
 mod descriptor;
 mod errno;
+mod error_queue;
+mod forward;
 mod frame;
 mod info;
 mod interface;
+mod message;
 mod option;
 mod poll;
 mod socket;
 mod stack;
 mod transfer;
 
+pub use forward::{
+    NS_FORWARD_ECHO, NS_FORWARD_TCP, NS_FORWARD_UDP, ns_forwarder_new, ns_forwarder_next,
+    ns_forwarder_sendto, ns_request, ns_request_accept, ns_request_data, ns_request_refuse,
+    ns_request_reject,
+};
 pub use frame::{ns_inject, ns_take};
 pub use info::{ns_tcp_get_info, ns_tcp_info};
 pub use interface::{ns_address_add, ns_neighbour_add, ns_nic_add_channel, ns_nic_open, ns_route_add};
+pub use message::{ns_recvmsg, ns_sendmsg};
 pub use option::{ns_getsockopt, ns_setsockopt};
 pub use poll::ns_poll;
 pub use socket::{

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libc::{c_int, c_short, c_ulong, pollfd};
-use netstack::wait::{Readiness, Sleeper, WaitId};
+use netstack::wait::{Readiness, Sleeper, WaitId, WaitQueue};
 
-use crate::descriptor::Socket;
+use crate::descriptor::{Entry, Socket};
 use crate::errno::{Errno, answer};
+use crate::forward::Catcher;
 use crate::stack::ns_stack;
 
-/// Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, or negative to be ignored. Returns
-/// how many entries have something in `revents`; zero when `timeout_ms` is over first (negative: never; a stack with a
-/// manual clock never waits).
+/// Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, a forwarder (readable while there
+/// is a request), or negative to be ignored. Returns how many entries have something in `revents`; zero when `timeout_ms` is over
+/// first (negative: never; a stack with a manual clock never waits).
 ///
 /// # Safety
 /// `stack` is a valid stack and `entries` points to `count` entries that nobody else uses meanwhile.
@@ -72,48 +73,58 @@ fn look(targets: &[Target], entries: &mut [pollfd]) -> usize {
 enum Target {
     /// A negative number.
     Ignored,
-    /// No socket has the number.
+    /// No socket or forwarder has the number.
     Invalid,
     Socket(Arc<Socket>, Readiness),
+    Forwarder(Arc<Catcher>, Readiness),
 }
 
 impl Target {
     fn of(handle: &ns_stack, entry: &pollfd) -> Self {
         // The bits of `poll(2)` are those of `Readiness`; a negative value has none beyond them.
         let events = Readiness::from_bits_truncate(u32::from(entry.events.cast_unsigned()));
-        match (entry.fd, handle.sockets.get(entry.fd)) {
-            (..0, _) => Self::Ignored,
-            (_, Ok(socket)) => Self::Socket(socket, events | Readiness::ALWAYS),
-            (_, Err(_)) => Self::Invalid,
+        if entry.fd < 0 {
+            return Self::Ignored;
         }
+        let events = events | Readiness::ALWAYS;
+        let target = handle.sockets.look(entry.fd, |entry| match entry {
+            Entry::Socket(socket) => Ok(Self::Socket(Arc::clone(socket), events)),
+            Entry::Forwarder(forwarder) => Ok(Self::Forwarder(Arc::clone(forwarder), events)),
+            Entry::Request(_) => Err(Errno(libc::EBADF)),
+        });
+        target.unwrap_or(Self::Invalid)
     }
 
     fn ready(&self) -> c_short {
-        match self {
-            Self::Ignored => 0,
-            Self::Invalid => libc::POLLNVAL,
-            Self::Socket(socket, events) => {
-                // All of them are below 2^15.
-                c_short::try_from((socket.readiness() & *events).bits()).unwrap_or(0)
-            }
-        }
+        let ready = match self {
+            Self::Ignored => return 0,
+            Self::Invalid => return libc::POLLNVAL,
+            Self::Socket(socket, events) => socket.readiness() & *events,
+            Self::Forwarder(forwarder, events) => forwarder.readiness() & *events,
+        };
+        // All of them are below 2^15.
+        c_short::try_from(ready.bits()).unwrap_or(0)
     }
 
     fn register<'a>(&'a self, sleeper: &Arc<Sleeper>) -> Option<Registration<'a>> {
-        let Self::Socket(socket, events) = self else { return None };
-        let id = socket.wait_queue().register(*events, Arc::clone(sleeper) as _);
-        Some(Registration { socket, id })
+        let (queue, events) = match self {
+            Self::Ignored | Self::Invalid => return None,
+            Self::Socket(socket, events) => (socket.wait_queue(), *events),
+            Self::Forwarder(forwarder, events) => (forwarder.wait_queue(), *events),
+        };
+        let id = queue.register(events, Arc::clone(sleeper) as _);
+        Some(Registration { queue, id })
     }
 }
 
 /// Ends a registration.
 struct Registration<'a> {
-    socket: &'a Socket,
+    queue: &'a WaitQueue,
     id: WaitId,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        self.socket.wait_queue().unregister(self.id);
+        self.queue.unregister(self.id);
     }
 }

@@ -11,7 +11,7 @@ use netstack::wait::{Readiness, block_until};
 use netstack::{PingSocket, RawSocket, TcpSocket, UdpSocket};
 
 use crate::address;
-use crate::descriptor::{Kind, Patience, Socket, each};
+use crate::descriptor::{Entry, Kind, Patience, Socket, each};
 use crate::errno::{Errno, answer};
 use crate::stack::ns_stack;
 
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn ns_socket(
         let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
         let socket = Socket::new(make(handle, domain, kind & !flags, protocol)?);
         socket.set_nonblocking(flags & libc::SOCK_NONBLOCK != 0);
-        handle.sockets.insert(socket)
+        handle.sockets.insert_socket(socket)
     }))
 }
 
@@ -68,7 +68,7 @@ pub(crate) unsafe fn lookup<'a>(
 ) -> Result<(&'a ns_stack, Arc<Socket>), Errno> {
     // SAFETY: as required of the caller.
     let handle = unsafe { ns_stack::from_raw(stack) }?;
-    Ok((handle, handle.sockets.get(socket)?))
+    Ok((handle, handle.sockets.socket(socket)?))
 }
 
 /// How long a call on a socket may wait.
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn ns_accept(
         *accepted.settings.lock() = *socket.settings.lock();
         // SAFETY: as required of the caller.
         unsafe { address::write(peer, address, len) }?;
-        handle.sockets.insert(accepted)
+        handle.sockets.insert_socket(accepted)
     }))
 }
 
@@ -265,6 +265,7 @@ pub unsafe extern "C" fn ns_shutdown(stack: *const ns_stack, socket: c_int, how:
 
 /// Closes a socket, as `close(2)`: what was written is delivered in the background, and waited for if `SO_LINGER` says
 /// so; with a linger time of zero the connection is reset. Calls of other threads on the socket still end as they would.
+/// Closing a forwarder makes its interface that of an ordinary host again; closing a request ignores what it asks for.
 ///
 /// # Safety
 /// `stack` is a valid stack.
@@ -273,7 +274,8 @@ pub unsafe extern "C" fn ns_close(stack: *const ns_stack, socket: c_int) -> c_in
     // SAFETY: as required of the caller.
     let handle = unsafe { ns_stack::from_raw(stack) };
     answer(handle.and_then(|handle| {
-        let socket = handle.sockets.remove(socket)?;
+        // A forwarder ends; a request is ignored.
+        let Entry::Socket(socket) = handle.sockets.remove(socket)? else { return Ok(0) };
         let linger = socket.settings.lock().linger;
         if let (Kind::Tcp(tcp), Some(linger)) = (&socket.kind, linger) {
             if linger.is_zero() {
@@ -296,7 +298,7 @@ fn await_delivery(handle: &ns_stack, tcp: &TcpSocket, limit: Duration) {
     }
 }
 
-/// Whether calls on a socket wait (0) or answer `-EAGAIN` (anything else).
+/// Whether calls on a socket or forwarder wait (0) or answer `-EAGAIN` (anything else).
 ///
 /// # Safety
 /// `stack` is a valid stack.
@@ -307,9 +309,19 @@ pub unsafe extern "C" fn ns_set_nonblocking(
     is_nonblocking: c_int,
 ) -> c_int {
     // SAFETY: as required of the caller.
-    let found = unsafe { lookup(stack, socket) };
-    answer(found.map(|(_, socket)| {
-        socket.set_nonblocking(is_nonblocking != 0);
-        0
+    let handle = unsafe { ns_stack::from_raw(stack) };
+    let on = is_nonblocking != 0;
+    answer(handle.and_then(|handle| {
+        handle.sockets.look(socket, |entry| match entry {
+            Entry::Socket(socket) => {
+                socket.set_nonblocking(on);
+                Ok(0)
+            }
+            Entry::Forwarder(forwarder) => {
+                forwarder.set_nonblocking(on);
+                Ok(0)
+            }
+            Entry::Request(_) => Err(Errno(libc::ENOTSOCK)),
+        })
     }))
 }

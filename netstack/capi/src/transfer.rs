@@ -1,16 +1,19 @@
 //! Sending and receiving.
 
+use std::io::IoSlice;
 use std::net::SocketAddr;
 
 use libc::{c_int, size_t, sockaddr, socklen_t, ssize_t};
 use netstack::TcpSocket;
-use netstack::options::{Datagram, RecvFlags, SendFlags, SendMeta};
+use netstack::buffer::{Gather, Sink};
+use netstack::options::{Datagram, QueuedError, RecvFlags, SendFlags, SendMeta};
 use netstack::tcp::UrgentError;
 use netstack::wait::Readiness;
 
 use crate::address;
 use crate::descriptor::{Kind, Patience, Socket};
 use crate::errno::{Errno, answer_count};
+use crate::error_queue;
 use crate::frame::{bytes, bytes_mut};
 use crate::socket::{lookup, patience};
 use crate::stack::ns_stack;
@@ -52,15 +55,35 @@ pub unsafe extern "C" fn ns_sendto(
     let to = if address.is_null() { None } else { Some(unsafe { address::read(address, address_len) }) };
     let send = || {
         let ((handle, socket), data) = (found?, data?);
-        let how = send_flags(&socket, flags)?;
-        let patience = match flags & libc::MSG_DONTWAIT {
-            0 => patience(handle, &socket, socket.settings.lock().send_timeout),
-            _ => Patience::None,
-        };
-        let to = to.transpose()?;
-        socket.wait(Readiness::OUT, patience, || try_send(&socket, data, to, how))
+        let meta = SendMeta { to: to.transpose()?, ..SendMeta::default() };
+        send(handle, &socket, &[IoSlice::new(data)], &meta, flags)
     };
     answer_count(send())
+}
+
+/// Sends the slices as one message, waiting as the socket and the flags say.
+pub(crate) fn send(
+    handle: &ns_stack,
+    socket: &Socket,
+    data: &[IoSlice<'_>],
+    meta: &SendMeta,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let how = send_flags(socket, flags)?;
+    let patience = match flags & libc::MSG_DONTWAIT {
+        0 => patience(handle, socket, socket.settings.lock().send_timeout),
+        _ => Patience::None,
+    };
+    socket.wait(Readiness::OUT, patience, || {
+        let data = &mut Gather::new(data);
+        Ok(match &socket.kind {
+            // As on Linux, a destination given for a stream is not looked at.
+            Kind::Tcp(tcp) => tcp.send_as(data, how)?,
+            Kind::Udp(udp) => udp.try_send(data, meta)?,
+            Kind::Raw(raw, _) => raw.try_send(data, meta)?,
+            Kind::Ping(ping) => ping.try_send(data, meta)?,
+        })
+    })
 }
 
 /// What the flags mean for a stream; datagrams know neither of the two.
@@ -75,24 +98,8 @@ fn send_flags(socket: &Socket, flags: c_int) -> Result<SendFlags, Errno> {
     Ok(SendFlags { more: flags & libc::MSG_MORE != 0, urgent: flags & libc::MSG_OOB != 0 })
 }
 
-fn try_send(
-    socket: &Socket,
-    mut data: &[u8],
-    to: Option<SocketAddr>,
-    how: SendFlags,
-) -> Result<usize, Errno> {
-    let meta = SendMeta { to, ..SendMeta::default() };
-    Ok(match &socket.kind {
-        // As on Linux, a destination given for a stream is not looked at.
-        Kind::Tcp(tcp) => tcp.send_as(&mut data, how)?,
-        Kind::Udp(udp) => udp.try_send(&mut data, &meta)?,
-        Kind::Raw(raw, _) => raw.try_send(&mut data, &meta)?,
-        Kind::Ping(ping) => ping.try_send(&mut data, &meta)?,
-    })
-}
-
-/// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`; for datagrams `MSG_TRUNC` (the answer is the datagram's
-/// full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
+/// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`, `MSG_ERRQUEUE` (what an error of `IP_RECVERR` quotes of the
+/// datagram that caused it; never waits); for datagrams `MSG_TRUNC` (the answer is the datagram's full length); for streams `MSG_OOB` (the urgent byte) and `MSG_WAITALL` (all of `len`, unless the stream or the time ends
 /// first). Zero is the end of a stream.
 ///
 /// # Safety
@@ -127,81 +134,117 @@ pub unsafe extern "C" fn ns_recvfrom(
     // SAFETY: as required of the caller.
     let (found, buffer) = unsafe { (lookup(stack, socket), bytes_mut(buffer, len)) };
     let receive = || {
-        let ((handle, socket), buffer) = (found?, buffer?);
-        let mut known = libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_NOSIGNAL;
-        if socket.tcp().is_some() {
-            known |= libc::MSG_OOB | libc::MSG_WAITALL;
+        let ((handle, socket), mut buffer) = (found?, buffer?);
+        let outcome = receive(handle, &socket, &mut buffer, flags)?;
+        if let Some(from) = outcome.from() {
+            // SAFETY: as required of the caller.
+            unsafe { address::write(from, address, address_len) }?;
         }
-        if flags & !known != 0 {
-            return Err(Errno(libc::EOPNOTSUPP));
-        }
-        let patience = match flags & libc::MSG_DONTWAIT {
-            0 => patience(handle, &socket, socket.settings.lock().receive_timeout),
-            _ => Patience::None,
-        };
-        let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0 };
-        if let (Some(tcp), true) = (socket.tcp(), flags & libc::MSG_OOB != 0) {
-            return urgent_byte(tcp, buffer, how);
-        }
-        let interest = Readiness::IN | Readiness::RDHUP;
-        if flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL {
-            return all(&socket, buffer, patience);
-        }
-        let received = socket.wait(interest, patience, || try_recv(&socket, buffer, how))?;
-        match received {
-            Received::Stream(count) => Ok(count),
-            Received::Datagram(datagram) => {
-                // SAFETY: as required of the caller.
-                unsafe { address::write(datagram.from, address, address_len) }?;
-                Ok(if flags & libc::MSG_TRUNC != 0 { datagram.len } else { datagram.copied })
-            }
-        }
+        Ok(outcome.count(flags))
     };
     answer_count(receive())
 }
 
+/// Receives one message, or what a stream has, waiting as the socket and the flags say.
+pub(crate) fn receive(
+    handle: &ns_stack,
+    socket: &Socket,
+    out: &mut dyn Sink,
+    flags: c_int,
+) -> Result<Outcome, Errno> {
+    let mut known =
+        libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_NOSIGNAL | libc::MSG_ERRQUEUE;
+    if socket.tcp().is_some() {
+        known |= libc::MSG_OOB | libc::MSG_WAITALL;
+    }
+    if flags & !known != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return error_queue::take(socket, out);
+    }
+    let patience = match flags & libc::MSG_DONTWAIT {
+        0 => patience(handle, socket, socket.settings.lock().receive_timeout),
+        _ => Patience::None,
+    };
+    let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0 };
+    if let (Some(tcp), true) = (socket.tcp(), flags & libc::MSG_OOB != 0) {
+        return urgent_byte(tcp, out, how);
+    }
+    if flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL {
+        return all(socket, out, patience);
+    }
+    socket.wait(ARRIVAL, patience, || try_recv(socket, out, how))
+}
+
 /// The urgent byte never waits, as on Linux.
-fn urgent_byte(tcp: &TcpSocket, buffer: &mut [u8], how: RecvFlags) -> Result<usize, Errno> {
+fn urgent_byte(tcp: &TcpSocket, out: &mut dyn Sink, how: RecvFlags) -> Result<Outcome, Errno> {
     let byte = match tcp.try_recv_urgent(how) {
         Ok(byte) => byte,
         Err(UrgentError::Nothing) => return Err(Errno(libc::EINVAL)),
         Err(UrgentError::NotConnected) => return Err(Errno(libc::ENOTCONN)),
         Err(UrgentError::WouldBlock) => return Err(Errno(libc::EAGAIN)),
-        Err(UrgentError::EndOfStream) => return Ok(0),
+        Err(UrgentError::EndOfStream) => return Ok(Outcome::Urgent(0)),
     };
-    Ok(buffer.first_mut().map_or(0, |first| {
-        *first = byte;
-        1
-    }))
+    copy_some(&[byte], out).map(Outcome::Urgent)
 }
 
-/// Receives until the buffer is full. What has come before an error or the end of the patience is the answer.
-fn all(socket: &Socket, buffer: &mut [u8], patience: Patience) -> Result<usize, Errno> {
+/// Receives until there is no more room. What has come before an error or the end of the patience is the answer.
+fn all(socket: &Socket, out: &mut dyn Sink, patience: Patience) -> Result<Outcome, Errno> {
     let mut filled = 0;
-    while filled < buffer.len() {
-        let interest = Readiness::IN | Readiness::RDHUP;
-        let rest = &mut buffer[filled..];
-        match socket.wait(interest, patience, || try_recv(socket, rest, RecvFlags::default())) {
-            Ok(Received::Stream(0) | Received::Datagram(_)) => break,
-            Ok(Received::Stream(count)) => filled += count,
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
+    while out.room() > 0 {
+        match socket.wait(ARRIVAL, patience, || try_recv(socket, out, RecvFlags::default())) {
+            Ok(Outcome::Stream(count)) if count > 0 => filled += count,
+            Err(error) if filled == 0 => return Err(error),
+            Ok(_) | Err(_) => break,
         }
     }
-    Ok(filled)
+    Ok(Outcome::Stream(filled))
+}
+
+/// Copies what fits.
+pub(crate) fn copy_some(data: &[u8], out: &mut dyn Sink) -> Result<usize, Errno> {
+    let count = data.len().min(out.room());
+    out.write_from(&data[..count]).map_err(|_| Errno(libc::EFAULT))?;
+    Ok(count)
 }
 
 /// What came.
-enum Received {
+pub(crate) enum Outcome {
     Stream(usize),
+    Urgent(usize),
     Datagram(Datagram),
+    Error { copied: usize, error: QueuedError },
 }
 
-fn try_recv(socket: &Socket, mut buffer: &mut [u8], flags: RecvFlags) -> Result<Received, Errno> {
+impl Outcome {
+    /// What a call returns.
+    pub(crate) fn count(&self, flags: c_int) -> usize {
+        match self {
+            Self::Stream(count) | Self::Urgent(count) => *count,
+            Self::Datagram(datagram) if flags & libc::MSG_TRUNC != 0 => datagram.len,
+            Self::Datagram(datagram) => datagram.copied,
+            Self::Error { copied, .. } => *copied,
+        }
+    }
+
+    /// The address that goes with it: the sender of a datagram, the destination of one that failed.
+    pub(crate) fn from(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Stream(_) | Self::Urgent(_) => None,
+            Self::Datagram(datagram) => Some(datagram.from),
+            Self::Error { error, .. } => Some(error.destination),
+        }
+    }
+}
+
+fn try_recv(socket: &Socket, out: &mut dyn Sink, flags: RecvFlags) -> Result<Outcome, Errno> {
     Ok(match &socket.kind {
-        Kind::Tcp(tcp) => Received::Stream(tcp.try_recv(&mut buffer, flags)?),
-        Kind::Udp(udp) => Received::Datagram(udp.try_recv(&mut buffer, flags)?),
-        Kind::Raw(raw, _) => Received::Datagram(raw.try_recv(&mut buffer, flags)?),
-        Kind::Ping(ping) => Received::Datagram(ping.try_recv(&mut buffer, flags)?),
+        Kind::Tcp(tcp) => Outcome::Stream(tcp.try_recv(out, flags)?),
+        Kind::Udp(udp) => Outcome::Datagram(udp.try_recv(out, flags)?),
+        Kind::Raw(raw, _) => Outcome::Datagram(raw.try_recv(out, flags)?),
+        Kind::Ping(ping) => Outcome::Datagram(ping.try_recv(out, flags)?),
     })
 }
+
+const ARRIVAL: Readiness = Readiness::IN.union(Readiness::RDHUP);

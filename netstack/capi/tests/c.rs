@@ -18,29 +18,45 @@ fn library_folder() -> PathBuf {
 #[track_caller]
 fn compile(source: &str, folder: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = folder.join("program");
     let libraries = library_folder();
-    let compiled = Command::new("cc")
-        .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-o"])
-        .arg(&program)
-        .arg(root.join(source))
-        .arg("-I")
-        .arg(root.join("include"))
-        .arg("-L")
-        .arg(&libraries)
-        .args(["-lnetstack_capi", "-lpthread"])
-        .arg(format!("-Wl,-rpath,{}", libraries.display()))
-        .output()
-        .unwrap();
+    let mut compiler = compiler(source, folder);
+    compiler.arg("-I").arg(root.join("include")).arg("-L").arg(&libraries);
+    compiler.args(["-lnetstack_capi", "-lpthread"]).arg(format!("-Wl,-rpath,{}", libraries.display()));
+    compiled(compiler, folder)
+}
+
+fn compiler(source: &str, folder: &Path) -> Command {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-o"]);
+    compiler.arg(folder.join("program")).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
+    compiler
+}
+
+#[track_caller]
+fn compiled(mut compiler: Command, folder: &Path) -> PathBuf {
+    let compiled = compiler.output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    program
+    folder.join("program")
 }
 
 #[track_caller]
 fn run(name: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(&format!("tests/c/{name}.c"), folder.path());
-    let ran = Command::new("timeout").arg("60").arg(&program).output().unwrap();
+    execute(&compile(&format!("tests/c/{name}.c"), folder.path()));
+}
+
+/// Runs a program with the host's system calls in place of the library's functions.
+#[track_caller]
+fn run_natively(name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut compiler = compiler(&format!("tests/c/{name}.c"), folder.path());
+    compiler.arg("-DNATIVE");
+    execute(&compiled(compiler, folder.path()));
+}
+
+#[track_caller]
+fn execute(program: &Path) {
+    let ran = Command::new("timeout").arg("60").arg(program).output().unwrap();
     assert!(
         ran.status.success(),
         "{}: {}{}",
@@ -73,6 +89,17 @@ fn groups_are_joined_and_their_sources_filtered() {
 #[test]
 fn flags_and_readiness_are_those_of_linux() {
     run("flags");
+}
+
+#[test]
+fn control_messages_and_error_queues_are_those_of_linux() {
+    run_natively("messages");
+    run("messages");
+}
+
+#[test]
+fn a_forwarder_decides_about_connections_datagrams_and_pings() {
+    run("forward");
 }
 
 /// The example against the host's kernel.

@@ -6,8 +6,11 @@ use libc::IPPROTO_IP as IP;
 use netstack::options::PmtuDiscovery;
 
 use super::membership::nic_with;
-use super::value::{DEFAULT_TTL, change, field, flag, hops, int, int_value, octet, options_of, set_flag};
+use super::value::{
+    DEFAULT_TTL, change, field, flag, hops, int, int_value, octet, options_of, set_flag, want, wanted,
+};
 use super::{Row, Subject, both};
+use crate::control::Receive;
 use crate::errno::Errno;
 use crate::frame::nic_of;
 
@@ -56,6 +59,36 @@ pub(super) const ROWS: &[Row] = &[
         libc::IP_HDRINCL,
         |socket| Ok(flag(socket, |options| options.header_included)),
         |socket, value| set_flag(socket, value, |options, on| options.header_included = on),
+    ),
+    both(
+        IP,
+        libc::IP_RECVERR,
+        |socket| Ok(flag(socket, |options| options.error_queue)),
+        |socket, value| set_flag(socket, value, |options, on| options.error_queue = on),
+    ),
+    both(
+        IP,
+        libc::IP_PKTINFO,
+        |socket| Ok(wanted(socket, Receive::PKTINFO)),
+        |socket, value| want(socket, value, Receive::PKTINFO),
+    ),
+    both(
+        IP,
+        libc::IP_RECVTTL,
+        |socket| Ok(wanted(socket, Receive::TTL)),
+        |socket, value| want(socket, value, Receive::TTL),
+    ),
+    both(
+        IP,
+        libc::IP_RECVTOS,
+        |socket| Ok(wanted(socket, Receive::TOS)),
+        |socket, value| want(socket, value, Receive::TOS),
+    ),
+    both(
+        IP,
+        libc::IP_RECVORIGDSTADDR,
+        |socket| Ok(wanted(socket, Receive::ORIGINAL_DESTINATION)),
+        |socket, value| want(socket, value, Receive::ORIGINAL_DESTINATION),
     ),
     both(IP, libc::IP_MTU_DISCOVER, get_mtu_discover, set_mtu_discover),
     both(

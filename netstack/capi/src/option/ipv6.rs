@@ -3,8 +3,11 @@
 use libc::IPPROTO_IPV6 as IPV6;
 
 use super::ip::{get_mtu_discover, set_mtu_discover};
-use super::value::{DEFAULT_TTL, change, flag, hops, int, int_value, octet, options_of, saturate, set_flag};
+use super::value::{
+    DEFAULT_TTL, change, flag, hops, int, int_value, octet, options_of, saturate, set_flag, want, wanted,
+};
 use super::{Row, both};
+use crate::control::Receive;
 use crate::frame::nic_of;
 
 pub(super) const ROWS: &[Row] = &[
@@ -40,6 +43,36 @@ pub(super) const ROWS: &[Row] = &[
             let class = octet(value)?;
             change(socket, |options| options.traffic_class = class)
         },
+    ),
+    both(
+        IPV6,
+        libc::IPV6_RECVERR,
+        |socket| Ok(flag(socket, |options| options.error_queue_v6)),
+        |socket, value| set_flag(socket, value, |options, on| options.error_queue_v6 = on),
+    ),
+    both(
+        IPV6,
+        libc::IPV6_RECVPKTINFO,
+        |socket| Ok(wanted(socket, Receive::PKTINFO_V6)),
+        |socket, value| want(socket, value, Receive::PKTINFO_V6),
+    ),
+    both(
+        IPV6,
+        libc::IPV6_RECVHOPLIMIT,
+        |socket| Ok(wanted(socket, Receive::HOP_LIMIT)),
+        |socket, value| want(socket, value, Receive::HOP_LIMIT),
+    ),
+    both(
+        IPV6,
+        libc::IPV6_RECVTCLASS,
+        |socket| Ok(wanted(socket, Receive::TRAFFIC_CLASS)),
+        |socket, value| want(socket, value, Receive::TRAFFIC_CLASS),
+    ),
+    both(
+        IPV6,
+        libc::IPV6_RECVORIGDSTADDR,
+        |socket| Ok(wanted(socket, Receive::ORIGINAL_DESTINATION_V6)),
+        |socket, value| want(socket, value, Receive::ORIGINAL_DESTINATION_V6),
     ),
     both(IPV6, libc::IPV6_MTU_DISCOVER, get_mtu_discover, set_mtu_discover),
     both(

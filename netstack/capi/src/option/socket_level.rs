@@ -6,9 +6,11 @@ use libc::SOL_SOCKET as SOCKET;
 use netstack::tcp::State;
 
 use super::value::{
-    change, count, flag, int, int_value, options_of, saturate, set_buffer, set_flag, set_time, time,
+    change, count, flag, int, int_value, options_of, saturate, set_buffer, set_flag, set_time, time, want,
+    wanted,
 };
 use super::{Row, Subject, both, read_only};
+use crate::control::Receive;
 use crate::descriptor::{Kind, each};
 use crate::errno::Errno;
 
@@ -117,6 +119,18 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         SOCKET,
+        libc::SO_TIMESTAMP,
+        |socket| Ok(wanted(socket, Receive::TIMESTAMP)),
+        |socket, value| set_timestamp(socket, value, Receive::TIMESTAMP),
+    ),
+    both(
+        SOCKET,
+        libc::SO_TIMESTAMPNS,
+        |socket| Ok(wanted(socket, Receive::TIMESTAMP_NS)),
+        |socket, value| set_timestamp(socket, value, Receive::TIMESTAMP_NS),
+    ),
+    both(
+        SOCKET,
         libc::SO_BINDTODEVICE,
         |socket| {
             let nic = options_of(socket).bound_nic.and_then(|nic| socket.handle.stack.nic(nic));
@@ -162,6 +176,13 @@ pub(super) const ROWS: &[Row] = &[
         set_pacing_rate,
     ),
 ];
+
+/// The two exclude one another, and either's zero ends both (sock_set_timestamp).
+fn set_timestamp(socket: &Subject<'_>, value: &[u8], switch: Receive) -> Result<(), Errno> {
+    int(value)?;
+    socket.settings.lock().receive.remove(Receive::TIMESTAMP | Receive::TIMESTAMP_NS);
+    want(socket, value, switch)
+}
 
 /// An empty name ends it, as on Linux.
 fn set_device(socket: &Subject<'_>, value: &[u8]) -> Result<(), Errno> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use libc::c_int;
 use netstack::options::SocketOptions;
 
+use crate::control::Receive;
 use crate::descriptor::{Settings, Socket, each};
 use crate::errno::Errno;
 
@@ -28,6 +29,17 @@ pub(super) fn set_flag(
 ) -> Result<(), Errno> {
     let on = int(value)? != 0;
     change(socket, |options| set(options, on))
+}
+
+/// Whether a control message is wanted.
+pub(super) fn wanted(socket: &Socket, switch: Receive) -> Vec<u8> {
+    int_value(socket.settings.lock().receive.contains(switch).into())
+}
+
+pub(super) fn want(socket: &Socket, value: &[u8], switch: Receive) -> Result<(), Errno> {
+    let on = int(value)? != 0;
+    socket.settings.lock().receive.set(switch, on);
+    Ok(())
 }
 
 pub(super) fn count(socket: &Socket, get: impl FnOnce(&SocketOptions) -> usize) -> Vec<u8> {
