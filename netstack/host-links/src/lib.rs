@@ -55,6 +55,7 @@ mod pump;
 mod queues;
 mod reader;
 mod receive;
+mod sleep;
 mod sys;
 mod tap_link;
 mod transmit;

@@ -1,7 +1,6 @@
 //! The loop around links: wait, read, deliver, run timers.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,8 @@ use netstack::{NicId, Stack};
 
 use crate::error::ReceiveError;
 use crate::host_link::HostLink;
-use crate::sys;
+use crate::sleep::Sleep;
+use crate::sys::{Keys, Patience};
 use crate::wake::Wake;
 
 /// Carries frames from links to a stack, and runs the stack's timers, whenever somebody [turns](Self::turn) it.
@@ -24,13 +24,18 @@ pub struct Pump {
     wake: Wake,
     busy_poll: Duration,
     frames: Vec<Packet>,
-    fds: Vec<libc::pollfd>,
+    sleep: Sleep,
+    /// How many ports there have been: the key of the next.
+    next_key: u64,
 }
 
 /// A NIC and its link; the link is let go when it is gone for good.
 struct Port {
     nic: NicId,
     link: Arc<dyn HostLink>,
+    key: u64,
+    /// Whether the pump sleeps on it.
+    is_registered: bool,
 }
 
 /// What a turn did.
@@ -48,14 +53,14 @@ impl Pump {
         let waker = wake.clone();
         stack.set_timer_waker(Arc::new(move || waker.wake_if_asleep()));
         let (ports, frames) = (Vec::new(), Vec::new());
-        let fds = vec![sys::readable(wake.fd())];
-        Ok(Self { stack, ports, wake, busy_poll: Duration::ZERO, frames, fds })
+        let sleep = Sleep::new(wake.fd())?;
+        Ok(Self { stack, ports, wake, busy_poll: Duration::ZERO, frames, sleep, next_key: 0 })
     }
 
     /// Adds a link; `nic` is the stack's NIC on it.
     pub fn add(&mut self, nic: NicId, link: Arc<dyn HostLink>) {
-        self.fds.push(sys::readable(link.fd()));
-        self.ports.push(Port { nic, link });
+        self.ports.push(Port { nic, link, key: self.next_key, is_registered: false });
+        self.next_key += 1;
     }
 
     /// Looks for frames for that long before the thread sleeps. Saves wake-ups across CPUs, and burns the CPU instead;
@@ -70,35 +75,49 @@ impl Pump {
     }
 
     /// Waits for frames, timers or a wake, at most for `limit`, and carries what there is through the stack: up to one
-    /// batch of each link.
+    /// batch of each link. It may end early.
+    ///
+    /// The caller looks around after a turn, so what others [wanted](Wake::wake_soon) during it does not shorten the next one.
     pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<Turn> {
+        let turn = self.carry(limit)?;
+        self.wake.take_due();
+        Ok(turn)
+    }
+
+    fn carry(&mut self, limit: Option<Duration>) -> io::Result<Turn> {
         let may_spin = !self.busy_poll.is_zero() && limit != Some(Duration::ZERO);
         if let Some(turn) = may_spin.then(|| self.spin(limit)).flatten() {
             return Ok(turn);
         }
         let ready = self.wait(limit)?;
         let mut turn = Turn::default();
-        if ready > 0 {
-            if self.fds[0].revents != 0 {
-                self.wake.clear();
-            }
-            for index in (0..self.ports.len()).rev() {
-                if self.fds[index + 1].revents != 0 {
-                    turn.frames += self.receive(index);
-                }
+        for key in ready {
+            if let Some(index) = self.ports.iter().position(|port| port.key == key) {
+                turn.frames += self.receive(index);
             }
         }
         self.run_timers();
         Ok(turn)
     }
 
-    fn wait(&mut self, limit: Option<Duration>) -> io::Result<usize> {
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<Keys> {
+        for port in self.ports.iter_mut().filter(|port| !port.is_registered) {
+            self.sleep.add(port.link.fd(), port.key)?;
+            port.is_registered = true;
+        }
+        if limit == Some(Duration::ZERO) {
+            return self.sleep.wait(Patience::None);
+        }
         // Before the deadline is read: who moves it later sees that we sleep, and wakes us.
         self.wake.set_asleep(true);
-        let deadline = self.stack.next_deadline().map(|deadline| deadline - self.stack.now());
-        let limit = [limit, deadline].into_iter().flatten().min();
-        let limit = if self.wake.take_due() { Some(Duration::ZERO) } else { limit };
-        let ready = sys::poll(&mut self.fds, limit);
+        let end = limit.map(|limit| self.stack.now() + limit);
+        let end = [end, self.stack.next_deadline()].into_iter().flatten().min();
+        let ready = match end {
+            Some(end) => self.sleep.set_alarm(|| self.stack.now(), end),
+            None => Ok(()),
+        };
+        let patience = if self.wake.take_due() { Patience::None } else { Patience::Endless };
+        let ready = ready.and_then(|()| self.sleep.wait(patience));
         self.wake.set_asleep(false);
         ready
     }
@@ -124,7 +143,7 @@ impl Pump {
 
     /// Reads and delivers a batch of a link. The link is let go if it is gone.
     fn receive(&mut self, index: usize) -> usize {
-        let Port { nic, link } = &self.ports[index];
+        let Port { nic, link, .. } = &self.ports[index];
         let mut leader = link.lead();
         match leader.receive(&mut self.frames) {
             Ok(0) | Err(ReceiveError::Down) => 0,
@@ -134,8 +153,10 @@ impl Pump {
             }
             Err(ReceiveError::Gone) => {
                 drop(leader);
-                self.fds.remove(index + 1);
-                self.ports.remove(index);
+                let gone = self.ports.remove(index);
+                if gone.is_registered {
+                    self.sleep.remove(gone.link.fd());
+                }
                 0
             }
         }
@@ -149,9 +170,6 @@ impl Pump {
 
     /// How many links are left.
     pub fn links(&self) -> usize {
-        debug_assert!(
-            self.ports.iter().zip(&self.fds[1..]).all(|(port, fd)| port.link.fd().as_raw_fd() == fd.fd)
-        );
         self.ports.len()
     }
 }

@@ -40,9 +40,19 @@ pub(crate) struct Receiver {
     slots: Vec<Slot>,
     small_pool: Arc<Pool>,
     large_pool: Arc<Pool>,
-    /// How many frames are asked for at once. Follows what comes: a request and its answer cost one call each, and a
-    /// flood fills whole batches.
+    appetite: Appetite,
+}
+
+/// How many frames are asked for at once. Follows what comes: a request and its answer cost one call each, and a flood
+/// fills whole batches.
+#[derive(Debug)]
+struct Appetite {
     batch: usize,
+    /// The batch has just grown, and it is not known yet whether there is as much.
+    is_trying: bool,
+    /// How many batches are to be filled before the next attempt, and how many there were.
+    patience: u32,
+    filled: u32,
 }
 
 /// Where one frame goes: header, first part, rest. Most frames end in the first part.
@@ -63,11 +73,18 @@ impl Receiver {
     pub(crate) fn new(mechanism: Mechanism, vnet_headers: VnetHeaders) -> Self {
         let small_pool = Pool::new(SMALL_LEN, MAX_FREE_SMALL);
         let large_pool = Pool::new(LARGE_LEN, MAX_FREE_LARGE);
-        Self { mechanism, vnet_headers, slots: Vec::new(), small_pool, large_pool, batch: 1 }
+        Self {
+            mechanism,
+            vnet_headers,
+            slots: Vec::new(),
+            small_pool,
+            large_pool,
+            appetite: Appetite::default(),
+        }
     }
 
     fn read(&mut self, fd: BorrowedFd<'_>, frames: &mut Vec<Packet>) -> Result<usize, ReceiveError> {
-        let batch = self.batch;
+        let batch = self.appetite.batch;
         while self.slots.len() < batch {
             let (small, large) = (self.small_pool.take(), self.large_pool.take());
             self.slots.push(Slot { header: [0; vnet_header::LEN], small, large });
@@ -91,22 +108,14 @@ impl Receiver {
         frames
             .extend(received.iter().enumerate().filter_map(|(index, received)| self.take(index, *received)));
         let bytes: usize = received.iter().map(|received| received.len).sum();
-        self.adapt(received.len(), bytes);
+        self.appetite.adapt(received.len(), bytes);
         Ok(frames.len() - before)
-    }
-
-    /// Doubles the batch when it was filled, and falls back to what came otherwise. Never asks for more than fits the
-    /// cache: reading ahead of the stack only makes it fetch everything from memory again.
-    fn adapt(&mut self, count: usize, bytes: usize) {
-        let wanted = if count == self.batch { self.batch * 2 } else { count };
-        let mean = (bytes / count.max(1)).max(1);
-        self.batch = wanted.min(HOT_BYTES / mean).clamp(1, sys::MAX_BATCH);
     }
 
     fn read_packet_socket(&mut self, fd: BorrowedFd<'_>, received: &mut ReceivedBatch) -> io::Result<()> {
         let vnet_headers = self.vnet_headers;
         let mut buffers: SmallVec<[IoSliceMut<'_>; 3 * sys::MAX_BATCH]> = SmallVec::new();
-        for slot in &mut self.slots[..self.batch] {
+        for slot in &mut self.slots[..self.appetite.batch] {
             slot.name_buffers(vnet_headers, &mut buffers);
         }
         let (pieces, auxiliary) = match vnet_headers {
@@ -117,7 +126,7 @@ impl Receiver {
     }
 
     fn read_tap(&mut self, fd: BorrowedFd<'_>, received: &mut ReceivedBatch) -> io::Result<()> {
-        for slot in &mut self.slots[..self.batch] {
+        for slot in &mut self.slots[..self.appetite.batch] {
             let mut buffers: SmallVec<[IoSliceMut<'_>; 3]> = SmallVec::new();
             slot.name_buffers(self.vnet_headers, &mut buffers);
             let len = sys::readv(fd, &mut buffers)?;
@@ -167,6 +176,33 @@ impl Receiver {
     }
 }
 
+impl Default for Appetite {
+    fn default() -> Self {
+        Self { batch: 1, is_trying: false, patience: 0, filled: 0 }
+    }
+}
+
+impl Appetite {
+    /// Doubles the batch when it was filled, and falls back to what came otherwise. Never asks for more than fits the
+    /// cache: reading ahead of the stack only makes it fetch everything from memory again.
+    ///
+    /// Asking for a frame that is not there costs a system call on a tap. So each attempt in vain makes the next one come later:
+    /// one answer at a time would otherwise look like full batches of one, and be asked about twice every second time.
+    fn adapt(&mut self, count: usize, bytes: usize) {
+        let is_full = count == self.batch;
+        self.patience = match (self.is_trying, is_full) {
+            (true, true) => 0,
+            (true, false) => (self.patience * 2 + 1).min(MAX_PATIENCE),
+            (false, _) => self.patience,
+        };
+        self.filled = if is_full { self.filled + 1 } else { 0 };
+        self.is_trying = is_full && self.filled > self.patience;
+        let wanted = if self.is_trying { self.batch * 2 } else { count };
+        let mean = (bytes / count.max(1)).max(1);
+        self.batch = wanted.min(HOT_BYTES / mean).clamp(1, sys::MAX_BATCH);
+    }
+}
+
 impl Slot {
     fn name_buffers<'a>(
         &'a mut self,
@@ -205,8 +241,44 @@ const COPIED_LARGE: usize = 8 * 1024;
 const MAX_FREE_SMALL: usize = 1024;
 const MAX_FREE_LARGE: usize = 64;
 
+/// So many batches are filled at most before a larger one is tried.
+const MAX_PATIENCE: u32 = 63;
+
 /// Bytes that are read before they are delivered: they, and what the stack touches meanwhile, fit a second-level cache.
 const HOT_BYTES: usize = 256 * 1024;
 
 /// `tp_status`: the sum was checked by the device, or its sender is on this host and never made one (packet(7)).
 const CHECKSUM_IS_GOOD: u32 = libc::TP_STATUS_CSUM_VALID | libc::TP_STATUS_CSUMNOTREADY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many calls find nothing while `frames` come one by one, each read until there is nothing left.
+    #[test]
+    fn single_answers_are_hardly_ever_asked_about_twice() {
+        let mut appetite = Appetite::default();
+        let mut in_vain = 0;
+        for _ in 0..1000 {
+            in_vain += usize::from(appetite.batch > 1);
+            appetite.adapt(1, 80);
+        }
+        assert!((5..40).contains(&in_vain), "{in_vain}");
+    }
+
+    #[test]
+    fn flood_fills_whole_batches_soon_and_bytes_bound_them() {
+        let mut appetite = Appetite::default();
+        (0..300).for_each(|_| appetite.adapt(1, 80));
+        let mut rounds = 0;
+        while appetite.batch < sys::MAX_BATCH {
+            appetite.adapt(appetite.batch, appetite.batch * 80);
+            rounds += 1;
+        }
+        assert!(rounds < 80, "{rounds}");
+        appetite.adapt(appetite.batch, appetite.batch * 65_536);
+        assert_eq!(appetite.batch, HOT_BYTES / 65_536);
+        appetite.adapt(2, 2000);
+        assert_eq!(appetite.batch, 2);
+    }
+}

@@ -1,6 +1,7 @@
 //! The host's system calls, each behind a safe function: slices in, `io::Result` out.
 
 mod mapping;
+mod poll;
 mod xdp;
 
 use std::ffi::c_int;
@@ -10,6 +11,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 pub(crate) use mapping::Mapping;
+pub(crate) use poll::{
+    Keys, Patience, Trigger, epoll_add, epoll_create, epoll_remove, epoll_wait, set_timer, timerfd,
+};
 pub(crate) use xdp::{
     BpfMap, bind_xdp, bpf_attach_xdp, bpf_create_map, bpf_load_xdp, bpf_update_element, kick, xdp_offsets,
 };
@@ -25,6 +29,9 @@ pub fn host_syscalls() -> &'static [i64] {
         libc::SYS_writev,
         libc::SYS_read,
         libc::SYS_write,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_ctl,
+        libc::SYS_timerfd_settime,
         libc::SYS_ppoll,
         libc::SYS_futex,
     ]
@@ -114,12 +121,6 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     let raw = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
     // SAFETY: the descriptor was just returned to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
-}
-
-/// read(2).
-pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the buffer is live, exclusive and as long as said.
-    check_len(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
 /// write(2).

@@ -19,7 +19,7 @@ struct Shared {
     /// Set before the pump looks at its deadline for the last time before it sleeps, so that a waker either sees it or
     /// has its change seen.
     is_asleep: AtomicBool,
-    /// Somebody wanted the pump to look around while it was awake; it does not sleep without having done so.
+    /// Somebody wanted whoever turns the pump to look around while it was awake; it does not sleep without that.
     is_due: AtomicBool,
 }
 
@@ -61,10 +61,5 @@ impl Wake {
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.shared.eventfd.as_fd()
-    }
-
-    /// Forgets the wakes so far.
-    pub(crate) fn clear(&self) {
-        let _ = sys::read(self.shared.eventfd.as_fd(), &mut [0; 8]);
     }
 }
