@@ -160,6 +160,70 @@ static void groups_and_sessions(void)
     CHECK_FAILS(getsid(0x3fffffff), ESRCH);
 }
 
+// setpgid(2), _exit(2): SIGHUP and SIGCONT go to the stopped members of a group that becomes orphaned, and only then.
+static void groups_are_hung_up_when_they_become_orphaned(void)
+{
+    int hung_up[2];
+    CHECK(pipe(hung_up) == 0);
+    pid_t leader = fork();
+    if (leader == 0) {
+        // In a session without the parent, so that nobody there can continue the group once it has lost the member's parent.
+        CHECK(setsid() == getpid());
+        int status;
+        pid_t member = fork();
+        if (member == 0) {
+            CHECK(setpgid(0, 0) == 0);
+            pid_t stopped = fork();
+            if (stopped == 0) {
+                sigset_t both;
+                sigemptyset(&both);
+                sigaddset(&both, SIGHUP);
+                sigaddset(&both, SIGCONT);
+                CHECK(sigprocmask(SIG_BLOCK, &both, NULL) == 0);
+                raise(SIGSTOP);
+                for (int i = 0; i < 2; i++) {
+                    int number;
+                    CHECK(sigwait(&both, &number) == 0);
+                    CHECK(write(hung_up[1], number == SIGHUP ? "h" : "c", 1) == 1);
+                }
+                _exit(0);
+            }
+            CHECK(waitpid(stopped, &status, WUNTRACED) == stopped && WIFSTOPPED(status));
+            // Of the group, but its end takes no link away: the parent is in the group itself.
+            pid_t other = fork();
+            if (other == 0)
+                _exit(0);
+            CHECK(waitpid(other, &status, 0) == other && status == 0);
+            CHECK(write(hung_up[1], ".", 1) == 1);
+            _exit(0);
+        }
+        CHECK(waitpid(member, &status, 0) == member && status == 0);
+
+        // A group that was orphaned all along, as this session's first one.
+        pid_t stopped = fork();
+        if (stopped == 0) {
+            raise(SIGSTOP);
+            _exit(8);
+        }
+        CHECK(waitpid(stopped, &status, WUNTRACED) == stopped && WIFSTOPPED(status));
+        pid_t other = fork();
+        if (other == 0)
+            _exit(0);
+        CHECK(waitpid(other, &status, 0) == other && status == 0);
+        CHECK(waitpid(stopped, &status, WUNTRACED | WNOHANG) == 0);
+        CHECK(kill(stopped, SIGCONT) == 0);
+        CHECK(waitpid(stopped, &status, 0) == stopped && WIFEXITED(status) && WEXITSTATUS(status) == 8);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(leader, &status, 0) == leader && status == 0);
+    char said[4] = "";
+    for (int i = 0; i < 3; i++)
+        CHECK(read(hung_up[0], said + i, 1) == 1);
+    CHECK(said[0] == '.' && said[1] + said[2] == 'h' + 'c');
+    CHECK(close(hung_up[0]) == 0 && close(hung_up[1]) == 0);
+}
+
 static void killed_child_tells_the_signal(void)
 {
     pid_t child = fork();
@@ -244,6 +308,7 @@ int main(void)
     PART(ignored_sigchld_reaps_by_itself);
     PART(orphans_go_to_the_subreaper);
     PART(groups_and_sessions);
+    PART(groups_are_hung_up_when_they_become_orphaned);
     PART(killed_child_tells_the_signal);
     PART(pidfd_polls_and_signals);
     PART(exec_failures_leave_the_process_as_it_was);

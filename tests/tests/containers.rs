@@ -94,6 +94,49 @@ fn the_hosts_sockets_are_those_of_the_named_namespace() {
 }
 
 #[test]
+fn a_pause_stops_the_guest_without_its_notice() {
+    require!(Need::Root, Need::Program("busybox"));
+    let script = "exec > /v/said; trap 'echo continued' CONT; sleep 1000 & kill -STOP $!; echo $! > /v/stopped; \
+                  while :; do echo step; sleep 0.005; done";
+    let mut bundle = Bundle::new(&["sh", "-c", script]);
+    let volume = tempfile::tempdir().expect("a folder");
+    bundle.change(|config| {
+        let mount = serde_json::json!({
+            "destination": "/v", "type": "bind", "source": volume.path(), "options": ["bind", "rw"]
+        });
+        config["mounts"].as_array_mut().expect("mounts").push(mount);
+    });
+    bundle.create("c", &[]);
+    let _ = bundle.global(&["start", "c"]).ok();
+    let said = || fs::read_to_string(volume.path().join("said")).unwrap_or_default();
+    for _ in 0..30 {
+        // A process that ends while others are held back, in a group of its own.
+        let ended = bundle.global(&["exec", "c", "sh", "-c", "exit 5"]);
+        assert_eq!(ended.status, 5, "{}", ended.err());
+        let _ = bundle.global(&["pause", "c"]).ok();
+        let before = said();
+        assert_eq!(bundle.state("c")["status"], "paused");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(said(), before, "the guest ran on");
+        let _ = bundle.global(&["resume", "c"]).ok();
+        wait_until("it goes on", LIMIT, || said() != before);
+    }
+    let refused = bundle.global(&["resume", "c"]);
+    assert!(refused.err().contains("running container cannot be resumed"), "{refused:?}");
+    // What the guest has stopped itself is still stopped, and nobody was told to continue.
+    let state = "read -r _ _ state _ < /proc/$(cat /v/stopped)/stat; echo $state";
+    assert_eq!(bundle.global(&["exec", "c", "sh", "-c", state]).ok().out(), "T\n");
+    assert!(!said().contains("continued"));
+    // A paused container can be killed, and its end is seen.
+    let _ = bundle.global(&["pause", "c"]).ok();
+    let refused = bundle.global(&["exec", "c", "true"]);
+    assert!(refused.err().contains("paused"), "{refused:?}");
+    let _ = bundle.global(&["kill", "c", "KILL"]).ok();
+    wait_until("it stops", LIMIT, || bundle.state("c")["status"] == "stopped");
+    let _ = bundle.global(&["delete", "c"]).ok();
+}
+
+#[test]
 fn every_verb_with_the_arguments_of_an_engine() {
     require!(Need::Root, Need::Program("busybox"));
     let mut bundle = Bundle::new(&["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"]);

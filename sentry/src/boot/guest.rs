@@ -331,12 +331,12 @@ impl Guest {
 
     /// Stops guest code.
     pub(super) fn pause(&self) -> Result<(), ControlError> {
-        self.signal(SignalTarget::All, Signal::SIGSTOP.number()).map(|_| ())
+        self.kernel().freeze().map_err(|error| failed("stop guest code", &error))
     }
 
     /// Lets guest code go on.
-    pub(super) fn resume(&self) -> Result<(), ControlError> {
-        self.signal(SignalTarget::All, Signal::SIGCONT.number()).map(|_| ())
+    pub(super) fn resume(&self) {
+        self.kernel().thaw();
     }
 
     /// Waits for the first process to end, and for every command that has to be told.

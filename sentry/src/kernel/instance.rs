@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sentry_platform::{MemoryFile, Platform};
 
+use crate::kernel::freezer::Freezer;
 use crate::kernel::futex::Futexes;
 use crate::kernel::{Clocks, ProcessTree, Timers};
 use crate::mm::Frames;
@@ -37,6 +38,7 @@ pub struct Kernel {
     platform: Arc<dyn Platform>,
     frames: Arc<Frames>,
     futexes: Futexes,
+    pub(super) freezer: Freezer,
     tree: Mutex<ProcessTree>,
     /// Told, with the tree, when a process without a parent ended.
     ended: Condvar,
@@ -67,6 +69,7 @@ impl Kernel {
             platform,
             frames,
             futexes: Futexes::default(),
+            freezer: Freezer::default(),
             tree: Mutex::default(),
             ended: Condvar::new(),
             max_tasks,
@@ -115,6 +118,12 @@ impl Kernel {
     #[must_use]
     pub(crate) fn futexes(&self) -> &Futexes {
         &self.futexes
+    }
+
+    /// True while guest code is held back.
+    #[must_use]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.freezer.is_frozen()
     }
 
     /// Processes, groups, sessions. Hold the guard briefly.

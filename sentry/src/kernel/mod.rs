@@ -1,6 +1,7 @@
 //! The sandbox-wide kernel: clocks, processes, timers, futexes, host names.
 
 mod clock;
+mod freezer;
 pub(crate) mod futex;
 mod instance;
 mod report;

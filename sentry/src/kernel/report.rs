@@ -84,20 +84,13 @@ impl Kernel {
             process.exit = Some(status);
             process.stop_report = None;
             process.continue_report = false;
-            let (own_group, session) = (process.pgid, process.session.clone());
-            let children: Vec<Tid> = process.children.iter().copied().collect();
-            if session.id() == pid {
-                terminal = session.terminal();
+            if process.session.id() == pid {
+                terminal = process.session.terminal();
             }
+            let candidates = tree.groups_held_by(pid);
+            let heir = tree.heir_of(pid);
             // "If the exit of the process causes a process group to become orphaned, and if any member of the newly
             // orphaned process group is stopped, then SIGHUP followed by SIGCONT" (_exit(2)).
-            let mut candidates: Vec<Tid> =
-                children.iter().filter_map(|c| tree.process(*c)).map(|p| p.pgid).collect();
-            candidates.push(own_group);
-            candidates.sort_unstable();
-            candidates.dedup();
-            let heir = tree.heir_of(pid);
-            // The exiting process already counts as gone in `is_orphaned`, so "newly" is judged by its links.
             let zombies = tree.reparent_children(pid, heir);
             for pgid in candidates {
                 if tree.is_orphaned(pgid, Some(pid)) && tree.has_stopped_member(pgid) {

@@ -212,14 +212,26 @@ impl ProcessTree {
     /// (`setpgid(2)`, "orphaned process group"). `ignoring` counts as gone.
     #[must_use]
     pub fn is_orphaned(&self, pgid: Tid, ignoring: Option<Tid>) -> bool {
-        !self.group_members(pgid).any(|p| {
-            if p.exit.is_some() || Some(p.group.pid()) == ignoring {
-                return false;
-            }
-            p.parent
-                .and_then(|parent| self.processes.get(&parent))
-                .is_some_and(|parent| parent.pgid != pgid && parent.session.id() == p.session.id())
-        })
+        !self
+            .group_members(pgid)
+            .any(|p| p.exit.is_none() && Some(p.group.pid()) != ignoring && self.is_held_by_parent(p))
+    }
+
+    /// The process groups that `pid` keeps from being orphaned, by itself or as a parent: only these can become so when
+    /// it ends. A group without such a link was orphaned before.
+    #[must_use]
+    pub fn groups_held_by(&self, pid: Tid) -> BTreeSet<Tid> {
+        let Some(process) = self.processes.get(&pid) else { return BTreeSet::new() };
+        let children = process.children.iter().filter_map(|child| self.processes.get(child));
+        let members = children.chain([process]);
+        members.filter(|member| self.is_held_by_parent(member)).map(|member| member.pgid).collect()
+    }
+
+    /// True for a process whose parent could continue its group.
+    fn is_held_by_parent(&self, process: &Process) -> bool {
+        let parent = process.parent.and_then(|parent| self.processes.get(&parent));
+        parent
+            .is_some_and(|parent| parent.pgid != process.pgid && parent.session.id() == process.session.id())
     }
 
     /// True where some member of the group is stopped.

@@ -82,6 +82,7 @@ impl CurrentTask {
                 return group.unwrap_or(ExitStatus::Exited(0));
             }
             if !self.enter_guest() {
+                self.wait_while_frozen();
                 continue;
             }
             let is_stepped = self.is_stepping || self.watch.is_some();
@@ -114,6 +115,17 @@ impl CurrentTask {
             if let Some(status) = self.exiting.take() {
                 return status;
             }
+        }
+    }
+
+    /// Sleeps while guest code is held back, unless the thread has to end.
+    fn wait_while_frozen(&self) {
+        loop {
+            self.waiter().clear();
+            if !self.kernel().is_frozen() || self.thread_group().signals.lock().must_leave(self) {
+                return;
+            }
+            self.waiter().sleep(None);
         }
     }
 

@@ -333,17 +333,28 @@ impl Task {
         // SeqCst pairs with `enter_guest`: either it sees the request or this sees the thread in guest code.
         self.attention.store(true, Ordering::SeqCst);
         self.waiter.wake();
-        if self.in_guest.load(Ordering::SeqCst)
+        self.interrupt_guest();
+    }
+
+    /// Takes the thread out of guest code if it is there. A sleep goes on.
+    pub(crate) fn interrupt_guest(&self) {
+        if self.is_in_guest()
             && let Some(interrupter) = self.interrupter.read().as_ref()
         {
             interrupter.interrupt();
         }
     }
 
-    /// Says that the thread is about to run guest code. False when its attention is wanted first.
+    /// True while the thread runs guest code, or is about to.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst)
+    }
+
+    /// Says that the thread is about to run guest code. False when its attention is wanted first, or guest code is held
+    /// back.
     pub(crate) fn enter_guest(&self) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);
-        if self.attention.load(Ordering::SeqCst) {
+        if self.attention.load(Ordering::SeqCst) || self.kernel.is_frozen() {
             self.in_guest.store(false, Ordering::Relaxed);
             return false;
         }
@@ -358,11 +369,11 @@ impl Task {
 
     /// Takes the thread out of guest code if it is there, and waits until it is.
     pub(crate) fn interrupt_and_wait(&self) {
-        if !self.in_guest.load(Ordering::SeqCst) {
+        if !self.is_in_guest() {
             return;
         }
         self.interrupt();
-        while self.in_guest.load(Ordering::SeqCst) {
+        while self.is_in_guest() {
             std::thread::yield_now();
         }
     }
