@@ -1,10 +1,11 @@
 //! Evaluates expressions.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::backend::SocketId;
 use crate::diagnostic::Diagnostic;
-use crate::syntax::{Expr, ExprKind, Operator};
+use crate::syntax::{Expr, ExprKind, Operator, Place};
 use crate::value::Value;
 
 /// Variables by name.
@@ -173,5 +174,14 @@ pub fn explain(expr: &Expr, vars: &Variables, figures: &mut dyn Figures, out: &m
             }
         }
         ExprKind::Literal(_) | ExprKind::Name(_) => {}
+    }
+}
+
+/// The time that a value is.
+pub(crate) fn duration(value: &Value, place: &Place) -> Result<Duration, Diagnostic> {
+    let nanos = value.as_time().and_then(|nanos| u64::try_from(nanos).ok());
+    match nanos {
+        Some(nanos) => Ok(Duration::from_nanos(nanos)),
+        None => Err(Diagnostic::new(place, format!("expected a time, found {}", value.kind()))),
     }
 }

@@ -12,6 +12,7 @@ mod flow;
 mod linux;
 mod netstack;
 pub mod packet;
+mod plan;
 pub mod run;
 mod suite;
 pub mod syntax;
