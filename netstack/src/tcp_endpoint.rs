@@ -15,7 +15,7 @@ mod transmit;
 pub(crate) use coalesce::Held;
 pub(crate) use connection::{SMALL_WRITE, TcpEndpoint};
 pub(crate) use input::{
-    Single, input, input_checked, input_known, input_plain, input_single, on_icmp, release_held,
+    Single, input, input_checked, input_plain, input_single, input_unclaimed, on_icmp, release_held,
 };
 pub(crate) use listener::ListenEndpoint;
 pub(crate) use transmit::{path_of, resolve, send_bare};

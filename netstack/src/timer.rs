@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{BriefMutex, RwLock};
 
 use crate::outbox::Outbox;
 use crate::stack::Core;
@@ -47,7 +47,7 @@ impl TimerSlot {
 
 /// The deadlines of a stack.
 pub(crate) struct TimerQueue {
-    agenda: Mutex<Agenda<Weak<dyn TimerTarget>>>,
+    agenda: BriefMutex<Agenda<Weak<dyn TimerTarget>>>,
     /// The first deadline, so that asking costs one load.
     earliest: AtomicU64,
     /// How many entries there are, for those who ask often. Written under the lock.
@@ -60,7 +60,7 @@ pub(crate) struct TimerQueue {
 impl TimerQueue {
     pub(crate) fn new() -> Self {
         Self {
-            agenda: Mutex::default(),
+            agenda: BriefMutex::default(),
             earliest: AtomicU64::new(NEVER),
             len: AtomicUsize::new(0),
             stale: AtomicUsize::new(0),
@@ -112,12 +112,14 @@ impl TimerQueue {
     /// Takes one object that is due; call until there is none.
     pub(crate) fn pop_due(&self, now: Instant) -> Option<Arc<dyn TimerTarget>> {
         let now = now.as_nanos();
-        if self.earliest.load(Ordering::Acquire) > now {
-            return None;
-        }
-        let mut agenda = self.agenda.lock();
-        while let Some(Entry { at, item }) = agenda.pop_due(now) {
-            self.publish(&agenda);
+        while self.earliest.load(Ordering::Acquire) <= now {
+            // What the entry refers to is looked at, and perhaps dropped, without the lock.
+            let Entry { at, item } = {
+                let mut agenda = self.agenda.lock();
+                let entry = agenda.pop_due(now)?;
+                self.publish(&agenda);
+                entry
+            };
             let Some(target) = item.upgrade() else {
                 self.forget_stale();
                 continue;
@@ -129,8 +131,6 @@ impl TimerQueue {
                 return Some(target);
             }
             self.forget_stale();
-            // This may be the last reference; its drop must not run under the lock.
-            MutexGuard::unlocked(&mut agenda, || drop(target));
         }
         None
     }

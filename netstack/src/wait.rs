@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 use smallvec::SmallVec;
 
 mod sleeper;
@@ -72,7 +72,7 @@ pub struct WaitQueue {
     /// The union of all interests; zero while nobody waits. Lets `notify` return without the lock.
     interest: AtomicU32,
     /// Allocated by the first who waits: most of a hundred thousand idle sockets have had nobody.
-    waiters: Mutex<Option<Box<Waiters>>>,
+    waiters: BriefMutex<Option<Box<Waiters>>>,
 }
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ struct Waiter {
 impl WaitQueue {
     /// Makes a queue without observers.
     pub fn new() -> Self {
-        Self { interest: AtomicU32::new(0), waiters: Mutex::new(None) }
+        Self { interest: AtomicU32::new(0), waiters: BriefMutex::new(None) }
     }
 
     /// Adds an observer for the conditions in `interest`; [`Readiness::ALWAYS`] is added to them.

@@ -89,13 +89,15 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
             Single::NoConnection => has_none = true,
         }
     }
-    // Before anything else is summed up. Flows of one host that are under way do not meet in the table of ways.
     let endpoint = if has_none { None } else { core.tcp.get(&core.secrets, &flow) };
+    // Before anything else is summed up. Flows of one host that are under way do not meet in the table of ways.
     let interface = match &endpoint {
-        Some(endpoint) => endpoint.way_in(core, nic),
-        None => core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic),
+        Some(_) => None,
+        None => match core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) {
+            Some(interface) if arrival.is_for(&interface) => Some(interface),
+            _ => return false,
+        },
     };
-    let Some(interface) = interface.filter(|interface| arrival.is_for(interface)) else { return false };
     let Ok(view) = TcpView::new(found.tcp) else { return false };
     if has_headers_to_save(core, &view) {
         return false;
@@ -106,10 +108,19 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let (repr, payload_len) = (TcpRepr::parse(&view), found.tcp.len() - view.header_len());
     let end = ethernet::HEADER_LEN + found.header_len + found.tcp.len();
     let tos = found.tos;
-    count(core, &interface, arrival.len);
-    let payload = payload_of(packet, end, payload_len);
-    tcp_endpoint::input_known(core, nic, &flow, tos, repr, payload, endpoint, outbox);
-    true
+    match (endpoint, interface) {
+        (Some(endpoint), _) => {
+            let payload = || payload_of(packet, end, payload_len);
+            endpoint.on_alone(core, &arrival, (tos, repr), payload, outbox)
+        }
+        (None, Some(interface)) => {
+            count(core, &interface, arrival.len);
+            let payload = payload_of(packet, end, payload_len);
+            tcp_endpoint::input_unclaimed(core, nic, &flow, tos, repr, payload, outbox);
+            true
+        }
+        (None, None) => false,
+    }
 }
 
 impl Arrival {

@@ -12,13 +12,13 @@ use crate::interface::Interface;
 use crate::ip::{Egress, Origin, RouteError, RouteQuery};
 use crate::nic::NicId;
 use crate::stack::Core;
-use crate::sync::RwLock;
+use crate::sync::BriefMutex;
 use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
 /// The table.
 pub(crate) struct Ways {
-    slots: Box<[RwLock<Slot>]>,
+    slots: Box<[BriefMutex<Slot>]>,
 }
 
 /// For one host: the way whose source was to be found, and the one from a given source.
@@ -33,7 +33,7 @@ struct Way {
 
 impl Ways {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| RwLock::default()).collect() }
+        Self { slots: (0..SLOTS).map(|_| BriefMutex::default()).collect() }
     }
 
     /// The way to a destination for packets without a mark, through whatever NIC.
@@ -46,11 +46,14 @@ impl Ways {
     ) -> Result<Egress, RouteError> {
         let kind = usize::from(source.is_some());
         let slot = self.slot(destination);
-        let known = slot.try_read().and_then(|ways| {
-            let way = ways[kind].as_ref().filter(|way| way.is_for(source, destination))?;
-            let is_fresh = way.egress.is_current(core) && now.nanos_since(way.found_at) < nanos_of(LIFETIME);
-            is_fresh.then(|| way.egress.clone())
-        });
+        let known = {
+            let ways = slot.lock();
+            let way = ways[kind].as_ref().filter(|way| way.is_for(source, destination));
+            let is_fresh = |way: &&Way| {
+                way.egress.is_current(core) && now.nanos_since(way.found_at) < nanos_of(LIFETIME)
+            };
+            way.filter(is_fresh).map(|way| way.egress.clone())
+        };
         if let Some(mut egress) = known {
             if egress.learn_neighbour() {
                 Self::note_neighbour(slot, kind, &egress);
@@ -60,13 +63,14 @@ impl Ways {
         let query = RouteQuery { destination, source, nic: None };
         let egress = Egress::resolve_for(core, query, Origin::default())?;
         let mut way = Way { source, destination, egress: egress.clone(), found_at: now };
-        let old = slot.try_write().and_then(|mut ways| {
+        let old = {
+            let mut ways = slot.lock();
             if let Some(old) = ways[kind].as_ref().filter(|old| old.is_for(source, destination)) {
                 way.egress.inherit_way_in(&old.egress);
             }
             // Whoever has removed a NIC since then looks here afterwards.
             if way.egress.is_current(core) { ways[kind].replace(way) } else { None }
-        });
+        };
         // It may hold the last reference to an interface.
         drop(old);
         Ok(egress)
@@ -74,8 +78,8 @@ impl Ways {
 
     /// Those who come next need not look for the neighbour.
     #[cold]
-    fn note_neighbour(slot: &RwLock<Slot>, kind: usize, egress: &Egress) {
-        let mut ways = slot.write();
+    fn note_neighbour(slot: &BriefMutex<Slot>, kind: usize, egress: &Egress) {
+        let mut ways = slot.lock();
         if let Some(way) = &mut ways[kind] {
             way.egress.share_neighbour(egress);
         }
@@ -91,11 +95,9 @@ impl Ways {
     ) {
         let slot = self.slot(remote);
         let is_between = |way: &Way| way.destination == remote && way.egress.source == local;
-        let is_news = slot.try_read().is_some_and(|ways| {
-            ways.iter().flatten().any(|way| is_between(way) && !way.egress.was_way_in(generation))
-        });
-        let Some(mut ways) = is_news.then(|| slot.try_write()).flatten() else { return };
-        for way in ways.iter_mut().flatten().filter(|way| is_between(way)) {
+        let mut ways = slot.lock();
+        let is_news = |way: &&mut Way| is_between(way) && !way.egress.was_way_in(generation);
+        for way in ways.iter_mut().flatten().filter(is_news) {
             way.egress.note_way_in(interface, generation);
         }
     }
@@ -109,7 +111,7 @@ impl Ways {
         remote: IpAddr,
         nic: NicId,
     ) -> Option<Arc<Interface>> {
-        let ways = self.slot(remote).try_read()?;
+        let ways = self.slot(remote).lock();
         let is_it = |way: &&Way| {
             way.destination == remote && way.egress.source == local && way.egress.is_way_in(core, nic)
         };
@@ -119,12 +121,12 @@ impl Ways {
     /// Forgets all: an interface is to go away.
     pub(crate) fn clear(&self) {
         for slot in &self.slots {
-            let old = std::mem::take(&mut *slot.write());
+            let old = std::mem::take(&mut *slot.lock());
             drop(old);
         }
     }
 
-    fn slot(&self, host: IpAddr) -> &RwLock<Slot> {
+    fn slot(&self, host: IpAddr) -> &BriefMutex<Slot> {
         let word = match host {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             // The upper and the lower half.

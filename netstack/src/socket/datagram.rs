@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{BriefGuard, BriefMutex};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -36,7 +36,7 @@ pub(crate) struct DatagramEndpoint {
     pub(crate) waiters: WaitQueue,
     /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
     pub(crate) filter: bpf::Slot,
-    state: Mutex<State>,
+    state: BriefMutex<State>,
 }
 
 /// What the lock protects.
@@ -94,10 +94,15 @@ impl DatagramEndpoint {
             express: None,
             changes: 0,
         };
-        Self { family, waiters: WaitQueue::new(), filter: bpf::Slot::default(), state: Mutex::new(state) }
+        Self {
+            family,
+            waiters: WaitQueue::new(),
+            filter: bpf::Slot::default(),
+            state: BriefMutex::new(state),
+        }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> BriefGuard<'_, State> {
         self.state.lock()
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{BriefMutex, RwLock};
 
 use crate::bpf;
 use crate::error::{AcceptError, BindError, ListenError, ShutdownError, SocketError};
@@ -33,7 +33,7 @@ pub struct TcpSocket {
     core: Arc<Core>,
     family: Family,
     waiters: Arc<WaitQueue>,
-    settings: Mutex<Settings>,
+    settings: BriefMutex<Settings>,
     role: RwLock<Role>,
     /// The first connection, and with hardly an exception the only one, for those who send and receive.
     first: OnceLock<Arc<TcpEndpoint>>,
@@ -64,6 +64,19 @@ struct Early {
 }
 
 impl Settings {
+    /// The options of the connection or listener to come.
+    fn tcp_options(&self) -> Arc<tcp::Options> {
+        match self.early.as_ref().and_then(|early| early.tcp) {
+            Some(options) => Arc::new(options),
+            None => tcp::Options::shared_default(),
+        }
+    }
+
+    /// Takes what the socket held when it connected.
+    fn take_claim(&mut self) -> Option<Box<Claim>> {
+        self.early.as_mut().and_then(|early| early.claim.take())
+    }
+
     /// Changes what is usually absent; what `is_something` has to be kept even then.
     fn early_mut(&mut self, is_something: bool, change: impl FnOnce(&mut Early)) {
         if is_something || self.early.is_some() {
@@ -120,7 +133,7 @@ impl TcpSocket {
             // It is empty.
             let _ = first.set(Arc::clone(endpoint));
         }
-        Self { core, family, waiters, settings: Mutex::new(settings), role: RwLock::new(role), first }
+        Self { core, family, waiters, settings: BriefMutex::new(settings), role: RwLock::new(role), first }
     }
 
     /// Binds to a local address; port zero picks one. An IPv6 scope id is a NIC's number.
@@ -279,28 +292,7 @@ impl TcpSocket {
             }
             std::mem::replace(&mut *role, Role::Closed)
         };
-        let mut outbox = Outbox::default();
-        let claim = match role {
-            Role::Idle | Role::Closed => None,
-            Role::Bound(claim) => Some(claim),
-            Role::Listening(claim) => {
-                self.core.tcp_ports.stop_receiving(claim.port, &claim.endpoint);
-                claim.endpoint.close(&self.core, &mut outbox);
-                Some(claim)
-            }
-            Role::Connected(endpoint) => {
-                endpoint.with(&self.core, &mut outbox, |inner| {
-                    let outcome = how(&mut inner.machine, self.core.clock.now());
-                    inner.note(outcome);
-                });
-                let mut settings = self.settings.lock();
-                settings.early.as_mut().and_then(|early| early.claim.take())
-            }
-        };
-        if let Some(claim) = claim {
-            self.core.tcp_ports.unbind(claim.port, &claim.endpoint);
-        }
-        outbox.flush(&self.core);
+        role.end(&self.core, how, || self.settings.lock().take_claim());
     }
 
     /// The state of the connection.
@@ -335,10 +327,7 @@ impl TcpSocket {
     }
 
     fn early_options(&self) -> Arc<tcp::Options> {
-        match self.settings.lock().early.as_ref().and_then(|early| early.tcp) {
-            Some(options) => Arc::new(options),
-            None => tcp::Options::shared_default(),
-        }
+        self.settings.lock().tcp_options()
     }
 
     fn change_early_options(&self, change: impl FnOnce(&mut tcp::Options)) -> tcp::Options {
@@ -513,9 +502,45 @@ impl TcpSocket {
     }
 }
 
+impl Role {
+    /// Ends what the socket was. `early_claim` takes what a connected one still held.
+    fn end(
+        self,
+        core: &Arc<Core>,
+        how: impl FnOnce(&mut Connection, crate::time::Instant) -> tcp::Outcome,
+        early_claim: impl FnOnce() -> Option<Box<Claim>>,
+    ) {
+        let mut outbox = Outbox::default();
+        let claim = match self {
+            Self::Idle | Self::Closed => None,
+            Self::Bound(claim) => Some(claim),
+            Self::Listening(claim) => {
+                core.tcp_ports.stop_receiving(claim.port, &claim.endpoint);
+                claim.endpoint.close(core, &mut outbox);
+                Some(claim)
+            }
+            Self::Connected(endpoint) => {
+                let now = outbox.now(core);
+                endpoint.with(core, &mut outbox, |inner| {
+                    let outcome = how(&mut inner.machine, now);
+                    inner.note(outcome);
+                });
+                early_claim()
+            }
+        };
+        if let Some(claim) = claim {
+            core.tcp_ports.unbind(claim.port, &claim.endpoint);
+        }
+        outbox.flush(core);
+    }
+}
+
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        self.close();
+        // Nobody else has the socket, so nothing of it is locked.
+        let Self { core, settings, role, .. } = self;
+        let role = std::mem::replace(role.get_mut(), Role::Closed);
+        role.end(core, Connection::close, || settings.get_mut().take_claim());
     }
 }
 

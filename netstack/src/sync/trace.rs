@@ -74,14 +74,8 @@ impl<T> RwLock<T> {
         })
     }
 
-    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        note(self, type_name::<T>(), Mode::Shared);
-        self.0.try_read()
-    }
-
-    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        note(self, type_name::<T>(), Mode::Exclusive);
-        self.0.try_write()
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
@@ -93,14 +87,14 @@ impl<T> RwLock<T> {
     }
 }
 
-fn note<L>(lock: &L, what: &'static str, mode: Mode) {
+pub(super) fn note<L>(lock: &L, what: &'static str, mode: Mode) {
     on_record(|record| {
         let entry = record.locks.entry(std::ptr::from_ref(lock).addr()).or_insert((what, mode));
         entry.1 = entry.1.max(mode);
     });
 }
 
-fn note_wait() {
+pub(super) fn note_wait() {
     on_record(|record| record.waits += 1);
 }
 

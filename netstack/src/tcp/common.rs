@@ -26,10 +26,22 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(config: &Arc<Config>, options: impl Into<Arc<Options>>, flow: &Flow) -> Self {
-        let Flow { local_port, remote_port, .. } = *flow;
-        let options = options.into();
+        let mut common = Self::without_flow(config, options.into());
+        common.set_flow(flow);
+        common
+    }
+
+    /// What the connections of a listener have in common.
+    pub(super) fn without_flow(config: &Arc<Config>, options: Arc<Options>) -> Self {
         let config = options.override_config(config);
-        Self { config, options, local_port, remote_port, error: None }
+        Self { config, options, local_port: 0, remote_port: 0, error: None }
+    }
+
+    /// Makes it that of a connection.
+    #[inline]
+    pub(super) fn set_flow(&mut self, flow: &Flow) {
+        let Flow { local_port, remote_port, .. } = *flow;
+        (self.local_port, self.remote_port) = (local_port, remote_port);
     }
 
     pub(super) fn set_options(&mut self, options: Options) {

@@ -32,8 +32,8 @@ use std::sync::Arc;
 /// table and its accept queue, and tells the listener when it has left the queue again ([`Listener::on_accepted`]).
 #[derive(Debug)]
 pub struct Listener {
-    config: Arc<Config>,
-    options: Arc<Options>,
+    /// What connections begin with, and the ports of the flow that was looked at last.
+    common: Common,
     backlog: u32,
     seeds: SeedGenerator,
     cookies: CookieJar,
@@ -76,8 +76,7 @@ impl Listener {
         seeds: SeedGenerator,
     ) -> Self {
         Self {
-            config: options.override_config(config),
-            options: Arc::new(options),
+            common: Common::without_flow(config, Arc::new(options)),
             backlog,
             seeds,
             cookies: CookieJar::new(secret),
@@ -129,13 +128,13 @@ impl Listener {
     /// Runs what is due: call until it returns `None`. Gives SYN-ACKs to retransmit with the flow they go to.
     pub fn on_timer(&mut self, now: Instant) -> Option<(Flow, Transmit)> {
         while let Some((flow, mut half)) = self.half_open.pop_due(now) {
-            if half.retransmits >= self.config.synack_retries {
+            if half.retransmits >= self.common.config.synack_retries {
                 continue;
             }
             half.retransmits += 1;
             let common = self.common(&flow);
-            let reply = syn_ack(&common, now, &half);
-            let deadline = now + backed_off(&common, u32::from(half.retransmits));
+            let reply = syn_ack(common, now, &half);
+            let deadline = now + backed_off(common, u32::from(half.retransmits));
             self.half_open.insert(flow, half, deadline);
             return Some((flow, reply));
         }
@@ -161,7 +160,7 @@ impl Listener {
     /// Keeps what the user wants of a SYN whose connection is handed out.
     fn save_syn(&mut self, flow: &Flow, half: &HalfOpen) {
         let Some(headers) = &half.saved_syn else { return };
-        let from = match self.options.save_syn {
+        let from = match self.common.options.save_syn {
             SaveSyn::Off => return,
             SaveSyn::Network => headers.network_offset,
             SaveSyn::Link => 0,
@@ -182,13 +181,12 @@ impl Listener {
     /// The options that accepted connections inherit.
     #[must_use]
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.common.options
     }
 
     /// Changes the options for connections to come.
     pub fn set_options(&mut self, options: Options) {
-        self.config = options.override_config(&self.config);
-        self.options = Arc::new(options);
+        self.common.set_options(options);
     }
 
     /// How many handshakes are half open.
@@ -221,7 +219,7 @@ impl Listener {
 
     /// RFC 5961 section 3.2 for SYN-RECEIVED: only the exact number ends it, others in the window are challenged.
     fn on_reset(&mut self, now: Instant, flow: &Flow, segment: &SegmentIn) -> ListenOutcome {
-        let common = self.common(flow);
+        self.common.set_flow(flow);
         let Some(half) = self.half_open.get_mut(flow) else {
             return ListenOutcome::Drop(DropReason::ListenUnexpected);
         };
@@ -229,7 +227,7 @@ impl Listener {
         if segment.repr.seq == rcv_nxt {
             self.half_open.remove(flow);
         } else if segment.repr.seq.is_within(rcv_nxt, u32::from(half.offer.window).max(1)) {
-            return challenge(&common, now, half, DropReason::InexactReset);
+            return challenge(&self.common, now, half, DropReason::InexactReset);
         }
         ListenOutcome::Drop(DropReason::ListenUnexpected)
     }
@@ -242,22 +240,23 @@ impl Listener {
         segment: &SegmentIn,
         isn_above: Option<SeqNum>,
     ) -> ListenOutcome {
-        let common = self.common(flow);
+        self.common.set_flow(flow);
+        let common = &self.common;
         if let Some(half) = self.half_open.get_mut(flow) {
             if segment.repr.seq == half.irs {
                 // The SYN again: our SYN-ACK was lost. Linux's tcp_check_req limits the answers like other ones to what is
                 // not acceptable.
-                if !half.challenge.allows(now, self.config.challenge_ack_interval) {
+                if !half.challenge.allows(now, self.common.config.challenge_ack_interval) {
                     return ListenOutcome::Drop(DropReason::Duplicate);
                 }
-                let reply = syn_ack(&common, now, half);
-                let deadline = now + backed_off(&common, u32::from(half.retransmits));
+                let reply = syn_ack(common, now, half);
+                let deadline = now + backed_off(common, u32::from(half.retransmits));
                 if let Some(half) = self.half_open.remove(flow) {
                     self.half_open.insert(*flow, half, deadline);
                 }
                 return ListenOutcome::Reply(reply);
             }
-            return challenge(&common, now, half, DropReason::UnexpectedSyn);
+            return challenge(common, now, half, DropReason::UnexpectedSyn);
         }
         let wants_cookie = match self.admit() {
             Ok(wants_cookie) => wants_cookie,
@@ -265,39 +264,39 @@ impl Listener {
         };
         let repr = &segment.repr;
         let peer = PeerOffer::new(&repr.options);
-        let offer = Offer::passive(&self.config, &self.options, path, &peer, repr.flags);
+        let offer = Offer::passive(&self.common.config, &self.common.options, path, &peer, repr.flags);
         let mut seed = self.seeds.seed(now, flow);
         if wants_cookie {
             seed.iss = self.cookies.bake(now, flow, repr.seq, peer.mss);
-            return ListenOutcome::Cookie(cookie_syn_ack(&common, now, seed, repr.seq, &peer, offer));
+            return ListenOutcome::Cookie(cookie_syn_ack(common, now, seed, repr.seq, &peer, offer));
         }
         if let Some(above) = isn_above {
             seed.iss = seed.iss.max(above);
         }
         let mut half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
-        if self.options.save_syn != SaveSyn::Off {
+        if self.common.options.save_syn != SaveSyn::Off {
             half.saved_syn.clone_from(&segment.headers);
         }
-        let mut reply = syn_ack(&common, now, &half);
+        let mut reply = syn_ack(common, now, &half);
         match self.judge_fast_open(flow, segment) {
             FastOpenVerdict::Accept(cookie) => {
-                return self.open_fast((common, flow), now, &half, segment.clone(), cookie);
+                return self.open_fast((common.clone(), flow), now, &half, segment.clone(), cookie);
             }
             FastOpenVerdict::Grant(cookie) => reply.repr.options.fast_open = Some(cookie),
             FastOpenVerdict::Ignore => {}
         }
-        self.half_open.insert(*flow, half, now + backed_off(&common, 0));
+        self.half_open.insert(*flow, half, now + backed_off(common, 0));
         ListenOutcome::Reply(reply)
     }
 
     /// RFC 7413 section 4.2.2.
     fn judge_fast_open(&self, flow: &Flow, segment: &SegmentIn) -> FastOpenVerdict {
-        let limit = self.options.fast_open_queue.unwrap_or(0);
-        if limit == 0 || !self.config.fast_open.contains(FastOpenModes::SERVER) {
+        let limit = self.common.options.fast_open_queue.unwrap_or(0);
+        if limit == 0 || !self.common.config.fast_open.contains(FastOpenModes::SERVER) {
             return FastOpenVerdict::Ignore;
         }
-        let is_open_to_all = self.options.fast_open_without_cookie
-            || self.config.fast_open.contains(FastOpenModes::SERVER_WITHOUT_COOKIE);
+        let is_open_to_all = self.common.options.fast_open_without_cookie
+            || self.common.config.fast_open.contains(FastOpenModes::SERVER_WITHOUT_COOKIE);
         let has_room = self.fast_opening < limit;
         match segment.repr.options.fast_open {
             _ if is_open_to_all && !segment.payload.is_empty() => {
@@ -309,7 +308,7 @@ impl Listener {
             }
             None => FastOpenVerdict::Ignore,
             Some(cookie) => {
-                let keys = self.options.fast_open_keys.or(self.config.fast_open_keys);
+                let keys = self.common.options.fast_open_keys.or(self.common.config.fast_open_keys);
                 let keys = keys.unwrap_or_else(|| self.seeds.fast_open_keys());
                 let right = fast_open_cookie(keys.primary, flow);
                 let is_of_backup = || keys.backup.is_some_and(|key| fast_open_cookie(key, flow) == cookie);
@@ -346,7 +345,7 @@ impl Listener {
     /// Whether a new SYN is answered, and whether with a cookie.
     fn admit(&self) -> Result<bool, DropReason> {
         let half_open = u32::try_from(self.half_open.len()).unwrap_or(u32::MAX);
-        let is_syn_queue_full = match self.config.listen_rules {
+        let is_syn_queue_full = match self.common.config.listen_rules {
             ListenRules::Linux => {
                 if self.is_accept_queue_full() {
                     return Err(DropReason::ListenOverflowSyn);
@@ -361,7 +360,7 @@ impl Listener {
                 half_open >= SEED_COOKIE_THRESHOLD
             }
         };
-        match (self.config.syn_cookies, is_syn_queue_full) {
+        match (self.common.config.syn_cookies, is_syn_queue_full) {
             (SynCookies::Always, _) | (SynCookies::WhenNeeded, true) => Ok(true),
             (SynCookies::WhenNeeded | SynCookies::Off, false) => Ok(false),
             (SynCookies::Off, true) => Err(DropReason::ListenQueueFull),
@@ -370,7 +369,7 @@ impl Listener {
 
     /// Linux's `sk_acceptq_is_full` compares with "greater", so its queue holds one more than the backlog.
     fn is_accept_queue_full(&self) -> bool {
-        match self.config.listen_rules {
+        match self.common.config.listen_rules {
             ListenRules::Linux => self.queued > self.backlog,
             ListenRules::Seed2019 => self.queued >= self.backlog,
         }
@@ -378,7 +377,7 @@ impl Listener {
 
     /// An ACK: of a half-open connection, of a cookie, or of nothing.
     fn on_ack(&mut self, now: Instant, flow: &Flow, path: PathInfo, segment: SegmentIn) -> ListenOutcome {
-        let common = self.common(flow);
+        self.common.set_flow(flow);
         let is_full = self.is_accept_queue_full();
         let Some(half) = self.half_open.get_mut(flow) else {
             return self.on_cookie_ack(now, flow, path, segment);
@@ -398,27 +397,27 @@ impl Listener {
                 .is_some_and(|(recent, new)| new.value.wrapping_sub(recent).cast_signed() < 0);
         if is_old || !repr.seq.is_within(rcv_nxt, window) {
             let reason = if is_old { DropReason::PawsOld } else { DropReason::OutOfWindow };
-            return challenge(&common, now, half, reason);
+            return challenge(&self.common, now, half, reason);
         }
         let was_acked = std::mem::replace(&mut half.is_acked, true);
         if is_full {
-            if !self.config.abort_on_overflow {
+            if !self.common.config.abort_on_overflow {
                 return ListenOutcome::Drop(DropReason::ListenOverflowAck);
             }
             self.half_open.remove(flow);
             return refuse(&segment, DropReason::ListenOverflowAck);
         }
         let is_bare = segment.payload.is_empty() && !repr.flags.contains(TcpFlags::FIN);
-        if is_bare && self.options.defer_accept.is_some_and(|limit| now - half.sent_at < limit) {
+        if is_bare && self.common.options.defer_accept.is_some_and(|limit| now - half.sent_at < limit) {
             return ListenOutcome::Drop(DropReason::DeferAccept);
         }
-        let mut negotiated = completed(&common, now, half, &segment);
+        let mut negotiated = completed(&self.common, now, half, &segment);
         // A held-back handshake says nothing of the path.
         negotiated.rtt = negotiated.rtt.filter(|_| !was_acked);
         if let Some(half) = self.half_open.remove(flow) {
             self.save_syn(flow, &half);
         }
-        self.ready(common, now, &negotiated, segment)
+        self.ready(now, &negotiated, segment)
     }
 
     /// An ACK without a half-open connection: valid if it carries a cookie of ours.
@@ -438,35 +437,31 @@ impl Listener {
             // The ACK can be used again, for as long as the cookie lives.
             return ListenOutcome::Drop(DropReason::ListenOverflowAck);
         }
-        let common = self.common(flow);
+        self.common.set_flow(flow);
         let timestamps = repr.options.timestamps;
         let echoed = timestamps.map(|timestamps| decode_timestamp(timestamps.echo));
         let (window_shift, sack, ecn) = echoed.unwrap_or((None, false, false));
         let peer = PeerOffer { mss: peer_mss, window_shift, sack, timestamps: timestamps.map(|t| t.value) };
         let flags = if ecn { TcpFlags::ECE | TcpFlags::CWR } else { TcpFlags::empty() };
-        let offer = Offer::passive(&self.config, &self.options, path, &peer, flags);
+        let offer = Offer::passive(&self.common.config, &self.common.options, path, &peer, flags);
         let Seed { timestamp_offset, .. } = self.seeds.seed(now, flow);
         let seed = Seed { iss, timestamp_offset };
         let half = HalfOpen::new(now, seed, irs, peer, offer, path);
-        let mut negotiated = completed(&common, now, &half, &segment);
+        let mut negotiated = completed(&self.common, now, &half, &segment);
         negotiated.rtt = None;
         self.half_open.remove(flow);
-        self.ready(common, now, &negotiated, segment)
+        self.ready(now, &negotiated, segment)
     }
 
-    fn ready(
-        &mut self,
-        common: Common,
-        now: Instant,
-        negotiated: &Negotiated,
-        segment: SegmentIn,
-    ) -> ListenOutcome {
+    fn ready(&mut self, now: Instant, negotiated: &Negotiated, segment: SegmentIn) -> ListenOutcome {
         self.queued += 1;
-        ListenOutcome::Ready(Connection::accepted(common, now, negotiated, segment))
+        ListenOutcome::Ready(Connection::accepted(self.common.clone(), now, negotiated, segment))
     }
 
-    fn common(&self, flow: &Flow) -> Common {
-        Common::new(&self.config, Arc::clone(&self.options), flow)
+    /// What a connection with the flow begins with.
+    fn common(&mut self, flow: &Flow) -> &Common {
+        self.common.set_flow(flow);
+        &self.common
     }
 }
 

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::sync::{Mutex, MutexGuard};
-use netstack_wire::tcp::FastOpenCookie;
+use crate::sync::{BriefGuard, BriefMutex};
+use netstack_wire::tcp::{FastOpenCookie, TcpRepr};
 
 use crate::bpf;
 use crate::flow_table::Keyed;
-use crate::interface::Interface;
 use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{Arrival, Egress, Rx, count};
-use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
-use crate::tcp::{self, Connection, Events, Flow, PlainSegment, SegmentIn, State, Verdict};
+use crate::tcp::{self, Connection, Events, Flow, Payload, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
 use crate::tcp_endpoint::transmit::{
     frame_of_few, max_payload, resolve_marked, send_plain_segment, send_segment,
@@ -38,8 +36,8 @@ pub(crate) struct TcpEndpoint {
     has_room: AtomicBool,
     /// The bits of [`HAS_BACKLOG`] and those after it: in one byte, of which an idle connection has just one to spare.
     bits: AtomicU8,
-    rare: Mutex<Option<Box<Rare>>>,
-    inner: Mutex<Inner>,
+    rare: BriefMutex<Option<Box<Rare>>>,
+    inner: BriefMutex<Inner>,
 }
 
 /// What the lock protects.
@@ -50,6 +48,7 @@ pub(crate) struct Inner {
     options: Arc<SocketOptions>,
     /// What happened since observers were last notified.
     events: Events,
+    /// Until it is taken out. Nobody looks before it was entered.
     is_in_table: bool,
 }
 
@@ -75,7 +74,7 @@ impl TcpEndpoint {
         filter: Option<bpf::Program>,
         port_use: PortUse,
     ) -> Arc<Self> {
-        let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: false };
+        let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: true };
         let bits = AtomicU8::new(if filter.is_some() { HAS_FILTER } else { 0 });
         let rare = filter.map(|filter| Box::new(Rare { filter: Some(filter), ..Rare::default() }));
         Arc::new(Self {
@@ -86,21 +85,25 @@ impl TcpEndpoint {
             is_touched: AtomicBool::new(false),
             has_room: AtomicBool::new(inner.machine.send_room() >= SMALL_WRITE),
             bits,
-            rare: Mutex::new(rare),
-            inner: Mutex::new(inner),
+            rare: BriefMutex::new(rare),
+            inner: BriefMutex::new(inner),
         })
     }
 
     /// Enters the connection into the table; false if there is one with that flow.
     pub(crate) fn register(self: &Arc<Self>, core: &Core) -> bool {
-        // Under the lock, so that a segment that finds it at once does not also see it unregistered.
-        let mut inner = self.inner.lock();
-        if !core.tcp.insert(&core.secrets, self) {
-            return false;
-        }
-        inner.is_in_table = true;
+        // Before a segment finds it, whose answer may end the connection and the use of the port with it.
         core.tcp_ports.add_user(self.flow.local_port, self.port_use);
-        true
+        let is_new = core.tcp.insert(&core.secrets, self);
+        if !is_new {
+            core.tcp_ports.remove_user(self.flow.local_port, self.port_use);
+        }
+        is_new
+    }
+
+    /// The way out of a connection that could not be entered; `None` if there are other references to it.
+    pub(crate) fn into_egress(self: Arc<Self>) -> Option<Egress> {
+        Arc::into_inner(self)?.inner.into_inner().egress
     }
 
     /// Takes a segment, at once or into the backlog. Never waits.
@@ -161,12 +164,28 @@ impl TcpEndpoint {
         Some(must_act.then(|| Aftermath { endpoint: Arc::clone(self), concluded }))
     }
 
-    /// The interface with the number `nic`, if the connection's packets were seen to come in there, and nothing has changed
-    /// since.
-    pub(crate) fn way_in(&self, core: &Core, nic: NicId) -> Option<Arc<Interface>> {
-        let inner = self.inner.try_lock()?;
-        let egress = inner.egress.as_ref().filter(|egress| egress.is_way_in(core, nic))?;
-        Some(Arc::clone(&egress.interface))
+    /// Takes any other segment that came alone, whole and with a right checksum, if the connection knows the way that it
+    /// came and nobody else is busy with it. Otherwise false, and nothing has happened.
+    pub(crate) fn on_alone(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        arrival: &Arrival,
+        (tos, repr): (u8, TcpRepr),
+        payload: impl FnOnce() -> Payload,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(mut inner) = self.inner.try_lock() else { return false };
+        let way = inner.egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic));
+        let Some(interface) = way.map(|egress| &egress.interface).filter(|way| arrival.is_for(way)) else {
+            return false;
+        };
+        count(core, interface, arrival.len);
+        core.counters.tcp_in_segs.increment();
+        outbox.begin_last();
+        self.process(core, &mut inner, input::segment_of(tos, repr, payload()), outbox);
+        self.release_or_touch(core, inner, outbox);
+        outbox.end_batch();
+        true
     }
 
     /// Finishes at once if nothing else of the batch is to come, otherwise leaves that to the end of the batch.
@@ -174,7 +193,7 @@ impl TcpEndpoint {
     fn release_or_touch(
         self: &Arc<Self>,
         core: &Arc<Core>,
-        inner: MutexGuard<'_, Inner>,
+        inner: BriefGuard<'_, Inner>,
         outbox: &mut Outbox,
     ) {
         if outbox.is_batch_over() {
@@ -182,12 +201,6 @@ impl TcpEndpoint {
         }
         drop(inner);
         self.touch(outbox);
-    }
-
-    /// Whether the connection has been made and wants nothing more.
-    pub(crate) fn is_settled(&self) -> bool {
-        let inner = self.inner.lock();
-        !inner.machine.has_output() && inner.machine.next_deadline().is_none()
     }
 
     /// Puts the endpoint on the thread's list for [`finish`](Self::finish).
@@ -385,7 +398,7 @@ impl TcpEndpoint {
         look(&self.inner.lock())
     }
 
-    fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: MutexGuard<'_, Inner>, outbox: &mut Outbox) {
+    fn release(self: &Arc<Self>, core: &Arc<Core>, mut inner: BriefGuard<'_, Inner>, outbox: &mut Outbox) {
         while self.has_backlog() {
             self.drain_backlog(core, &mut inner, outbox);
         }

@@ -82,9 +82,7 @@ fn headers_of(packet: &Packet, len: usize) -> SynHeaders {
 #[inline]
 pub(crate) fn input_checked(rx: &mut Rx<'_>, flow: Flow, tos: u8, repr: TcpRepr, payload: Payload) {
     rx.core.counters.tcp_in_segs.increment();
-    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
-    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None };
-    input_segment(rx, flow, rx.interface.id, segment);
+    input_segment(rx, flow, rx.interface.id, segment_of(tos, repr, payload));
 }
 
 fn input_segment(rx: &mut Rx<'_>, flow: Flow, nic: NicId, mut segment: SegmentIn) {
@@ -135,30 +133,27 @@ pub(crate) fn input_single(
     Single::Taken
 }
 
-/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us, and for a connection or none.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a value by itself, and the caller has looked for all of them"
-)]
-pub(crate) fn input_known(
+/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us, and for no connection.
+pub(crate) fn input_unclaimed(
     core: &Arc<Core>,
     nic: NicId,
     flow: &Flow,
     tos: u8,
     repr: TcpRepr,
     payload: Payload,
-    endpoint: Option<Arc<TcpEndpoint>>,
     outbox: &mut Outbox,
 ) {
     core.counters.tcp_in_segs.increment();
-    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
-    let segment = SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None };
     outbox.begin_last();
-    match endpoint {
-        Some(endpoint) => endpoint.on_segment(core, segment, outbox),
-        None => to_listener_on(core, flow, nic, segment, None, outbox),
-    }
+    to_listener_on(core, flow, nic, segment_of(tos, repr, payload), None, outbox);
     outbox.end_batch();
+}
+
+/// A segment that was found in order: whole, alone, with a right checksum.
+#[inline]
+pub(super) fn segment_of(tos: u8, repr: TcpRepr, payload: Payload) -> SegmentIn {
+    let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
+    SegmentIn { repr, payload, ecn: ecn_of(tos), merged: 1, true_size, headers: None }
 }
 
 /// Gives a plain segment whose checksum is right to its connection. False if there is none that expects it, or if it may

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::TcpFlags;
 
 use crate::bpf;
+use crate::ip::Egress;
 use crate::ip::flow_label::ConnectionLabel;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
@@ -28,7 +29,7 @@ pub(crate) struct ListenEndpoint {
     /// What the user wants of what arrives, and of what arrives for the connections.
     pub(crate) filter: bpf::Slot,
     slot: TimerSlot,
-    listening: Mutex<Option<Listening>>,
+    listening: BriefMutex<Option<Listening>>,
 }
 
 struct Listening {
@@ -52,7 +53,7 @@ impl ListenEndpoint {
             waiters,
             filter: bpf::Slot::new(filter),
             slot: TimerSlot::default(),
-            listening: Mutex::default(),
+            listening: BriefMutex::default(),
         })
     }
 
@@ -127,10 +128,10 @@ impl ListenEndpoint {
         isn_above: Option<SeqNum>,
         outbox: &mut Outbox,
     ) {
-        let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else {
+        let Ok(egress) = resolve(core, flow, outbox.now(core)) else {
             return core.counters.ip_out_no_routes.increment();
         };
-        let (outcome, options, deadline) = {
+        let (outcome, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
@@ -147,11 +148,12 @@ impl ListenEndpoint {
             let outcome = match outcome {
                 ListenOutcome::Ready(machine) | ListenOutcome::FastOpen(machine) => {
                     let is_unconfirmed = machine.state() == State::SynReceived;
+                    let is_settled = !machine.has_output() && machine.next_deadline().is_none();
                     let endpoint = TcpEndpoint::new(
                         *flow,
                         machine,
-                        Some(egress.clone()),
-                        Arc::clone(&options),
+                        Some(egress),
+                        options,
                         Arc::default(),
                         self.filter.get(),
                         listening.port_use,
@@ -161,7 +163,7 @@ impl ListenEndpoint {
                             listening.fast_opening.push(Arc::downgrade(&endpoint));
                             core.counters.tcp_fast_open_passive.increment();
                         }
-                        if !endpoint.is_settled() {
+                        if !is_settled {
                             endpoint.touch(outbox);
                         }
                         listening.queue.push_back(endpoint);
@@ -171,29 +173,30 @@ impl ListenEndpoint {
                         Handled::Nothing
                     }
                 }
-                ListenOutcome::Reply(transmit) => Handled::Send(transmit),
+                ListenOutcome::Reply(transmit) => Handled::Send(transmit, egress, options),
                 ListenOutcome::Cookie(transmit) => {
                     core.counters.tcp_cookies_sent.increment();
-                    Handled::Send(transmit)
+                    Handled::Send(transmit, egress, options)
                 }
                 ListenOutcome::Challenge(transmit, reason) | ListenOutcome::Reset(transmit, reason) => {
                     core.counters.count_tcp_drop(reason);
-                    Handled::Send(transmit)
+                    Handled::Send(transmit, egress, options)
                 }
                 ListenOutcome::Drop(reason) => {
                     core.counters.count_tcp_drop(reason);
                     Handled::Nothing
                 }
             };
-            (outcome, options, deadline)
+            (outcome, deadline)
         };
         core.timers.arm(self, deadline);
         match outcome {
             Handled::Accepted => {
                 core.counters.tcp_passive_opens.increment();
-                self.waiters.notify(Readiness::IN);
+                // Those who wait look at the queue under the lock.
+                self.waiters.notify_synchronised(Readiness::IN);
             }
-            Handled::Send(transmit) => {
+            Handled::Send(transmit, mut egress, options) => {
                 // Lost like any segment, if at all.
                 let label = ConnectionLabel::OfFlow;
                 let _ = send_segment(core, flow, &mut egress, &options, label, transmit, outbox);
@@ -229,9 +232,10 @@ impl Listening {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once per segment, and taken apart at once")]
 enum Handled {
     Accepted,
-    Send(crate::tcp::Transmit),
+    Send(crate::tcp::Transmit, Egress, Arc<SocketOptions>),
     Nothing,
 }
 

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Claim, Role, TcpSocket, socket_error};
+use super::{Claim, Role, Settings, TcpSocket, socket_error};
+use crate::bpf::Program;
 use crate::cidr::family_of;
 use crate::error::{ConnectError, SocketError};
 use crate::ip::flow_label::{self, ConnectionLabel};
@@ -14,6 +15,7 @@ use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::tcp::{self, Connection, Flow, State};
 use crate::tcp_endpoint::{TcpEndpoint, path_of};
+use crate::time::Instant;
 
 impl TcpSocket {
     /// Starts a connection. Success means that the handshake is under way: the socket becomes writable when it is
@@ -46,9 +48,13 @@ impl TcpSocket {
             SocketAddr::V4(_) => 0,
         };
         let mut outbox = Outbox::default();
-        let started = self.start(address, remote.port(), nic, claim.as_deref(), &mut outbox);
+        let set = Set::of(&self.settings.lock());
+        let keeps_claim = claim.is_some() || set.has_early;
+        let started = self.start(address, remote.port(), nic, claim.as_deref(), set, &mut outbox);
         if let Ok(endpoint) = &started {
-            self.settings.lock().early_mut(claim.is_some(), |early| early.claim = claim);
+            if keeps_claim {
+                self.settings.lock().early_mut(claim.is_some(), |early| early.claim = claim);
+            }
             if self.first.set(Arc::clone(endpoint)).is_err() {
                 // A handshake has failed before.
                 self.first.get().into_iter().for_each(|first| first.leave());
@@ -60,17 +66,13 @@ impl TcpSocket {
             if label != 0 {
                 endpoint.set_label(ConnectionLabel::Fixed(label));
             }
-            // Before the outbox sends the SYN. Nobody else has seen the connection yet.
-            match opening {
+            // The first use of the machine: what it sends depends on that.
+            endpoint.with(&self.core, &mut outbox, |inner| match opening {
                 Opening::Plain => {}
-                Opening::Deferred => {
-                    endpoint.with(&self.core, &mut outbox, |inner| inner.machine.hold_syn());
-                }
-                Opening::With(fast_open) => {
-                    let _ =
-                        endpoint.with(&self.core, &mut outbox, |inner| inner.machine.fast_open(fast_open));
-                }
-            }
+                Opening::Deferred => inner.machine.hold_syn(),
+                // It is fresh.
+                Opening::With(fast_open) => drop(inner.machine.fast_open(fast_open)),
+            });
         }
         outbox.flush(&self.core);
         started.map(drop)
@@ -98,10 +100,11 @@ impl TcpSocket {
         port: u16,
         nic: Option<NicId>,
         claim: Option<&Claim>,
+        set: Set,
         outbox: &mut Outbox,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
         let core = &self.core;
-        let options = Arc::clone(&self.settings.lock().socket);
+        let options = &set.socket;
         if options.only_v6 && address.is_ipv4() {
             return Err(ConnectError::NetworkUnreachable);
         }
@@ -137,12 +140,13 @@ impl TcpSocket {
             zone: zone_of(remote_addr, egress_nic(&egress)),
         };
         let port_use = if options.reuse_address { PortUse::Shared } else { PortUse::Exclusive };
+        let now = outbox.now(core);
         match claim {
             Some(_) => {
-                let endpoint = self.open(&flow, egress, &options, port_use, outbox);
-                endpoint.ok_or(ConnectError::AddressNotAvailable)
+                let opened = self.open(&flow, egress, set, port_use, now);
+                opened.map_err(|_| ConnectError::AddressNotAvailable)
             }
-            None => self.open_ephemeral(flow, &egress, &options, port_use, outbox),
+            None => self.open_ephemeral(flow, egress, set, port_use, now),
         }
     }
 
@@ -151,10 +155,10 @@ impl TcpSocket {
     fn open_ephemeral(
         &self,
         flow: Flow,
-        egress: &Egress,
-        options: &Arc<SocketOptions>,
+        mut egress: Egress,
+        mut set: Set,
         port_use: PortUse,
-        outbox: &mut Outbox,
+        now: Instant,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
         let core = &self.core;
         let range = core.ephemeral_ports();
@@ -172,37 +176,58 @@ impl TcpSocket {
             if is_taken {
                 continue;
             }
-            if let Some(endpoint) = self.open(&flow, egress.clone(), options, port_use, outbox) {
-                return Ok(endpoint);
-            }
+            egress = match self.open(&flow, egress, set, port_use, now) {
+                Ok(endpoint) => return Ok(endpoint),
+                Err(unused) => unused.ok_or(ConnectError::AddressNotAvailable)?,
+            };
+            set = Set::of(&self.settings.lock());
             is_crowded = true;
         }
         Err(ConnectError::AddressNotAvailable)
     }
 
-    /// Makes the connection and sends the SYN; `None` if the flow exists.
+    /// Makes the connection, whose SYN is the next thing to be sent; gives back the way if the flow exists.
     fn open(
         &self,
         flow: &Flow,
         egress: Egress,
-        options: &Arc<SocketOptions>,
+        set: Set,
         port_use: PortUse,
-        outbox: &mut Outbox,
-    ) -> Option<Arc<TcpEndpoint>> {
+        now: Instant,
+    ) -> Result<Arc<TcpEndpoint>, Option<Egress>> {
         let core = &self.core;
-        let now = core.clock.now();
-        let config = Arc::clone(&core.tcp_config.read());
+        let Set { socket, tcp, filter, has_early: _ } = set;
         let seed = core.seeds.seed(now, flow);
-        let machine = Connection::connect(now, &config, self.early_options(), flow, path_of(&egress), seed);
-        let (options, waiters) = (Arc::clone(options), Arc::clone(&self.waiters));
-        let filter = self.filter();
-        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), options, waiters, filter, port_use);
+        let path = path_of(&egress);
+        let machine = Connection::connect(now, &core.tcp_config.read(), tcp, flow, path, seed);
+        let waiters = Arc::clone(&self.waiters);
+        let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), socket, waiters, filter, port_use);
         if !endpoint.register(core) {
-            return None;
+            return Err(TcpEndpoint::into_egress(endpoint));
         }
         core.counters.tcp_active_opens.increment();
-        endpoint.touch(outbox);
-        Some(endpoint)
+        Ok(endpoint)
+    }
+}
+
+/// What the user has set, for the connection that begins.
+struct Set {
+    socket: Arc<SocketOptions>,
+    tcp: Arc<tcp::Options>,
+    filter: Option<Program>,
+    /// Something unusual was set.
+    has_early: bool,
+}
+
+impl Set {
+    fn of(settings: &Settings) -> Self {
+        let early = settings.early.as_ref();
+        Self {
+            socket: Arc::clone(&settings.socket),
+            tcp: settings.tcp_options(),
+            filter: early.and_then(|early| early.filter.clone()),
+            has_early: early.is_some(),
+        }
     }
 }
 

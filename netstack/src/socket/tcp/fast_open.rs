@@ -65,7 +65,13 @@ impl TcpSocket {
 
     /// How [`connect`](Self::connect) begins a connection, as the socket's options have it.
     pub(super) fn opening(&self, remote: SocketAddr) -> Opening {
-        if !self.early_options().fast_open_connect {
+        // The default is not to.
+        let is_wanted = {
+            let settings = self.settings.lock();
+            let options = settings.early.as_ref().and_then(|early| early.tcp.as_ref());
+            options.is_some_and(|options| options.fast_open_connect)
+        };
+        if !is_wanted {
             return Opening::Plain;
         }
         let modes = self.core.tcp_config.read().fast_open;
