@@ -84,6 +84,7 @@ guests! {
     flow_label
     fork_and_wait
     futexes
+    job_control
     mappings
     multicast_routing
     packet_transmit

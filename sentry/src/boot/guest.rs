@@ -24,9 +24,10 @@ use crate::errno::Errno;
 use crate::fs::host;
 use crate::fs::proc::{register_net, write_setting};
 use crate::ipc::IpcNamespace;
-use crate::kernel::{Kernel, KernelConfig, UtsNamespace};
+use crate::kernel::{Kernel, KernelConfig, ProcessTree, UtsNamespace};
 use crate::socket::NetNamespace;
 use crate::socket::proc_net::{self, HostFiles};
+use crate::task::signal::Posted;
 use crate::task::{self, ThreadGroup, Tid};
 use crate::vfs::{File, FsContext};
 
@@ -197,8 +198,7 @@ impl Guest {
             None => ExitStatus::Signal(Signal::SIGKILL.number()),
         };
         if self.ends.lock().init == Some(pid.0) {
-            // As when the first process of a PID namespace ends (pid_namespaces(7)).
-            self.kernel().kill_all();
+            // The kernel has killed them and makes no more (pid_namespaces(7)).
             let deadline = Instant::now() + KILL_LIMIT;
             while !self.processes().is_empty() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
@@ -240,7 +240,11 @@ impl Guest {
     /// Sends a signal and tells whether it went to the first process.
     pub(super) fn signal(&self, target: SignalTarget, number: i32) -> Result<bool, ControlError> {
         let signal = Signal::new(number).ok_or_else(|| not_now(&format!("send signal {number}")))?;
-        let groups = self.targets(target);
+        if signal == Signal::SIGWINCH && self.is_old_news(target) {
+            return Ok(false);
+        }
+        let tree = self.kernel().tree();
+        let groups = targets(&tree, target);
         if groups.is_empty() {
             let (SignalTarget::Process(pid)
             | SignalTarget::ProcessGroup(pid)
@@ -250,16 +254,14 @@ impl Guest {
             };
             return Err(ControlError::NoProcess { pid });
         }
-        if signal == Signal::SIGWINCH && self.is_old_news(target) {
-            return Ok(false);
-        }
+        // Not from a process of the guest: it ends the first process, too.
+        let info = SigInfo::new(signal, si_code::SI_KERNEL);
+        // A full queue of real-time signals is the guest's affair.
+        let post = |group: &Arc<ThreadGroup>| group.post_with_others(&tree, signal, info).ok();
+        let posted: Vec<_> = groups.iter().filter_map(post).collect();
+        drop(tree);
+        posted.into_iter().for_each(Posted::announce);
         let init = self.ends.lock().init;
-        for group in &groups {
-            // Not from a process of the guest: it ends the first process, too.
-            let info = SigInfo::new(signal, si_code::SI_KERNEL);
-            // A full queue of real-time signals is the guest's affair.
-            let _ = group.send_signal(signal, info);
-        }
         Ok(groups.iter().any(|group| Some(group.pid().0) == init))
     }
 
@@ -268,27 +270,6 @@ impl Guest {
         let SignalTarget::Foreground(pid) = target else { return false };
         let terminal = self.kernel().tree().process(Tid(pid)).and_then(|process| process.session.terminal());
         terminal.is_some_and(|terminal| !host::take_size_change(&*terminal))
-    }
-
-    fn targets(&self, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {
-        let tree = self.kernel().tree();
-        match target {
-            SignalTarget::All => tree.processes().map(|process| process.group.clone()).collect(),
-            SignalTarget::Process(pid) => {
-                tree.process(Tid(pid)).map(|process| process.group.clone()).into_iter().collect()
-            }
-            SignalTarget::ProcessGroup(pgid) => {
-                tree.group_members(Tid(pgid)).map(|process| process.group.clone()).collect()
-            }
-            SignalTarget::Foreground(pid) => {
-                let Some(process) = tree.process(Tid(pid)) else {
-                    return Vec::new();
-                };
-                let foreground = process.session.terminal().and_then(|terminal| host::foreground(&*terminal));
-                let pgid = foreground.unwrap_or(process.pgid);
-                tree.group_members(pgid).map(|process| process.group.clone()).collect()
-            }
-        }
     }
 
     /// The processes.
@@ -367,6 +348,27 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long killed processes get to let go of what they hold.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
+
+/// The processes that a signal is for.
+fn targets(tree: &ProcessTree, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {
+    match target {
+        SignalTarget::All => tree.processes().map(|process| process.group.clone()).collect(),
+        SignalTarget::Process(pid) => {
+            tree.process(Tid(pid)).map(|process| process.group.clone()).into_iter().collect()
+        }
+        SignalTarget::ProcessGroup(pgid) => {
+            tree.group_members(Tid(pgid)).map(|process| process.group.clone()).collect()
+        }
+        SignalTarget::Foreground(pid) => {
+            let Some(process) = tree.process(Tid(pid)) else {
+                return Vec::new();
+            };
+            let foreground = process.session.terminal().and_then(|terminal| host::foreground(&*terminal));
+            let pgid = foreground.unwrap_or(process.pgid);
+            tree.group_members(pgid).map(|process| process.group.clone()).collect()
+        }
+    }
+}
 
 fn take(fds: &[DonatedFd]) -> Result<Vec<OwnedFd>, ControlError> {
     let mut taken = Vec::new();

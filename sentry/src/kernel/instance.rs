@@ -179,14 +179,6 @@ impl Kernel {
             self.ended.wait(&mut tree);
         }
     }
-
-    /// Kills every process, for the end of the sandbox.
-    pub fn kill_all(&self) {
-        let groups: Vec<_> = self.tree.lock().processes().map(|p| p.group.clone()).collect();
-        for group in groups {
-            group.begin_exit(ExitStatus::Signaled(sentry_abi::signal::Signal::SIGKILL));
-        }
-    }
 }
 
 impl std::fmt::Debug for Kernel {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sentry_abi::signal::{SIG_IGN, SigInfo, Signal, sa, si_code};
 
 use crate::kernel::{Kernel, Process, ProcessTree};
+use crate::task::signal::{Posted, signal_members};
 use crate::task::{ExitStatus, ThreadGroup, Tid};
 use crate::wait::Readiness;
 
@@ -94,7 +95,8 @@ impl Kernel {
             let zombies = tree.reparent_children(pid, heir);
             for pgid in candidates {
                 if tree.is_orphaned(pgid, Some(pid)) && tree.has_stopped_member(pgid) {
-                    hung_up.extend(tree.group_members(pgid).map(|p| p.group.clone()));
+                    hung_up.extend(signal_members(&tree, pgid, Signal::SIGHUP));
+                    hung_up.extend(signal_members(&tree, pgid, Signal::SIGCONT));
                 }
             }
             for zombie in zombies {
@@ -102,7 +104,8 @@ impl Kernel {
             }
             report_zombie(&mut tree, pid, &mut reports);
             if pid == Tid(1) {
-                // pid_namespaces(7): the kernel terminates all processes when init ends.
+                // pid_namespaces(7): the kernel terminates all processes when init ends, and no more can be made.
+                tree.close();
                 let others = tree.processes().filter(|p| p.exit.is_none()).map(|p| p.group.clone());
                 let others: Vec<_> = others.collect();
                 drop(tree);
@@ -111,13 +114,10 @@ impl Kernel {
                 }
             }
         }
+        // Before the parents hear of the end (`exit_notify`): what they do next happens to processes that were told.
+        hung_up.into_iter().for_each(Posted::announce);
         for report in reports {
             report.make();
-        }
-        for group in hung_up {
-            for signal in [Signal::SIGHUP, Signal::SIGCONT] {
-                let _ = group.send_signal(signal, SigInfo::new(signal, si_code::SI_KERNEL));
-            }
         }
         if let Some(terminal) = terminal {
             terminal.on_leader_exit();

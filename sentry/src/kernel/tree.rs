@@ -66,14 +66,24 @@ pub struct ProcessTree {
     processes: BTreeMap<Tid, Process>,
     threads: HashMap<Tid, Arc<Task>>,
     last: i32,
+    /// See [`ProcessTree::close`].
+    is_closed: bool,
 }
 
 impl ProcessTree {
+    /// Admits no further process or thread: init has ended. Who is there now is all that has to be killed.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// The lowest id above the last one given that nothing uses.
     ///
     /// # Errors
-    /// `EAGAIN` when there is none.
+    /// `EAGAIN` when there is none; `ENOMEM` once init has ended (pid_namespaces(7)).
     pub(crate) fn allocate_id(&mut self) -> Result<Tid, Errno> {
+        if self.is_closed {
+            return Err(Errno::ENOMEM);
+        }
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { PID_WRAP } else { self.last + 1 };
             let id = Tid(self.last);

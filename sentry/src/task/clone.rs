@@ -6,7 +6,7 @@ use sentry_abi::ptrace::event;
 use sentry_abi::sched::CloneFlags;
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
-use crate::errno::{Errno, SysResult};
+use crate::errno::{Errno, Restart, SysError, SysResult};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Process, ProcessTree};
 use crate::mm::{MemoryManager, UserAddr, Writers};
@@ -69,6 +69,11 @@ impl CurrentTask {
             return Err(Errno::EPERM.into());
         }
         self.check_task_limit()?;
+        // What was sent before the child exists is for the parent, who may not live to make it (`copy_process`).
+        if self.is_interrupted() {
+            return Err(Restart::Always.into());
+        }
+        let shared_signals = self.thread_group().signals.lock().shared_signals;
         let mm = if flags.contains(CloneFlags::VM) {
             self.mm.clone()
         } else {
@@ -81,7 +86,7 @@ impl CurrentTask {
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let event = self.clone_event(request);
         let traced = event.filter(|number| self.wants_event(*number));
-        let (child, tid) = self.insert_child(request, &mm, traced.is_some())?;
+        let (child, tid) = self.insert_child(request, &mm, shared_signals, traced.is_some())?;
         if child.is_traced() {
             child.open_to_tracer();
         }
@@ -210,8 +215,9 @@ impl CurrentTask {
         &self,
         request: &CloneRequest,
         mm: &Arc<MemoryManager>,
+        shared_signals: u64,
         is_traced: bool,
-    ) -> Result<(Arc<Task>, Tid), Errno> {
+    ) -> Result<(Arc<Task>, Tid), SysError> {
         let flags = request.flags;
         let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
         let fs = match self.fs() {
@@ -251,7 +257,7 @@ impl CurrentTask {
         if flags.contains(CloneFlags::THREAD) {
             let mut signals = group.signals.lock();
             if signals.exit.is_some() || signals.exec.is_some() {
-                return Err(Errno::EAGAIN);
+                return Err(Errno::EAGAIN.into());
             }
             // Filters that are installed for all threads of the process either are there or find the thread.
             child.inherit_call_work(self);
@@ -262,9 +268,16 @@ impl CurrentTask {
             drop(signals);
             tree.insert_thread(&child);
         } else {
-            if self.thread_group().signals.lock().exit.is_some() {
-                return Err(Errno::EAGAIN);
+            let parent = self.thread_group().signals.lock();
+            if parent.exit.is_some() {
+                return Err(Errno::EAGAIN.into());
             }
+            if parent.shared_signals != shared_signals {
+                // The announcement may be under way.
+                self.request_attention();
+                return Err(Restart::Always.into());
+            }
+            drop(parent);
             group.signals.lock().threads.push(child.clone());
             self.insert_process(&mut tree, request, &group, &child)?;
             group.watch_cpu_limit();

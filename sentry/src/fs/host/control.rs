@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sentry_abi::signal::{SigInfo, Signal, si_code};
+use sentry_abi::signal::Signal;
 use sentry_hostio::tty::{self, WindowSize};
 
 use crate::errno::Errno;
@@ -141,12 +141,7 @@ pub(super) fn set_size(
         }
     }
     let Some(foreground) = control.foreground() else { return Ok(()) };
-    let members: Vec<_> =
-        task.kernel().tree().group_members(foreground).map(|process| process.group.clone()).collect();
-    for group in members {
-        // No real-time signal, so there is no queue to be full.
-        let _ = group.send_signal(Signal::SIGWINCH, SigInfo::new(Signal::SIGWINCH, si_code::SI_KERNEL));
-    }
+    task.kernel().signal_group(foreground, Signal::SIGWINCH);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use sentry_abi::signal::{SigInfo, Signal, si_code};
+use sentry_abi::signal::Signal;
 
 use crate::errno::Errno;
 use crate::fs::tty::discipline::{Discipline, KeySignal};
@@ -125,11 +125,7 @@ impl Pty {
     /// Sends the process group a signal of the kernel's.
     pub(super) fn signal(&self, group: Tid, signal: Signal) {
         let Some(kernel) = self.kernel.upgrade() else { return };
-        let members: Vec<_> = kernel.tree().group_members(group).map(|p| p.group.clone()).collect();
-        for member in members {
-            // Signals of terminals are no real-time signals, so there is no queue to be full.
-            let _ = member.send_signal(signal, SigInfo::new(signal, si_code::SI_KERNEL));
-        }
+        kernel.signal_group(group, signal);
     }
 
     /// Keys arrive.

@@ -1,11 +1,11 @@
 //! `kill(2)`, `tkill(2)`, `tgkill(2)`.
 
-use std::sync::Arc;
-
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, SysResult};
+use crate::kernel::Process;
 use crate::syscall::Args;
+use crate::task::signal::Posted;
 use crate::task::{Capabilities, CurrentTask, Task, ThreadGroup, Tid};
 
 /// Checks that `task` may send `signal` to `target` (`kill(2)`, DESCRIPTION).
@@ -60,36 +60,45 @@ pub(crate) fn sys_kill(task: &mut CurrentTask, args: &Args) -> SysResult {
     let (pid, signal) = (args.i32(0), signal_or_none(args.i32(1)));
     // The number is checked first, whoever the target is.
     let signal = signal?;
-    type Target = (Arc<ThreadGroup>, Arc<Task>);
-    let targets: Vec<Target> = {
+    if let 1.. = pid {
+        let pair = task.kernel().tree().process(Tid(pid)).map(|p| (p.group.clone(), p.leader.clone()));
+        let (group, leader) = pair.ok_or(Errno::ESRCH)?;
+        send_to_process(task, &group, &leader, signal)?;
+    } else {
+        send_to_several(task, pid, signal)?;
+    }
+    Ok(0)
+}
+
+/// Sends to the own group (0), to everyone else (-1), or to a group. Success when at least one process could be
+/// signalled; else the last error.
+fn send_to_several(task: &CurrentTask, pid: i32, signal: Option<Signal>) -> Result<(), Errno> {
+    let mut result = Err(Errno::ESRCH);
+    let mut posted = Vec::new();
+    {
         let tree = task.kernel().tree();
         let own_group = tree.process(task.pid()).map_or(Tid(0), |p| p.pgid);
-        let pair = |p: &crate::kernel::Process| (p.group.clone(), p.leader.clone());
-        match pid {
-            1.. => tree.process(Tid(pid)).map(pair).into_iter().collect(),
-            0 => tree.group_members(own_group).map(pair).collect(),
-            -1 => {
-                let all = tree.processes().filter(|p| p.group.pid().0 > 1 && p.group.pid() != task.pid());
-                all.map(pair).collect()
+        let is_meant = |p: &&Process| match pid {
+            0 => p.pgid == own_group,
+            -1 => p.group.pid().0 > 1 && p.group.pid() != task.pid(),
+            _ => pid.checked_neg() == Some(p.pgid.0),
+        };
+        for process in tree.processes().filter(is_meant) {
+            let sent = check_permission(task, &process.leader, signal).and_then(|()| {
+                let Some(signal) = signal else { return Ok(()) };
+                let info = info(task, signal, si_code::SI_USER);
+                posted.push(process.group.post_with_others(&tree, signal, info)?);
+                Ok(())
+            });
+            match sent {
+                Ok(()) => result = Ok(()),
+                Err(errno) if result.is_err() => result = Err(errno),
+                Err(_) => {}
             }
-            i32::MIN => Vec::new(),
-            _ => tree.group_members(Tid(-pid)).map(pair).collect(),
-        }
-    };
-    if targets.is_empty() {
-        return Err(Errno::ESRCH.into());
-    }
-    // Success when at least one process could be signalled; else the last error.
-    let mut result = Err(Errno::ESRCH);
-    for (group, leader) in &targets {
-        match send_to_process(task, group, leader, signal) {
-            Ok(()) => result = Ok(()),
-            Err(e) if result.is_err() => result = Err(e),
-            Err(_) => {}
         }
     }
-    result?;
-    Ok(0)
+    posted.into_iter().for_each(Posted::announce);
+    result
 }
 
 /// `tkill(2)`.

@@ -35,6 +35,9 @@ pub(crate) struct GroupSignals {
     pub(crate) exec: Option<Arc<Task>>,
     /// The process was continued and its parent does not know yet.
     pub(crate) report_continued: bool,
+    /// How many signals came that were sent to several processes at a time. A fork that is under way begins again
+    /// after one, since the child would have got it, too.
+    pub(crate) shared_signals: u64,
 }
 
 impl GroupSignals {
@@ -47,6 +50,7 @@ impl GroupSignals {
             is_killed: false,
             exec: None,
             report_continued: false,
+            shared_signals: 0,
         }
     }
 

@@ -14,4 +14,5 @@ pub use action::{DefaultAction, SigHandlers};
 pub(crate) use deliver::Delivery;
 pub(crate) use group::{GroupSignals, JobState};
 pub use pending::Pending;
+pub(crate) use send::{Posted, signal_members};
 pub use thread::TaskSignals;

@@ -6,9 +6,10 @@ use parking_lot::MutexGuard;
 use sentry_abi::signal::{SIG_DFL, SigInfo, SigSet, Signal, si_code};
 
 use crate::errno::Errno;
+use crate::kernel::{Kernel, ProcessTree};
 use crate::task::signal::{DefaultAction, GroupSignals, JobState};
 use crate::task::thread::CallWork;
-use crate::task::{ExitStatus, Resource, Task, ThreadGroup};
+use crate::task::{ExitStatus, Resource, Task, ThreadGroup, Tid};
 use crate::wait::Readiness;
 
 /// To whom a signal goes.
@@ -16,6 +17,37 @@ use crate::wait::Readiness;
 enum Target<'a> {
     Process,
     Thread(&'a Task),
+}
+
+/// A signal that is in its queue and has not been announced.
+#[must_use]
+pub(crate) struct Posted {
+    group: Arc<ThreadGroup>,
+    wake: Vec<Arc<Task>>,
+}
+
+impl Posted {
+    /// Has the process look at it, to be called with no lock held.
+    pub(crate) fn announce(self) {
+        self.group.announce(self.wake);
+    }
+}
+
+impl Kernel {
+    /// Sends a signal of the kernel's to every member of a process group.
+    pub(crate) fn signal_group(&self, pgid: Tid, signal: Signal) {
+        let tree = self.tree();
+        let posted = signal_members(&tree, pgid, signal);
+        drop(tree);
+        posted.into_iter().for_each(Posted::announce);
+    }
+}
+
+/// Queues a signal of the kernel's for every member of a process group.
+pub(crate) fn signal_members(tree: &MutexGuard<'_, ProcessTree>, pgid: Tid, signal: Signal) -> Vec<Posted> {
+    let info = SigInfo::new(signal, si_code::SI_KERNEL);
+    // None of the kernel's own is a real-time signal, so there is no queue to be full.
+    tree.group_members(pgid).filter_map(|p| p.group.post_with_others(tree, signal, info).ok()).collect()
 }
 
 impl ThreadGroup {
@@ -53,36 +85,65 @@ impl ThreadGroup {
     }
 
     fn post(&self, target: Target<'_>, signal: Signal, info: SigInfo) -> Result<(), Errno> {
+        let wake = self.queue(&mut self.signals.lock(), target, signal, info)?;
+        self.announce(wake);
+        Ok(())
+    }
+
+    /// Queues a signal for the process that is sent to others, too, for [`Posted::announce`] once the tree is unlocked.
+    /// The lock over all of them is what makes it reach the children of forks that are under way: either the child is
+    /// there to be sent the signal, or its parent finds that one came and begins again.
+    ///
+    /// # Errors
+    /// As [`ThreadGroup::send_signal`].
+    pub(crate) fn post_with_others(
+        self: &Arc<Self>,
+        _all: &MutexGuard<'_, ProcessTree>,
+        signal: Signal,
+        info: SigInfo,
+    ) -> Result<Posted, Errno> {
         let mut signals = self.signals.lock();
+        signals.shared_signals += 1;
+        let wake = self.queue(&mut signals, Target::Process, signal, info)?;
+        Ok(Posted { group: self.clone(), wake })
+    }
+
+    /// Puts a signal into its queue and returns the threads that have to look at it.
+    fn queue(
+        &self,
+        signals: &mut MutexGuard<'_, GroupSignals>,
+        target: Target<'_>,
+        signal: Signal,
+        info: SigInfo,
+    ) -> Result<Vec<Arc<Task>>, Errno> {
         if signals.exit.is_some() {
-            if signal == Signal::SIGKILL {
-                let threads = begin_exit(&mut signals, ExitStatus::Signaled(signal));
-                drop(signals);
-                threads.iter().for_each(|task| task.interrupt());
-            }
-            return Ok(());
+            let is_kill = signal == Signal::SIGKILL;
+            return Ok(if is_kill { begin_exit(signals, ExitStatus::Signaled(signal)) } else { Vec::new() });
         }
-        let mut wake = self.on_job_control_signal(&mut signals, signal);
+        let mut wake = self.on_job_control_signal(signals, signal);
         // pid_namespaces(7): processes of the sandbox cannot kill its init, only the sandbox's control can.
         if signal == Signal::SIGKILL && self.is_protected() && info.code <= 0 {
-            return Ok(());
+            return Ok(wake);
         }
         if signal == Signal::SIGKILL {
-            wake = begin_exit(&mut signals, ExitStatus::Signaled(signal));
-        } else if !self.is_dropped(&signals, target, signal, &info) {
-            self.check_queue_limit(&signals, target, signal, &info)?;
+            wake = begin_exit(signals, ExitStatus::Signaled(signal));
+        } else if !self.is_dropped(signals, target, signal, &info) {
+            self.check_queue_limit(signals, target, signal, &info)?;
             match target {
                 Target::Process => signals.pending.push(signal, info),
                 Target::Thread(task) => task.signals.lock().pending.push(signal, info),
             }
-            wake.extend(whom_to_wake(&signals, target, signal));
+            wake.extend(whom_to_wake(signals, target, signal));
         }
-        drop(signals);
+        Ok(wake)
+    }
+
+    /// Tells of a queued signal, with no lock held.
+    fn announce(&self, wake: Vec<Arc<Task>>) {
         for task in wake {
             task.interrupt();
         }
         self.signal_events.notify(Readiness::IN);
-        Ok(())
     }
 
     /// `SIGCONT` and stop signals cancel each other when they are sent, whatever their dispositions (`signal(7)`).
