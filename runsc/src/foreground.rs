@@ -70,11 +70,11 @@ impl Foreground {
                 };
             }
             while signalled && let Some(info) = self.signals.read_signal()? {
-                let client = match &second {
-                    Some(client) => client,
-                    None => second.insert(Client::connect(dir)?),
-                };
-                forward(client, pid, &info)?;
+                second = second.or_else(|| Client::connect(dir).ok());
+                // A sandbox that cannot be reached is ending, and the reply to the wait is under way.
+                if let Some(client) = &second {
+                    forward(client, pid, &info)?;
+                }
             }
         }
     }

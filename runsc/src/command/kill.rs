@@ -9,8 +9,8 @@ use sentry::boot::{Reply, Request, SignalTarget};
 
 use crate::cli::{Global, Kill};
 use crate::container;
-use crate::sandbox::Client;
-use crate::state::Status;
+use crate::sandbox::{Client, ClientError};
+use crate::state::{ProcessRef, Record, Status};
 
 pub(super) fn run(global: &Global, args: &Kill) -> Result<ExitCode> {
     let signal = parse_signal(&args.signal)?;
@@ -19,7 +19,7 @@ pub(super) fn run(global: &Global, args: &Kill) -> Result<ExitCode> {
         Status::Running | Status::Paused => {}
         // What engines do to get rid of a container that was never started.
         Status::Created if signal == libc::SIGKILL || signal == libc::SIGTERM => {
-            if let Some(sandbox) = entry.record.sandbox.and_then(crate::state::ProcessRef::open) {
+            if let Some(sandbox) = entry.record.sandbox.and_then(ProcessRef::open) {
                 sandbox.signal(Some(Signal::SIGKILL))?;
             }
             return Ok(ExitCode::SUCCESS);
@@ -34,11 +34,30 @@ pub(super) fn run(global: &Global, args: &Kill) -> Result<ExitCode> {
         (false, Some(pid)) => SignalTarget::Process(pid),
         (false, None) => SignalTarget::Process(init),
     };
-    match Client::connect(entry.dir())?.call(&Request::Signal { target, signal })? {
-        Reply::Signalled { .. } => Ok(ExitCode::SUCCESS),
-        other => bail!("unexpected reply of the sandbox: {other:?}"),
+    let reply =
+        Client::connect(entry.dir()).and_then(|client| client.call(&Request::Signal { target, signal }));
+    match reply {
+        Ok(Reply::Signalled { .. }) => Ok(ExitCode::SUCCESS),
+        Ok(other) => bail!("unexpected reply of the sandbox: {other:?}"),
+        Err(ClientError::Connect(_) | ClientError::Died) if has_ended(&entry.record)? => match args.all {
+            // As if we had come later.
+            true => Ok(ExitCode::SUCCESS),
+            false => bail!("container {:?} is {}: it cannot be signalled", args.id, Status::Stopped),
+        },
+        Err(error) => Err(error.into()),
     }
 }
+
+/// Tells whether the sandbox is gone, which it is soon after it has stopped answering.
+fn has_ended(record: &Record) -> Result<bool> {
+    match record.sandbox.and_then(ProcessRef::open) {
+        Some(process) => Ok(process.wait_ended(END_TIMEOUT_MS.into())?),
+        None => Ok(true),
+    }
+}
+
+/// More than the last steps of a sandbox take on a busy host.
+const END_TIMEOUT_MS: u16 = 3000;
 
 /// A signal by number, or by name with or without `SIG`.
 fn parse_signal(text: &str) -> Result<i32> {

@@ -10,6 +10,7 @@ use crate::cli::{Create, Global, Run};
 use crate::container::{self, Hooks};
 use crate::foreground::Foreground;
 use crate::relay;
+use crate::state::StateError;
 
 pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     if args.detach {
@@ -33,7 +34,12 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     drop(entry);
     let outcome = outcome.and_then(|pid| foreground.attend(&launched.client, &dir, pid));
     launched.kill();
-    container::destroy(container::store(global).open(&args.create.id)?, Hooks::Run)?;
+    match container::store(global).open(&args.create.id) {
+        Ok(entry) => container::destroy(entry, Hooks::Run)?,
+        // Another command was faster.
+        Err(StateError::Missing(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(super::exit_code(outcome?))
 }
 

@@ -40,10 +40,10 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) {
 }
 
 fn converse(guest: &Arc<Guest>, channel: &Channel) {
-    // Whoever starts the first process gets the time to ask for its end, however soon that comes.
+    // Whoever starts a process gets the time to ask for its end, however soon that of the sandbox comes.
     let mut starter = None;
     while let Ok((request, fds)) = receive_request(channel) {
-        if let Request::Start(_) = &request {
+        if let Request::Start(_) | Request::Exec(_) = &request {
             drop(starter.replace(guest.farewell()));
         }
         // The sandbox ends with its first process; who waits for that has to be told before.
@@ -56,7 +56,11 @@ fn converse(guest: &Arc<Guest>, channel: &Channel) {
                 }
                 Err(error) => send_reply(channel, &Reply::Failed(error)),
             },
-            request => send_reply(channel, &answer(guest, request, fds).unwrap_or_else(Reply::Failed)),
+            request => {
+                // The signal that ends the first process is answered, too.
+                let _farewell = guest.farewell();
+                send_reply(channel, &answer(guest, request, fds).unwrap_or_else(Reply::Failed))
+            }
         };
         if sent.is_err() {
             return;
