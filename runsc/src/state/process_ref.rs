@@ -1,5 +1,6 @@
 //! A process named on disk.
 
+use nix::poll::PollTimeout;
 use sentry_hostio::pidfd::PidFd;
 use sentry_hostio::process_stat;
 use serde::{Deserialize, Serialize};
@@ -27,22 +28,17 @@ impl ProcessRef {
     pub(crate) fn open(self) -> Option<PidFd> {
         // First the handle, then the check: the other way round, the pid could be reused in between.
         let pidfd = PidFd::open(self.pid).ok()?;
-        let alive = Self::of(self.pid) == Some(self) && !is_zombie(self.pid);
-        alive.then_some(pidfd)
+        let is_same = Self::of(self.pid) == Some(self);
+        // A dead process that nobody has reaped yet keeps its entry in `/proc`; one whose first thread is dead may run
+        // on, and its handle knows the difference.
+        let has_ended = pidfd.wait_ended(PollTimeout::ZERO).unwrap_or(true);
+        (is_same && !has_ended).then_some(pidfd)
     }
 
     /// Tells whether the process still runs.
     pub(crate) fn is_alive(self) -> bool {
         self.open().is_some()
     }
-}
-
-/// A dead process that nobody has reaped yet keeps its entry in `/proc`.
-fn is_zombie(pid: i32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 #[cfg(test)]
@@ -65,5 +61,25 @@ mod tests {
         assert!(pidfd.wait_ended(5000u16.into()).unwrap());
         assert!(!reference.is_alive());
         child.wait().unwrap();
+    }
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_alive() {
+        // A C program: the main thread of a Rust one cannot end before the others.
+        let script = "import ctypes, threading, time\n\
+            threading.Thread(target=time.sleep, args=(60,)).start()\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        let Ok(mut child) = std::process::Command::new("python3").args(["-c", script]).spawn() else {
+            return;
+        };
+        let reference = ProcessRef::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        let is_zombie = || state().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+        while !is_zombie() && reference.is_alive() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(is_zombie() && reference.is_alive());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!reference.is_alive());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
@@ -15,6 +15,9 @@ const MAX_ID_BYTES: usize = 200;
 
 /// Start of the names of directories that are being made; no id starts like that. The rest is the maker's pid.
 const UNFINISHED: &str = ".new-";
+
+/// Start of the names of directories that are being removed. The rest is the remover's pid, a hyphen and the id.
+const REMOVED: &str = ".old-";
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
@@ -84,7 +87,7 @@ impl Store {
         // Complete before it has its name, so that a caller that is killed leaves no container without a state.
         let unfinished = self.root.join(format!("{UNFINISHED}{}", std::process::id()));
         make_dir(&unfinished, 0o711)?;
-        let lock = lock(&unfinished.join(LOCK))?;
+        let lock = make_lock(&unfinished.join(LOCK))?;
         let mut entry = Entry { dir: unfinished, record, lock: Some(lock) };
         entry.save()?;
         let renamed = renameat2(AT_FDCWD, &entry.dir, AT_FDCWD, &dir, RenameFlags::RENAME_NOREPLACE);
@@ -100,12 +103,11 @@ impl Store {
         Ok(entry)
     }
 
-    /// Removes what callers left that were killed while they made a container.
+    /// Removes what callers left that were killed while they made or removed a container.
     pub(crate) fn remove_unfinished(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
-            let pid = pid.and_then(|pid| pid.parse::<i32>().ok());
+            let pid = name.to_str().and_then(unfinished_by);
             if pid.is_some_and(|pid| ProcessRef::of(pid).is_none()) {
                 // Another command may be at it, too.
                 let _ = fs::remove_dir_all(entry.path());
@@ -195,12 +197,20 @@ impl Entry {
 
     /// Removes the directory; the container is forgotten.
     pub(crate) fn remove(self) -> Result<(), StateError> {
-        match fs::remove_dir_all(&self.dir) {
+        // All at once under another name: a caller that is killed half-way leaves no container without a state.
+        let removed = self.dir.with_file_name(format!("{REMOVED}{}-{}", std::process::id(), self.record.id));
+        match fs::rename(&self.dir, &removed).and_then(|()| fs::remove_dir_all(&removed)) {
             // Deleted by another command while this one waited.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             outcome => outcome.map_err(|source| StateError::Io { path: self.dir.clone(), source }),
         }
     }
+}
+
+/// Who makes or removes the directory called `name`; `None` for those of containers.
+fn unfinished_by(name: &str) -> Option<i32> {
+    let removed = || name.strip_prefix(REMOVED)?.split_once('-').map(|(pid, _)| pid);
+    name.strip_prefix(UNFINISHED).or_else(removed)?.parse().ok()
 }
 
 fn check_id(id: &str) -> Result<(), StateError> {
@@ -217,12 +227,26 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StateError> {
         .map_err(|source| StateError::Io { path: path.to_owned(), source })
 }
 
+/// Makes the lock of a new container.
+fn make_lock(path: &Path) -> Result<Flock<File>, StateError> {
+    let io = |source| StateError::Io { path: path.to_owned(), source };
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io(error.into()))
+}
+
+/// Takes the lock of the container that has the name when it is our turn. The one that had it when we came may be gone
+/// by then, and its lock keeps nobody from using the next one.
 fn lock(path: &Path) -> Result<Flock<File>, StateError> {
     let io = |source| StateError::Io { path: path.to_owned(), source };
-    let creating = path.parent().is_some_and(Path::is_dir);
-    let file =
-        OpenOptions::new().write(true).create(creating).truncate(false).mode(0o600).open(path).map_err(io)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io(error.into()))
+    loop {
+        let file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io(error.into()))?;
+        let (held, named) = (lock.metadata().map_err(io)?, fs::metadata(path).map_err(io)?);
+        if (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+            return Ok(lock);
+        }
+    }
 }
 
 fn read(dir: &Path) -> Result<Record, StateError> {
