@@ -318,9 +318,9 @@ fn take_network(bundle: &Bundle, entry: &mut Entry) -> Result<NetworkPlan> {
         }
         None => PathBuf::from(format!("/proc/{}/ns/net", entry.record.pid())),
     };
-    let TakenOver { links, routes, to_restore } =
-        network::take_over(&path).with_context(|| format!("network namespace {}", path.display()))?;
-    if links.is_empty() && named.is_some() {
+    let in_namespace = || format!("network namespace {}", path.display());
+    let taken = network::take_over(&path).with_context(in_namespace)?;
+    if taken.links.is_empty() && named.is_some() {
         let line = format!(
             "network namespace {} has no interface that is up: the sandbox gets a loopback only",
             path.display()
@@ -328,10 +328,13 @@ fn take_network(bundle: &Bundle, entry: &mut Entry) -> Result<NetworkPlan> {
         log::warning(&line);
         eprintln!("runsc: {line}");
     }
-    if named.is_some() && !links.is_empty() {
-        entry.record.host.taken = Some(to_restore);
+    if named.is_some() && !taken.links.is_empty() {
+        // Before it is done: without this note nobody could give the addresses back.
+        entry.record.host.taken = Some(taken.to_restore.clone());
         entry.save()?;
     }
+    taken.take_addresses().with_context(in_namespace)?;
+    let TakenOver { links, routes, .. } = taken;
     Ok(NetworkPlan { links, routes })
 }
 

@@ -284,13 +284,12 @@ fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
     let Some(link) = veth.donated.take() else {
         return Ok(None);
     };
-    let way_out = Nat::open(&request.name, guest)?;
+    let way_out = Nat::open(&request.name, guest, |nat| {
+        entry.record.host.nat = Some(nat.clone());
+        entry.save().map_err(anyhow::Error::from)
+    })?;
     if !args.quiet && stderr().is_terminal() {
         announce(guest, host, &way_out);
-    }
-    if let NatOutcome::Open(nat) = way_out {
-        entry.record.host.nat = Some(nat);
-        entry.save()?;
     }
     let everywhere = IpAddress { address: IpAddr::from([0; 4]), prefix_len: 0 };
     let default = RouteConfig { destination: everywhere, gateway: Some(host), link: link.index };
@@ -313,7 +312,7 @@ fn usernet(args: &Do, entry: &Entry, sandbox: &mut SandboxPlan) -> Result<Networ
 
 fn announce(guest: IpAddr, host: IpAddr, way_out: &NatOutcome) {
     let reach = match way_out {
-        NatOutcome::Open(_) => "",
+        NatOutcome::Open => "",
         NatOutcome::NoDefaultRoute => ", not connected to the outside: the host has no default route",
         NatOutcome::NoTool => ", not connected to the outside: neither nft nor iptables works",
     };

@@ -37,7 +37,7 @@ enum Tool {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The sandbox reaches what the host reaches.
-    Open(Nat),
+    Open,
     /// The host itself has no way out.
     NoDefaultRoute,
     /// Neither nft(8) nor iptables(8) is there, or it failed.
@@ -45,22 +45,36 @@ pub(crate) enum Outcome {
 }
 
 impl Nat {
-    /// Opens the way out for the sandbox at `source` behind the host interface `inside`.
-    pub(crate) fn open(inside: &str, source: IpAddr) -> io::Result<Outcome> {
+    /// Opens the way out for the sandbox at `source` behind the host interface `inside`. Before anything is changed,
+    /// `note` gets what [`Nat::close`] has to be called on, so that it can be found if we are killed.
+    pub(crate) fn open<E: From<io::Error>>(
+        inside: &str,
+        source: IpAddr,
+        mut note: impl FnMut(&Self) -> Result<(), E>,
+    ) -> Result<Outcome, E> {
         let Some(outside) = default_device()? else {
             return Ok(Outcome::NoDefaultRoute);
         };
+        let devices = [inside.to_owned(), outside.clone()];
+        let is_off = |device: &String| {
+            fs::read_to_string(forwarding_switch(device)).is_ok_and(|value| value.trim() == "0")
+        };
+        let forwarding_was_off: Vec<String> = devices.into_iter().filter(is_off).collect();
         for tool in [Tool::Nft, Tool::Iptables] {
-            let mut nat = Self {
+            let nat = Self {
                 tool,
                 inside: inside.to_owned(),
                 source,
                 outside: outside.clone(),
-                forwarding_was_off: Vec::new(),
+                forwarding_was_off: forwarding_was_off.clone(),
             };
+            note(&nat)?;
             if nat.rules(Change::Add).iter().all(|rule| run(rule)) {
-                nat.switch_forwarding_on();
-                return Ok(Outcome::Open(nat));
+                for device in &nat.forwarding_was_off {
+                    // Without it the guest only reaches the host.
+                    let _ = fs::write(forwarding_switch(device), "1");
+                }
+                return Ok(Outcome::Open);
             }
             // Part of the rules may be in force.
             nat.close();
@@ -76,16 +90,6 @@ impl Nat {
         for device in &self.forwarding_was_off {
             // Fails for the sandbox's own interface, which is gone.
             let _ = fs::write(forwarding_switch(device), "0");
-        }
-    }
-
-    fn switch_forwarding_on(&mut self) {
-        for device in [self.inside.clone(), self.outside.clone()] {
-            let switch = forwarding_switch(&device);
-            let was_off = fs::read_to_string(&switch).is_ok_and(|value| value.trim() == "0");
-            if was_off && fs::write(&switch, "1").is_ok() {
-                self.forwarding_was_off.push(device);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Taking the interfaces of a network namespace away from the host's stack, for the sandbox's own.
 //!
-//! Order: read everything, open the packet sockets, and only then take the addresses off, so that a failure
-//! leaves the namespace as it was.
+//! Order: read everything, open the packet sockets, have it written down what is to be given back, and only then take
+//! the addresses off, so that a failure or a sudden end leaves the namespace as it was or as it can be put right.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) struct Donated {
     pub(crate) has_vnet_header: bool,
 }
 
-/// Everything taken from a namespace.
+/// Everything to be taken from a namespace.
 #[derive(Debug)]
 pub(crate) struct TakenOver {
     pub(crate) links: Vec<Donated>,
@@ -73,9 +73,27 @@ pub(crate) enum ScrapeError {
     },
 }
 
-/// Takes over every Ethernet interface of the namespace at `path` that is up.
+/// Gets ready to take over every Ethernet interface of the namespace at `path` that is up; [`TakenOver::take_addresses`]
+/// then does it.
 pub(crate) fn take_over(path: &Path) -> Result<TakenOver, ScrapeError> {
     namespace::in_net_namespace(path, || take_over_here(path))
+}
+
+impl TakenOver {
+    /// Takes the addresses off the host's interfaces, once `to_restore` is where it survives us.
+    pub(crate) fn take_addresses(&self) -> Result<(), ScrapeError> {
+        namespace::in_net_namespace(&self.to_restore.namespace, || self.take_addresses_here())
+    }
+
+    fn take_addresses_here(&self) -> Result<(), ScrapeError> {
+        let mut netlink = Netlink::open()?;
+        let addresses = netlink.addresses()?;
+        for link in &self.links {
+            take_addresses_off(&mut netlink, link, &addresses)
+                .map_err(|source| ScrapeError::Address { interface: link.name.clone(), source })?;
+        }
+        Ok(())
+    }
 }
 
 /// Turns on the loopback of the namespace at `path`.
@@ -121,10 +139,6 @@ fn take_over_here(path: &Path) -> Result<TakenOver, ScrapeError> {
         routes.extend(found.iter().filter_map(route_config));
     }
     routes.retain(|route| links.iter().any(|link| link.index == route.link));
-    for link in &links {
-        take_addresses_off(&mut netlink, link, &addresses)
-            .map_err(|source| ScrapeError::Address { interface: link.name.clone(), source })?;
-    }
     let to_restore = Restore {
         namespace: path.to_owned(),
         addresses: links.iter().map(|link| (link.index, link.addresses.clone())).collect(),

@@ -38,6 +38,7 @@ fn an_interface_is_taken_over_and_given_back() {
         netlink.add_route(index, anywhere, "10.7.0.254".parse().unwrap()).unwrap();
 
         let taken = take_over_here(Path::new("/proc/thread-self/ns/net")).unwrap();
+        taken.take_addresses_here().unwrap();
         let [link] = taken.links.as_slice() else { panic!("{:?}", taken.links) };
         assert_eq!((link.name.as_str(), link.mtu, link.index), ("eth0", 1400, index));
         let address = IpAddress { address: "10.7.0.1".parse().unwrap(), prefix_len: 24 };
@@ -65,6 +66,7 @@ fn a_namespace_with_a_loopback_only_has_nothing_to_take() {
     }
     in_own_namespace(|| {
         let taken = take_over_here(Path::new("/proc/thread-self/ns/net")).unwrap();
+        taken.take_addresses_here().unwrap();
         assert!(taken.links.is_empty());
         assert!(taken.routes.is_empty());
     });
