@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #define CHECK(condition)                                                                                \
     do {                                                                                                \
@@ -30,6 +32,25 @@
             exit(1);                                                                                    \
         }                                                                                               \
     } while (0)
+
+// Waits until a thread of any process sleeps in a system call (state S of proc(5)): for what has to happen then.
+static inline void wait_until_asleep(pid_t tid)
+{
+    char path[64], stat[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+    for (int i = 0; i < 20000; i++) {
+        FILE *file = fopen(path, "r");
+        CHECK(file && fgets(stat, sizeof stat, file));
+        fclose(file);
+        // Behind the name, in which anything may be.
+        char *state = strrchr(stat, ')');
+        CHECK(state);
+        if (state[2] == 'S')
+            return;
+        usleep(1000);
+    }
+    CHECK(!"asleep within 20 seconds");
+}
 
 // A part of the program, named on standard output when it passed.
 #define PART(function)                                                                                  \

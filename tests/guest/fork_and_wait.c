@@ -123,9 +123,11 @@ static void orphans_go_to_the_subreaper(void)
     CHECK(pipe(fds) == 0);
     pid_t child = fork();
     if (child == 0) {
+        pid_t middle = getpid();
         if (fork() == 0) {
-            usleep(20000);
-            pid_t parent = getppid();
+            pid_t parent;
+            while ((parent = getppid()) == middle)
+                usleep(1000);
             (void)!write(fds[1], &parent, sizeof parent);
             _exit(4);
         }

@@ -36,8 +36,29 @@ static void errors_and_timeouts(void)
 static _Atomic uint32_t gate, gate2;
 static _Atomic int awake;
 
+// The threads that wait, to see that they do.
+static _Atomic pid_t waiters[6];
+static _Atomic int waiter_count;
+
+static void announce(void)
+{
+    waiters[atomic_fetch_add(&waiter_count, 1)] = gettid();
+}
+
+static void wait_for_waiters(int count)
+{
+    for (int i = 0; i < count; i++) {
+        while (waiters[i] == 0)
+            usleep(1000);
+        wait_until_asleep(waiters[i]);
+        waiters[i] = 0;
+    }
+    waiter_count = 0;
+}
+
 static void *wait_at_gate(void *bits)
 {
+    announce();
     while (atomic_load(&gate) == 0)
         futex(&gate, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, (uint32_t)(uintptr_t)bits);
     atomic_fetch_add(&awake, 1);
@@ -49,7 +70,7 @@ static void wake_counts_and_bits(void)
     pthread_t t[6];
     for (uintptr_t i = 0; i < 6; i++)
         CHECK(pthread_create(&t[i], NULL, wait_at_gate, (void *)(i < 3 ? 1ul : 2ul)) == 0);
-    usleep(50000);
+    wait_for_waiters(6);
     atomic_store(&gate, 1);
     CHECK(futex(&gate, FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG, 100, NULL, NULL, 1) == 3);
     CHECK(futex(&gate, FUTEX_WAKE_PRIVATE, 2, NULL, NULL, 0) == 2);
@@ -61,6 +82,7 @@ static void wake_counts_and_bits(void)
 
 static void *wait_once(void *word)
 {
+    announce();
     return (void *)(intptr_t)futex(word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }
 
@@ -70,7 +92,7 @@ static void requeue_moves_waiters(void)
     atomic_store(&gate, 0);
     for (int i = 0; i < 4; i++)
         CHECK(pthread_create(&t[i], NULL, wait_once, (void *)&gate) == 0);
-    usleep(50000);
+    wait_for_waiters(4);
     CHECK_FAILS(futex(&gate, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &gate2, 9), EAGAIN);
     CHECK(futex(&gate, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &gate2, 0) == 4);
     CHECK(futex(&gate, FUTEX_WAKE_PRIVATE, 10, NULL, NULL, 0) == 0);

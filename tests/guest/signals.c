@@ -104,9 +104,11 @@ static void handler_mask_and_nodefer(void)
     CHECK(deepest == 3 && sigaction(SIGUSR2, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
 }
 
+// For a main thread that is going to sleep.
 static void *signal_main_soon(void *thread)
 {
-    usleep(30000);
+    wait_until_asleep(getpid());
+    usleep(1000);
     pthread_kill((pthread_t)thread, SIGUSR1);
     return NULL;
 }
@@ -126,23 +128,28 @@ static void read_is_interrupted_or_restarted(void)
     handle(SIGUSR1, SA_RESTART);
     pid_t child = fork();
     if (child == 0) {
-        usleep(30000);
+        wait_until_asleep(getppid());
         kill(getppid(), SIGUSR1);
-        usleep(30000);
+        wait_until_asleep(getppid());
         _exit(write(fds[1], "x", 1) != 1);
     }
     CHECK(read(fds[0], &c, 1) == 1 && c == 'x' && count == 1);
     CHECK(waitpid(child, NULL, 0) == child);
 }
 
+static long long nanoseconds(struct timespec t) { return t.tv_sec * 1000000000ll + t.tv_nsec; }
+
 static void sleep_reports_the_remainder(void)
 {
     pthread_t t;
-    struct timespec want = {2, 0}, left = {0, 0};
+    struct timespec want = {2, 0}, left = {0, 0}, start, end;
     handle(SIGUSR1, SA_RESTART);
     CHECK(pthread_create(&t, NULL, signal_main_soon, (void *)pthread_self()) == 0);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &start) == 0);
     CHECK_FAILS(nanosleep(&want, &left), EINTR);
-    CHECK(left.tv_sec == 1 && left.tv_nsec > 0);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &end) == 0);
+    long long rest = nanoseconds(left), passed = nanoseconds(end) - nanoseconds(start);
+    CHECK(rest < nanoseconds(want) && rest >= nanoseconds(want) - passed);
     pthread_join(t, NULL);
 }
 

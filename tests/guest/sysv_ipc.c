@@ -27,11 +27,19 @@ static void wait_for_success(pid_t child)
 
 static void nothing(int signal) { (void)signal; }
 
+static void interrupt_no_more(void)
+{
+    struct itimerval off = {0};
+    CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
+}
+
 static void interrupt_after(int milliseconds)
 {
     struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
-    struct itimerval timer = {.it_value = {0, milliseconds * 1000}};
+    // More than once: the first may come before the call does.
+    struct timeval time = {0, milliseconds * 1000};
+    struct itimerval timer = {.it_value = time, .it_interval = time};
     CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
 }
 
@@ -189,6 +197,7 @@ static void semaphores_that_wait(void)
     CHECK_FAILS(semtimedop(id, &down, 1, &soon), EAGAIN);
     interrupt_after(30);
     CHECK_FAILS(semop(id, &down, 1), EINTR);
+    interrupt_no_more();
     CHECK(semctl(id, 1, SETVAL, 1) == 0);
     pid_t first = fork();
     if (first == 0)
@@ -286,6 +295,7 @@ static void messages(void)
     CHECK_FAILS(msgsnd(id, &in, 8193, 0), EINVAL);
     interrupt_after(30);
     CHECK_FAILS(msgrcv(id, &out, 100, 0, 0), EINTR);
+    interrupt_no_more();
     CHECK(msgctl(id, IPC_RMID, NULL) == 0);
     CHECK_FAILS(msgsnd(id, &in, 1, 0), EINVAL);
 }
@@ -308,7 +318,8 @@ static void messages_that_wait(void)
     pid_t receiver = fork();
     if (receiver == 0)
         _exit(msgrcv(id, &message, 100, 2, 0) != 100);
-    usleep(20000);
+    wait_until_asleep(sender);
+    wait_until_asleep(receiver);
     CHECK(msgrcv(id, &message, 100, 1, 0) == 100);
     wait_for_success(sender);
     wait_for_success(receiver);
@@ -317,7 +328,7 @@ static void messages_that_wait(void)
         CHECK_FAILS(msgrcv(id, &message, 100, 0, 0), EIDRM);
         _exit(0);
     }
-    usleep(20000);
+    wait_until_asleep(last);
     CHECK(msgctl(id, IPC_RMID, NULL) == 0);
     wait_for_success(last);
 }

@@ -26,10 +26,14 @@ static void clocks_advance_and_agree(void)
     }
     struct timeval day;
     CHECK(gettimeofday(&day, NULL) == 0);
-    CHECK(llabs(now(CLOCK_REALTIME) / 1000000000 - day.tv_sec) <= 1 && llabs(time(NULL) - day.tv_sec) <= 1);
+    int64_t seconds = now(CLOCK_REALTIME) / 1000000000;
+    // Readings one after the other, between which any time may pass.
+    CHECK(day.tv_sec - 1 <= seconds && seconds - 1 <= time(NULL));
     struct timespec raw;
+    int64_t before = now(CLOCK_MONOTONIC);
     CHECK(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &raw) == 0);
-    CHECK(llabs(now(CLOCK_MONOTONIC) - (raw.tv_sec * 1000000000ll + raw.tv_nsec)) < 100000000);
+    int64_t between = raw.tv_sec * 1000000000ll + raw.tv_nsec, after = now(CLOCK_MONOTONIC);
+    CHECK(before < between + 1000000 && between < after + 1000000);
     CHECK(clock_getres(CLOCK_MONOTONIC, &raw) == 0 && raw.tv_sec == 0 && raw.tv_nsec == 1);
     CHECK_FAILS(clock_gettime(99, &raw), EINVAL);
     CHECK(now(CLOCK_MONOTONIC_COARSE) <= now(CLOCK_MONOTONIC) && now(CLOCK_BOOTTIME) > 0);
@@ -39,10 +43,17 @@ static void processor_time_is_charged(void)
 {
     int64_t start = now(CLOCK_PROCESS_CPUTIME_ID), thread = now(CLOCK_THREAD_CPUTIME_ID), wall = now(CLOCK_MONOTONIC);
     volatile unsigned x = 0;
-    while (now(CLOCK_MONOTONIC) - wall < 100000000)
+    // On a busy machine others have most of the time that passes.
+    int64_t process_used = 0, thread_used = 0;
+    while (process_used <= 10000000 || thread_used <= 10000000) {
         for (int i = 0; i < 10000; i++)
             x += (unsigned)i;
-    CHECK(now(CLOCK_PROCESS_CPUTIME_ID) - start > 10000000 && now(CLOCK_THREAD_CPUTIME_ID) - thread > 10000000);
+        process_used = now(CLOCK_PROCESS_CPUTIME_ID) - start;
+        thread_used = now(CLOCK_THREAD_CPUTIME_ID) - thread;
+        CHECK(now(CLOCK_MONOTONIC) - wall < 20000000000);
+    }
+    // Not more than has passed, on one processor; the kernel of the sandbox may compute beside.
+    CHECK(thread_used <= 3 * (now(CLOCK_MONOTONIC) - wall));
     struct tms t;
     CHECK(times(&t) != (clock_t)-1);
 }
@@ -86,9 +97,11 @@ static void posix_timers(void)
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN);
     CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
-    int64_t start = now(CLOCK_MONOTONIC);
-    while (now(CLOCK_MONOTONIC) - start < 50000000)
+    sigset_t waiting;
+    do {
         usleep(1000);
+        CHECK(sigpending(&waiting) == 0);
+    } while (!sigismember(&waiting, SIGRTMIN));
     fired = 0;
     CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0 && fired >= 1 && timer_getoverrun(timer) >= 0);
     CHECK(timer_settime(timer, 0, &off, NULL) == 0 && timer_gettime(timer, &got) == 0 && got.it_value.tv_nsec == 0);

@@ -225,7 +225,7 @@ static void signals(void) {
     signal(SIGWINCH, SIG_IGN);
     raise(SIGWINCH);
     // Restarted as if nothing had been.
-    struct timespec wait = {0, 300000000};
+    struct timespec wait = {1, 0};
     if (nanosleep(&wait, NULL)) _exit(2);
     raise(SIGTSTP);
     _exit(0);
@@ -243,8 +243,7 @@ static void test_signals(void) {
     // Ignored, and seen all the same.
     CHECK(next(pid) == STOPPED(SIGWINCH));
     GO(PTRACE_CONT, pid, SIGWINCH);
-    struct timespec soon = {0, 50000000};
-    nanosleep(&soon, NULL);
+    wait_until_asleep(pid);
     kill(pid, SIGURG);
     CHECK(next(pid) == STOPPED(SIGURG));
     struct user_regs_struct regs;

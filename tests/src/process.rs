@@ -96,6 +96,16 @@ impl Running {
         nix::sys::signal::kill(self.pid(), signal).unwrap_or_else(|e| panic!("{}: kill: {e}", self.name));
     }
 
+    /// True while it sleeps and has a socket: a client that has asked and waits for the answer.
+    #[must_use]
+    pub fn waits_on_a_socket(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let sleeps = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        let mut targets = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        sleeps && targets.any(|target| target.to_string_lossy().starts_with("socket:"))
+    }
+
     /// True while it has not ended.
     #[must_use]
     pub fn is_running(&mut self) -> bool {

@@ -1,15 +1,17 @@
 //! Terminals of which a test holds the end with the keys.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::Winsize;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use sentry_hostio::{inherited, tty};
 
@@ -34,9 +36,10 @@ impl Terminal {
     #[must_use]
     #[track_caller]
     pub fn start(command: &Command) -> Self {
-        let size = Winsize { ws_row: 33, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = nix::pty::openpty(Some(&size), None).expect("a pseudo terminal");
-        let stdio = || Stdio::from(pair.slave.try_clone().expect("a copy"));
+        let (master, slave) = open_pair();
+        let size = tty::WindowSize { rows: 33, columns: 111, ..tty::WindowSize::default() };
+        tty::set_window_size(&master, size).expect("a size");
+        let stdio = || Stdio::from(slave.try_clone().expect("a copy"));
         let mut leader = Command::new("setsid");
         leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -44,7 +47,7 @@ impl Terminal {
         }
         leader.env("PS1", "$ ").env("TERM", "dumb").env_remove("PROMPT_COMMAND");
         let child = leader.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().expect("setsid");
-        Self { master: pair.master.into(), seen: Vec::new(), at: 0, child: Some(child) }
+        Self { master, seen: Vec::new(), at: 0, child: Some(child) }
     }
 
     /// Takes the terminal that a runtime sends to the socket, as an engine does.
@@ -58,8 +61,9 @@ impl Terminal {
         let mut name = [0; 100];
         let mut room = nix::cmsg_space!([i32; 1]);
         let mut vec = [std::io::IoSliceMut::new(&mut name)];
-        let message = recvmsg::<()>(stream.as_raw_fd(), &mut vec, Some(&mut room), MsgFlags::empty())
-            .expect("a message");
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut vec, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)
+                .expect("a message");
         let fd = message.cmsgs().expect("whole messages").find_map(|control| match control {
             ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
             _ => None,
@@ -77,6 +81,16 @@ impl Terminal {
     pub fn send(&mut self, keys: &str) -> &mut Self {
         self.master.write_all(keys.as_bytes()).expect("write to the terminal");
         self
+    }
+
+    /// Has a shell run `program` in the foreground, and waits until it has the terminal: keys that follow are for it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn run(&mut self, program: &str) -> &mut Self {
+        // In quotes, so that the line itself does not look like what it writes.
+        self.send(&format!("sh -c 'echo be\"\"gun; exec {program}'\n")).expect("begun\r\n")
     }
 
     /// Waits for `text` in what was not looked at yet.
@@ -160,6 +174,21 @@ impl Drop for Terminal {
             let _ = child.wait();
         }
     }
+}
+
+/// Both ends of a new terminal, which no program has that another thread starts meanwhile, unlike those of openpty(3).
+fn open_pair() -> (File, File) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags).expect("a pseudo terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("its other end");
+    let name = ptsname_r(&master).expect("its name");
+    let slave = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(name)
+        .expect("its end");
+    (OwnedFd::from(master).into(), slave)
 }
 
 /// A console socket in `folder`.

@@ -85,7 +85,12 @@ fn the_hosts_sockets_are_those_of_the_named_namespace() {
     let run_in = ["--network=host", "run", "--bundle", bundle.dir().to_str().expect("UTF-8"), "c"];
     assert!(bundle.global(&run_in).ok().out().contains("10.66.0.2/24"));
     // Without a name the namespace is a new one, with its loopback up.
-    let bundle = Bundle::new(&["sh", "-c", "nc -l -p 9 < /etc/motd & sleep 0.5; nc -w 5 127.0.0.1 9"]);
+    let bundle = Bundle::new(&[
+        "sh",
+        "-c",
+        "nc -l -p 9 < /etc/motd & \
+        until nc -w 5 127.0.0.1 9; do kill -0 $! || exit; sleep 0.05; done",
+    ]);
     fs::write(bundle.rootfs().join("etc/motd"), "over the loopback\n").expect("write");
     let run_in = ["--network=host", "run", "--bundle", bundle.dir().to_str().expect("UTF-8"), "c"];
     let out = bundle.global(&run_in);
@@ -177,7 +182,7 @@ fn every_verb_with_the_arguments_of_an_engine() {
     ]);
     assert_eq!((exec.status, exec.out().as_str()), (4, "b /tmp 5 6\n"), "{}", exec.err());
     let waiter = Running::start(&mut bundle.command(&["wait", "c"]));
-    std::thread::sleep(Duration::from_millis(300));
+    wait_until("it waits for the sandbox", LIMIT, || waiter.waits_on_a_socket());
     let _ = bundle.global(&["kill", "c", "TERM"]).ok();
     assert!(waiter.finish(LIMIT).out().contains('9'));
     wait_until("it stops", LIMIT, || bundle.state("c")["status"] == "stopped");
@@ -229,17 +234,12 @@ fn consoles_go_over_the_socket_with_their_keys_and_sizes() {
     let mut console = Terminal::from_console_socket(&socket);
     let _ = bundle.global(&["start", "c"]).ok();
     console.expect("$ ").send("tty; stty size\n").expect("/dev/pts/0").expect("31 97").expect("$ ");
-    console.send("sleep 100\n").pause().send("\x03").expect("$ ");
+    console.run("sleep 100").send("\x03").expect("$ ");
     console.send("echo status $?\n").expect("status 130").expect("$ ");
-    console.resize(50, 90).send("trap 'echo resized' WINCH\n").expect("$ ");
     console
-        .resize(51, 91)
-        .pause()
-        .send("\n")
-        .expect("resized")
-        .send("stty size\n")
-        .expect("51 91")
-        .expect("$ ");
+        .resize(50, 90)
+        .send("sh -c 'trap \"stty size; exit\" WINCH; echo be\"\"gun; while :; do sleep 0.1; done'\n");
+    console.expect("begun\r\n").resize(51, 91).expect("51 91\r\n").expect("$ ");
 
     // A second process on a console of its own, as `docker exec -it` starts it.
     let process = json!({
@@ -267,13 +267,7 @@ fn consoles_go_over_the_socket_with_their_keys_and_sizes() {
     assert!(exec.wait().expect("wait").success(), "{}", bundle.log());
     let pid = fs::read_to_string(&pid_file).expect("a pid");
     second.expect("> ").send("tty\n").expect("/dev/pts/1").expect("> ");
-    second
-        .send("sleep 100\n")
-        .pause()
-        .send("\x03")
-        .expect("> ")
-        .send("echo status $?\n")
-        .expect("status 130");
+    second.run("sleep 100").send("\x03").expect("> ").send("echo status $?\n").expect("status 130");
     second.resize(20, 40).send("stty size; exit\n").expect("20 40");
     let _ = second.finish();
     wait_until("the process that stands for it ends", LIMIT, || {

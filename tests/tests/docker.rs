@@ -126,15 +126,12 @@ fn containers_run_stop_and_go() {
         "box",
         "sh",
     ]));
-    terminal.expect(": ").pause().send("tty\n").expect("/dev/pts/0").expect(": ");
+    terminal.expect(": ").send("tty\n").expect("/dev/pts/0").expect(": ");
+    terminal.run("sleep 100").send("\x03").expect(": ").send("echo status $?\n").expect("status 130");
     terminal
-        .send("sleep 100\n")
-        .pause()
-        .send("\x03")
         .expect(": ")
-        .send("echo status $?\n")
-        .expect("status 130");
-    terminal.expect(": ").resize(44, 88).pause().send("stty size\n").expect("44 88").send("exit 9\n");
+        .resize(44, 88)
+        .send("until stty size | grep '44 88'; do sleep 0.05; done; exit 9\n");
     assert_eq!(terminal.finish(), Some(9), "{}", terminal.text());
     let left = fs::read_dir(docker.folder.path().join("state")).map(Iterator::count).unwrap_or(0);
     assert_eq!(left, 0, "state directories");

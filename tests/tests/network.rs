@@ -136,7 +136,7 @@ fn curl_inside_fetches_a_large_file(place: Place) {
 }
 
 fn upload_from_inside_is_byte_identical(place: Place) {
-    require!(Need::Root, Need::Program("nc"));
+    require!(Need::Root, Need::Program("nc"), Need::Program("ss"));
     let folder = tempfile::tempdir().expect("a folder");
     big_file(&folder.path().join("big"), 100);
     let netns = Netns::new();
@@ -144,7 +144,11 @@ fn upload_from_inside_is_byte_identical(place: Place) {
     let got = folder.path().join("got");
     let listen = format!("nc -l -N 9000 > {}", got.display());
     let sink = Running::start(netns.command("bash").args(["-c", &listen]));
-    std::thread::sleep(Duration::from_millis(200));
+    wait_until("the listener", Duration::from_secs(10), || {
+        // Seen, not tried: it takes one connection.
+        let listeners = netns.command("ss").args(["-Hltn", "sport = :9000"]).output();
+        listeners.is_ok_and(|out| !out.stdout.is_empty())
+    });
     let script = format!("exec 3<>/dev/tcp/{}/9000; cat {}/big >&3", host(), folder.path().display());
     inside.sh(&script).ok();
     sink.finish(LIMIT).ok();

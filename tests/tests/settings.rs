@@ -88,12 +88,12 @@ to = bound(5555, kind=SOCK_DGRAM); to.setsockopt(socket.SOL_IP, 12, 1)
 socket.socket(AF_INET, SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 5555))
 print([struct.unpack('i', data) for _, _, data in to.recvmsg(9, 99)[1]])
 
-def answered():
-    s = ping(); s.settimeout(0.3); s.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, 1), ('127.0.0.1', 0))
+def answered(seconds):
+    s = ping(); s.settimeout(seconds); s.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, 1), ('127.0.0.1', 0))
     try: return s.recv(99)[0]
     except TimeoutError: return 'nothing'
-print(answered()); put('ipv4/icmp_echo_ignore_all', '1'); print(answered())
-put('ipv4/icmp_echo_ignore_all', '0'); print(answered())
+print(answered(5)); put('ipv4/icmp_echo_ignore_all', '1'); print(answered(0.3))
+put('ipv4/icmp_echo_ignore_all', '0'); print(answered(5))
 
 put('core/somaxconn', '3'); s = bound(0); s.listen(100)
 print(subprocess.run(['ss', '-Hltn'], capture_output=True, text=True).stdout.split()[:3]); put('core/somaxconn', '-1')

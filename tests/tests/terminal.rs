@@ -30,37 +30,59 @@ fn name_size_and_attributes() {
             .send("stty size; stty -a; stty -echo; stty -a | grep -o -- -echo' '; stty sane; echo end1\n");
         terminal.expect("end1\r\n").expect("$ ");
         terminal.send("trap 'echo resized $(stty size)' WINCH; echo end2\n").expect("end2\r\n").expect("$ ");
-        // bash runs the trap at once only if the signal finds it reading.
-        terminal.pause().resize(40, 99).pause().send("\n").expect("resized 40 99\r\n").expect("$ ");
+        // Who has the terminal is told, and the shell is not.
+        terminal
+            .send("sh -c 'trap \"stty size; exit\" WINCH; echo be\"\"gun; while :; do sleep 0.1; done'\n")
+            .expect("begun\r\n");
+        terminal.resize(40, 99).expect("40 99\r\n").expect("$ ");
         terminal.send("stty rows 20 cols 70; echo end3 $(stty size)\n").expect("end3 20 70\r\n").expect("$ ");
         // What a program makes of the size is told to the program, not to the shell that comes after it.
         terminal
             .send("for i in {21..40}; do stty rows $i; done; echo end4 $(stty size)\n")
             .expect("end4 40 70\r\n");
         terminal.expect("$ ");
-        terminal
-            .send("read x < /dev/tty; echo got $x\n")
-            .pause()
-            .send("line\n")
-            .expect("got line\r\n")
-            .expect("$ ");
+        terminal.send("echo as''k; read x < /dev/tty; echo got $x\n").expect("ask\r\n");
+        terminal.send("line\n").expect("got line\r\n").expect("$ ");
         terminal.send("exit 7\n");
     });
 }
 
 #[test]
 fn keys_that_interrupt_quit_and_suspend() {
-    require!(Need::Root);
+    require!(Need::Root, Need::Program("perl"));
     assert_same_screen(|terminal| {
-        terminal.send("sleep 100\n").pause().send("\x03").expect("^C").expect("$ ");
+        terminal.run("sleep 100").send("\x03").expect("^C").expect("$ ");
         terminal.send("echo status $?\n").expect("status 130\r\n").expect("$ ");
-        terminal.send("sleep 101\n").pause().send("\x1a").expect("Stopped").expect("$ ");
-        terminal.send("jobs; fg\n").expect("Stopped").expect("\nsleep 101\r\n").pause().send("\x1a");
-        terminal.expect("Stopped").expect("$ ").send("fg\n").expect("\nsleep 101\r\n").pause().send("\x03");
+        // Says when it has been continued, which is when it has the terminal. It has no children: one that is stopped
+        // between vfork(2) and execve(2) would keep it from stopping.
+        terminal.send(
+            "perl -e '$SIG{CONT} = sub { syswrite STDOUT, qq(again\\n) }; \
+            syswrite STDOUT, qq(be).qq(gun\\n); sleep 9 while 1'\n",
+        );
+        terminal.expect("begun\r\n").send("\x1a").expect("Stopped").expect("$ ");
+        terminal.send("jobs; fg\n").expect("Stopped").expect("\nperl").expect("\nagain\r\n").send("\x1a");
+        terminal
+            .expect("Stopped")
+            .expect("$ ")
+            .send("fg\n")
+            .expect("\nperl")
+            .expect("\nagain\r\n")
+            .send("\x03");
         terminal.expect("^C").expect("$ ").send("echo status $?\n").expect("status 130\r\n").expect("$ ");
-        terminal.send("(trap '' INT; sleep 0.8; echo survived)\n").pause().send("\x03");
-        terminal.expect("survived\r\n").expect("$ ");
-        terminal.send("ulimit -c 0; sleep 102\n").pause().send("\x1c").expect("Quit").expect("$ ");
+        // Signals of keys come by another way than what is typed next, so their arrival has to be seen.
+        terminal.send(
+            "perl -e '$SIG{INT} = sub { syswrite STDOUT, qq(caught\\n) }; \
+            syswrite STDOUT, qq(be).qq(gun\\n); <STDIN>; print qq(sur).qq(vived\\n)'\n",
+        );
+        terminal.expect("begun\r\n").send("\x03").expect("caught\r\n").send("\n").expect("\nsurvived\r\n");
+        terminal
+            .expect("$ ")
+            .send("ulimit -c 0\n")
+            .expect("$ ")
+            .run("sleep 102")
+            .send("\x1c")
+            .expect("Quit")
+            .expect("$ ");
         terminal.send("echo status $?; exit 3\n").expect("status 131\r\n");
     });
 }
@@ -69,10 +91,10 @@ fn keys_that_interrupt_quit_and_suspend() {
 fn lines_and_raw_keys() {
     require!(Need::Root);
     assert_same_screen(|terminal| {
-        terminal.send("cat\n").pause().send("hallo\x7f\x7flo\n").expect("hallo\r\n");
+        terminal.run("cat").send("hallo\x7f\x7flo\n").expect("hallo\r\n");
         terminal.send("gone\x15kept\n").expect("kept\r\n").send("\x04").expect("$ ");
-        terminal.send("stty raw -echo; head -c 3 | od -An -c; stty sane; echo end\n").expect("end");
-        terminal.pause().send("a\x03b").expect("003").expect("end").expect("$ ");
+        terminal.send("stty raw -echo; echo be''gun; head -c 3 | od -An -c; stty sane; echo end\n");
+        terminal.expect("begun\n").send("a\x03b").expect("003").expect("end").expect("$ ");
         terminal.send("\x04");
     });
 }

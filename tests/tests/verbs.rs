@@ -157,12 +157,13 @@ fn exec_does_as_its_flags_say() {
 #[track_caller]
 fn use_terminal(terminal: &mut Terminal) {
     terminal.expect("> ").send("tty; stty size\n").expect("/dev/pts/").expect("33 111\r\n").expect("> ");
-    terminal.send("sleep 100\n").pause().send("\x03").expect("> ");
+    terminal.run("sleep 100").send("\x03").expect("> ");
     terminal.send("echo status $?\n").expect("status 130\r\n").expect("> ");
-    terminal.send("cat > /dev/null\n").pause().send("\x1a").expect("Stopped").expect("> ");
-    terminal.resize(40, 90).pause().send("stty size\n").expect("40 90\r\n").expect("> ");
+    terminal.run("cat > /dev/null").send("\x1a").expect("Stopped").expect("> ");
+    terminal.resize(40, 90).send("until stty size | grep '40 90'; do sleep 0.05; done\n");
+    terminal.expect("40 90\r\n").expect("> ");
     // The shell exits only once it knows that no job is stopped; it looks when it shows a prompt.
-    terminal.send("kill -9 %1\n").pause().send("\n").expect("Killed").expect("> ").send("exit 9\n");
+    terminal.send("kill -9 %1; wait\n").expect("Killed").expect("> ").send("exit 9\n");
 }
 
 #[test]
