@@ -36,10 +36,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4;
 
 use crate::interface::Interface;
 use crate::nic::NicId;
+use crate::options::Ipv4Options;
 use crate::outbox::Outbox;
+use crate::packet::Packet;
 use crate::stack::Core;
 use crate::time::Instant;
 
@@ -54,7 +57,9 @@ pub(crate) use input::{Rx, input, input_looped};
 pub(crate) use limiter::RateLimiter;
 pub(crate) use multicast_forward::MulticastForwarding;
 pub(crate) use ndp::{Detection, begin_detection, solicited_group};
-pub(crate) use output::{Fragmenting, IpOutput, OutputError, send, send_unfiltered, send_with_header};
+pub(crate) use output::{
+    Fragmenting, IpOutput, OutputError, send, send_unfiltered, send_with_header, send_with_options,
+};
 pub(crate) use plain_input::{Arrival, count};
 pub(crate) use plain_output::{PlainHeader, plain_frame, plain_way, send_plain};
 pub(crate) use pmtu::PmtuCache;
@@ -82,6 +87,18 @@ pub(crate) struct IpMeta {
     /// The length from there.
     pub(crate) len: usize,
     pub(crate) arrival: Instant,
+}
+
+impl IpMeta {
+    /// The options of the packet's IPv4 header, if there are any.
+    #[inline]
+    pub(crate) fn options(&self, packet: &Packet) -> Option<Box<Ipv4Options>> {
+        let start = usize::from(packet.meta.l3_offset) + ipv4::MIN_HEADER_LEN;
+        if self.source.is_ipv6() || self.offset <= start {
+            return None;
+        }
+        packet.get(start, self.offset - start).and_then(Ipv4Options::new).map(Box::new)
+    }
 }
 
 /// How many a packet is addressed to.

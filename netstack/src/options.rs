@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
+use netstack_wire::ipv4::options;
+
 use crate::buffer::{Sink, Source};
 use crate::nic::NicId;
 use crate::packet::Owner;
@@ -15,6 +17,34 @@ pub enum Family {
     V4,
     /// IPv6; carries IPv4 too, as v4-mapped addresses, unless [`SocketOptions::only_v6`] is set.
     V6,
+}
+
+/// The options of an IPv4 header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Options {
+    bytes: [u8; options::MAX_LEN],
+    len: u8,
+}
+
+impl Ipv4Options {
+    /// Whole words of options as they are in a header; `None` for what no header has.
+    pub fn new(options: &[u8]) -> Option<Self> {
+        let mut bytes = [0; options::MAX_LEN];
+        bytes.get_mut(..options.len())?.copy_from_slice(options);
+        let len = u8::try_from(options.len()).ok().filter(|len| len % 4 == 0)?;
+        Some(Self { bytes, len })
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl std::fmt::Debug for Ipv4Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ipv4Options").field(&self.as_slice()).finish()
+    }
 }
 
 /// Options of a socket. Fields that a protocol has no use for are stored and have no effect.
@@ -36,6 +66,9 @@ pub struct SocketOptions {
     pub ttl: Option<u8>,
     /// The TOS byte of IPv4 packets (`IP_TOS`).
     pub tos: u8,
+    /// The options of IPv4 datagrams, checked and a multiple of four bytes long (`IP_OPTIONS`). Those that record the route
+    /// or the time begin with this stack. Streams have none.
+    pub ip_options: Option<Ipv4Options>,
     /// The hop limit of unicast IPv6 packets; the stack's default if not set (`IPV6_UNICAST_HOPS`).
     pub hop_limit: Option<u8>,
     /// The traffic class of IPv6 packets (`IPV6_TCLASS`).
@@ -63,6 +96,8 @@ pub struct SocketOptions {
     pub multicast_all_v6: bool,
     /// What to do about the path MTU (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
     pub pmtu_discovery: PmtuDiscovery,
+    /// Never fragments IPv6 datagrams, as [`PmtuDiscovery::Do`] (`IPV6_DONTFRAG`).
+    pub dont_fragment_v6: bool,
     /// Queues ICMP errors with their details (`IP_RECVERR`).
     pub error_queue: bool,
     /// The same for IPv6 (`IPV6_RECVERR`).
@@ -104,6 +139,7 @@ impl Default for SocketOptions {
             bound_nic: None,
             ttl: None,
             tos: 0,
+            ip_options: None,
             hop_limit: None,
             traffic_class: 0,
             auto_flow_label: None,
@@ -119,6 +155,7 @@ impl Default for SocketOptions {
             multicast_all: true,
             multicast_all_v6: true,
             pmtu_discovery: PmtuDiscovery::Want,
+            dont_fragment_v6: false,
             error_queue: false,
             error_queue_v6: false,
             no_checksum: false,
@@ -171,6 +208,8 @@ pub struct SendMeta {
     pub flow_label: Option<u32>,
     /// Cut the data into datagrams of this size (`UDP_SEGMENT`).
     pub segment_size: Option<u16>,
+    /// The options of IPv4 in place of the socket's (`IP_RETOPTS`); see [`SocketOptions::ip_options`].
+    pub ip_options: Option<Ipv4Options>,
 }
 
 impl SendMeta {
@@ -183,6 +222,7 @@ impl SendMeta {
         tos: None,
         flow_label: None,
         segment_size: None,
+        ip_options: None,
     };
 }
 
@@ -255,6 +295,8 @@ pub struct Datagram {
     pub arrival: Instant,
     /// The size of the datagrams that were coalesced into this one (`UDP_GRO`), if they were.
     pub segment_size: Option<u16>,
+    /// The options of its IPv4 header, if it had some.
+    pub ip_options: Option<Ipv4Options>,
 }
 
 /// One entry of a socket's error queue (`IP_RECVERR`).

@@ -74,7 +74,10 @@ pub(super) fn input_v4(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
             }
             return;
         }
-        Icmpv4Message::EchoReply { ident, .. } => return socket::ping::deliver(rx, ip, ident, &message),
+        Icmpv4Message::EchoReply { ident, .. } => {
+            let options = ip.options(&packet);
+            return socket::ping::deliver(rx, ip, ident, &message, options);
+        }
         Icmpv4Message::Unreachable { code, mtu } => notice_v4(ip, &header, code, mtu),
         Icmpv4Message::TimeExceeded { code } => {
             Notice { error: SocketError::HostUnreachable, ..notice_v4(ip, &header, code, 0) }
@@ -162,7 +165,9 @@ pub(super) fn input_v6(rx: &mut Rx<'_>, ip: &IpMeta, packet: Packet) {
             let reply = Icmpv6Message::EchoReply { ident, sequence };
             return echo(rx, ip, packet, |header| reply.emit(header));
         }
-        Icmpv6Message::EchoReply { ident, .. } => return socket::ping::deliver(rx, ip, ident, &message),
+        Icmpv6Message::EchoReply { ident, .. } => {
+            return socket::ping::deliver(rx, ip, ident, &message, None);
+        }
         Icmpv6Message::Unreachable { code } => match code {
             icmpv6::NO_ROUTE => notice(SocketError::NetworkUnreachable, code, 0, false),
             icmpv6::PORT_UNREACHABLE => notice(SocketError::ConnectionRefused, code, 0, true),

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4::options::Overflow;
 use netstack_wire::ipv4::{self, Ipv4Repr};
 use netstack_wire::ipv6::{self, Ipv6Repr};
 use netstack_wire::{checksum, udp};
+use smallvec::SmallVec;
 
 use crate::cidr::family_of;
 use crate::filter;
-use crate::ip::{Delivery, Egress, Transit, edge, fragment, gso};
+use crate::ip::{Delivery, Egress, Transit, edge, fragment, gso, input_v4};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, GsoKind, Packet};
 use crate::stack::Core;
@@ -113,6 +115,44 @@ pub(crate) fn send(
         return send_filtered(core, egress, output, packet, outbox);
     }
     send_unfiltered(core, egress, output, packet, outbox)
+}
+
+/// Sends a transport packet with options of IPv4, whole words of them that were checked. This stack is the first to
+/// write into those that record the route or the time (Linux's `ip_options_build`).
+#[cold]
+pub(crate) fn send_with_options(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    options: &[u8],
+    mut packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    if !egress.interface.is_up() {
+        return Err(OutputError::NetworkDown);
+    }
+    let transport_len = packet.len();
+    let total = output.header_len() + options.len() + transport_len;
+    let fits = total <= usize::try_from(egress.mtu).unwrap_or(usize::MAX);
+    let is_possible = fits || output.fragmenting != Fragmenting::Forbidden;
+    if total > ipv4::MAX_PACKET_LEN || !is_possible {
+        return Err(OutputError::TooLarge { mtu: egress.mtu });
+    }
+    begin_checksum(output.source, output.destination, output.protocol, &mut packet, transport_len);
+    core.counters.ip_out_requests.increment();
+    let mut buffer = SmallVec::<[u8; ipv4::options::MAX_LEN]>::from_slice(options);
+    if let IpAddr::V4(source) = output.source {
+        let topology = core.topology.load();
+        let stamp = input_v4::stamp(core, &topology, source);
+        // One without room stays as it is.
+        ipv4::options::record(&mut buffer, &stamp, Overflow::Ignored);
+    }
+    let mut transit = filter::transit_of(core, output, packet);
+    transit.insert_options(&buffer);
+    if core.filter.is_active(family_of(output.source)) {
+        return filter::output(core, egress, output.fragmenting, transit, outbox);
+    }
+    transit.send(core, egress, output.fragmenting, outbox)
 }
 
 /// Shows a packet to the rules before it is sent.

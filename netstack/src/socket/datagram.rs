@@ -227,6 +227,7 @@ impl DatagramEndpoint {
             flow_label: datagram.flow_label,
             arrival: datagram.arrival,
             segment_size: datagram.segment_size,
+            ip_options: datagram.ip_options.as_deref().copied(),
         })
     }
 
@@ -244,6 +245,7 @@ impl DatagramEndpoint {
             flow_label: 0,
             arrival: Instant::ZERO,
             segment_size: None,
+            ip_options: None,
         }
     }
 

@@ -11,8 +11,8 @@ use netstack_wire::ip::Protocol;
 use crate::buffer::Source;
 use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{IpMeta, Rx, icmp, send};
-use crate::options::{Family, SendMeta, SocketOptions};
+use crate::ip::{IpMeta, Rx, icmp};
+use crate::options::{Family, Ipv4Options, SendMeta, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::port_table::{Binding, Found, Target};
@@ -120,7 +120,7 @@ impl PingSocket {
         packet.meta.mark = outgoing.mark;
         packet.meta.owner = outgoing.owner;
         let mut outbox = Outbox::default();
-        let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox);
+        let sent = outgoing.send(&self.core, packet, &mut outbox);
         outbox.flush(&self.core);
         self.endpoint.keep(outgoing.way);
         match sent {
@@ -166,13 +166,19 @@ fn request(family: Family, ident: u16, message: &Bytes) -> Option<Packet> {
 }
 
 /// Takes an echo reply.
-pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, ident: u16, message: &Bytes) {
+pub(crate) fn deliver(
+    rx: &mut Rx<'_>,
+    ip: &IpMeta,
+    ident: u16,
+    message: &Bytes,
+    options: Option<Box<Ipv4Options>>,
+) {
     let target =
         Target { local: ip.destination, local_port: ident, remote: ip.source, remote_port: 0, nic: ip.nic };
     let Some(endpoint) = rx.core.ping.lookup(&target, || 0).map(Found::by_hash) else { return };
     let mut packet = Packet::from_frame(message.clone());
     if endpoint.filter.admits(rx, ip, &mut packet, 0, 0) {
-        endpoint.enqueue(Queued::new(ip, 0, ident, packet.into_body()));
+        endpoint.enqueue(Queued::new(ip, 0, ident, packet.into_body()).with_options(options));
     }
 }
 

@@ -13,7 +13,7 @@ use netstack_wire::ipv4::{self, Ipv4Repr};
 use crate::buffer::Source;
 use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{Cast, IpMeta, Rx, Transit, send, send_with_header};
+use crate::ip::{Cast, IpMeta, Rx, Transit, send_with_header};
 use crate::nic::NicId;
 use crate::options::{Family, SendMeta};
 use crate::outbox::Outbox;
@@ -32,7 +32,7 @@ pub struct RawSocket {
     raw: Arc<RawEndpoint>,
 }
 
-/// Which ICMPv6 types a raw socket does not want (`ICMP6_FILTER`): bit N of word N/32 set blocks type N.
+/// Which ICMPv6 or ICMP types a raw socket does not want (`ICMP6_FILTER`, `ICMP_FILTER`): bit N of word N/32 set blocks type N.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Icmp6Filter(pub [u32; 8]);
 
@@ -154,7 +154,7 @@ impl RawSocket {
         } else {
             let offset = self.raw.settings.lock().checksum_offset;
             let packet = with_checksum(&outgoing, payload, offset).ok_or(SendError::Invalid)?;
-            send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
+            outgoing.send(&self.core, packet, &mut outbox)
         };
         outbox.flush(&self.core);
         self.endpoint.keep(outgoing.way);
@@ -287,7 +287,8 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
             IpAddr::V6(_) => ip.offset,
         };
         if raw.endpoint.filter.admits(rx, ip, &mut packet, start, 0) {
-            raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.into_payload(start)));
+            let options = ip.options(&packet);
+            raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.into_payload(start)).with_options(options));
         }
     }
     !matching.is_empty()
@@ -334,7 +335,11 @@ impl RawEndpoint {
         if self.protocol != ip.protocol || self.endpoint.family != family {
             return false;
         }
-        if ip.protocol == Protocol::ICMPV6 && family == Family::V6 {
+        let has_types = match family {
+            Family::V4 => ip.protocol == Protocol::ICMP,
+            Family::V6 => ip.protocol == Protocol::ICMPV6,
+        };
+        if has_types {
             let kind = packet.contiguous(ip.offset).first().copied().unwrap_or_default();
             if self.settings.lock().icmp6_filter.blocks(kind) {
                 return false;

@@ -7,10 +7,13 @@ use netstack_wire::ip::Protocol;
 
 use crate::error::{SendError, SocketError};
 use crate::ip::{
-    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, flow_label, unmapped,
+    Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, flow_label, send,
+    send_with_options, unmapped,
 };
 use crate::nic::NicId;
-use crate::options::{ErrorOrigin, Family, PmtuDiscovery, SendMeta, SocketOptions};
+use crate::options::{ErrorOrigin, Family, Ipv4Options, PmtuDiscovery, SendMeta, SocketOptions};
+use crate::outbox::Outbox;
+use crate::packet::Packet;
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
 use crate::stack::Core;
 
@@ -30,12 +33,30 @@ pub(crate) struct Outgoing {
     pub(crate) segment_size: Option<u16>,
     /// The datagram before this one went the same way.
     pub(crate) is_repeated: bool,
+    /// The options of IPv4.
+    pub(crate) ip_options: Option<Ipv4Options>,
     auto_flow_label: Option<bool>,
     /// Of the socket's settings, up to now.
     changes: u32,
 }
 
 impl Outgoing {
+    /// Sends a transport packet this way.
+    pub(crate) fn send(
+        &mut self,
+        core: &Arc<Core>,
+        packet: Packet,
+        outbox: &mut Outbox,
+    ) -> Result<(), OutputError> {
+        let egress = &mut self.way.egress;
+        match &self.ip_options {
+            Some(options) if self.output.destination.is_ipv4() => {
+                send_with_options(core, egress, &self.output, options.as_slice(), packet, outbox)
+            }
+            _ => send(core, egress, &self.output, packet, outbox),
+        }
+    }
+
     /// Gives the flow a label if nobody asked for one, now that its port is known.
     pub(crate) fn label(&mut self, core: &Core, local_port: u16) {
         let IpOutput { source, destination, protocol, flow_label, .. } = &mut self.output;
@@ -120,7 +141,11 @@ impl DatagramEndpoint {
             ttl: meta.ttl.or(ttl).unwrap_or_else(|| egress.default_ttl(core)),
             tos: meta.tos.unwrap_or(tos),
             flow_label: meta.flow_label.unwrap_or(peer.flow_label) & flow_label::MASK,
-            fragmenting: fragmenting(options.pmtu_discovery),
+            fragmenting: if options.dont_fragment_v6 && destination.is_ipv6() {
+                Fragmenting::Forbidden
+            } else {
+                fragmenting(options.pmtu_discovery)
+            },
             loops,
         };
         Ok(Outgoing {
@@ -133,6 +158,7 @@ impl DatagramEndpoint {
             auto_flow_label: options.auto_flow_label,
             segment_size: meta.segment_size.or(Some(options.segment_size)).filter(|&size| size > 0),
             is_repeated,
+            ip_options: meta.ip_options.or(options.ip_options),
             changes: state.changes,
             way,
         })
@@ -161,7 +187,7 @@ impl DatagramEndpoint {
         outgoing: &Outgoing,
     ) {
         // A socket that answers many hosts would make one for each datagram.
-        if to.is_some() && !outgoing.is_repeated {
+        if to.is_some() && !outgoing.is_repeated || outgoing.ip_options.is_some() {
             return;
         }
         let Some(template) = Template::of(core, &outgoing.way.egress, &outgoing.output) else { return };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::ip::IpMeta;
 use crate::nic::NicId;
+use crate::options::Ipv4Options;
 use crate::packet::{self, Body};
 use crate::socket::datagram::body_len;
 use crate::time::Instant;
@@ -26,6 +27,8 @@ pub(crate) struct Queued {
     pub(crate) arrival: Instant,
     /// The size of the datagrams that this one was made of, not zero; the last of them may be shorter.
     pub(crate) segment_size: Option<u16>,
+    /// The options of its IPv4 header.
+    pub(crate) ip_options: Option<Box<Ipv4Options>>,
 }
 
 /// What became of a received datagram.
@@ -59,7 +62,13 @@ impl Queued {
             flow_label: ip.flow_label,
             arrival: ip.arrival,
             segment_size: None,
+            ip_options: None,
         }
+    }
+
+    /// The datagram with the options of its IPv4 header.
+    pub(crate) fn with_options(self, ip_options: Option<Box<Ipv4Options>>) -> Self {
+        Self { ip_options, ..self }
     }
 
     /// The datagrams that it was made of.
@@ -83,7 +92,9 @@ impl Queued {
             && self.len.is_multiple_of(size)
             && self.len + next.len <= MAX_LEN
             && self.count() < MAX_COUNT
-            && (self.ttl, self.tos, self.flow_label) == (next.ttl, next.tos, next.flow_label);
+            && (self.ttl, self.tos, self.flow_label) == (next.ttl, next.tos, next.flow_label)
+            && self.ip_options.is_none()
+            && next.ip_options.is_none();
         match u16::try_from(size) {
             Ok(size) if joins => {
                 self.segment_size = Some(size);
@@ -176,6 +187,7 @@ mod tests {
             flow_label: 0,
             arrival: Instant::ZERO,
             segment_size: None,
+            ip_options: None,
         }
     }
 

@@ -8,7 +8,6 @@ use netstack_wire::udp::{self, UdpRepr};
 
 use crate::buffer::Source;
 use crate::error::SendError;
-use crate::ip::send;
 use crate::options::{SendMessage, SendMeta};
 use crate::outbox::{Cork, Outbox};
 use crate::packet::{Checksum, Gso, GsoKind, HEADROOM, Packet};
@@ -129,12 +128,16 @@ impl UdpSocket {
             0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
             port => port,
         };
+        if outgoing.ip_options.is_some() {
+            // As Linux: what is cut later has no place for options.
+            outgoing.segment_size = outgoing.segment_size.filter(|&size| usize::from(size) >= len);
+        }
         if let Some(size) = outgoing.segment_size {
             check_segments(&outgoing, len, size)?;
         }
         outgoing.label(&self.core, port);
         let packet = datagram(port, &outgoing, payload(data, outgoing.segment_size)?);
-        let sent = send(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, outbox);
+        let sent = outgoing.send(&self.core, packet, outbox);
         if let (Ok(()), None, Some(to)) = (sent, outgoing.segment_size, express_to(meta)) {
             self.endpoint.prepare_express(&self.core, to, port, &outgoing);
         }
@@ -254,10 +257,10 @@ impl Express {
 
 /// Where a message goes that says nothing else; `None` if it does.
 fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
-    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size } = meta;
+    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options } = meta;
     let is_plain =
         source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && flow_label.is_none();
-    let is_plain = is_plain && segment_size.is_none();
+    let is_plain = is_plain && segment_size.is_none() && ip_options.is_none();
     is_plain.then_some(*to)
 }
 
