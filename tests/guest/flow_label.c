@@ -126,6 +126,75 @@ static void labels_are_leased(void) {
     close(fd), close(other);
 }
 
+// What /proc/net/ip6_flowlabel says of a label: owner, users, linger and seconds left; how many numbers there were.
+static int shown(unsigned label, int *share, int *users, int *linger, int *left) {
+    char line[200];
+    unsigned found, owner;
+    FILE *file = fopen("/proc/thread-self/net/ip6_flowlabel", "r");
+    CHECK(file && fgets(line, sizeof line, file));
+    CHECK(strcmp(line, "Label S Owner  Users  Linger Expires  Dst                              Opt\n") == 0);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%x %d %u %d %d %d", &found, share, &owner, users, linger, left) == 6 && found == label) {
+            CHECK(strlen(line) == (*share == 255 ? 78 : 76) && strstr(line, "00000000000000000000000000000001 0   \n"));
+            fclose(file);
+            return 1;
+        }
+    fclose(file);
+    return 0;
+}
+
+static void leases_expire(void) {
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0), other = socket(AF_INET6, SOCK_DGRAM, 0);
+    int share, users, linger, left;
+    struct in6_flowlabel_req request = {.flr_action = IPV6_FL_A_GET,
+                                        .flr_share = IPV6_FL_S_EXCL,
+                                        .flr_flags = IPV6_FL_F_CREATE,
+                                        .flr_label = htonl(0x5678),
+                                        .flr_linger = 20};
+    memcpy(&request.flr_dst, &address.sin6_addr, sizeof request.flr_dst);
+    CHECK(manage(fd, &request) == 0);
+    CHECK(shown(0x5678, &share, &users, &linger, &left) && share == 1 && users == 1 && linger == 20);
+    CHECK(left >= 19 && left <= 20);
+    // A short one, shared: at least six seconds.
+    request.flr_label = htonl(0x6789);
+    request.flr_linger = request.flr_expires = 0;
+    request.flr_share = IPV6_FL_S_ANY;
+    CHECK(manage(fd, &request) == 0 && manage(other, &request) == 0);
+    CHECK(shown(0x6789, &share, &users, &linger, &left) && share == 255 && users == 2 && linger == 6);
+    struct sockaddr_in6 to = address;
+    struct in6_flowlabel_req own = {.flr_action = IPV6_FL_A_GET};
+    socklen_t size = sizeof own;
+    CHECK_FAILS(getsockopt(fd, IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &own, &size), ENOENT);
+    to.sin6_flowinfo = htonl(0x6789);
+    CHECK(set(fd, IPV6_FLOWINFO_SEND, 1) == 0 && connect(fd, (void *)&to, sizeof to) == 0);
+    CHECK(getsockopt(fd, IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &own, &size) == 0 && size == sizeof own);
+    CHECK(own.flr_label == htonl(0x6789) && own.flr_share == IPV6_FL_S_ANY && own.flr_linger == 6);
+    CHECK(own.flr_expires <= 6 && memcmp(&own.flr_dst, &address.sin6_addr, 16) == 0);
+    close(fd), close(other);
+    // Nobody uses them, and nobody else may have the first one yet.
+    other = socket(AF_INET6, SOCK_DGRAM, 0);
+    // Linux frees sockets a little later.
+    for (int tenths = 0; shown(0x5678, &share, &users, &linger, &left) && users > 0; tenths++) {
+        CHECK(tenths < 50);
+        usleep(100000);
+    }
+    CHECK(shown(0x5678, &share, &users, &linger, &left) && users == 0 && left >= 18);
+    CHECK(shown(0x6789, &share, &users, &linger, &left) && left <= 6);
+    request.flr_label = htonl(0x5678);
+    request.flr_share = IPV6_FL_S_EXCL;
+    CHECK_FAILS(manage(other, &request), EPERM);
+    request.flr_flags = 0;
+    CHECK_FAILS(manage(other, &request), ENOENT);
+    request.flr_flags = IPV6_FL_F_REFLECT;
+    CHECK_FAILS(manage(other, &request), EPERM);
+    for (int tenths = 0; shown(0x6789, &share, &users, &linger, &left); tenths++) {
+        CHECK(tenths < 90);
+        usleep(100000);
+    }
+    CHECK(shown(0x5678, &share, &users, &linger, &left));
+    close(other);
+}
+
 int main(void) {
     // A network of its own, where there are such: leases are everybody's.
     if (unshare(CLONE_NEWNET) == 0) {
@@ -145,5 +214,6 @@ int main(void) {
     PART(datagrams_of_a_socket_have_one_label);
     PART(labels_may_be_chosen);
     PART(labels_are_leased);
+    PART(leases_expire);
     return 0;
 }

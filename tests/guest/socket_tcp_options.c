@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -21,6 +22,7 @@ enum {
     ULP = 31,
     FASTOPEN_KEY = 33,
     FASTOPEN_NO_COOKIE = 34,
+    ZEROCOPY_RECEIVE = 35,
     TX_DELAY = 37,
     IS_MPTCP = 43,
     RTO_MAX_MS = 44,
@@ -260,6 +262,85 @@ static void saved_syns(void) {
     close(client), close(connection), close(server);
 }
 
+// struct tcp_zerocopy_receive of <linux/tcp.h>.
+struct zero_copy {
+    uint64_t address;
+    uint32_t length, skip_hint, in_queue;
+    int32_t error;
+    uint64_t copy_address;
+    int32_t copy_length;
+    uint32_t flags;
+    uint64_t control, control_length;
+    uint32_t message_flags, reserved;
+};
+
+static int zero_copy(int fd, struct zero_copy *request, socklen_t length) {
+    return getsockopt(fd, IPPROTO_TCP, ZEROCOPY_RECEIVE, request, &length);
+}
+
+static void receiving_without_copies_tells_how_much_to_read(void) {
+    int pair[2], server = listening();
+    char data[64] = "";
+    struct zero_copy request = {.skip_hint = 9};
+    CHECK_FAILS(zero_copy(server, &request, sizeof request), ENOTCONN);
+    close(server);
+    connected(pair);
+    CHECK_FAILS(zero_copy(pair[1], &request, 8), EINVAL);
+    request.address = 1;
+    CHECK_FAILS(zero_copy(pair[1], &request, sizeof request), EINVAL);
+    request = (struct zero_copy){.reserved = 1};
+    CHECK_FAILS(zero_copy(pair[1], &request, sizeof request), EINVAL);
+    request = (struct zero_copy){.skip_hint = 9, .length = 4096};
+    CHECK(zero_copy(pair[1], &request, sizeof request) == 0);
+    CHECK(request.length == 0 && request.skip_hint == 0 && request.in_queue == 0 && request.error == 0);
+    // Less than a page: to be read.
+    CHECK(write(pair[0], "hello", 5) == 5);
+    struct pollfd entry = {.fd = pair[1], .events = POLLIN};
+    CHECK(poll(&entry, 1, 5000) == 1);
+    request = (struct zero_copy){.length = 4096};
+    CHECK(zero_copy(pair[1], &request, sizeof request) == 0);
+    CHECK(request.length == 0 && request.skip_hint == 5 && request.in_queue == 5);
+    // Into the buffer that is there for it.
+    request = (struct zero_copy){.length = 4096, .copy_address = (uintptr_t)data, .copy_length = sizeof data};
+    CHECK(zero_copy(pair[1], &request, sizeof request) == 0);
+    CHECK(request.length == 0 && request.skip_hint == 0 && request.copy_length == 5 && strcmp(data, "hello") == 0);
+    CHECK(recv(pair[1], data, sizeof data, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+    close(pair[0]), close(pair[1]);
+}
+
+static long long milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+// A listener with a full queue answers no SYN.
+static void a_write_that_connects_waits_for_the_handshake(void) {
+    int server = socket(AF_INET, SOCK_STREAM, 0), on = 1, fillers[3];
+    socklen_t length = sizeof address;
+    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    CHECK(bind(server, ADDRESS(address)) == 0 && listen(server, 0) == 0);
+    CHECK(getsockname(server, (struct sockaddr *)&address, &length) == 0);
+    for (int i = 0; i < 3; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        CHECK(connect(fillers[i], ADDRESS(address)) == -1 && errno == EINPROGRESS);
+    }
+    usleep(50000);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval limit = {.tv_usec = 300000};
+    CHECK(set(client, FASTOPEN_CONNECT, 1) == 0 && set(client, FASTOPEN_NO_COOKIE, 1) == 0);
+    CHECK(setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
+    CHECK(setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+    CHECK(connect(client, ADDRESS(address)) == 0);
+    long long before = milliseconds();
+    // The time is over before the handshake: what the SYN has taken counts.
+    CHECK(write(client, "early", 5) == 5);
+    CHECK(milliseconds() - before >= 250);
+    close(client), close(server);
+    for (int i = 0; i < 3; i++)
+        close(fillers[i]);
+}
+
 int main(void) {
     PART(limits_of_the_timers);
     PART(what_a_connection_shows);
@@ -269,5 +350,7 @@ int main(void) {
     PART(connecting_with_the_first_write);
     PART(connecting_without_a_cookie);
     PART(saved_syns);
+    PART(receiving_without_copies_tells_how_much_to_read);
+    PART(a_write_that_connects_waits_for_the_handshake);
     return 0;
 }

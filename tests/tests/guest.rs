@@ -34,8 +34,28 @@ fn same_natively_and_in_the_sandbox(name: &str, platform: &str) {
     assert_eq!(native.status, 0, "natively: {}{}", native.out(), native.err());
     let sandbox = Sandbox::new().flag(&format!("--platform={platform}"));
     let sandboxed = sandbox.run(program.to_str().expect("a UTF-8 path"), &[]);
-    assert_eq!(sandboxed.out(), native.out(), "standard output; errors: {}", sandboxed.err());
+    if sandboxed.out() != native.out() {
+        panic!(
+            "standard output; errors: {}\n{}",
+            sandboxed.err(),
+            differences(&native.out(), &sandboxed.out())
+        );
+    }
     assert_eq!(sandboxed.status, native.status);
+}
+
+/// The first words in which two outputs differ, with the line's beginning.
+fn differences(native: &str, sandboxed: &str) -> String {
+    let lines: Vec<_> = native.lines().zip(sandboxed.lines()).filter(|(a, b)| a != b).take(20).collect();
+    let mut text =
+        format!("{} lines natively, {} in the sandbox\n", native.lines().count(), sandboxed.lines().count());
+    for (native, sandboxed) in lines {
+        let words = native.split(' ').zip(sandboxed.split(' ')).filter(|(a, b)| a != b).take(8);
+        let words: Vec<_> = words.map(|(native, sandboxed)| format!("{native} is {sandboxed}")).collect();
+        let start: String = native.chars().take(40).collect();
+        text += &format!("{start}...: {}\n", words.join(", "));
+    }
+    text
 }
 
 /// Each program on each platform.
@@ -84,6 +104,7 @@ guests! {
     flow_label
     fork_and_wait
     futexes
+    ip_options
     job_control
     mappings
     multicast_routing
@@ -97,6 +118,7 @@ guests! {
     socket_interfaces
     socket_limits
     socket_multicast
+    socket_option_table
     socket_tcp_options
     socket_unix
     sysv_ipc

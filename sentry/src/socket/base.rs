@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sentry_abi::socket::{SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, Ucred};
 
 use crate::kernel::KTime;
@@ -85,6 +86,8 @@ pub struct SocketBase {
     recv_low_water: AtomicI32,
     priority: AtomicI32,
     linger_seconds: AtomicI32,
+    /// Options that are kept and shown, and have no effect, by level and number.
+    kept: Mutex<Vec<((i32, i32), i32)>>,
 }
 
 impl SocketBase {
@@ -103,6 +106,7 @@ impl SocketBase {
             recv_low_water: AtomicI32::new(1),
             priority: AtomicI32::new(0),
             linger_seconds: AtomicI32::new(0),
+            kept: Mutex::default(),
         }
     }
 
@@ -117,7 +121,23 @@ impl SocketBase {
         new.set_recv_low_water(self.recv_low_water());
         new.set_priority(self.priority());
         new.set_linger_seconds(self.linger_seconds());
+        new.kept.lock().clone_from(&self.kept.lock());
         new
+    }
+
+    /// What the socket keeps for an option of a level and a number.
+    #[must_use]
+    pub fn kept(&self, option: (i32, i32)) -> Option<i32> {
+        self.kept.lock().iter().find(|(of, _)| *of == option).map(|(_, value)| *value)
+    }
+
+    /// Keeps `value` for an option.
+    pub fn keep(&self, option: (i32, i32), value: i32) {
+        let mut kept = self.kept.lock();
+        match kept.iter_mut().find(|(of, _)| *of == option) {
+            Some((_, old)) => *old = value,
+            None => kept.push((option, value)),
+        }
     }
 
     /// The inode number, zero before it has a file.

@@ -4,17 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netstack::NicId;
 use netstack::options::{Datagram, Family, SendMeta};
+use netstack::wire::ipv4::options::MAX_LEN;
 use sentry_abi::inet::{
-    IP_PKTINFO, IP_RECVORIGDSTADDR, IP_TOS, IP_TTL, IPV6_FLOWINFO, IPV6_HOPLIMIT, IPV6_PKTINFO,
-    IPV6_RECVORIGDSTADDR, IPV6_TCLASS, In6Pktinfo, InPktinfo, UDP_GRO, UDP_SEGMENT,
+    IP_PKTINFO, IP_RECVOPTS, IP_RECVORIGDSTADDR, IP_RETOPTS, IP_TOS, IP_TTL, IPV6_2292HOPLIMIT,
+    IPV6_2292PKTINFO, IPV6_FLOWINFO, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_RECVORIGDSTADDR, IPV6_TCLASS,
+    In6Pktinfo, InPktinfo, UDP_GRO, UDP_SEGMENT,
 };
 use sentry_abi::socket::{SOL_IP, SOL_IPV6, SOL_UDP};
 use zerocopy::FromBytes;
 
 use crate::errno::Errno;
 use crate::socket::control::ControlMessage;
-use crate::socket::inet::Receive;
 use crate::socket::inet::address::{encode, unmapped};
+use crate::socket::inet::{Receive, ip_options};
 
 /// Applies the control messages of a send to `meta`.
 ///
@@ -40,13 +42,15 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
                 [tos] => meta.tos = Some(*tos),
                 _ => meta.tos = small_int(data)?,
             },
-            (SOL_IPV6, IPV6_PKTINFO) if family == Family::V6 => {
+            (SOL_IPV6, IPV6_PKTINFO | IPV6_2292PKTINFO) if family == Family::V6 => {
                 let info = In6Pktinfo::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
                 meta.nic = NicId::from_index(info.ifindex);
                 let source = Ipv6Addr::from(info.addr);
                 meta.source = (!source.is_unspecified()).then_some(IpAddr::V6(source));
             }
-            (SOL_IPV6, IPV6_HOPLIMIT) if family == Family::V6 => meta.ttl = small_int(data)?,
+            (SOL_IPV6, IPV6_HOPLIMIT | IPV6_2292HOPLIMIT) if family == Family::V6 => {
+                meta.ttl = small_int(data)?;
+            }
             (SOL_IPV6, IPV6_TCLASS) if family == Family::V6 => meta.tos = small_int(data)?,
             (SOL_IPV6, IPV6_FLOWINFO) if family == Family::V6 => {
                 let word = <[u8; 4]>::try_from(data.as_slice()).map_err(|_| Errno::EINVAL)?;
@@ -55,6 +59,10 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
             (SOL_UDP, UDP_SEGMENT) => {
                 let size = <[u8; 2]>::try_from(data.as_slice()).map_err(|_| Errno::EINVAL)?;
                 meta.segment_size = Some(u16::from_ne_bytes(size)).filter(|size| *size > 0);
+            }
+            (SOL_IP, IP_RETOPTS) => {
+                // ip_cmsg_send: "err = min_t(int, err, 40)"
+                meta.ip_options = ip_options::parse(&data[..data.len().min(MAX_LEN)])?;
             }
             (SOL_IP, _) => return Err(Errno::EINVAL),
             (SOL_IPV6, _) if family == Family::V6 => return Err(Errno::EINVAL),
@@ -106,6 +114,15 @@ fn describe_v4(wanted: Receive, to: Ipv4Addr, datagram: &Datagram, out: &mut Vec
     if wanted.contains(Receive::TOS) {
         out.push(ControlMessage::value(SOL_IP, IP_TOS, &datagram.tos));
     }
+    if let Some(options) = &datagram.ip_options {
+        if wanted.contains(Receive::OPTIONS) {
+            out.push(ControlMessage::value(SOL_IP, IP_RECVOPTS, options.as_slice()));
+        }
+        let echoed = ip_options::to_echo(options.as_slice());
+        if wanted.contains(Receive::OPTIONS_ECHOED) && !echoed.is_empty() {
+            out.push(ControlMessage::value(SOL_IP, IP_RETOPTS, echoed.as_slice()));
+        }
+    }
     if wanted.contains(Receive::ORIGINAL_DESTINATION) {
         let address = encode(Family::V4, datagram.to);
         out.push(ControlMessage::value(SOL_IP, IP_RECVORIGDSTADDR, address.as_slice()));
@@ -113,16 +130,24 @@ fn describe_v4(wanted: Receive, to: Ipv4Addr, datagram: &Datagram, out: &mut Vec
 }
 
 fn describe_v6(wanted: Receive, to: IpAddr, datagram: &Datagram, out: &mut Vec<ControlMessage>) {
-    if wanted.contains(Receive::PKTINFO_V6) {
+    if wanted.intersects(Receive::PKTINFO_V6 | Receive::PKTINFO_2292) {
         let addr = match to {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
         let info = In6Pktinfo { addr: addr.octets(), ifindex: datagram.nic.index() };
-        out.push(ControlMessage::value(SOL_IPV6, IPV6_PKTINFO, &info));
+        for (switch, kind) in [(Receive::PKTINFO_V6, IPV6_PKTINFO), (Receive::PKTINFO_2292, IPV6_2292PKTINFO)]
+        {
+            if wanted.contains(switch) {
+                out.push(ControlMessage::value(SOL_IPV6, kind, &info));
+            }
+        }
     }
-    if wanted.contains(Receive::HOP_LIMIT) {
-        out.push(ControlMessage::value(SOL_IPV6, IPV6_HOPLIMIT, &i32::from(datagram.ttl)));
+    for (switch, kind) in [(Receive::HOP_LIMIT, IPV6_HOPLIMIT), (Receive::HOP_LIMIT_2292, IPV6_2292HOPLIMIT)]
+    {
+        if wanted.contains(switch) {
+            out.push(ControlMessage::value(SOL_IPV6, kind, &i32::from(datagram.ttl)));
+        }
     }
     if wanted.contains(Receive::TRAFFIC_CLASS) {
         out.push(ControlMessage::value(SOL_IPV6, IPV6_TCLASS, &i32::from(datagram.tos)));

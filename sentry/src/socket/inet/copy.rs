@@ -48,7 +48,8 @@ impl Sink for GuestSink<'_> {
 }
 
 /// Throws away what is received: `MSG_TRUNC` on a TCP socket (`tcp(7)`).
-pub(super) struct Discard(pub usize);
+#[derive(Debug)]
+pub struct Discard(pub usize);
 
 impl Sink for Discard {
     fn room(&self) -> usize {

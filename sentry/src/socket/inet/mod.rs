@@ -5,13 +5,16 @@ mod ancillary;
 mod copy;
 mod errno;
 mod error_queue;
+pub mod ip_options;
+mod notes;
 mod receive;
 mod socket;
 mod tcp_info;
 
 pub use address::{decode as decode_address, encode as encode_address, to_family};
-pub use copy::{GuestSink, GuestSource};
+pub use copy::{Discard, GuestSink, GuestSource};
 pub use errno::ToErrno;
+pub use notes::Notes;
 pub use receive::{Receive, ReceiveSwitches};
 pub use socket::{InetSocket, Membership, Protocol, Transport};
 pub use tcp_info::{state_number, tcp_info};

@@ -30,6 +30,14 @@ bitflags::bitflags! {
         const FLOW_INFO = 1 << 10;
         /// `IPV6_FLOWINFO_SEND`: not about what is received, but flow labels in addresses to send to.
         const FLOW_INFO_SEND = 1 << 11;
+        /// `IPV6_2292PKTINFO`: packet information by the number of RFC 2292.
+        const PKTINFO_2292 = 1 << 12;
+        /// `IPV6_2292HOPLIMIT`.
+        const HOP_LIMIT_2292 = 1 << 13;
+        /// `IP_RECVOPTS`.
+        const OPTIONS = 1 << 14;
+        /// `IP_RETOPTS`: as an answer would be sent with.
+        const OPTIONS_ECHOED = 1 << 15;
     }
 }
 

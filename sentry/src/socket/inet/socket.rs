@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
@@ -27,6 +27,7 @@ use crate::socket::NetNamespace;
 use crate::socket::base::{SocketBase, SocketType, Switches};
 use crate::socket::control::ControlMessage;
 use crate::socket::inet::copy::{Discard, GuestSink, GuestSource};
+use crate::socket::inet::notes::Notes;
 use crate::socket::inet::receive::{Receive, ReceiveSwitches};
 use crate::socket::inet::{ToErrno, address, ancillary, error_queue};
 use crate::socket::mroute;
@@ -87,10 +88,7 @@ pub struct InetSocket {
     is_connecting: AtomicBool,
     /// The connection waits for the first data (`TCP_FASTOPEN_CONNECT`).
     is_deferred: AtomicBool,
-    /// As asked for with listen(2), within `net.core.somaxconn`.
-    backlog: AtomicU32,
-    /// `TCP_TX_DELAY`, only shown.
-    transmit_delay: AtomicI32,
+    notes: Notes,
     clocks: Clocks,
 }
 
@@ -119,15 +117,20 @@ impl InetSocket {
             IpFamily::V4 => AF_INET,
             IpFamily::V6 => AF_INET6,
         };
+        let base = SocketBase::new(number, kind, protocol, owner);
+        // SOCK_RAW has INET_PROTOSW_REUSE.
+        base.set(Switches::REUSE_ADDRESS, transport == Transport::Raw);
         let settings = namespace.settings();
         let buffers = (settings.send_default.get(), settings.receive_default.get());
-        let socket = Self::wrap(namespace, family, SocketBase::new(number, kind, protocol, owner), socket);
+        let socket = Self::wrap(namespace, family, base, socket);
         let Ucred { uid: user, gid: group, .. } = socket.base.owner;
         // TCP's have settings of their own; the stack gives all others what Linux does by default.
         let has_own_buffers = transport != Transport::Tcp && buffers != (DEFAULT_BUFFER, DEFAULT_BUFFER);
         let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         socket.change_options(|options| {
             options.owner = Some(Owner { user, group });
+            // inet6_create sets MC6_ALL only.
+            options.multicast_all = family == IpFamily::V4;
             if has_own_buffers {
                 options.send_buffer = size(buffers.0);
                 options.recv_buffer = size(buffers.1);
@@ -150,8 +153,7 @@ impl InetSocket {
             receive: ReceiveSwitches::default(),
             is_connecting: AtomicBool::new(false),
             is_deferred: AtomicBool::new(false),
-            backlog: AtomicU32::new(0),
-            transmit_delay: AtomicI32::new(0),
+            notes: Notes::default(),
             clocks: Clocks::default(),
         })
     }
@@ -216,18 +218,13 @@ impl InetSocket {
     #[must_use]
     pub fn accept_queue(&self) -> (u32, u32) {
         let waiting = self.tcp().map_or(0, |tcp| tcp.listen_queue_lens().0);
-        (u32::try_from(waiting).unwrap_or(u32::MAX), self.backlog.load(Ordering::Relaxed))
+        (u32::try_from(waiting).unwrap_or(u32::MAX), self.notes.backlog())
     }
 
-    /// `TCP_TX_DELAY` in microseconds.
+    /// The numbers beside the stack's options.
     #[must_use]
-    pub fn transmit_delay(&self) -> i32 {
-        self.transmit_delay.load(Ordering::Relaxed)
-    }
-
-    /// Sets `TCP_TX_DELAY`.
-    pub fn set_transmit_delay(&self, micros: i32) {
-        self.transmit_delay.store(micros, Ordering::Relaxed);
+    pub fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Which control messages it wants.
@@ -311,6 +308,7 @@ impl InetSocket {
             }
             return Ok(());
         };
+        self.notes.note_label(remote);
         each!(self, s => s.connect(remote)).map_err(|e| e.to_errno())
     }
 
@@ -326,6 +324,7 @@ impl InetSocket {
                 done => done,
             };
         }
+        self.notes.note_label(remote);
         tcp.connect(remote).map_err(|e| e.to_errno())?;
         if tcp.waits_for_data() {
             // TCP_FASTOPEN_CONNECT: for the program it is connected, and its first write leads the handshake.
@@ -400,6 +399,7 @@ impl InetSocket {
         if let Some(label) = meta.flow_label {
             self.namespace.flow_labels().check(self, label)?;
         }
+        meta.nic = meta.nic.or_else(|| self.notes.nic_for(|| meta.to.or_else(|| self.peer())));
         let mut source = GuestSource(src);
         let sent = match &self.protocol {
             Protocol::Udp(s) => s.try_send(&mut source, &meta),
@@ -558,7 +558,7 @@ impl Socket for InetSocket {
         let tcp = self.tcp().ok_or(Errno::EOPNOTSUPP)?;
         tcp.listen(backlog).map_err(|e| e.to_errno())?;
         // A value of its own, only shown.
-        self.backlog.store(backlog, Ordering::Relaxed);
+        self.notes.set_backlog(backlog);
         Ok(())
     }
 

@@ -121,7 +121,12 @@ fn attach_to_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 fn detach_from_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     int(value)?;
-    let has_program = match context.inet()?.protocol() {
+    // reuseport_detach_prog: a socket without a group is no member of one, one without a program has nothing to detach.
+    let inet = context.inet().map_err(|_| Errno::EINVAL)?;
+    if !context.socket.base().has(Switches::REUSE_PORT) || inet.local().port() == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let has_program = match inet.protocol() {
         Protocol::Tcp(s) => s.group_filter().is_some(),
         Protocol::Udp(s) => s.group_filter().is_some(),
         Protocol::Ping(_) | Protocol::Raw(_) => false,

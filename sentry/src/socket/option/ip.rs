@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use netstack::NicId;
 use netstack::options::{Family as IpFamily, PmtuDiscovery, SocketOptions};
 use sentry_abi::inet::*;
-use sentry_abi::socket::SOL_IP;
+use sentry_abi::socket::{SOL_IP, SOL_RAW};
 use zerocopy::FromBytes;
 
 use crate::errno::Errno;
 use crate::socket::base::SocketType;
-use crate::socket::inet::{InetSocket, Membership, Receive, decode_address};
-use crate::socket::option::value::{bytes, int, int_or_byte, object, of_bool, of_int, saturate};
+use crate::socket::inet::{InetSocket, Membership, Receive, decode_address, ip_options};
+use crate::socket::option::value::{bytes, int_or_byte, object, of_bool, of_int, saturate};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 use crate::task::Capabilities;
 
@@ -19,9 +19,17 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IP_TOS, get_tos, set_tos),
     option!(SOL_IP, IP_TTL, get_ttl, set_ttl),
     option!(SOL_IP, IP_HDRINCL, get_header_included, set_header_included),
-    option!(SOL_IP, IP_OPTIONS, get_options, set_options),
-    option!(SOL_IP, IP_RECVOPTS, get_zero, set_any, Effect::Hint("options of received packets are not kept")),
-    option!(SOL_IP, IP_RETOPTS, get_zero, set_any, Effect::Hint("as IP_RECVOPTS")),
+    option!(
+        SOL_IP,
+        IP_OPTIONS,
+        get_options,
+        set_options,
+        Effect::Partial("not for streams; no source routes")
+    ),
+    option!(SOL_IP, IP_RECVOPTS, get_recv_options, set_recv_options),
+    option!(SOL_IP, IP_RETOPTS, get_ret_options, set_ret_options),
+    option!(SOL_IP, IP_UNICAST_IF, get_unicast_if, set_unicast_if),
+    option!(SOL_RAW, ICMP_FILTER, get_icmp_filter, set_icmp_filter),
     option!(SOL_IP, IP_PKTINFO, get_pktinfo, set_pktinfo),
     option!(SOL_IP, IP_MTU_DISCOVER, get_mtu_discover, set_mtu_discover),
     option!(SOL_IP, IP_RECVERR, get_recverr, set_recverr),
@@ -37,7 +45,6 @@ pub(super) const ROWS: &[OptionRow] = &[
         set_transparent,
         Effect::Partial("no interception of traffic")
     ),
-    option!(SOL_IP, IP_BIND_ADDRESS_NO_PORT, get_zero, set_any, Effect::Hint("the port is picked early")),
     option!(SOL_IP, IP_MULTICAST_IF, get_multicast_if, set_multicast_if),
     option!(SOL_IP, IP_MULTICAST_TTL, get_multicast_ttl, set_multicast_ttl),
     option!(SOL_IP, IP_MULTICAST_LOOP, get_multicast_loop, set_multicast_loop),
@@ -46,8 +53,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IP_DROP_MEMBERSHIP, -, drop_membership),
     option!(SOL_IP, MCAST_JOIN_GROUP, -, join_group),
     option!(SOL_IP, MCAST_LEAVE_GROUP, -, leave_group),
-    option!(SOL_IP, IP_MINTTL, get_zero, set_only_zero),
-    option!(SOL_IP, IP_PASSSEC, get_zero, set_only_zero),
+    option!(SOL_IP, IP_MINTTL, get_zero, set_only_zero, Effect::Partial("cannot be turned on")),
 ];
 
 fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
@@ -55,12 +61,11 @@ fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
     of_int(0)
 }
 
-fn set_any(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    context.inet().map(drop)
-}
-
 fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     context.inet()?;
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
     if int_or_byte(value) == 0 { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
 }
 
@@ -83,7 +88,7 @@ fn get_tos(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 /// The two bits of explicit congestion notification, which belong to TCP on a stream (`__ip_sock_set_tos`).
-const ECN_MASK: u8 = 3;
+pub(super) const ECN_MASK: u8 = 3;
 
 fn set_tos(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     // The upper bits are cut off, as Linux stores a byte.
@@ -124,15 +129,80 @@ fn set_header_included(context: &Context<'_>, value: &[u8]) -> Result<(), Errno>
     change(context, |options| options.header_included = int_or_byte(value) != 0)
 }
 
-/// No IP options are set.
 fn get_options(context: &Context<'_>) -> Result<Value, Errno> {
-    context.inet()?;
-    Ok(Value::new())
+    let options = context.inet()?.options().ip_options;
+    Ok(options.map_or_else(Value::new, |options| Value::from_slice(options.as_slice())))
 }
 
 fn set_options(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    context.inet()?;
-    if value.is_empty() { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+    let inet = context.inet()?;
+    if value.is_empty() && inet.options().ip_options.is_none() {
+        return Ok(());
+    }
+    if inet.tcp().is_some() {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let options = ip_options::parse(value)?;
+    change(context, |all| all.ip_options = options)
+}
+
+fn get_recv_options(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::OPTIONS)
+}
+
+fn set_recv_options(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::OPTIONS, value)
+}
+
+fn get_ret_options(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::OPTIONS_ECHOED)
+}
+
+fn set_ret_options(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::OPTIONS_ECHOED, value)
+}
+
+/// The index is in network order, and an interface that packets are bound to does not change.
+fn get_unicast_if(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.inet()?.notes().unicast_nic(IpFamily::V4).cast_signed().to_be())
+}
+
+fn set_unicast_if(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let word = <[u8; 4]>::try_from(value).map_err(|_| Errno::EINVAL)?;
+    set_unicast_nic(context, u32::from_be_bytes(word), IpFamily::V4)
+}
+
+pub(super) fn set_unicast_nic(context: &Context<'_>, index: u32, family: IpFamily) -> Result<(), Errno> {
+    let inet = context.inet()?;
+    if let Some(nic) = NicId::from_index(index) {
+        context.namespace.stack().nic(nic).ok_or(Errno::EADDRNOTAVAIL)?;
+        if inet.options().bound_nic.is_some_and(|bound| bound != nic) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    inet.notes().set_unicast_nic(family, index);
+    Ok(())
+}
+
+fn get_icmp_filter(context: &Context<'_>) -> Result<Value, Errno> {
+    let raw = context.inet()?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    Ok(bytes(&raw.icmp6_filter().0[0]))
+}
+
+/// `struct icmp_filter`: the types below 32, of which a shorter value replaces the first (`raw_seticmpfilter`).
+fn set_icmp_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let raw = context.inet()?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    let mut filter = raw.icmp6_filter();
+    filter.0[0] = replace_beginning(filter.0[0], value);
+    raw.set_icmp6_filter(filter);
+    Ok(())
+}
+
+/// A word of a filter with its first bytes replaced.
+pub(super) fn replace_beginning(word: u32, value: &[u8]) -> u32 {
+    let mut bytes = word.to_ne_bytes();
+    bytes.iter_mut().zip(value).for_each(|(to, from)| *to = *from);
+    u32::from_ne_bytes(bytes)
 }
 
 fn get_pktinfo(context: &Context<'_>) -> Result<Value, Errno> {
@@ -215,13 +285,16 @@ pub(super) fn get_freebind(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 pub(super) fn set_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
     change(context, |options| options.free_bind = int_or_byte(value) != 0)
 }
 
 pub(super) fn set_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let creds = context.task.creds();
     let may = creds.has(Capabilities::NET_ADMIN) || creds.has(Capabilities::NET_RAW);
-    if int_or_byte(value) != 0 && !may {
+    if !value.is_empty() && int_or_byte(value) != 0 && !may {
         return Err(Errno::EPERM);
     }
     set_freebind(context, value)
@@ -303,7 +376,7 @@ fn get_multicast_all(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn set_multicast_all(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    if !(0..=1).contains(&int(value)?) {
+    if value.is_empty() || !(0..=1).contains(&int_or_byte(value)) {
         return Err(Errno::EINVAL);
     }
     change(context, |options| options.multicast_all = int_or_byte(value) != 0)
@@ -311,9 +384,18 @@ fn set_multicast_all(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 fn change_membership(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
     let inet: &InetSocket = context.inet()?;
+    if inet.tcp().is_some() {
+        return Err(Errno::EPROTO);
+    }
     let request = membership(value)?;
-    let nic = interface(context, request.ifindex, Ipv4Addr::from(request.local))?;
-    inet.change_membership(IpAddr::V4(Ipv4Addr::from(request.group)), nic, how)
+    let group = Ipv4Addr::from(request.group);
+    // ip_mc_join_group looks at the group first, ip_mc_leave_group at neither before it finds the membership.
+    if how == Membership::Join && !group.is_multicast() {
+        return Err(Errno::EINVAL);
+    }
+    let nic = interface(context, request.ifindex, Ipv4Addr::from(request.local));
+    let missing = if group.is_multicast() { Errno::ENODEV } else { Errno::EADDRNOTAVAIL };
+    inet.change_membership(IpAddr::V4(group), nic.map_err(|_| missing)?, how)
 }
 
 fn add_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -327,15 +409,21 @@ fn drop_membership(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 /// `struct group_req`: an interface, padding, a `sockaddr_storage`.
 pub(super) fn change_group(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
     let inet = context.inet()?;
+    if value.len() < GROUP_REQUEST_LEN {
+        return Err(Errno::EINVAL);
+    }
     let index: u32 = object(value)?;
-    let address = value.get(8..).ok_or(Errno::EINVAL)?;
-    let family = match address.get(..2) {
-        Some(&[10, 0]) => IpFamily::V6,
-        _ => IpFamily::V4,
+    let address = &value[8..];
+    let (family, refusal) = match context.option.0 {
+        SOL_IP => (IpFamily::V4, Errno::EINVAL),
+        _ => (IpFamily::V6, Errno::EADDRNOTAVAIL),
     };
-    let group = decode_address(family, address)?.ok_or(Errno::EADDRNOTAVAIL)?;
+    let group = decode_address(family, address).ok().flatten().ok_or(refusal)?;
     inet.change_membership(group.ip(), NicId::from_index(index), how)
 }
+
+/// `sizeof(struct group_req)`.
+const GROUP_REQUEST_LEN: usize = 136;
 
 fn join_group(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     change_group(context, value, Membership::Join)

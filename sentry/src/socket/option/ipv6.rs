@@ -12,7 +12,8 @@ use crate::errno::Errno;
 use crate::socket::base::SocketType;
 use crate::socket::inet::{InetSocket, Membership, Receive};
 use crate::socket::option::ip::{
-    change_group, get_freebind, get_mtu, get_mtu_discover, set_freebind, set_mtu_discover, set_transparent,
+    ECN_MASK, change_group, get_freebind, get_mtu, get_mtu_discover, replace_beginning, set_freebind,
+    set_mtu_discover, set_transparent, set_unicast_nic,
 };
 use crate::socket::option::value::{bytes, int, object, of_bool, of_int, saturate, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
@@ -36,9 +37,13 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, IPV6_RECVTCLASS, get_recv_class, set_recv_class),
     option!(SOL_IPV6, IPV6_RECVORIGDSTADDR, get_recv_original, set_recv_original),
     option!(SOL_IPV6, IPV6_TCLASS, get_class, set_class),
-    option!(SOL_IPV6, IPV6_CHECKSUM, -, set_checksum),
+    option!(SOL_IPV6, IPV6_CHECKSUM, get_checksum, set_checksum),
     // raw(7): the checksum's place can also be set at the level of raw sockets.
-    option!(SOL_RAW, IPV6_CHECKSUM, -, set_checksum),
+    option!(SOL_RAW, IPV6_CHECKSUM, get_checksum, set_checksum),
+    option!(SOL_IPV6, IPV6_UNICAST_IF, get_unicast_if, set_unicast_if),
+    option!(SOL_IPV6, IPV6_PATHMTU, get_path_mtu, -),
+    option!(SOL_IPV6, IPV6_2292PKTINFO, get_old_pktinfo, set_old_pktinfo),
+    option!(SOL_IPV6, IPV6_2292HOPLIMIT, get_old_hop_limit, set_old_hop_limit),
     option!(SOL_IPV6, IPV6_FREEBIND, get_v6_freebind, set_v6_freebind),
     option!(
         SOL_IPV6,
@@ -50,7 +55,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, IPV6_AUTOFLOWLABEL, get_auto_label, set_auto_label),
     option!(SOL_IPV6, IPV6_FLOWINFO, get_flow_info, set_flow_info),
     option!(SOL_IPV6, IPV6_FLOWINFO_SEND, get_flow_info_send, set_flow_info_send),
-    option!(SOL_IPV6, IPV6_DONTFRAG, get_zero, set_only_zero),
+    option!(SOL_IPV6, IPV6_DONTFRAG, get_dont_fragment, set_dont_fragment),
     option!(SOL_ICMPV6, ICMPV6_FILTER, get_icmp_filter, set_icmp_filter),
 ];
 
@@ -64,24 +69,71 @@ fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Res
     Ok(())
 }
 
-fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
-    v6(context)?;
-    of_int(0)
+fn get_dont_fragment(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(v6(context)?.options().dont_fragment_v6)
 }
 
-fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    v6(context)?;
-    if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
+fn set_dont_fragment(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let on = switch_or_nothing(value);
+    change(context, |options| options.dont_fragment_v6 = on)
+}
+
+/// Some switches take a value that is too short for an `int` as zero (`do_ipv6_setsockopt`).
+fn switch_or_nothing(value: &[u8]) -> bool {
+    int(value).is_ok_and(|value| value != 0)
+}
+
+/// The index is in network order.
+fn get_unicast_if(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.notes().unicast_nic(IpFamily::V6).cast_signed().to_be())
+}
+
+fn set_unicast_if(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let word = <[u8; 4]>::try_from(value).map_err(|_| Errno::EINVAL)?;
+    set_unicast_nic(context, u32::from_be_bytes(word), IpFamily::V6)
+}
+
+/// `struct ip6_mtuinfo`: an address, which is empty, and the MTU of the way to the peer.
+fn get_path_mtu(context: &Context<'_>) -> Result<Value, Errno> {
+    if context.buffer.1 < PATH_MTU_LEN {
+        return Err(Errno::EINVAL);
+    }
+    let mtu = get_v6_mtu(context)?;
+    let mut value = Value::from_elem(0, PATH_MTU_LEN - mtu.len());
+    value.extend_from_slice(&mtu);
+    Ok(value)
+}
+
+/// `sizeof(struct ip6_mtuinfo)`.
+const PATH_MTU_LEN: usize = 32;
+
+fn get_old_pktinfo(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::PKTINFO_2292)
+}
+
+fn set_old_pktinfo(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::PKTINFO_2292, value)
+}
+
+fn get_old_hop_limit(context: &Context<'_>) -> Result<Value, Errno> {
+    has_receive(context, Receive::HOP_LIMIT_2292)
+}
+
+fn set_old_hop_limit(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    set_receive(context, Receive::HOP_LIMIT_2292, value)
 }
 
 fn get_v6_only(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(v6(context)?.options().only_v6)
+    let inet = v6(context)?;
+    // Raw sockets are of one family anyway, and Linux does not show it.
+    of_bool(inet.options().only_v6 && inet.raw().is_none())
 }
 
 fn set_v6_only(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let inet = v6(context)?;
     let on = switch(value)?;
-    if inet.local().port() != 0 {
+    // Also on raw sockets, whose protocol stands where others have their port.
+    if inet.local().port() != 0 || inet.raw().is_some() {
         return Err(Errno::EINVAL);
     }
     inet.change_options(|options| options.only_v6 = on);
@@ -157,6 +209,13 @@ fn nic(context: &Context<'_>, index: u32) -> Result<Option<NicId>, Errno> {
 fn change_membership(context: &Context<'_>, value: &[u8], how: Membership) -> Result<(), Errno> {
     let inet = v6(context)?;
     let request: Ipv6Mreq = object(value)?;
+    if inet.tcp().is_some() {
+        return Err(Errno::EPROTO);
+    }
+    // ipv6_sock_mc_join and ipv6_sock_mc_drop look at the group first.
+    if !Ipv6Addr::from(request.group).is_multicast() {
+        return Err(Errno::EINVAL);
+    }
     let nic = nic(context, request.ifindex)?;
     inet.change_membership(IpAddr::V6(Ipv6Addr::from(request.group)), nic, how)
 }
@@ -186,6 +245,7 @@ fn get_v6_mtu_discover(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_v6_mtu_discover(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     v6(context)?;
+    int(value)?;
     set_mtu_discover(context, value)
 }
 
@@ -201,11 +261,13 @@ fn get_v6_freebind(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_v6_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     v6(context)?;
+    int(value)?;
     set_freebind(context, value)
 }
 
 fn set_v6_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     v6(context)?;
+    int(value)?;
     set_transparent(context, value)
 }
 
@@ -283,7 +345,7 @@ fn get_auto_label(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn set_auto_label(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let on = switch(value)?;
+    let on = switch_or_nothing(value);
     change(context, |options| options.auto_flow_label = Some(on))
 }
 
@@ -293,20 +355,39 @@ fn get_class(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_class(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let class = hops(value)?.unwrap_or(0);
-    change(context, |options| options.traffic_class = class)
+    let is_stream = context.socket.base().kind == SocketType::Stream;
+    change(context, |options| {
+        // The bits of explicit congestion notification belong to TCP.
+        let kept = if is_stream { ECN_MASK } else { 0 };
+        options.traffic_class = (class & !kept) | (options.traffic_class & kept);
+    })
 }
+
+fn get_checksum(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
+    let default = if context.socket.base().protocol == IPPROTO_ICMPV6 { 2 } else { -1 };
+    of_int(context.socket.base().kept(CHECKSUM).unwrap_or(default))
+}
+
+/// Where the checksum is kept, whichever the level that it is set at.
+const CHECKSUM: (i32, i32) = (SOL_IPV6, IPV6_CHECKSUM);
 
 fn set_checksum(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let raw = v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
-    // RFC 3542 section 3.1: ICMPv6 checksums are always the kernel's.
-    if context.socket.base().protocol == IPPROTO_ICMPV6 {
-        return if int(value)? == 2 { Ok(()) } else { Err(Errno::EINVAL) };
+    let at = int(value)?;
+    let base = context.socket.base();
+    // RFC 3542 section 3.1: "An attempt to set IPV6_CHECKSUM for an ICMPv6 socket will fail".
+    if base.protocol == IPPROTO_ICMPV6 && context.option.0 == SOL_IPV6 {
+        return Err(Errno::EINVAL);
     }
-    let offset = match int(value)? {
-        -1 => None,
-        n if n % 2 == 0 => Some(u16::try_from(n).map_err(|_| Errno::EINVAL)?),
-        _ => return Err(Errno::EINVAL),
+    // rawv6_setsockopt: "You may get strange result with a positive odd offset".
+    let offset = match at {
+        n if n < 0 => None,
+        n if n % 2 != 0 => return Err(Errno::EINVAL),
+        // Beyond what a packet can have, each send fails.
+        n => Some(u16::try_from(n).unwrap_or(u16::MAX - 1)),
     };
+    base.keep(CHECKSUM, at.max(-1));
     raw.set_checksum_offset(offset);
     Ok(())
 }
@@ -320,8 +401,8 @@ fn set_icmp_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let raw = v6(context)?.raw().ok_or(Errno::ENOPROTOOPT)?;
     // A shorter value replaces the beginning (rawv6_seticmpfilter).
     let mut filter = raw.icmp6_filter().0;
-    for (word, bytes) in filter.iter_mut().zip(value.chunks_exact(4)) {
-        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    for (word, bytes) in filter.iter_mut().zip(value.chunks(4)) {
+        *word = replace_beginning(*word, bytes);
     }
     raw.set_icmp6_filter(Icmp6Filter(filter));
     Ok(())

@@ -7,20 +7,24 @@
 mod filter;
 mod ip;
 mod ipv6;
+mod kept;
+mod level;
 mod multicast;
 mod netlink;
 mod packet;
+mod refused;
 mod socket_level;
 mod tcp;
 mod tcp_fast_open;
 mod tcp_timing;
+mod tcp_zero_copy;
 mod udp;
 mod value;
 
 use std::sync::Arc;
 
 use sentry_abi::inet::{TCP_CONGESTION, TCP_FASTOPEN_KEY, TCP_ULP};
-use sentry_abi::socket::{SOL_SOCKET, SOL_TCP};
+use sentry_abi::socket::{SO_BINDTODEVICE, SOL_SOCKET, SOL_TCP, SOL_UDP};
 use smallvec::SmallVec;
 
 use crate::errno::Errno;
@@ -36,6 +40,10 @@ use crate::task::CurrentTask;
 
 pub use tcp_fast_open::saved_syn_len;
 
+pub(in crate::socket) use value::bytes;
+
+use level::Direction;
+
 /// The bytes of an option's value.
 pub type Value = SmallVec<[u8; 16]>;
 
@@ -49,6 +57,8 @@ pub struct Context<'a> {
     pub namespace: &'a Arc<NetNamespace>,
     /// The guest's buffer: handlers look there for what is beyond [`MAX_VALUE`], or for what a value to be read asks.
     pub buffer: (UserAddr, usize),
+    /// Level and number of the option.
+    pub option: (i32, i32),
 }
 
 impl<'a> Context<'a> {
@@ -123,8 +133,10 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 14] = [
+    let tables: [&'static [OptionRow]; 17] = [
         socket_level::ROWS,
+        kept::ROWS,
+        refused::ROWS,
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,
@@ -135,6 +147,7 @@ pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
         tcp::ROWS,
         tcp_fast_open::ROWS,
         tcp_timing::ROWS,
+        tcp_zero_copy::ROWS,
         udp::ROWS,
         packet::ROWS,
         netlink::ROWS,
@@ -153,12 +166,21 @@ pub fn get(context: &Context<'_>, level: i32, name: i32) -> Result<Value, Errno>
     if let Some(host) = of_host(context, level, name) {
         return host::option::get(host, level, name);
     }
+    level::check(context, level, Direction::Get)?;
     let mut of_level = rows(level).peekable();
     if of_level.peek().is_none() {
         return Err(Errno::EOPNOTSUPP);
     }
     let row = of_level.find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;
     row.get.ok_or(Errno::ENOPROTOOPT)?(context)
+}
+
+/// Whether the socket has the level, for a `getsockopt(2)` that fails otherwise.
+///
+/// # Errors
+/// As [`get`] for levels that the socket does not have.
+pub fn check_level(context: &Context<'_>, level: i32) -> Result<(), Errno> {
+    level::check(context, level, Direction::Get)
 }
 
 /// `setsockopt(2)`.
@@ -172,7 +194,16 @@ pub fn set(context: &Context<'_>, level: i32, name: i32, value: &[u8]) -> Result
     if let Some(host) = of_host(context, level, name) {
         return host::option::set(host, level, name, value);
     }
-    if level == SOL_TCP && value.len() < 4 && is_int_of_tcp(context, name) {
+    level::check(context, level, Direction::Set)?;
+    let is_int = match level {
+        SOL_TCP => is_int_of_tcp(context, name),
+        // sock_setsockopt reads an int before it looks at the number of the option, but for this one.
+        SOL_SOCKET => name != SO_BINDTODEVICE,
+        // udp_lib_setsockopt as well.
+        SOL_UDP => true,
+        _ => false,
+    };
+    if is_int && value.len() < 4 {
         return Err(Errno::EINVAL);
     }
     let row = rows(level).find(|row| row.name == name).ok_or(Errno::ENOPROTOOPT)?;

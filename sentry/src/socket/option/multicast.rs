@@ -8,7 +8,7 @@ use netstack::error::MembershipError;
 use netstack::multicast::{FilterMode, SourceFilter};
 use netstack::options::Family as IpFamily;
 use sentry_abi::inet::*;
-use sentry_abi::socket::{AF_INET6, SOL_IP, SOL_IPV6};
+use sentry_abi::socket::{AF_INET, AF_INET6, SOL_IP, SOL_IPV6};
 
 use crate::errno::Errno;
 use crate::socket::inet::{self, Protocol, ToErrno, decode_address};
@@ -134,9 +134,15 @@ fn change_v4(context: &Context<'_>, value: &[u8], how: Change) -> Result<(), Err
         return Err(Errno::EINVAL);
     }
     let [group, local, source]: [[u8; 4]; 3] = object(value)?;
+    check_group(group)?;
     let nic = interface(context, 0, Ipv4Addr::from(local))?;
     let at = Place { group: IpAddr::V4(group.into()), nic };
     change(context, at, IpAddr::V4(source.into()), how)
+}
+
+/// ip_mc_source and its relatives look at the group first.
+fn check_group(group: [u8; 4]) -> Result<(), Errno> {
+    if Ipv4Addr::from(group).is_multicast() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn add_v4(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -163,6 +169,7 @@ fn set_filter_v4(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if count > MAX_SOURCES {
         return Err(Errno::ENOBUFS);
     }
+    check_group(group)?;
     // Checked above: a handful.
     let bytes = context.read_buffer(16 + 4 * count as usize)?;
     let source = |bytes: &[u8]| IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]));
@@ -175,6 +182,7 @@ fn set_filter_v4(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 fn get_filter_v4(context: &Context<'_>) -> Result<Value, Errno> {
     let asked = context.read_buffer(16)?;
     let ([group, local], [_, room]): ([[u8; 4]; 2], [u32; 2]) = (object(&asked)?, object(&asked[8..])?);
+    check_group(group)?;
     let at = Place { group: IpAddr::V4(group.into()), nic: interface(context, 0, local.into())? };
     let filter = read(context, at)?;
     let mut value = Value::from_slice(&asked[..8]);
@@ -196,22 +204,28 @@ fn read(context: &Context<'_>, at: Place) -> Result<SourceFilter, Errno> {
 }
 
 /// An address in a `struct sockaddr_storage`.
-fn storage(bytes: &[u8]) -> Result<IpAddr, Errno> {
-    let family = match bytes.get(..2) {
-        Some(family) if family == AF_INET6.to_ne_bytes() => IpFamily::V6,
-        _ => IpFamily::V4,
+///
+/// # Errors
+/// `EADDRNOTAVAIL` when it is of another family than the option's level.
+fn storage(context: &Context<'_>, bytes: &[u8]) -> Result<IpAddr, Errno> {
+    let (family, number) = match context.option.0 {
+        SOL_IP => (IpFamily::V4, AF_INET),
+        _ => (IpFamily::V6, AF_INET6),
     };
-    Ok(decode_address(family, bytes)?.ok_or(Errno::EADDRNOTAVAIL)?.ip())
+    let is_right = bytes.get(..2).is_some_and(|given| given == number.to_ne_bytes());
+    let address = decode_address(family, bytes).ok().flatten().filter(|_| is_right);
+    address.map(|address| address.ip()).ok_or(Errno::EADDRNOTAVAIL)
 }
 
 /// The interface and the group that `struct group_source_req` and `struct group_filter` begin with.
 fn place(context: &Context<'_>, bytes: &[u8]) -> Result<Place, Errno> {
     let index: u32 = object(bytes)?;
+    let group = storage(context, bytes.get(8..).ok_or(Errno::EINVAL)?)?;
     let nic = NicId::from_index(index);
     if nic.is_some_and(|nic| context.namespace.stack().nic(nic).is_none()) {
         return Err(Errno::ENODEV);
     }
-    Ok(Place { group: storage(bytes.get(8..).ok_or(Errno::EINVAL)?)?, nic })
+    Ok(Place { group, nic })
 }
 
 /// `struct group_source_req`: interface, group, source.
@@ -220,7 +234,7 @@ fn change_any(context: &Context<'_>, value: &[u8], how: Change) -> Result<(), Er
         return Err(Errno::EINVAL);
     }
     let at = place(context, value)?;
-    change(context, at, storage(&value[8 + STORAGE_LEN..])?, how)
+    change(context, at, storage(context, &value[8 + STORAGE_LEN..])?, how)
 }
 
 fn add(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -247,8 +261,13 @@ fn set_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     }
     // Checked above.
     let bytes = context.read_buffer(GROUP_FILTER_LEN + STORAGE_LEN * count as usize)?;
-    let at = place(context, &bytes)?;
-    let sources = bytes[GROUP_FILTER_LEN..].chunks_exact(STORAGE_LEN).map(storage);
+    let at = match place(context, &bytes) {
+        // ip6_mc_msfilter looks at the group only.
+        Err(Errno::EADDRNOTAVAIL) if context.option.0 == SOL_IPV6 => return Err(Errno::EINVAL),
+        at => at?,
+    };
+    let sources = bytes[GROUP_FILTER_LEN..].chunks_exact(STORAGE_LEN);
+    let sources = sources.map(|source| storage(context, source));
     let sources = sources.collect::<Result<_, _>>()?;
     replace(context, at, SourceFilter { mode: mode(kind)?, sources })
 }
@@ -256,7 +275,10 @@ fn set_filter(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 fn get_filter(context: &Context<'_>) -> Result<Value, Errno> {
     let asked = context.read_buffer(GROUP_FILTER_LEN)?;
     let [_, room]: [u32; 2] = object(&asked[8 + STORAGE_LEN..])?;
-    let at = place(context, &asked)?;
+    let at = match place(context, &asked) {
+        Err(Errno::EADDRNOTAVAIL) if context.option.0 == SOL_IP => return Err(Errno::EINVAL),
+        at => at?,
+    };
     let filter = read(context, at)?;
     let mut value = Value::from_slice(&asked[..8 + STORAGE_LEN]);
     value.extend(number(filter.mode).to_ne_bytes());

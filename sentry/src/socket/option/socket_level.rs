@@ -9,6 +9,7 @@ use crate::errno::Errno;
 use crate::socket::base::{SocketType, Switches};
 use crate::socket::inet::Protocol;
 use crate::socket::ops::Family;
+use crate::socket::option::refused::memory_info;
 use crate::socket::option::value::{
     bytes, int, object, of_bool, of_int, of_timeout, saturate, switch, timeout,
 };
@@ -55,33 +56,26 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_TIMESTAMP_NEW, get_timestamp, set_timestamp),
     option!(SOL_SOCKET, SO_TIMESTAMPNS, get_timestamp_ns, set_timestamp_ns),
     option!(SOL_SOCKET, SO_TIMESTAMPNS_NEW, get_timestamp_ns, set_timestamp_ns),
-    option!(SOL_SOCKET, SO_TIMESTAMPING, get_zero, set_only_zero),
+    option!(SOL_SOCKET, SO_TIMESTAMPING, get_no_flags, set_only_zero),
+    option!(SOL_SOCKET, SO_TIMESTAMPING_NEW, get_no_flags, set_only_zero),
     option!(SOL_SOCKET, SO_ACCEPTCONN, get_is_listening, -),
     option!(SOL_SOCKET, SO_MARK, get_mark, set_mark),
     option!(SOL_SOCKET, SO_PROTOCOL, get_protocol, -),
     option!(SOL_SOCKET, SO_DOMAIN, get_domain, -),
     option!(SOL_SOCKET, SO_RXQ_OVFL, get_zero, set_only_zero),
-    option!(SOL_SOCKET, SO_PEEK_OFF, get_minus_one, set_unsupported),
-    option!(SOL_SOCKET, SO_SELECT_ERR_QUEUE, get_zero, set_any, Effect::Hint("poll reports errors anyway")),
-    option!(
-        SOL_SOCKET,
-        SO_BUSY_POLL,
-        get_zero,
-        set_any,
-        Effect::Hint("nothing to poll: packets come by thread")
-    ),
-    option!(SOL_SOCKET, SO_PREFER_BUSY_POLL, get_zero, set_any, Effect::Hint("as SO_BUSY_POLL")),
+    option!(SOL_SOCKET, SO_PEEK_OFF, get_peek_offset, set_unsupported),
     option!(
         SOL_SOCKET,
         SO_MAX_PACING_RATE,
         get_max_pacing_rate,
         set_max_pacing_rate,
-        Effect::Partial("streams only")
+        Effect::Partial("only streams, as on Linux without the fq queueing discipline")
     ),
-    option!(SOL_SOCKET, SO_INCOMING_CPU, get_minus_one, set_any, Effect::Hint("one receive queue")),
     option!(SOL_SOCKET, SO_COOKIE, get_cookie, -),
     option!(SOL_SOCKET, SO_NETNS_COOKIE, get_namespace_cookie, -),
-    option!(SOL_SOCKET, SO_ZEROCOPY, get_zero, set_unsupported),
+    option!(SOL_SOCKET, SO_ZEROCOPY, get_zero, set_zero_copy, Effect::Partial("cannot be turned on")),
+    option!(SOL_SOCKET, SO_MEMINFO, get_memory_info, -),
+    option!(SOL_SOCKET, SO_BUF_LOCK, get_buffer_lock, set_buffer_lock),
 ];
 
 fn get_zero(_: &Context<'_>) -> Result<Value, Errno> {
@@ -92,17 +86,29 @@ fn get_one(_: &Context<'_>) -> Result<Value, Errno> {
     of_int(1)
 }
 
-fn get_minus_one(_: &Context<'_>) -> Result<Value, Errno> {
-    of_int(-1)
+/// Flags, and a word for a clock.
+fn get_no_flags(_: &Context<'_>) -> Result<Value, Errno> {
+    Ok(bytes(&[0_i32; 2]))
+}
+
+/// Raw sockets have no `set_peek_off`.
+fn get_peek_offset(context: &Context<'_>) -> Result<Value, Errno> {
+    if context.socket.base().kind == SocketType::Raw { Err(Errno::EOPNOTSUPP) } else { of_int(-1) }
+}
+
+fn set_zero_copy(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let has_it = context.inet().is_ok_and(|inet| inet.tcp().is_some() || inet.udp().is_some());
+    match int(value)? {
+        _ if !has_it => Err(Errno::EOPNOTSUPP),
+        0 => Ok(()),
+        1 => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Turning off what cannot be turned on.
 fn set_only_zero(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
-}
-
-fn set_any(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    int(value).map(drop)
 }
 
 fn set_unsupported(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -211,6 +217,7 @@ fn doubled(requested: i32, direction: Direction, max: u32) -> u32 {
 }
 
 fn set_buffer(context: &Context<'_>, direction: Direction, bytes: u32) {
+    lock_buffer(context, direction);
     let size = usize::try_from(bytes).unwrap_or(usize::MAX);
     match context.socket.family() {
         Family::Inet(inet) => match (inet.protocol(), direction) {
@@ -238,15 +245,19 @@ fn set_buffer(context: &Context<'_>, direction: Direction, bytes: u32) {
 }
 
 fn get_buffer(context: &Context<'_>, direction: Direction) -> Result<Value, Errno> {
-    let bytes = match context.socket.family() {
+    of_int(saturate(buffer(context, direction)?))
+}
+
+fn buffer(context: &Context<'_>, direction: Direction) -> Result<usize, Errno> {
+    Ok(match context.socket.family() {
         Family::Inet(inet) => match (inet.protocol(), direction) {
             (Protocol::Tcp(tcp), Direction::Send) => {
                 let default = context.namespace.stack().tcp_config().send_buffer.default;
-                return of_int(saturate(tcp.tcp_options().send_buffer.unwrap_or(default)));
+                size_of_buffer(tcp.tcp_options().send_buffer.unwrap_or(default))
             }
             (Protocol::Tcp(tcp), Direction::Receive) => {
                 let default = context.namespace.stack().tcp_config().receive_buffer.default;
-                return of_int(saturate(tcp.tcp_options().receive_buffer.unwrap_or(default)));
+                size_of_buffer(tcp.tcp_options().receive_buffer.unwrap_or(default))
             }
             (_, Direction::Send) => inet.options().send_buffer,
             (_, Direction::Receive) => inet.options().recv_buffer,
@@ -264,8 +275,52 @@ fn get_buffer(context: &Context<'_>, direction: Direction) -> Result<Value, Errn
             Direction::Receive => netlink.recv_buffer(),
         },
         Family::Host(_) => return Err(Errno::ENOPROTOOPT),
-    };
-    of_int(saturate(bytes))
+    })
+}
+
+fn size_of_buffer(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// `SO_MEMINFO` (`sk_get_meminfo`): of what the numbers tell, only the limits are known.
+fn get_memory_info(context: &Context<'_>) -> Result<Value, Errno> {
+    Ok(memory_info(buffer(context, Direction::Receive)?, buffer(context, Direction::Send)?))
+}
+
+/// `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`: which buffers keep the size that they have.
+const LOCKS: [(i32, Direction); 2] = [(1, Direction::Send), (2, Direction::Receive)];
+
+fn get_buffer_lock(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.socket.base().kept(BUFFER_LOCK).unwrap_or(0))
+}
+
+fn set_buffer_lock(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let wanted = int(value)?;
+    if !(0..=3).contains(&wanted) {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(tcp) = context.inet().ok().and_then(|inet| inet.tcp()) {
+        // Only the buffers of streams grow and shrink by themselves.
+        for (bit, direction) in LOCKS {
+            let size = u32::try_from(buffer(context, direction)?).unwrap_or(u32::MAX);
+            let size = (wanted & bit != 0).then_some(size);
+            tcp.set_tcp_options(|options| match direction {
+                Direction::Send => options.send_buffer = size,
+                Direction::Receive => options.receive_buffer = size,
+            });
+        }
+    }
+    context.socket.base().keep(BUFFER_LOCK, wanted);
+    Ok(())
+}
+
+const BUFFER_LOCK: (i32, i32) = (SOL_SOCKET, SO_BUF_LOCK);
+
+/// Setting a size locks it.
+fn lock_buffer(context: &Context<'_>, direction: Direction) {
+    let bits = LOCKS.iter().filter(|(_, of)| *of == direction).fold(0, |bits, (bit, _)| bits | bit);
+    let base = context.socket.base();
+    base.keep(BUFFER_LOCK, base.kept(BUFFER_LOCK).unwrap_or(0) | bits);
 }
 
 fn get_send_buffer(context: &Context<'_>) -> Result<Value, Errno> {
@@ -332,12 +387,13 @@ fn set_oob_inline(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn get_no_check(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(context.inet().is_ok_and(|inet| inet.options().no_checksum))
+    of_bool(context.socket.base().kept(context.option).is_some_and(|on| on != 0))
 }
 
 fn set_no_check(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let on = switch(value)?;
     change_options(context, |options| options.no_checksum = on);
+    context.socket.base().keep(context.option, on.into());
     Ok(())
 }
 
@@ -419,6 +475,14 @@ fn set_recv_low_water(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> 
         n if n < 0 => i32::MAX,
         n => n,
     };
+    let bytes = match context.inet().ok().and_then(|inet| inet.tcp()) {
+        // tcp_set_rcvlowat: "cap = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]) >> 1"
+        Some(tcp) => {
+            let max = context.namespace.stack().tcp_config().receive_buffer.max;
+            bytes.min(saturate(tcp.tcp_options().receive_buffer.unwrap_or(max) / 2))
+        }
+        None => bytes,
+    };
     context.socket.base().set_recv_low_water(bytes);
     Ok(())
 }
@@ -463,7 +527,8 @@ fn set_bound_device(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn bind_to_nic(context: &Context<'_>, nic: Option<NicId>) -> Result<(), Errno> {
-    let inet = context.inet()?;
+    // On sockets that send nothing through interfaces it is accepted.
+    let Ok(inet) = context.inet() else { return Ok(()) };
     // sock_bindtoindex: changing an existing binding needs CAP_NET_RAW.
     if inet.options().bound_nic.is_some() && !context.task.creds().has(Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
@@ -473,15 +538,17 @@ fn bind_to_nic(context: &Context<'_>, nic: Option<NicId>) -> Result<(), Errno> {
 }
 
 fn get_bound_index(context: &Context<'_>) -> Result<Value, Errno> {
-    let nic = context.inet().ok().and_then(|inet| inet.options().bound_nic);
-    of_int(nic.map_or(0, |nic| saturate(nic.index())))
+    let Ok(inet) = context.inet() else {
+        return of_int(context.socket.base().kept(context.option).unwrap_or(0));
+    };
+    of_int(inet.options().bound_nic.map_or(0, |nic| saturate(nic.index())))
 }
 
 fn set_bound_index(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let nic = NicId::from_index(u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?);
-    if nic.is_some_and(|nic| context.namespace.stack().nic(nic).is_none()) {
-        return Err(Errno::ENODEV);
-    }
+    let index = int(value)?;
+    // An interface that does not exist may come: sock_bindtoindex does not look for it.
+    let nic = NicId::from_index(u32::try_from(index).map_err(|_| Errno::EINVAL)?);
+    context.socket.base().keep(context.option, index);
     bind_to_nic(context, nic)
 }
 
@@ -510,48 +577,67 @@ fn set_timestamp_ns(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn get_mark(context: &Context<'_>) -> Result<Value, Errno> {
-    Ok(bytes(&context.inet().map_or(0, |inet| inet.options().mark)))
+    of_int(context.socket.base().kept(context.option).unwrap_or(0))
 }
 
 fn set_mark(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let mark = int(value)?.cast_unsigned();
+    let kept = int(value)?;
+    let mark = kept.cast_unsigned();
     let creds = context.task.creds();
     if !creds.has(Capabilities::NET_ADMIN) && !creds.has(Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
+    context.socket.base().keep(context.option, kept);
     change_options(context, |options| options.mark = mark);
     Ok(())
 }
 
+/// An `unsigned long` where there is room for one, or else an `unsigned int`.
 fn get_max_pacing_rate(context: &Context<'_>) -> Result<Value, Errno> {
-    let tcp = context.inet().ok().and_then(|inet| inet.tcp());
-    Ok(bytes(&tcp.and_then(|tcp| tcp.tcp_options().max_pacing_rate).unwrap_or(u64::MAX)))
+    let rate = match context.inet().ok().and_then(|inet| inet.tcp()) {
+        Some(tcp) => tcp.tcp_options().max_pacing_rate.unwrap_or(u64::MAX),
+        None => match context.socket.base().kept(context.option).unwrap_or(-1) {
+            -1 => u64::MAX,
+            rate => rate.cast_unsigned().into(),
+        },
+    };
+    if context.buffer.1 >= size_of::<u64>() {
+        return Ok(bytes(&rate));
+    }
+    Ok(bytes(&u32::try_from(rate).unwrap_or(u32::MAX)))
 }
 
 /// An `unsigned long`, or an `unsigned int` whose largest value means no limit as well (`sk_setsockopt`).
 fn set_max_pacing_rate(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let tcp = context.inet()?.tcp().ok_or(Errno::ENOPROTOOPT)?;
-    let rate = match object::<u64>(value) {
-        Ok(rate) => rate,
+    let rate = match object::<[u8; 8]>(value) {
+        Ok(rate) => u64::from_ne_bytes(rate),
         Err(_) => match int(value)?.cast_unsigned() {
             u32::MAX => u64::MAX,
             rate => rate.into(),
         },
+    };
+    let Some(tcp) = context.inet().ok().and_then(|inet| inet.tcp()) else {
+        // What does not fit is as good as no limit.
+        let kept = u32::try_from(rate).unwrap_or(u32::MAX).cast_signed();
+        context.socket.base().keep(context.option, kept);
+        return Ok(());
     };
     tcp.set_tcp_options(|options| options.max_pacing_rate = (rate != u64::MAX).then_some(rate));
     Ok(())
 }
 
 fn get_cookie(context: &Context<'_>) -> Result<Value, Errno> {
+    if context.buffer.1 < size_of::<u64>() {
+        return Err(Errno::EINVAL);
+    }
     Ok(bytes(&context.socket.base().ino()))
 }
 
 fn get_namespace_cookie(context: &Context<'_>) -> Result<Value, Errno> {
-    // Only streams and datagrams of the internet families know it.
-    match (context.inet(), context.socket.base().kind) {
-        (Ok(_), SocketType::Stream | SocketType::Datagram) => Ok(bytes(&1_u64)),
-        _ => Err(Errno::EINVAL),
+    if context.buffer.1 != size_of::<u64>() {
+        return Err(Errno::EINVAL);
     }
+    Ok(bytes(&1_u64))
 }
 
 #[cfg(test)]

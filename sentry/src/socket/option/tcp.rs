@@ -262,11 +262,18 @@ fn get_info(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn get_quick_ack(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(!tcp(context)?.info().is_some_and(|info| info.is_interactive))
+    let tcp = tcp(context)?;
+    if tcp.state() == State::Closed {
+        return of_bool(context.socket.base().kept(context.option).is_none_or(|on| on != 0));
+    }
+    of_bool(!tcp.info().is_some_and(|info| info.is_interactive))
 }
 
 fn set_quick_ack(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    tcp(context)?.set_quick_ack(int(value)? != 0);
+    let on = int(value)? != 0;
+    // Before there is a connection it is only shown.
+    context.socket.base().keep(context.option, on.into());
+    tcp(context)?.set_quick_ack(on);
     Ok(())
 }
 

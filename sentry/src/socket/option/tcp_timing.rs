@@ -84,7 +84,7 @@ fn get_timestamp(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn get_delay(context: &Context<'_>) -> Result<Value, Errno> {
     tcp(context)?;
-    of_int(context.inet()?.transmit_delay())
+    of_int(context.inet()?.notes().transmit_delay())
 }
 
 fn set_delay(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -92,7 +92,7 @@ fn set_delay(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     // "tp->tcp_tx_delay is in usec", of which only the upper bits of a rate's period are used.
     match int(value)? {
         micros @ 0..MAX_DELAY => {
-            context.inet()?.set_transmit_delay(micros);
+            context.inet()?.notes().set_transmit_delay(micros);
             Ok(())
         }
         _ => Err(Errno::EINVAL),
@@ -115,7 +115,8 @@ fn set_rto_max(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if !(1000..=120_000).contains(&millis) {
         return Err(Errno::EINVAL);
     }
-    let time = Duration::from_millis(millis.unsigned_abs().into());
+    let ticks = millis.unsigned_abs().div_ceil(TICK_MILLIS).min(RTO_MAX_MILLIS / TICK_MILLIS);
+    let time = Duration::from_millis(u64::from(ticks * TICK_MILLIS));
     tcp.set_tcp_options(|options| options.rto_max = Some(time));
     Ok(())
 }
@@ -130,6 +131,8 @@ fn ticks(value: &[u8]) -> Result<Duration, Errno> {
 }
 
 const TICK_MICROS: u32 = 4000;
+const TICK_MILLIS: u32 = TICK_MICROS / 1000;
+const RTO_MAX_MILLIS: u32 = 120_000;
 
 fn get_rto_min(context: &Context<'_>) -> Result<Value, Errno> {
     let default = context.namespace.stack().tcp_config().rto_min;

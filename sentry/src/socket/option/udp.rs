@@ -7,11 +7,11 @@ use sentry_abi::socket::SOL_UDP;
 use crate::errno::Errno;
 use crate::socket::inet::Receive;
 use crate::socket::option::value::{int, of_bool, of_int, switch};
-use crate::socket::option::{Context, OptionRow, Value, option};
+use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 
 pub(super) const ROWS: &[OptionRow] = &[
-    option!(SOL_UDP, UDP_CORK, get_zero, set_only_zero),
-    option!(SOL_UDP, UDP_ENCAP, get_zero, set_only_zero),
+    option!(SOL_UDP, UDP_CORK, get_zero, set_only_zero, Effect::Partial("cannot be turned on")),
+    option!(SOL_UDP, UDP_ENCAP, get_zero, set_only_zero, Effect::Partial("no tunnels")),
     option!(SOL_UDP, UDP_SEGMENT, get_segment, set_segment),
     option!(SOL_UDP, UDP_GRO, get_gro, set_gro),
 ];

@@ -40,7 +40,7 @@ pub(super) fn object<T: FromBytes>(value: &[u8]) -> Result<T, Errno> {
 }
 
 /// Bytes of a value.
-pub(super) fn bytes<T: IntoBytes + Immutable + ?Sized>(value: &T) -> Value {
+pub(in crate::socket) fn bytes<T: IntoBytes + Immutable + ?Sized>(value: &T) -> Value {
     Value::from_slice(value.as_bytes())
 }
 

@@ -35,6 +35,10 @@ pub(super) fn unix(namespace: &NetNamespace) -> String {
     text
 }
 
+pub(super) fn ip6_flowlabel(namespace: &NetNamespace) -> String {
+    namespace.flow_labels().text(namespace.stack().now())
+}
+
 pub(super) fn packet(namespace: &NetNamespace) -> String {
     let mut text = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n".to_owned();
     for socket in namespace.sockets().all() {

@@ -19,11 +19,12 @@ pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
 #[must_use]
 pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     type Render = fn(&NetNamespace) -> String;
-    let table: [(&'static str, Render); 25] = [
+    let table: [(&'static str, Render); 26] = [
         ("arp", interface::arp),
         ("dev", interface::dev),
         ("if_inet6", interface::if_inet6),
         ("ipv6_route", interface::ipv6_route),
+        ("ip6_flowlabel", local::ip6_flowlabel),
         ("ip6_tables_matches", local::ip6_tables_matches),
         ("ip6_tables_names", local::ip6_tables_names),
         ("ip6_tables_targets", local::ip6_tables_targets),

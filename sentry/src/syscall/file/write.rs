@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::errno::{Errno, SysError, SysResult};
 use crate::io::IoSrc;
 use crate::mm::UserIo;
+use crate::socket::{SocketFile, deadline};
 use crate::syscall::Args;
 use crate::syscall::file::context::{raise, real_file};
 use crate::syscall::file::read::offset;
@@ -120,9 +121,28 @@ fn write_all(task: &mut CurrentTask, file: &Arc<File>, src: &mut dyn IoSrc, at: 
             break Ok(());
         }
     };
+    end_handshake(task, file)?;
     match result {
         Err(e) if total == 0 => Err(e),
         _ => Ok(total as u64),
+    }
+}
+
+/// Where the data went into a SYN (`TCP_FASTOPEN_CONNECT`), a write that waits leads the handshake to its end
+/// (`tcp_sendmsg_fastopen`).
+fn end_handshake(task: &mut CurrentTask, file: &Arc<File>) -> Result<(), SysError> {
+    let Some(socket) = file.downcast::<SocketFile>().filter(|_| !file.is_nonblocking()) else {
+        return Ok(());
+    };
+    if !socket.socket().is_connecting() {
+        return Ok(());
+    }
+    let socket = Arc::clone(socket.socket());
+    let until = deadline(task, socket.base().send_timeout());
+    match task.block_on_file(file, Readiness::OUT, until, |_| socket.connect_result()) {
+        // SO_SNDTIMEO: what the SYN has taken counts.
+        Err(SysError::Errno(Errno::EAGAIN)) => Ok(()),
+        done => done,
     }
 }
 

@@ -1,7 +1,10 @@
 //! `getsockopt(2)` and `setsockopt(2)`.
 
-use sentry_abi::inet::TCP_SAVED_SYN;
-use sentry_abi::socket::{SO_ATTACH_FILTER, SO_BINDTODEVICE, SOL_IP, SOL_SOCKET, SOL_TCP};
+use sentry_abi::inet::{
+    IP_MULTICAST_IF, IP6T_SO_GET_REVISION_MATCH, IP6T_SO_GET_REVISION_TARGET, IP6T_SO_SET_ADD_COUNTERS,
+    IP6T_SO_SET_REPLACE, IPV6_CHECKSUM, IPV6_FLOWLABEL_MGR, MCAST_MSFILTER, SO_ORIGINAL_DST, TCP_SAVED_SYN,
+};
+use sentry_abi::socket::{SO_ATTACH_FILTER, SO_BINDTODEVICE, SOL_IP, SOL_IPV6, SOL_SOCKET, SOL_TCP};
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
@@ -16,10 +19,14 @@ pub(crate) fn sys_setsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().get(args.fd(0))?;
     let socket = SocketFile::from_file(&file)?;
     let mut value = vec![0; len.min(MAX_VALUE)];
-    task.mm().read_bytes(args.addr(3), &mut value)?;
-    let buffer = (args.addr(3), len);
-    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer };
-    option::set(&context, args.i32(1), args.i32(2), &value)?;
+    let (level, name) = (args.i32(1), args.i32(2));
+    // do_ipv6_setsockopt: "if (sockptr_is_null(optval)) val = 0"
+    if !(level == SOL_IPV6 && name != IPV6_CHECKSUM && args.addr(3).is_null()) {
+        task.mm().read_bytes(args.addr(3), &mut value)?;
+    }
+    let (buffer, option) = ((args.addr(3), len), (level, name));
+    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer, option };
+    option::set(&context, level, name, &value)?;
     Ok(0)
 }
 
@@ -29,9 +36,22 @@ pub(crate) fn sys_getsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     let socket = SocketFile::from_file(&file)?;
     let (level, name) = (args.i32(1), args.i32(2));
     let room: i32 = task.mm().read_obj(args.addr(4))?;
-    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
-    let buffer = (args.addr(3), room);
-    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer };
+    let room = match usize::try_from(room) {
+        Ok(room) => room,
+        // do_ipv6_getsockopt compares it as an unsigned number, where it does not read the buffer first.
+        Err(_) if level == SOL_IPV6 && !reads_buffer(name) => i32::MAX.unsigned_abs() as usize,
+        Err(_) => {
+            let (buffer, option) = ((args.addr(3), 0), (level, name));
+            let namespace = socket.namespace();
+            option::check_level(
+                &Context { task, socket: socket.socket(), namespace, buffer, option },
+                level,
+            )?;
+            return Err(Errno::EINVAL.into());
+        }
+    };
+    let (buffer, option) = ((args.addr(3), room), (level, name));
+    let context = Context { task, socket: socket.socket(), namespace: socket.namespace(), buffer, option };
     if (level, name) == (SOL_SOCKET, SO_ATTACH_FILTER) {
         return get_filter(&context, args.addr(4));
     }
@@ -48,6 +68,20 @@ pub(crate) fn sys_getsockopt(task: &mut CurrentTask, args: &Args) -> SysResult {
     let len = i32::try_from(len).map_err(|_| Errno::EINVAL)?;
     task.mm().write_obj(args.addr(4), &len)?;
     Ok(0)
+}
+
+/// Whether an option of `SOL_IPV6` is asked for with a value, which has to have some length.
+fn reads_buffer(name: i32) -> bool {
+    matches!(
+        name,
+        MCAST_MSFILTER
+            | IPV6_FLOWLABEL_MGR
+            | IP6T_SO_SET_REPLACE
+            | IP6T_SO_SET_ADD_COUNTERS
+            | IP6T_SO_GET_REVISION_MATCH
+            | IP6T_SO_GET_REVISION_TARGET
+            | SO_ORIGINAL_DST
+    )
 }
 
 /// `SO_GET_FILTER` counts in instructions, and tells the number where there is room for none (`sk_get_filter`).
@@ -73,7 +107,12 @@ fn shown_len(level: i32, name: i32, value: &[u8], room: usize) -> Result<usize, 
         return Err(Errno::EINVAL);
     }
     // do_ip_getsockopt: a value that fits a byte is given as one where there is no room for an int.
-    if level == SOL_IP && value.len() == 4 && (1..4).contains(&room) && value[1..] == [0; 3] {
+    if level == SOL_IP
+        && name != IP_MULTICAST_IF
+        && value.len() == 4
+        && (1..4).contains(&room)
+        && value[1..] == [0; 3]
+    {
         return Ok(1);
     }
     Ok(value.len().min(room))
