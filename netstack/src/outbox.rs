@@ -36,7 +36,9 @@ pub(crate) struct Outbox {
 /// What is pending. A thread uses the same memory for one outbox after the other.
 #[derive(Default)]
 struct Pending {
-    /// The NICs that have something to send; almost always one.
+    /// The only packet for a link so far: most calls send one. Empty while there are batches.
+    alone: Option<Alone>,
+    /// The NICs that have more than that to send; almost always one.
     batches: SmallVec<[Batch; 1]>,
     /// An empty list for the next batch.
     spare: Vec<Packet>,
@@ -50,6 +52,12 @@ struct Pending {
     is_last: bool,
     /// The next unused one of the thread.
     next: Option<Box<Self>>,
+}
+
+/// A packet for a NIC.
+struct Alone {
+    interface: Arc<Interface>,
+    packet: Packet,
 }
 
 /// Packets for one NIC.
@@ -86,15 +94,11 @@ impl Outbox {
     /// Puts in a complete packet for a link.
     #[inline]
     pub(crate) fn send(&mut self, interface: &Arc<Interface>, packet: Packet) {
-        let Pending { batches, spare, .. } = self.pending();
-        let found = batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface));
-        match found {
-            Some(batch) => batch.packets.push(packet),
-            None => {
-                let mut packets = std::mem::take(spare);
-                packets.push(packet);
-                batches.push(Batch { interface: Arc::clone(interface), packets });
-            }
+        let pending = self.pending();
+        if pending.alone.is_none() && pending.batches.is_empty() {
+            pending.alone = Some(Alone { interface: Arc::clone(interface), packet });
+        } else {
+            pending.batch(interface, packet);
         }
     }
 
@@ -156,10 +160,11 @@ impl Outbox {
         if is_alone && !is_corked() && core.packet_sockets.is_empty() {
             return transmit_one(interface, packet);
         }
-        let batches = &mut self.pending().batches;
-        match batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface)) {
+        let pending = self.pending();
+        pending.gather();
+        match pending.batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface)) {
             Some(batch) => batch.packets.insert(0, packet),
-            None => self.send(interface, packet),
+            None => pending.batch(interface, packet),
         }
         self.flush(core);
     }
@@ -168,7 +173,15 @@ impl Outbox {
         if self.pending().has_work() {
             self.settle(core);
         }
-        let Pending { batches, spare, .. } = self.pending();
+        let pending = self.pending();
+        if !core.filter.is_any_active() && core.packet_sockets.is_empty() && !is_corked() {
+            if let Some(Alone { interface, packet }) = pending.alone.take() {
+                return transmit_one(&interface, packet);
+            }
+        } else {
+            pending.gather();
+        }
+        let Pending { batches, spare, .. } = pending;
         while let Some(mut batch) = batches.pop() {
             if core.filter.is_any_active() {
                 let Batch { interface, packets } = &mut batch;
@@ -247,9 +260,43 @@ fn give_back(mut pending: Box<Pending>) {
 impl Pending {
     #[inline]
     fn is_empty(&self) -> bool {
-        let Self { batches, spare: _, looped, touched, spare_touched: _, held, run, is_last: _, next: _ } =
-            self;
-        batches.is_empty() && looped.is_empty() && touched.is_empty() && held.is_none() && run.is_empty()
+        let Self {
+            alone,
+            batches,
+            spare: _,
+            looped,
+            touched,
+            spare_touched: _,
+            held,
+            run,
+            is_last: _,
+            next: _,
+        } = self;
+        let sends = alone.is_some() || !batches.is_empty();
+        !sends && looped.is_empty() && touched.is_empty() && held.is_none() && run.is_empty()
+    }
+
+    /// Puts a packet into the batch of its NIC.
+    fn batch(&mut self, interface: &Arc<Interface>, packet: Packet) {
+        self.gather();
+        let Self { batches, spare, .. } = self;
+        match batches.iter_mut().find(|batch| Arc::ptr_eq(&batch.interface, interface)) {
+            Some(batch) => batch.packets.push(packet),
+            None => {
+                let mut packets = std::mem::take(spare);
+                packets.push(packet);
+                batches.push(Batch { interface: Arc::clone(interface), packets });
+            }
+        }
+    }
+
+    /// Makes a batch of the only packet, if there is one.
+    fn gather(&mut self) {
+        if let Some(Alone { interface, packet }) = self.alone.take() {
+            let mut packets = std::mem::take(&mut self.spare);
+            packets.push(packet);
+            self.batches.push(Batch { interface, packets });
+        }
     }
 
     /// Whether there is something besides packets for links.
@@ -260,6 +307,7 @@ impl Pending {
 
     #[cold]
     fn clear(&mut self) {
+        self.alone = None;
         self.batches.clear();
         self.looped.clear();
         self.touched.clear();

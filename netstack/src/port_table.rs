@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::sync::RwLock;
+use crate::sync::{BriefMutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::bpf::Program;
@@ -48,14 +48,22 @@ pub(crate) enum Sharing {
 pub(crate) struct PortTable<E> {
     sharing: Sharing,
     ports: RwLock<PlainMap<u16, Port<E>>>,
+    /// Locked after `ports`. A table of its own: each connection comes here twice, and thousands of ports may have nothing else.
+    users: BriefMutex<PlainMap<u16, Users>>,
 }
 
+/// The claims on a port, of which there is at least one.
 struct Port<E> {
     claims: SmallVec<[Claim<E>; 1]>,
-    /// Connections that use the port without a claim of their own, and may share it with new binders.
-    shared_users: u32,
-    /// The same, but they may not.
-    exclusive_users: u32,
+}
+
+/// How many connections use a port without a claim of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Users {
+    /// Those that may share it with new binders.
+    shared: u32,
+    /// Those that may not.
+    exclusive: u32,
 }
 
 struct Claim<E> {
@@ -98,19 +106,16 @@ pub(crate) struct Taken;
 
 impl<E> PortTable<E> {
     pub(crate) fn new(sharing: Sharing) -> Self {
-        Self { sharing, ports: RwLock::default() }
+        Self { sharing, ports: RwLock::default(), users: BriefMutex::default() }
     }
 
     /// Claims a port for a socket.
     pub(crate) fn bind(&self, port: u16, binding: Binding, endpoint: &Arc<E>) -> Result<(), Taken> {
         let mut ports = self.ports.write();
-        let entry = ports.entry(port).or_default();
-        if self.is_taken(entry, &binding) {
-            if entry.is_unused() {
-                ports.remove(&port);
-            }
+        if self.is_taken(port, ports.get(&port), &binding) {
             return Err(Taken);
         }
+        let entry = ports.entry(port).or_default();
         let is_receiving = self.sharing == Sharing::Datagram;
         let endpoint = Arc::clone(endpoint);
         let steering = entry.group_of(&binding).find_map(|member| member.steering.clone());
@@ -133,7 +138,7 @@ impl<E> PortTable<E> {
         for step in 0..count {
             // Within the range, so it fits.
             let port = range.start() + ((first + step) % count) as u16;
-            let is_free = self.ports.read().get(&port).is_none_or(|entry| !self.is_taken(entry, &alone));
+            let is_free = !self.is_taken(port, self.ports.read().get(&port), &alone);
             if is_free && self.bind(port, binding, endpoint).is_ok() {
                 return Ok(port);
             }
@@ -148,7 +153,7 @@ impl<E> PortTable<E> {
             let Some(entry) = ports.get_mut(&port) else { return };
             let index = entry.claims.iter().position(|claim| Arc::ptr_eq(&claim.endpoint, endpoint));
             let released = index.map(|index| entry.claims.remove(index));
-            if entry.is_unused() {
+            if entry.claims.is_empty() {
                 ports.remove(&port);
             }
             released
@@ -243,30 +248,24 @@ impl<E> PortTable<E> {
 
     /// Notes a connection on a port.
     pub(crate) fn add_user(&self, port: u16, port_use: PortUse) {
-        let mut ports = self.ports.write();
-        let entry = ports.entry(port).or_default();
-        match port_use {
-            PortUse::Shared => entry.shared_users += 1,
-            PortUse::Exclusive => entry.exclusive_users += 1,
-        }
+        let mut users = self.users.lock();
+        *users.entry(port).or_default().of(port_use) += 1;
     }
 
     /// Forgets a connection on a port.
     pub(crate) fn remove_user(&self, port: u16, port_use: PortUse) {
-        let mut ports = self.ports.write();
-        let Some(entry) = ports.get_mut(&port) else { return };
-        match port_use {
-            PortUse::Shared => entry.shared_users = entry.shared_users.saturating_sub(1),
-            PortUse::Exclusive => entry.exclusive_users = entry.exclusive_users.saturating_sub(1),
-        }
-        if entry.is_unused() {
-            ports.remove(&port);
+        let mut users = self.users.lock();
+        let Some(entry) = users.get_mut(&port) else { return };
+        let count = entry.of(port_use);
+        *count = count.saturating_sub(1);
+        if *entry == Users::default() {
+            users.remove(&port);
         }
     }
 
     /// Tells whether any socket has claimed the port.
     pub(crate) fn is_claimed(&self, port: u16) -> bool {
-        self.ports.read().get(&port).is_some_and(|entry| !entry.claims.is_empty())
+        self.ports.read().contains_key(&port)
     }
 
     /// The socket that a packet to one host is for. `hash` spreads over the members of a group that share the port; it
@@ -306,7 +305,9 @@ impl<E> PortTable<E> {
 
     /// How many ports are in use.
     pub(crate) fn len(&self) -> usize {
-        self.ports.read().len()
+        let ports = self.ports.read();
+        let users = self.users.lock();
+        ports.len() + users.keys().filter(|port| !ports.contains_key(port)).count()
     }
 
     /// The sum of `count` over the sockets.
@@ -316,11 +317,13 @@ impl<E> PortTable<E> {
         claims.map(|claim| count(&claim.endpoint)).sum()
     }
 
-    fn is_taken(&self, port: &Port<E>, new: &Binding) -> bool {
-        if port.exclusive_users > 0 || (port.shared_users > 0 && !(new.reuse_address || new.reuse_port)) {
+    /// Whether a socket cannot have a port with these claims.
+    fn is_taken(&self, port: u16, entry: Option<&Port<E>>, new: &Binding) -> bool {
+        let users = self.users.lock().get(&port).copied().unwrap_or_default();
+        if users.exclusive > 0 || (users.shared > 0 && !(new.reuse_address || new.reuse_port)) {
             return true;
         }
-        port.claims.iter().any(|claim| {
+        entry.into_iter().flat_map(|entry| &entry.claims).any(|claim| {
             let old = &claim.binding;
             let shares_address = old.reuse_address
                 && new.reuse_address
@@ -354,15 +357,20 @@ impl<E> Port<E> {
         let binding = *binding;
         self.claims.iter().filter(move |claim| binding.reuse_port && claim.binding == binding)
     }
+}
 
-    fn is_unused(&self) -> bool {
-        self.claims.is_empty() && self.shared_users == 0 && self.exclusive_users == 0
+impl Users {
+    fn of(&mut self, port_use: PortUse) -> &mut u32 {
+        match port_use {
+            PortUse::Shared => &mut self.shared,
+            PortUse::Exclusive => &mut self.exclusive,
+        }
     }
 }
 
 impl<E> Default for Port<E> {
     fn default() -> Self {
-        Self { claims: SmallVec::new(), shared_users: 0, exclusive_users: 0 }
+        Self { claims: SmallVec::new() }
     }
 }
 
