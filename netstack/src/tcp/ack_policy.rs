@@ -129,7 +129,7 @@ impl AckPolicy {
             return;
         }
         let (min, max) = (nanos_of(config.delayed_ack_min), nanos_of(config.delayed_ack_limit()));
-        let mut delay = self.delay.unwrap_or(min);
+        let mut delay = self.delay.unwrap_or(nanos_of(BARE_FIN_DELAY));
         if delay > min {
             let most = if self.is_interactive { max } else { HALF_SECOND };
             delay = delay.min(if srtt == 0 { most } else { srtt.max(min).min(most) });
@@ -141,6 +141,13 @@ impl AckPolicy {
             Pending::Delayed(earlier) => Pending::Delayed(earlier.min(at)),
             _ => Pending::Delayed(at),
         };
+    }
+
+    /// An ACK may wait until then, if none has to go out sooner.
+    pub(super) fn allow_until(&mut self, at: Instant) {
+        if self.pending == Pending::None {
+            self.pending = Pending::Delayed(at);
+        }
     }
 
     /// An ACK has to go out at once.
@@ -203,6 +210,9 @@ impl AckPolicy {
 const MIN_RCV_MSS: u32 = 88;
 /// Linux starts the estimate at the smaller of the advertised MSS and this.
 const DEFAULT_RCV_MSS: u32 = 536;
+/// How long the ACK of a FIN may wait where no data has ever come: for the user's close, whose FIN then carries it. Linux
+/// (`tcp_send_delayed_ack` with an `ato` of zero) waits for its next tick, which is this at `CONFIG_HZ` 250.
+pub(super) const BARE_FIN_DELAY: Duration = Duration::from_millis(4);
 /// RFC 5681 section 4.2, in nanoseconds.
 const HALF_SECOND: u64 = 500_000_000;
 

@@ -275,7 +275,10 @@ impl Connection {
             Phase::Resting(resting) if resting.next_deadline(&self.common).is_none_or(|at| now < at) => {
                 Ok(())
             }
-            Phase::Resting(_) => {
+            Phase::Resting(resting) => {
+                if resting.on_ack_timer(now) {
+                    return Outcome { verdict: Verdict::Accepted, events: Events::TRANSMIT };
+                }
                 self.wake(Some(now));
                 return self.on_timer(now);
             }

@@ -137,7 +137,8 @@ impl Receiver {
             taken.has_fin = true;
             taken.dropped = None;
         }
-        let is_urgent = taken.has_fin || taken.dropped.is_some() || self.wants_ack_now();
+        // A FIN is acknowledged as data is (Linux, `tcp_fin`): the answer may be ours.
+        let is_urgent = taken.dropped.is_some() || self.wants_ack_now();
         self.policy.schedule(config, now, facts.srtt, is_urgent);
         taken
     }

@@ -10,6 +10,7 @@
 //! Everything else wakes the connection, which then is what it would be had it never rested: what happened to the FIN
 //! is done once more to the machine that wakes ([`Resting::repeat_end`]).
 
+use super::super::ack_policy::BARE_FIN_DELAY;
 use super::super::common::Common;
 use super::super::config::MtuProbing;
 use super::super::congestion::Algorithm;
@@ -20,6 +21,7 @@ use super::super::segment::{Ecn, PlainSegment, PlainTransmit, SegmentIn};
 use super::super::sender::AckInput;
 use super::super::state::State;
 use super::super::time_wait::FinalNumbers;
+use super::rest::OwedAck;
 use super::{Open, Resting, Synchronised};
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
@@ -58,7 +60,7 @@ impl Resting {
 
     /// Begins with the last step of the handshake to be sent; `None` if the connection is not one for this.
     pub(in super::super) fn begin_active(common: &Common, resting: Self) -> Option<Self> {
-        resting.is_brief(common).then_some(Self { is_ack_due: true, ..resting })
+        resting.is_brief(common).then_some(Self { owed_ack: OwedAck::Now, ..resting })
     }
 
     /// Processes a segment if it is one of those. Otherwise nothing has happened.
@@ -71,7 +73,7 @@ impl Resting {
         let &PlainSegment { seq, ack, window, is_pushed: _, has_fin, timestamps, payload } = segment;
         let window = self.snd.scale_window(window);
         let is_next = seq == self.rcv.rcv_nxt() && payload.is_empty() && ack == self.snd_nxt();
-        let is_ready = !self.is_fin_due && !self.is_ack_due && window > 0;
+        let is_ready = !self.is_fin_due && self.owed_ack == OwedAck::None && window > 0;
         if !is_next || !is_ready || !self.is_brief(common) || self.rcv.is_paws_violation(now, timestamps) {
             return None;
         }
@@ -105,7 +107,7 @@ impl Resting {
         }
         if has_fin {
             self.rcv.take_fin();
-            self.is_ack_due = true;
+            self.owed_ack = OwedAck::Delayed;
         }
         Some(match step {
             Step::Stay(events) => Step::Stay(events | acked),
@@ -144,7 +146,7 @@ impl Resting {
     /// Whether [`poll_transmit`](Self::poll_transmit) has something.
     #[inline]
     pub(in super::super) fn wants_to_transmit(&self) -> bool {
-        self.is_fin_due || self.is_ack_due
+        self.is_fin_due || self.owed_ack == OwedAck::Now
     }
 
     /// Gives the FIN or ACK that is due.
@@ -159,7 +161,7 @@ impl Resting {
             self.snd.on_fin_sent(now);
         }
         flags.set(TcpFlags::ECE, self.rcv.has_ce());
-        (self.is_fin_due, self.is_ack_due) = (false, false);
+        (self.is_fin_due, self.owed_ack) = (false, OwedAck::None);
         let window = self.rcv.take_window_field(&common.options);
         let value = low_u32(now.as_millis()).wrapping_add(self.snd.timestamp_offset());
         let timestamps = self.rcv.recent().map(|echo| Timestamps { value, echo });
@@ -173,9 +175,24 @@ impl Resting {
             Synchronised::FinWait1 | Synchronised::LastAck if !self.is_fin_due => {
                 self.slow_timer.min(self.snd.fin_deadline(&common.config))
             }
+            _ if self.owed_ack == OwedAck::Delayed => self.slow_timer.min(self.ack_deadline()),
             _ => self.slow_timer,
         };
         (first != Instant::FAR_FUTURE).then_some(first)
+    }
+
+    /// Whether nothing but the ACK is due at `now`, which then is to be sent.
+    pub(in super::super) fn on_ack_timer(&mut self, now: Instant) -> bool {
+        let is_due = self.owed_ack == OwedAck::Delayed && self.ack_deadline() <= now && now < self.slow_timer;
+        if is_due {
+            self.owed_ack = OwedAck::Now;
+        }
+        is_due
+    }
+
+    /// Until when a delayed ACK waits.
+    fn ack_deadline(&self) -> Instant {
+        self.last_segment_at + BARE_FIN_DELAY
     }
 
     pub(in super::super) fn state(&self) -> State {
@@ -250,13 +267,15 @@ impl Resting {
                 open.state = Synchronised::FinWait2;
             }
         }
-        if self.is_ack_due {
-            open.rcv.policy.demand();
+        match self.owed_ack {
+            OwedAck::None => {}
+            OwedAck::Delayed => open.rcv.policy.allow_until(self.ack_deadline()),
+            OwedAck::Now => open.rcv.policy.demand(),
         }
     }
 }
 
-/// For the peer's FIN: there is an end of the stream to read, and an ACK to send.
-const FIN_CAME: Events = Events::READABLE.union(Events::READ_CLOSED).union(Events::TRANSMIT);
-/// For the one that ends the connection.
-const ENDED: Events = FIN_CAME.union(Events::TIME_WAIT);
+/// For the peer's FIN: there is an end of the stream to read.
+const FIN_CAME: Events = Events::READABLE.union(Events::READ_CLOSED);
+/// For the one that ends the connection, and whose ACK nothing else can carry.
+const ENDED: Events = FIN_CAME.union(Events::TRANSMIT).union(Events::TIME_WAIT);

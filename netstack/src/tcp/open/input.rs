@@ -271,7 +271,11 @@ impl Open {
             events |= Events::READABLE | Events::READ_CLOSED;
             self.state = match self.state {
                 Synchronised::Established => Synchronised::CloseWait,
-                Synchronised::FinWait1 => Synchronised::Closing,
+                Synchronised::FinWait1 => {
+                    // Nothing of ours is left that could carry the ACK.
+                    self.rcv.policy.demand();
+                    Synchronised::Closing
+                }
                 Synchronised::FinWait2 => return Err(Next::TimeWait),
                 state @ (Synchronised::CloseWait | Synchronised::Closing | Synchronised::LastAck) => state,
             };

@@ -33,7 +33,16 @@ pub(in super::super) struct Resting {
     pub(super) is_orphan: bool,
     /// Our FIN has not been sent.
     pub(super) is_fin_due: bool,
-    pub(super) is_ack_due: bool,
+    pub(super) owed_ack: OwedAck,
+}
+
+/// Whether an ACK is owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OwedAck {
+    None,
+    /// For the peer's FIN, the last segment that came: the user's may carry it.
+    Delayed,
+    Now,
 }
 
 /// What a connection has learnt, and what only few have to remember.
@@ -105,7 +114,7 @@ impl Open {
             state: Synchronised::Established,
             is_orphan: false,
             is_fin_due: false,
-            is_ack_due: false,
+            owed_ack: OwedAck::None,
         })
     }
 }
@@ -147,7 +156,7 @@ impl Resting {
             state: Synchronised::Established,
             is_orphan: false,
             is_fin_due: false,
-            is_ack_due: false,
+            owed_ack: OwedAck::None,
         }
     }
 

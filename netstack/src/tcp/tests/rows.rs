@@ -164,7 +164,7 @@ ACK again: Dropped(BadAck), RST -> SynReceived
 ACK of old data: Dropped(BadAck), RST -> SynReceived
 ACK of unsent data: Dropped(BadAck), RST -> SynReceived
 FIN in order: Dropped(BadAck), RST -> SynReceived
-FIN with ACK of everything: Accepted, ACK -> CloseWait
+FIN with ACK of everything: Accepted, - -> CloseWait
 FIN beyond the window: Dropped(OutOfWindow), ACK -> SynReceived
 RST exact: Accepted, - -> Closed
 RST in the window: Dropped(InexactReset), ACK -> SynReceived
@@ -229,8 +229,8 @@ ACK of everything: Accepted, - -> Established
 ACK again: Accepted, - -> Established
 ACK of old data: Accepted, - -> Established
 ACK of unsent data: Dropped(BadAck), ACK -> Established
-FIN in order: Accepted, ACK -> CloseWait
-FIN with ACK of everything: Accepted, ACK -> CloseWait
+FIN in order: Accepted, - -> CloseWait
+FIN with ACK of everything: Accepted, - -> CloseWait
 FIN beyond the window: Dropped(OutOfWindow), ACK -> Established
 RST exact: Accepted, - -> Closed
 RST in the window: Dropped(InexactReset), ACK -> Established

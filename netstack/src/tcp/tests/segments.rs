@@ -169,9 +169,42 @@ fn fin_and_its_acknowledgment_move_through_the_states() {
         let _ = peer.send(flags, ack, b"");
         assert_eq!(peer.connection.state(), to, "{from:?} {flags:?} {ack}");
         if flags.contains(TcpFlags::FIN) {
+            if to == State::CloseWait {
+                // The user's FIN may carry it.
+                peer.expect_silence();
+                peer.now += Duration::from_millis(4);
+                let _ = peer.connection.on_timer(peer.now);
+            }
             let reply = peer.expect("ACK of the FIN");
             assert_eq!((reply.repr.flags, reply.repr.ack), (ACK, peer.seq), "{from:?}");
         }
+    }
+}
+
+/// Linux, `tcp_fin`: the ACK is delayed. On a connection that has carried nothing it waits for a tick, otherwise as for data.
+#[test]
+fn fin_of_the_user_carries_the_ack_of_the_peers_if_it_comes_soon() {
+    for has_carried in [false, true] {
+        let mut peer = in_state(State::Established);
+        if has_carried {
+            for _ in 0..40 {
+                let _ = (peer.send(ACK, 1, b"x"), peer.drain());
+                peer.advance(Duration::from_millis(1));
+            }
+            peer.advance(Duration::from_secs(1));
+        }
+        let _ = peer.send(FIN_ACK, 1, b"");
+        peer.expect_silence();
+        let waits = peer.connection.next_deadline().expect("the ACK waits") - peer.now;
+        // The delay of 40 ms has doubled when nothing answered the data.
+        let most = Duration::from_millis(if has_carried { 80 } else { 4 });
+        assert_eq!(waits, most);
+        peer.now += waits / 2;
+        let _ = peer.connection.shutdown(peer.now, Shutdown::Write).unwrap();
+        let fin = peer.expect("FIN");
+        assert_eq!((fin.repr.flags, fin.repr.ack), (FIN_ACK, peer.seq));
+        peer.expect_silence();
+        assert!(peer.connection.next_deadline().is_some_and(|at| at > peer.now + most));
     }
 }
 
