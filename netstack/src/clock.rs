@@ -26,14 +26,18 @@ impl Clock {
 
     /// Milliseconds since midnight UT, as ICMP and IPv4 options tell the time (RFC 792); a manual clock began at midnight.
     pub(crate) fn milliseconds_of_day(&self) -> u32 {
-        let since = match self {
+        // Less than the number of milliseconds in a day.
+        (self.since_1970().as_millis() % MILLISECONDS_PER_DAY) as u32
+    }
+
+    /// The time of day and year; a manual clock began with 1970.
+    pub(crate) fn since_1970(&self) -> Duration {
+        match self {
             Self::Monotonic(_) => {
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
             }
             Self::Manual(now) => Duration::from_nanos(now.load(Ordering::Acquire)),
-        };
-        // Less than the number of milliseconds in a day.
-        (since.as_millis() % MILLISECONDS_PER_DAY) as u32
+        }
     }
 
     /// Moves a manual clock forward; others take no orders.

@@ -112,6 +112,7 @@ struct Inner {
     has_source_mapping: bool,
     has_destination_mapping: bool,
     packets: [u64; 2],
+    bytes: [u64; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -167,7 +168,7 @@ pub struct ConnInfo {
 
 impl Conn {
     /// Begins a flow with its first packet; `None` if that cannot begin one.
-    pub(crate) fn begin(now: Instant, tuple: Tuple, transport: &Transport<'_>) -> Option<Self> {
+    pub(crate) fn begin(now: Instant, tuple: Tuple, transport: &Transport<'_>, len: usize) -> Option<Self> {
         use netstack_wire::ip::Protocol;
         if !tuple.may_begin() {
             return None;
@@ -191,13 +192,21 @@ impl Conn {
             has_source_mapping: false,
             has_destination_mapping: false,
             packets: [1, 0],
+            // A packet is at most 64 KiB long.
+            bytes: [len as u64, 0],
         };
         inner.expires = now + inner.lifetime(now);
         Some(Self { mark: AtomicU32::new(0), inner: Mutex::new(inner) })
     }
 
-    /// A further packet.
-    pub(crate) fn on_packet(&self, now: Instant, direction: Direction, transport: &Transport<'_>) -> Tracked {
+    /// A further packet, of `len` bytes.
+    pub(crate) fn on_packet(
+        &self,
+        now: Instant,
+        direction: Direction,
+        transport: &Transport<'_>,
+        len: usize,
+    ) -> Tracked {
         let mut inner = self.inner.lock();
         if let (ProtocolState::Tcp(track), Transport::Tcp { segment, payload_len }) =
             (&mut inner.protocol, transport)
@@ -208,6 +217,8 @@ impl Conn {
             }
         }
         inner.packets[direction.index()] += 1;
+        // A packet is at most 64 KiB long.
+        inner.bytes[direction.index()] += len as u64;
         inner.has_reply |= direction == Direction::Reply;
         inner.is_assured |= inner.has_reply
             && match &inner.protocol {
@@ -328,6 +339,19 @@ impl Conn {
     /// Packets in a direction.
     pub(crate) fn packets(&self, direction: Direction) -> u64 {
         self.inner.lock().packets[direction.index()]
+    }
+
+    /// Bytes of IP packets by direction.
+    pub(crate) fn bytes(&self) -> [u64; 2] {
+        self.inner.lock().bytes
+    }
+
+    /// Whether it is a connection that is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        match &self.inner.lock().protocol {
+            ProtocolState::Tcp(track) => matches!(track.state(), TcpState::TimeWait | TcpState::Closed),
+            ProtocolState::Udp { .. } | ProtocolState::Echo | ProtocolState::Other => false,
+        }
     }
 
     /// How long it is remembered if no packets come.

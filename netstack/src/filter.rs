@@ -46,6 +46,7 @@ mod hook;
 mod icmp;
 mod log;
 pub mod machine;
+mod measure;
 mod nat;
 mod reject;
 mod rewrite;
@@ -64,9 +65,10 @@ pub type RecentAddress = (std::net::IpAddr, u8, Vec<crate::time::Instant>);
 pub(crate) use hook::{Passage, forward, input, output, passes_link_control, prerouting, transit_of};
 pub use log::FilterLog;
 pub use rule::{
-    AddressKinds, Chain, ChainName, ConnMarkAction, ConnTest, Counters, EndTest, HashLimit, HashLimitKey,
-    Hook, LogPrefix, MssTarget, NatRange, OwnerTest, PacketKind, Policy, Ports, RecentAction, RecentTest,
-    RejectWith, Rule, Ruleset, Side, StatisticMode, Table, Target, Test, TtlAction, U32Step, U32Test,
+    AddressKinds, Carried, CarriedTest, Chain, ChainName, ConnLimit, ConnMarkAction, ConnTest, ContentTest,
+    Counters, EndTest, HashLimit, HashLimitKey, Hook, LogPrefix, MssTarget, NatRange, OwnerTest, PacketKind,
+    Policy, Ports, RecentAction, RecentTest, RejectWith, Rule, Ruleset, Side, StatisticMode, Table, Target,
+    Test, TimeTest, TtlAction, U32Step, U32Test,
 };
 
 pub use crate::conntrack::{ConnInfo, ConnState, ConnStatus, TcpState};

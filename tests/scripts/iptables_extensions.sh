@@ -31,6 +31,15 @@ $T -A INPUT -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT
 $T -A INPUT -m pkttype --pkt-type broadcast -j DROP
 $T -A INPUT -m quota --quota 1000 -j ACCEPT
 $T -A INPUT -m u32 --u32 "6&0xFF=1 && 4&0x1FFF=0 && 0>>22&0x3C@0>>24=0" -j DROP
+$T -A INPUT -p tcp -m connlimit --connlimit-above 2 --connlimit-mask 24 -j DROP
+$T -A INPUT -m connlimit --connlimit-upto 5 --connlimit-daddr -j ACCEPT
+$T -A INPUT -m connbytes --connbytes 100:200 --connbytes-dir both --connbytes-mode avgpkt -j DROP
+$T -A INPUT -m connbytes ! --connbytes 5: --connbytes-dir reply --connbytes-mode packets -j DROP
+$T -A INPUT -m time --timestart 22:00 --timestop 02:30 --contiguous --weekdays Mon,Fri --monthdays 1,31 --datestop 2030-01-02T03:04:05 -j DROP
+$T -A INPUT -m time --timestart 25:00 -j DROP 2>&1 | head -1
+$T -A INPUT -m string --algo bm --string "a b" --from 20 --to 100 -j DROP
+$T -A INPUT -m string --algo kmp ! --hex-string "|00ff|x" --icase -j DROP
+$T -A INPUT -m string --algo nosuch --string x -j DROP 2>&1 | grep -v '^Try'; echo $?
 $T -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 $T -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1000
 for w in icmp-net-unreachable icmp-host-unreachable icmp-port-unreachable icmp-proto-unreachable icmp-net-prohibited icmp-host-prohibited icmp-admin-prohibited; do $T -A INPUT -j REJECT --reject-with $w; done
@@ -96,7 +105,21 @@ $I -A out -p udp --dport 32 -m connmark --mark 5 -j DROP
 $I -A out -p udp --dport 33 -m conntrack --ctorigdstport 33 --ctdir ORIGINAL --ctproto udp -j DROP
 $I -A out -p udp --dport 34 -m hashlimit --hashlimit-above 1/hour --hashlimit-burst 2 --hashlimit-mode dstport --hashlimit-name h -j DROP
 $I -A out -p udp --dport 35 -m multiport --ports 35,36 -m mark ! --mark 1 -j DROP
-for port in 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36; do
+$I -A out -p udp --dport 37 -m string --algo bm --string X --icase -j DROP
+$I -A out -p udp --dport 38 -m string --algo kmp --string x --from 28 --to 28 -j DROP
+$I -A out -p udp --dport 39 -m string --algo kmp --string x --from 28 --to 29 -j DROP
+$I -A out -p udp --dport 40 -m connlimit --connlimit-above 2 --connlimit-mask 0 -j DROP
+$I -A out -p udp --dport 41 -m time --timestart 00:00 --timestop 23:59:59 -j DROP
+$I -A out -p udp --dport 42 -m time --datestop 2001-01-01 -j DROP
+$I -A out -p udp --dport 43 -m connbytes --connbytes 60: --connbytes-dir original --connbytes-mode bytes -j DROP
+$I -A out -p udp --dport 44 -m connbytes --connbytes 2:2 --connbytes-dir both --connbytes-mode packets -j DROP
+$I -A out -p udp --dport 44 -m connbytes --connbytes 29:29 --connbytes-dir both --connbytes-mode avgpkt
+for port in 43 44; do
+  exec 3> /dev/udp/127.0.0.1/$port
+  for round in 1 2 3 4 5 6; do (printf x >&3) 2>&1 | sed "s/.*: /$port $round /"; done
+  exec 3>&-
+done
+for port in 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42; do
   for round in 1 2 3 4; do (printf x > /dev/udp/127.0.0.1/$port) 2>&1 | sed "s/.*: /$port $round /"; done
 done
 $I -L out -v -n -x; $I -L refuse -v -n -x

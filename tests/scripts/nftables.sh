@@ -63,6 +63,7 @@ nft get element inet t ports '{ 22 }'
 nft insert rule inet t web tcp dport 1 accept; nft add rule inet t web tcp dport 2 accept; nft list chain inet t web
 nft reset counter inet t hits; nft list counters
 nft list table ip nosuch; echo $?
+nft add ct helper inet t assistant '{ type "nosuch" protocol tcp; }' 2>&1 | head -1
 nft add chain inet t bad '{ type nat hook forward priority 0; }'; echo $?
 nft 'add chain ip nat a; add chain ip nat b; add rule ip nat a jump b; add rule ip nat b jump a; add rule ip nat pre jump a'; echo $?
 nft list chains

@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn conn(port: u16) -> Arc<Conn> {
-        Arc::new(Conn::begin(Instant::ZERO, tuple(port), &Transport::Other).unwrap())
+        Arc::new(Conn::begin(Instant::ZERO, tuple(port), &Transport::Other, 28).unwrap())
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
         table.set_limit(64);
         for port in 0..64 {
             let flow = conn(port);
-            flow.on_packet(Instant::from_millis(2500), Direction::Reply, &Transport::Other);
+            flow.on_packet(Instant::from_millis(2500), Direction::Reply, &Transport::Other, 28);
             table.confirm(&flow, Instant::from_millis(2500)).unwrap();
         }
         let refused = table.confirm(&conn(999), Instant::from_millis(2500));

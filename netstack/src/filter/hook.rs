@@ -403,7 +403,7 @@ impl Passage {
         };
         let table = &core.filter.conntrack.table;
         if let Some((conn, direction)) = table.find(&tuple, self.now) {
-            match conn.on_packet(self.now, direction, &transport) {
+            match conn.on_packet(self.now, direction, &transport, transit.len()) {
                 Tracked::Valid => {
                     self.state = conn.state(direction);
                     self.tracking = Some(Tracking { conn, direction, is_related: false });
@@ -413,7 +413,7 @@ impl Passage {
                 Tracked::Reopened => table.remove(&conn),
             }
         }
-        if let Some(conn) = Conn::begin(self.now, tuple, &transport) {
+        if let Some(conn) = Conn::begin(self.now, tuple, &transport, transit.len()) {
             self.state = ConnState::NEW;
             let direction = Direction::Original;
             self.tracking = Some(Tracking { conn: Arc::new(conn), direction, is_related: false });

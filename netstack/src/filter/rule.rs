@@ -1,8 +1,10 @@
 //! Rules as the user writes them.
 
+mod measure;
 mod target;
 mod test;
 
+pub use measure::{Carried, CarriedTest, ConnLimit, ContentTest, TimeTest};
 pub use target::{ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, RejectWith, Target, TtlAction};
 pub use test::{
     AddressKinds, ConnTest, EndTest, HashLimit, HashLimitKey, OwnerTest, PacketKind, RecentAction,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::sync::Mutex;
 
+use super::measure::ConnCounts;
 use super::rule::{HashLimit, RecentAction, RecentTest, StatisticMode, Test};
 use crate::time::Instant;
 
@@ -20,6 +21,7 @@ pub(super) enum TestState {
     Statistic(AtomicU32),
     Quota(AtomicU64),
     Recent(Arc<RecentList>),
+    ConnCounts(ConnCounts),
 }
 
 impl TestState {
@@ -31,6 +33,7 @@ impl TestState {
             Test::Statistic(StatisticMode::Nth { packet, .. }) => Self::Statistic(AtomicU32::new(*packet)),
             Test::Quota(bytes) => Self::Quota(AtomicU64::new(*bytes)),
             Test::Recent(recent) => Self::Recent(shared.recent(recent)),
+            Test::ConnLimit(_) => Self::ConnCounts(ConnCounts::default()),
             _ => Self::None,
         }
     }

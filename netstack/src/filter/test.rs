@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{self, TcpFlags};
 
+use super::measure;
 use super::rule::{ConnTest, HashLimit, HashLimitKey, OwnerTest, PacketKind, Side, StatisticMode, Test};
 use super::state::{SharedStates, TestState, is_nth, masked, take_quota};
 use super::subject::Subject;
@@ -44,6 +45,9 @@ impl CompiledTest {
                 let address = subject.address(recent.side);
                 list.ask(recent, address, subject.transit.ttl(), subject.now)
             }
+            (Test::ConnLimit(limit), TestState::ConnCounts(counts)) => subject
+                .tracking
+                .is_some_and(|tracking| counts.is_above(limit, subject.address(limit.side), tracking)),
             _ => false,
         };
         passes != self.is_inverted
@@ -110,11 +114,17 @@ fn passes(test: &Test, subject: &Subject<'_>) -> bool {
             subject.core.secrets.random_below(1 << 31) < *probability
         }
         Test::U32(tests) => words::all_in(tests, transit),
+        Test::Content(content) => measure::contains(content, transit),
+        Test::Carried(carried) => {
+            subject.tracking.is_some_and(|tracking| measure::has_carried(carried, tracking))
+        }
+        Test::Time(time) => measure::is_time(time, subject.core.clock.since_1970().as_secs()),
         // Asked by the caller, who has the state.
         Test::Limit { .. }
         | Test::HashLimit(_)
         | Test::Statistic(StatisticMode::Nth { .. })
         | Test::Quota(_)
+        | Test::ConnLimit(_)
         | Test::Recent(_) => false,
     }
 }

@@ -12,6 +12,8 @@ use crate::cidr::IpCidr;
 use crate::conntrack::{ConnState, ConnStatus};
 use crate::route::MarkMatch;
 
+use super::measure::{CarriedTest, ConnLimit, ContentTest, TimeTest};
+
 /// What a rule looks at.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
@@ -110,6 +112,14 @@ pub enum Test {
     Recent(RecentTest),
     /// Numbers computed from the packet's bytes are in ranges (`-m u32`). All of these.
     U32(Vec<U32Test>),
+    /// A text is in the packet (`-m string`).
+    Content(ContentTest),
+    /// How many connections somebody has (`-m connlimit`). Packets without a flow fail.
+    ConnLimit(ConnLimit),
+    /// How much its flow has carried (`-m connbytes`). Packets without a flow fail.
+    Carried(CarriedTest),
+    /// What time it is (`-m time`).
+    Time(TimeTest),
 }
 
 /// One of a packet's two ends.

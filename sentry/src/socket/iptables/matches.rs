@@ -13,6 +13,7 @@ use crate::errno::Errno;
 mod context;
 mod flow;
 mod headers;
+mod measure;
 
 /// A test, and whether it must fail.
 pub(in crate::socket) type Tested = (Test, bool);
@@ -51,6 +52,10 @@ pub(in crate::socket) const MATCHES: &[(&str, u8, Option<Family>)] = &[
     ("quota", 0, None),
     ("tcpmss", 0, None),
     ("u32", 0, None),
+    ("string", 1, None),
+    ("connbytes", 0, None),
+    ("connlimit", 1, None),
+    ("time", 0, None),
 ];
 
 /// All that an entry tests.
@@ -188,6 +193,10 @@ pub(in crate::socket) fn one(
         ("recent", 0 | 1) => context::recent(family, data, revision)?,
         ("statistic", 0) => context::statistic(data)?,
         ("quota", 0) => context::quota(data)?,
+        ("string", 1) => measure::string(data)?,
+        ("connbytes", 0) => measure::bytes(data)?,
+        ("connlimit", 1) => measure::connections(family, data)?,
+        ("time", 0) => measure::time(data)?,
         _ => return Err(Errno::ENOENT),
     };
     tests.push(tested);

@@ -208,8 +208,8 @@ impl<'c> Batch<'c> {
             MSG_NEWOBJ => object::add(&mut change)?,
             MSG_DELOBJ => object::remove(&mut change, Missing::Refused)?,
             MSG_DESTROYOBJ => object::remove(&mut change, Missing::Ignored)?,
-            // Flow tables are not built.
-            MSG_NEWFLOWTABLE | MSG_DELFLOWTABLE => return Err(Errno::EOPNOTSUPP.into()),
+            // Flow tables are not built, as in a kernel without their module (nft_flowtable_type_get).
+            MSG_NEWFLOWTABLE | MSG_DELFLOWTABLE => return Err(Errno::ENOENT.into()),
             _ => return Err(Errno::EINVAL.into()),
         }
         self.tell(request, kind, header.family);

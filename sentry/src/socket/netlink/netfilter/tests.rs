@@ -169,6 +169,19 @@ fn circles_are_found_when_packets_can_get_there() {
 }
 
 #[test]
+fn what_there_is_no_module_for_is_not_there() {
+    let socket = socket(Privilege::Admin);
+    assert_eq!(errors(&socket, &batched(&[table()])), [0]);
+    let hook = nest(3, &[word(1, 0), word(2, 0)]);
+    let flow_table = nft(MSG_NEWFLOWTABLE, CREATE, &[text(1, "t"), text(2, "f"), hook]);
+    let helper =
+        nft(MSG_NEWOBJ, CREATE, &[text(1, "t"), text(2, "h"), word(3, 3), nest(4, &[text(1, "ftp")])]);
+    for refused in [flow_table, helper] {
+        assert_eq!(errors(&socket, &batched(&[refused])), [-2]);
+    }
+}
+
+#[test]
 fn only_administrators_may_look() {
     let socket = socket(Privilege::Ordinary);
     assert_eq!(errors(&socket, &nft(MSG_GETTABLE, NLM_F_DUMP, &[])), [-1]);
