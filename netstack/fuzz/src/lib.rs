@@ -12,6 +12,7 @@ mod input;
 mod listener;
 mod machine;
 mod packets;
+pub mod replay;
 mod stack;
 mod usernet;
 mod wire;

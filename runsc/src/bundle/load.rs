@@ -86,11 +86,8 @@ impl Bundle {
         let dir =
             dir.canonicalize().map_err(|source| LoadError::NoBundle { path: dir.to_owned(), source })?;
         let path = dir.join("config.json");
-        let spec: Spec = parse(&path)?;
-        check_version(&path, spec.version())?;
+        let (spec, process) = parse_config(&path, &read(&path)?)?;
         let missing = |field| LoadError::MissingField { path: path.clone(), field };
-        let process = spec.process().clone().ok_or_else(|| missing("process"))?;
-        check_process(&path, &process)?;
         let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
         let named = dir.join(root.path());
         let rootfs = named.canonicalize().and_then(|found| match found.is_dir() {
@@ -120,9 +117,19 @@ impl Bundle {
     }
 }
 
+/// The specification in a config.json, and its process section.
+pub(crate) fn parse_config(path: &Path, text: &[u8]) -> Result<(Spec, Process), LoadError> {
+    let spec: Spec = parse(path, text)?;
+    check_version(path, spec.version())?;
+    let missing = |field| LoadError::MissingField { path: path.to_owned(), field };
+    let process = spec.process().clone().ok_or_else(|| missing("process"))?;
+    check_process(path, &process)?;
+    Ok((spec, process))
+}
+
 /// Reads a file with one process section (`exec --process`).
 pub(crate) fn read_process(path: &Path) -> Result<Process, LoadError> {
-    let process: Process = parse(path)?;
+    let process: Process = parse(path, &read(path)?)?;
     check_process(path, &process)?;
     Ok(process)
 }
@@ -151,9 +158,12 @@ fn check_process(path: &Path, process: &Process) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
-    let text = fs::read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
-    let mut deserializer = serde_json::Deserializer::from_slice(&text);
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    fs::read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, LoadError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
     let malformed = |field: String, source| LoadError::Malformed { path: path.to_owned(), field, source };
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| malformed(error.path().to_string(), error.into_inner()))?;

@@ -1,5 +1,6 @@
 //! OCI bundles: reading config.json and turning it into what the sandbox understands.
 
+mod check;
 mod hook;
 mod load;
 mod mount;
@@ -7,6 +8,7 @@ mod process;
 mod seccomp;
 mod template;
 
+pub use check::check_config;
 pub(crate) use hook::run_hooks;
 pub(crate) use load::{Bundle, read_process};
 pub(crate) use mount::{MountPlan, PlannedKind, defaults as default_mounts, from_spec as mounts_from_spec};

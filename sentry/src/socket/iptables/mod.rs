@@ -8,6 +8,7 @@
 mod blob;
 mod matches;
 mod option;
+mod replace;
 mod table;
 mod tables;
 mod targets;

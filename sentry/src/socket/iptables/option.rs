@@ -7,11 +7,10 @@ use sentry_abi::socket::{SOL_IP, SOL_IPV6};
 
 use super::blob::{text, word};
 use super::matches::MATCHES;
-use super::table::{Hooks, Name};
-use super::tables::Replacement;
+use super::replace::{Head, MAX_TABLE};
+use super::table::Name;
 use super::targets::TARGETS;
 use crate::errno::Errno;
-use crate::mm::UserAddr;
 use crate::socket::base::SocketType;
 use crate::socket::inet;
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
@@ -80,36 +79,16 @@ fn get_entries(context: &Context<'_>, family: Family) -> Result<Value, Errno> {
 /// `struct ipt_replace`. What the old entries have counted goes to where the struct says.
 fn replace(context: &Context<'_>, family: Family) -> Result<(), Errno> {
     check(context, family)?;
-    let head = context.read_buffer(REPLACE_LEN)?;
-    let name = Name::find(text(&head[..NAME_LEN])?)?;
-    let number = |at: usize| word(&head, at);
-    let size = usize::try_from(number(40)).map_err(|_| Errno::EINVAL)?;
-    let old_entries = usize::try_from(number(84)).map_err(|_| Errno::EINVAL)?;
-    if number(32) != name.valid_hooks() || old_entries == 0 {
-        return Err(Errno::EINVAL);
-    }
-    if size > MAX_TABLE {
-        return Err(Errno::ENOMEM);
-    }
-    let blob = context.read_buffer(REPLACE_LEN + size)?.split_off(REPLACE_LEN);
-    let five = |at: usize| std::array::from_fn(|index| number(at + 4 * index));
-    let new = Replacement {
-        name,
-        hooks: Hooks { entry: five(44), underflow: five(64) },
-        blob,
-        entries: usize::try_from(number(36)).map_err(|_| Errno::EINVAL)?,
-        old_entries,
-    };
-    let counted = context.namespace.ip_tables().replace(context.namespace.stack(), family, new)?;
+    let head = Head::parse(&context.read_buffer(Head::LEN)?)?;
+    let request = context.read_buffer(Head::LEN + head.size)?;
+    let counted = context.namespace.replace_ip_table(family, &request)?;
     let counters: Vec<u8> = counted
         .iter()
         .flat_map(|(packets, bytes)| [packets.to_ne_bytes(), bytes.to_ne_bytes()])
         .flatten()
         .collect();
-    let mut at = [0; 8];
-    at.copy_from_slice(&head[88..96]);
     // The table is set, whether they can be written or not ("Silent error, can't fail, new table is already in place").
-    let _ = context.task.mm().write_bytes(UserAddr(u64::from_ne_bytes(at)), &counters);
+    let _ = context.task.mm().write_bytes(head.counters, &counters);
     Ok(())
 }
 
@@ -218,11 +197,7 @@ const NAME_LEN: usize = 32;
 const INFO_LEN: usize = 84;
 /// Where the entries are in `struct ipt_get_entries`, and the counters in `struct xt_counters_info`.
 const ENTRIES_AT: usize = 40;
-/// `sizeof(struct ipt_replace)`.
-const REPLACE_LEN: usize = 96;
 /// `sizeof(struct xt_counters)`.
 const COUNTERS_LEN: usize = 16;
 /// `sizeof(struct xt_get_revision)`.
 const REVISION_LEN: usize = 30;
-/// Bounds a table: some ten thousand rules.
-const MAX_TABLE: usize = 4 << 20;

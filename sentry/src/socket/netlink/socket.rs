@@ -90,6 +90,13 @@ impl NetlinkSocket {
         }))
     }
 
+    /// Carries out the requests in `data`, and returns the datagrams that answer them.
+    #[must_use]
+    pub fn answer(&self, data: &[u8]) -> Vec<Vec<u8>> {
+        let port = self.port();
+        rtnetlink::answer(self, port, data)
+    }
+
     /// `SO_SNDBUF`.
     #[must_use]
     pub fn send_buffer(&self) -> usize {
@@ -276,12 +283,11 @@ impl Socket for NetlinkSocket {
         if len > self.send_buffer().saturating_sub(32) {
             return Err(Errno::EMSGSIZE);
         }
-        let port = self.port();
         let mut data = vec![0; len];
         if len > 0 && src.take(&mut data)? < len {
             return Err(Errno::EFAULT);
         }
-        for datagram in rtnetlink::answer(self, port, &data) {
+        for datagram in self.answer(&data) {
             self.enqueue(datagram, 0);
         }
         Ok(len)
