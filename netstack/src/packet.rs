@@ -172,7 +172,7 @@ impl Packet {
         true
     }
 
-    /// Removes `count` bytes from the front (all, if there are fewer).
+    /// Removes `count` bytes from the front (all, if there are fewer). The checksum position in the metadata stays.
     pub fn trim_front(&mut self, count: usize) {
         let from_head = count.min(self.head.len());
         self.head.pull(from_head);

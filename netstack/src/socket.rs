@@ -18,7 +18,8 @@ pub(crate) use copy_in::send_pool;
 pub(crate) use datagram::{DatagramEndpoint, socket_addr};
 pub(crate) use packet::PacketSockets;
 pub use packet::{
-    FanoutMode, Frame, FrameSink, LinkAddress, PacketMode, PacketSocket, PacketStats, ReceivedFrame, Taken,
+    FanoutMode, Frame, FrameSink, LinkAddress, Offload, PacketMode, PacketSocket, PacketStats, ReceivedFrame,
+    Taken,
 };
 pub use ping::PingSocket;
 pub(crate) use raw::RawSockets;

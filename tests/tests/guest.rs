@@ -109,6 +109,7 @@ guests! {
     mappings
     multicast_routing
     packet_transmit
+    packet_vnet_header
     pipes
     seccomp
     signal_driven_io

@@ -33,13 +33,31 @@ pub(super) fn segments(packet: Packet) -> impl Iterator<Item = Packet> {
     })
 }
 
-/// Cuts a TCP super-segment with all its headers on. Whoever takes the segments finishes their checksums if
+/// Cuts a TCP super-segment of ours with all its headers on. Whoever takes the segments finishes their checksums if
 /// `finishes_checksum`, otherwise they are finished here.
 ///
 /// The packet must have an unfinished checksum, as every super-segment of ours does; one that has none comes back whole.
 pub(super) fn frames(packet: Packet, finishes_checksum: bool) -> impl Iterator<Item = Packet> {
-    let mut template = Template::of(&packet);
     let layout = Layout::of(&packet);
+    frames_of(packet, layout, finishes_checksum)
+}
+
+/// The same for TCP and UDP, with whatever headers there are behind `l3`.
+pub(crate) fn frames_behind(
+    l3: usize,
+    packet: Packet,
+    finishes_checksum: bool,
+) -> impl Iterator<Item = Packet> {
+    let layout = Layout::behind(l3, &packet);
+    frames_of(packet, layout, finishes_checksum)
+}
+
+fn frames_of(
+    packet: Packet,
+    layout: Option<Layout>,
+    finishes_checksum: bool,
+) -> impl Iterator<Item = Packet> {
+    let mut template = Template::of(&packet);
     let total = packet.body_len();
     let size = packet.meta.gso.map_or(total, |gso| usize::from(gso.size)).max(1);
     let count = if layout.is_some() { total.div_ceil(size).max(1) } else { 1 };
@@ -50,7 +68,10 @@ pub(super) fn frames(packet: Packet, finishes_checksum: bool) -> impl Iterator<I
         let len = segment.body_len();
         let (l3, l4) = segment.head_mut().split_at_mut(layout.l4);
         layout.fix_ip(l3, l4.len() + len, index);
-        fix_tcp(l4, index * size, index == 0, index + 1 == count);
+        match layout.protocol {
+            Protocol::UDP => fix_udp(l4, len),
+            _ => fix_tcp(l4, index * size, index == 0, index + 1 == count),
+        }
         // At most 64 KiB.
         let pseudo = checksum::add(layout.pseudo, u16::try_from(l4.len() + len).unwrap_or(u16::MAX));
         let Some(field) = l4.get_mut(layout.checksum..layout.checksum + 2) else { return segment };
@@ -63,7 +84,11 @@ pub(super) fn frames(packet: Packet, finishes_checksum: bool) -> impl Iterator<I
         sum.add(l4);
         segment.body().iter().for_each(|range| sum.add(range));
         let at = layout.l4 + layout.checksum;
-        segment.head_mut()[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
+        let sum = match layout.protocol {
+            Protocol::UDP => udp::checksum_on_wire(sum.checksum()),
+            _ => sum.checksum(),
+        };
+        segment.head_mut()[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         segment.meta.checksum = Checksum::Plain;
         segment
     })
@@ -99,28 +124,40 @@ struct Layout {
     /// Of the checksum field, from `l4` on.
     checksum: usize,
     is_v4: bool,
+    protocol: Protocol,
     /// The sum of the pseudo-header without the length.
     pseudo: u16,
 }
 
 impl Layout {
     fn of(packet: &Packet) -> Option<Self> {
+        let Checksum::Partial { start, .. } = packet.meta.checksum else { return None };
+        let is_v4 = packet.meta.gso?.kind == GsoKind::Tcp4;
+        // What we send ourselves has neither options nor extension headers.
+        let header_len = if is_v4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+        Self::behind(usize::from(start).checked_sub(header_len)?, packet)
+    }
+
+    fn behind(l3: usize, packet: &Packet) -> Option<Self> {
         let Checksum::Partial { start, offset } = packet.meta.checksum else { return None };
         let (l4, checksum) = (usize::from(start), usize::from(offset));
-        let is_v4 = packet.meta.gso?.kind == GsoKind::Tcp4;
-        let l3 = l4.checked_sub(if is_v4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN })?;
-        // What we send ourselves has neither options nor extension headers.
-        packet.head().get(l3).filter(|&&first| first == 0x45 || first >> 4 == 6)?;
-        // The addresses stand at the end of both headers.
-        let addresses = packet.head().get(l4.checked_sub(if is_v4 { 8 } else { 32 })?..l4)?;
-        let pseudo = checksum::add(checksum::sum(addresses), u16::from(Protocol::TCP.0));
-        Some(Self { l3, l4, checksum, is_v4, pseudo })
+        let header = packet.head().get(l3..l4)?;
+        let is_v4 = match header.first()? >> 4 {
+            4 => true,
+            6 => false,
+            _ => return None,
+        };
+        let addresses = if is_v4 { header.get(12..20)? } else { header.get(8..ipv6::HEADER_LEN)? };
+        let protocol = if packet.meta.gso?.kind == GsoKind::Udp { Protocol::UDP } else { Protocol::TCP };
+        let pseudo = checksum::add(checksum::sum(addresses), u16::from(protocol.0));
+        Some(Self { l3, l4, checksum, is_v4, protocol, pseudo })
     }
 
     /// The length, and for IPv4 the identification and the checksum.
     fn fix_ip(&self, head: &mut [u8], transport_len: usize, index: usize) {
         let header = &mut head[self.l3..];
-        let len = if self.is_v4 { transport_len + header.len() } else { transport_len };
+        let before_payload = if self.is_v4 { 0 } else { ipv6::HEADER_LEN };
+        let len = transport_len + header.len() - before_payload;
         // The segments of a packet of at most 64 KiB are shorter still.
         let len = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         if !self.is_v4 {

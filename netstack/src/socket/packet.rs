@@ -3,6 +3,7 @@
 mod endpoint;
 mod fanout;
 mod frame;
+mod offload;
 mod table;
 
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use crate::sync::Mutex;
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
 
 use crate::bpf::Program;
-use crate::buffer::{Sink, Source};
+use crate::buffer::{Fault, Sink, Source};
 use crate::error::{BindError, FanoutError, RecvError, SendError, SocketError};
+use crate::interface::Interface;
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::options::{RecvFlags, SocketOptions};
@@ -27,6 +29,7 @@ use endpoint::PacketEndpoint;
 use fanout::FanoutGroup;
 pub use fanout::FanoutMode;
 pub use frame::{Frame, FrameSink, Taken};
+pub use offload::Offload;
 pub(crate) use table::PacketSockets;
 
 /// A packet socket.
@@ -86,6 +89,8 @@ pub struct ReceivedFrame {
     pub checksum: Checksum,
     /// How a super-segment is to be cut.
     pub gso: Option<Gso>,
+    /// The length of a super-segment's headers; zero for other frames.
+    pub headers_len: usize,
 }
 
 impl PacketSocket {
@@ -124,6 +129,20 @@ impl PacketSocket {
     /// Sends all that is left of `data` as one frame. A raw socket's data has its link header; `to` names the NIC
     /// (else the bound one is used) and for a cooked socket the destination.
     pub fn try_send(&self, data: &mut dyn Source, to: Option<LinkAddress>) -> Result<usize, SendError> {
+        self.try_send_with(data, to, Offload::default())
+    }
+
+    /// The same for a frame whose checksum is not finished, or which is to be cut into segments. Those of a super-segment
+    /// must not exceed what the link carries, it may.
+    ///
+    /// # Errors
+    /// Also [`Invalid`](SendError::Invalid) for a frame that is not what `offload` says, or of a cooked socket.
+    pub fn try_send_with(
+        &self,
+        data: &mut dyn Source,
+        to: Option<LinkAddress>,
+        offload: Offload,
+    ) -> Result<usize, SendError> {
         let (bound, bound_protocol) = {
             let state = self.endpoint.state.lock();
             (state.nic, state.protocol)
@@ -137,45 +156,75 @@ impl PacketSocket {
         let len = data.remaining();
         let header_len = frame::header_len(interface.medium);
         let has_header = self.endpoint.mode == PacketMode::Raw;
-        let max =
-            usize::try_from(interface.mtu()).unwrap_or(usize::MAX) + if has_header { header_len } else { 0 };
-        if len > max {
+        let payload_max = match offload.gso {
+            Some(_) => MAX_SUPER_SEGMENT,
+            None => usize::try_from(interface.mtu()).unwrap_or(usize::MAX),
+        };
+        if len > payload_max + if has_header { header_len } else { 0 } {
             return Err(SendError::MessageTooLong);
         }
         if has_header && len < header_len {
             return Err(SendError::Invalid);
         }
-        let mut packet = Packet::from_body(Body::from_iter([gather(data)?]));
+        let mut packet = match offload.is_any() {
+            false => Packet::from_body(Body::from_iter([gather(data)?])),
+            true if has_header => offload.packet(gather(data)?, header_len).ok_or(SendError::Invalid)?,
+            true => return Err(SendError::Invalid),
+        };
         if let (false, Medium::Ethernet(source)) = (has_header, interface.medium) {
             let to = to.ok_or(SendError::NotConnected)?;
             let ether_type = if to.protocol.0 == 0 { bound_protocol } else { to.protocol };
             let header = EthernetRepr { destination: to.mac, source, ether_type };
             header.emit(packet.push_header(ethernet::HEADER_LEN));
         }
+        self.put(interface, packet);
+        Ok(len)
+    }
+
+    /// Gives a whole frame to its NIC.
+    fn put(&self, interface: &Arc<Interface>, mut packet: Packet) {
+        let has_header = self.endpoint.mode == PacketMode::Raw;
         let mut outbox = Outbox::default();
         match interface.medium {
             Medium::Loopback => {
                 if has_header {
-                    packet.trim_front(header_len);
+                    let link_len = frame::header_len(interface.medium);
+                    packet.trim_front(link_len);
+                    if let Checksum::Partial { start, .. } = &mut packet.meta.checksum {
+                        // An Ethernet header is short.
+                        *start = start.saturating_sub(link_len as u16);
+                    }
                 }
-                outbox.loop_back(nic, packet);
+                outbox.loop_back(interface.id, packet);
             }
             Medium::Ethernet(_) | Medium::Ip => {
+                let mut packets = offload::for_link(interface, packet);
                 if !self.core.packet_sockets.is_empty() {
                     let (now, secrets) = (self.core.clock.now(), &self.core.secrets);
                     let sockets = &self.core.packet_sockets;
-                    let sender = Some(&self.endpoint);
-                    sockets.deliver(interface, &packet, AddressedTo::Outgoing, now, secrets, sender);
+                    for packet in &packets {
+                        let sender = Some(&self.endpoint);
+                        sockets.deliver(interface, packet, AddressedTo::Outgoing, now, secrets, sender);
+                    }
                 }
-                transmit(interface, &mut [packet]);
+                transmit(interface, &mut packets);
             }
         }
         outbox.flush(&self.core);
-        Ok(len)
     }
 
     /// Receives one frame; what exceeds the room is cut off.
     pub fn try_recv(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<ReceivedFrame, RecvError> {
+        self.try_recv_behind(out, flags, &mut |_, _| Ok(()))
+    }
+
+    /// The same behind what `lead` says of the frame, whose bytes were not copied yet.
+    pub fn try_recv_behind(
+        &self,
+        out: &mut dyn Sink,
+        flags: RecvFlags,
+        lead: &mut dyn FnMut(&ReceivedFrame, &mut dyn Sink) -> Result<(), Fault>,
+    ) -> Result<ReceivedFrame, RecvError> {
         let frame = {
             let mut state = self.endpoint.state.lock();
             if let Some(error) = state.error.take() {
@@ -183,10 +232,23 @@ impl PacketSocket {
             }
             state.next(flags.peek).ok_or(RecvError::WouldBlock)?
         };
-        let copied = copy_out(&frame.data, out)?;
-        let endpoint::Queued { data, original_len, link_len, from, arrival, checksum, gso } = frame;
+        let endpoint::Queued { data, original_len, link_len, from, arrival, checksum, gso, headers_len } =
+            frame;
         let len = body_len(&data);
-        Ok(ReceivedFrame { copied, len, original_len, link_len, from, arrival, checksum, gso })
+        let mut received = ReceivedFrame {
+            copied: 0,
+            len,
+            original_len,
+            link_len,
+            from,
+            arrival,
+            checksum,
+            gso,
+            headers_len,
+        };
+        lead(&received, out)?;
+        received.copied = copy_out(&data, out)?;
+        Ok(received)
     }
 
     /// The length of the next frame, if there is one (`FIONREAD`).
@@ -297,3 +359,6 @@ impl std::fmt::Debug for PacketSocket {
         f.debug_struct("PacketSocket").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
+
+/// The length field of an IPv4 packet has 16 bits (RFC 791 section 3.1).
+const MAX_SUPER_SEGMENT: usize = 65_535;

@@ -44,6 +44,7 @@ constants! { i32;
     PACKET_QDISC_BYPASS = 20,
     PACKET_FANOUT_DATA = 22,
     PACKET_IGNORE_OUTGOING = 23,
+    PACKET_VNET_HDR_SZ = 24,
     PACKET_MR_MULTICAST = 0,
     PACKET_MR_PROMISC = 1,
     PACKET_MR_ALLMULTI = 2,
@@ -75,6 +76,16 @@ constants! { u16;
     PACKET_FANOUT_CBPF = 6,
     PACKET_FANOUT_FLAG_UNIQUEID = 0x2000,
     PACKET_FANOUT_FLAG_DEFRAG = 0x8000,
+}
+
+constants! { u8;
+    VIRTIO_NET_HDR_F_NEEDS_CSUM = 1,
+    VIRTIO_NET_HDR_F_DATA_VALID = 2,
+    VIRTIO_NET_HDR_GSO_NONE = 0,
+    VIRTIO_NET_HDR_GSO_TCPV4 = 1,
+    VIRTIO_NET_HDR_GSO_TCPV6 = 4,
+    VIRTIO_NET_HDR_GSO_UDP_L4 = 5,
+    VIRTIO_NET_HDR_GSO_ECN = 0x80,
 }
 
 constants! { u8;
@@ -154,6 +165,24 @@ pub struct TpacketAuxdata {
     pub vlan_tci: u16,
     /// Its protocol.
     pub vlan_tpid: u16,
+}
+
+/// `struct virtio_net_hdr` (`<linux/virtio_net.h>`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VirtioNetHdr {
+    /// `VIRTIO_NET_HDR_F_*`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_*`.
+    pub gso_type: u8,
+    /// The length of the headers.
+    pub hdr_len: u16,
+    /// Payload bytes per segment.
+    pub gso_size: u16,
+    /// Where the unfinished checksum starts.
+    pub csum_start: u16,
+    /// Where it is stored, counted from there.
+    pub csum_offset: u16,
 }
 
 /// `struct packet_mreq`.

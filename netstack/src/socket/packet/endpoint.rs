@@ -46,6 +46,7 @@ pub(super) struct Queued {
     pub(super) arrival: Instant,
     pub(super) checksum: Checksum,
     pub(super) gso: Option<Gso>,
+    pub(super) headers_len: usize,
 }
 
 impl PacketEndpoint {
@@ -123,6 +124,7 @@ impl State {
             arrival: frame.arrival,
             checksum: frame.checksum(),
             gso: frame.gso(),
+            headers_len: frame.headers_len(),
         });
         Taken::Ready
     }

@@ -1,12 +1,13 @@
 //! A frame on its way to packet sockets.
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
+use netstack_wire::udp;
 
 use super::LinkAddress;
 use crate::bpf::Subject;
 use crate::interface::Interface;
 use crate::link::Medium;
-use crate::packet::{AddressedTo, Checksum, Gso, Packet};
+use crate::packet::{AddressedTo, Checksum, Gso, GsoKind, Packet};
 use crate::secret::Secrets;
 use crate::time::Instant;
 
@@ -139,6 +140,21 @@ impl<'a> Frame<'a> {
     pub fn gso(&self) -> Option<Gso> {
         self.packet.meta.gso
     }
+
+    /// The length of a super-segment's headers; zero for other frames.
+    pub fn headers_len(&self) -> usize {
+        let (Some(gso), Checksum::Partial { start, .. }) = (self.gso(), self.checksum()) else { return 0 };
+        let transport = usize::from(start);
+        transport
+            + match gso.kind {
+                GsoKind::Udp => udp::HEADER_LEN,
+                GsoKind::Tcp4 | GsoKind::Tcp6 => {
+                    let mut offset = [0];
+                    self.packet.copy_to(transport + TCP_DATA_OFFSET, &mut offset);
+                    usize::from(offset[0] >> 4) * 4
+                }
+            }
+    }
 }
 
 /// The length of a medium's link-layer header as packet sockets see it. The loopback NIC seems to have Ethernet's, without
@@ -149,3 +165,6 @@ pub(super) fn header_len(medium: Medium) -> usize {
         Medium::Ip => 0,
     }
 }
+
+/// Where a TCP header says how long it is, in the upper half of a byte (RFC 9293 section 3.1).
+const TCP_DATA_OFFSET: usize = 12;

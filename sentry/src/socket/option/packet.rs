@@ -11,7 +11,7 @@ use crate::socket::inet::Membership;
 use crate::socket::ops::Family;
 use crate::socket::option::value::{bytes, int, object, of_bool, of_int, saturate, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, filter, option};
-use crate::socket::packet::{PacketSocket, Version};
+use crate::socket::packet::{PacketSocket, Version, VnetHeader};
 
 pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_PACKET, PACKET_ADD_MEMBERSHIP, -, add_membership),
@@ -55,6 +55,8 @@ pub(super) const ROWS: &[OptionRow] = &[
         set_bypass,
         Effect::Hint("there is nothing to bypass")
     ),
+    option!(SOL_PACKET, PACKET_VNET_HDR, get_vnet_header, set_vnet_header),
+    option!(SOL_PACKET, PACKET_VNET_HDR_SZ, get_vnet_header_len, set_vnet_header_len),
     option!(SOL_PACKET, PACKET_IGNORE_OUTGOING, get_ignore_outgoing, set_ignore_outgoing),
 ];
 
@@ -196,6 +198,24 @@ fn get_reserve(context: &Context<'_>) -> Result<Value, Errno> {
 fn set_reserve(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let bytes = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
     packet(context)?.set_reserve(bytes)
+}
+
+fn get_vnet_header(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(!packet(context)?.vnet_header().is_empty())
+}
+
+fn set_vnet_header(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let header = if switch(value)? { VnetHeader::Plain } else { VnetHeader::Absent };
+    packet(context)?.set_vnet_header(header)
+}
+
+fn get_vnet_header_len(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(i32::try_from(packet(context)?.vnet_header().len()).unwrap_or(i32::MAX))
+}
+
+fn set_vnet_header_len(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let header = VnetHeader::of_len(int(value)?).ok_or(Errno::EINVAL)?;
+    packet(context)?.set_vnet_header(header)
 }
 
 fn get_ignore_outgoing(context: &Context<'_>) -> Result<Value, Errno> {

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use netstack::buffer::{Fault, Sink};
 use netstack::link::Medium;
 use netstack::nic::NicInfo;
 use netstack::options::RecvFlags;
 use netstack::packet::{AddressedTo, Checksum};
-use netstack::socket::{LinkAddress, PacketMode, ReceivedFrame};
+use netstack::socket::{LinkAddress, Offload, PacketMode, ReceivedFrame};
 use netstack::wire::ethernet::{EtherType, MacAddr};
 use netstack::{NicId, PacketSocket as StackSocket};
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ use crate::socket::packet::ring::{
     BlockRing, FrameRing, Ring, RingMapping, RingMemory, RingRequest, Shape, TransmitMode, TransmitRing,
     Version,
 };
+use crate::socket::packet::vnet_header::{self, VnetHeader};
 use crate::task::CurrentTask;
 use crate::vfs::{File, Mappable};
 use crate::wait::{Readiness, WaitQueue};
@@ -56,6 +58,7 @@ pub struct PacketSocket {
 struct Settings {
     version: Version,
     reserve: u32,
+    vnet_header: VnetHeader,
     memberships: Memberships,
     ring: Option<Ring>,
     transmit_ring: Option<Arc<TransmitRing>>,
@@ -146,6 +149,23 @@ impl PacketSocket {
         self.change_layout(|settings| settings.reserve = bytes)
     }
 
+    /// `PACKET_VNET_HDR`.
+    #[must_use]
+    pub fn vnet_header(&self) -> VnetHeader {
+        self.settings.lock().vnet_header
+    }
+
+    /// Sets whether frames come and go behind a header.
+    ///
+    /// # Errors
+    /// `EINVAL` for a cooked socket, `EBUSY` while there is a ring.
+    pub fn set_vnet_header(&self, header: VnetHeader) -> Result<(), Errno> {
+        if self.mode != PacketMode::Raw {
+            return Err(Errno::EINVAL);
+        }
+        self.change_layout(|settings| settings.vnet_header = header)
+    }
+
     fn change_layout(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Errno> {
         let mut settings = self.settings.lock();
         if settings.has_ring() {
@@ -196,6 +216,7 @@ impl PacketSocket {
         let shape = Shape {
             version: settings.version,
             reserve: settings.reserve,
+            vnet_header: settings.vnet_header,
             mode: self.mode,
             namespace: self.namespace.clone(),
             clocks: Clocks::default(),
@@ -231,7 +252,8 @@ impl PacketSocket {
         }
         // PACKET_RESERVE is about received frames, and still bounds the slots (packet_set_ring).
         let request = RingRequest { sizes, version: settings.version, reserve: settings.reserve };
-        let ring = TransmitRing::new(kernel.frames(), &request, self.mode, settings.transmit_mode)?;
+        let mode = TransmitMode { vnet_header: settings.vnet_header, ..settings.transmit_mode };
+        let ring = TransmitRing::new(kernel.frames(), &request, self.mode, mode)?;
         settings.transmit_ring = Some(ring);
         Ok(())
     }
@@ -281,7 +303,9 @@ impl PacketSocket {
         }
         let link = if self.mode == PacketMode::Raw { LINK_HEADER } else { 0 };
         let most = nic.mtu.saturating_add(link + VLAN_TAG);
-        ring.send(most, |frame| self.socket.try_send(&mut &frame[..], to).map_err(|e| e.to_errno()))
+        ring.send(most, |frame, offload| {
+            self.socket.try_send_with(&mut &frame[..], to, offload).map_err(|e| e.to_errno())
+        })
     }
 
     /// The ring for `mmap(2)`.
@@ -374,6 +398,26 @@ fn auxdata(frame: &ReceivedFrame, mode: PacketMode) -> TpacketAuxdata {
     }
 }
 
+/// What the header in front of a frame says.
+fn take_header(src: &mut dyn IoSrc, header: VnetHeader) -> Result<Offload, Errno> {
+    if header.is_empty() {
+        return Ok(Offload::default());
+    }
+    let mut bytes = [0; 16];
+    let bytes = &mut bytes[..header.len()];
+    let frame_len = src.remaining().checked_sub(header.len()).ok_or(Errno::EINVAL)?;
+    src.take(bytes)?;
+    vnet_header::decode(bytes, frame_len)
+}
+
+fn put_header(frame: &ReceivedFrame, header: VnetHeader, out: &mut dyn Sink) -> Result<(), Fault> {
+    let described =
+        vnet_header::encode(frame.checksum, frame.gso, frame.headers_len, frame.from.addressed_to);
+    out.write_from(described.as_bytes())?;
+    // The number of buffers.
+    out.write_from(&[0; 2][..header.len() - vnet_header::PLAIN_LEN])
+}
+
 /// How long the addresses of stations are.
 fn station_len(medium: Medium) -> u16 {
     if medium == Medium::Ip { 0 } else { 6 }
@@ -440,11 +484,16 @@ impl Socket for PacketSocket {
             Destination::Address(address) => Some(self.decode(address)?),
             Destination::Default | Destination::Socket(_) => None,
         };
-        let ring = self.settings.lock().transmit_ring.clone();
+        let (ring, header) = {
+            let settings = self.settings.lock();
+            (settings.transmit_ring.clone(), settings.vnet_header)
+        };
         if let Some(ring) = ring {
             return self.send_ring(&ring, to);
         }
-        self.socket.try_send(&mut GuestSource(src), to).map_err(|e| e.to_errno())
+        let offload = take_header(src, header)?;
+        let sent = self.socket.try_send_with(&mut GuestSource(src), to, offload);
+        sent.map(|len| len + header.len()).map_err(|e| e.to_errno())
     }
 
     fn try_recv(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
@@ -452,8 +501,19 @@ impl Socket for PacketSocket {
             return Err(Errno::EAGAIN);
         }
         let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
-        let frame = self.socket.try_recv(&mut GuestSink(dst), flags).map_err(|e| e.to_errno())?;
-        let mut received = Received { copied: frame.copied, len: frame.len, ..Received::default() };
+        let header = self.vnet_header();
+        let mut has_room = true;
+        let mut lead = |frame: &ReceivedFrame, out: &mut dyn Sink| {
+            has_room = out.room() >= header.len();
+            if has_room && !header.is_empty() { put_header(frame, header, out) } else { Ok(()) }
+        };
+        let frame = self.socket.try_recv_behind(&mut GuestSink(dst), flags, &mut lead);
+        let frame = frame.map_err(|e| e.to_errno())?;
+        if !has_room {
+            return Err(Errno::EINVAL);
+        }
+        let (copied, len) = (frame.copied + header.len(), frame.len + header.len());
+        let mut received = Received { copied, len, ..Received::default() };
         received.flags.set(MsgFlags::TRUNC, frame.copied < frame.len);
         if request.wants_address {
             received.from = self.encode(&frame.from);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sentry_abi::packet::{TP_STATUS_BLK_TMO, TP_STATUS_KERNEL, TP_STATUS_LOSING, TP_STATUS_USER};
 use zerocopy::IntoBytes;
 
-use super::{Places, RingMemory, RingRequest, Shape, Version, status};
+use super::{Places, RingMemory, RingRequest, Shape, Version, status, write_vnet_header};
 use crate::errno::Errno;
 use crate::kernel::{KTime, Kernel, TimerTarget};
 use crate::mm::Frames;
@@ -156,6 +156,9 @@ impl BlockRing {
         let mut data = vec![0; captured as usize];
         frame.copy_to(0, &mut data);
         self.memory.write(at + u64::from(places.mac), &data);
+        if captured > 0 {
+            write_vnet_header(&self.shape, &self.memory, at, places, frame);
+        }
         let time = self.shape.time_of(frame);
         let [seconds, nanos] = seconds_and_nanos(time);
         let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sentry_abi::packet::{TP_STATUS_KERNEL, TP_STATUS_LOSING};
 use zerocopy::IntoBytes;
 
-use super::{RingMemory, RingRequest, Shape, Version, status};
+use super::{RingMemory, RingRequest, Shape, Version, status, write_vnet_header};
 use crate::errno::Errno;
 use crate::mm::Frames;
 use crate::socket::packet::socket::{address_of, hardware_of};
@@ -72,6 +72,9 @@ impl FrameRing {
         let mut data = vec![0; captured as usize];
         frame.copy_to(0, &mut data);
         self.memory.write(at + u64::from(places.mac), &data);
+        if places.mac <= self.slot_size {
+            write_vnet_header(&self.shape, &self.memory, at, places, frame);
+        }
         let time = self.shape.time_of(frame);
         // Seconds wrap around in 2106.
         let (seconds, nanos) = ((time / 1_000_000_000) as u32, (time % 1_000_000_000) as u32);

@@ -16,11 +16,13 @@ use sentry_abi::packet::{
     TP_STATUS_CSUM_VALID, TP_STATUS_CSUMNOTREADY, TP_STATUS_USER, TPACKET_V1, TPACKET_V2, TPACKET_V3,
     TpacketReq3,
 };
+use zerocopy::IntoBytes;
 
 use crate::errno::Errno;
 use crate::kernel::Clocks;
 use crate::mm::PAGE_SIZE;
 use crate::socket::NetNamespace;
+use crate::socket::packet::vnet_header::{self, VnetHeader};
 
 pub(super) use blocks::BlockRing;
 pub(super) use frames::FrameRing;
@@ -116,6 +118,7 @@ impl RingRequest {
 pub(super) struct Shape {
     pub(super) version: Version,
     pub(super) reserve: u32,
+    pub(super) vnet_header: VnetHeader,
     pub(super) mode: PacketMode,
     pub(super) namespace: Arc<NetNamespace>,
     pub(super) clocks: Clocks,
@@ -145,11 +148,22 @@ impl Shape {
                 Places { mac: net, net }
             }
             PacketMode::Raw => {
-                let net = (header + link.max(MIN_LINK)).next_multiple_of(ALIGNMENT) + self.reserve;
+                let vnet = u32::try_from(self.vnet_header.len()).ok()?;
+                let net = (header + link.max(MIN_LINK)).next_multiple_of(ALIGNMENT) + self.reserve + vnet;
                 Places { mac: net - link, net }
             }
         };
         (places.net <= u32::from(u16::MAX)).then_some(places)
+    }
+}
+
+/// Describes a frame in front of it, if that is wanted and it has a place.
+fn write_vnet_header(shape: &Shape, memory: &RingMemory, slot: u64, places: Places, frame: &Frame<'_>) {
+    let len = vnet_header::PLAIN_LEN as u64;
+    if let (false, Some(at)) = (shape.vnet_header.is_empty(), u64::from(places.mac).checked_sub(len)) {
+        let addressed_to = frame.from().addressed_to;
+        let header = vnet_header::encode(frame.checksum(), frame.gso(), frame.headers_len(), addressed_to);
+        memory.write(slot + at, header.as_bytes());
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use netstack::socket::PacketMode;
+use netstack::socket::{Offload, PacketMode};
 use parking_lot::Mutex;
 use sentry_abi::packet::{TP_STATUS_AVAILABLE, TP_STATUS_SEND_REQUEST, TP_STATUS_WRONG_FORMAT};
 
 use super::{RingMemory, RingRequest, Version};
 use crate::errno::Errno;
 use crate::mm::Frames;
+use crate::socket::packet::vnet_header::{self, VnetHeader};
 
 /// A ring of slots, of all versions.
 pub(in crate::socket::packet) struct TransmitRing {
@@ -23,15 +24,17 @@ pub(in crate::socket::packet) struct TransmitRing {
     has_offsets: bool,
     /// Slots that make no sense are passed over (`PACKET_LOSS`), not pointed at.
     skips_nonsense: bool,
+    vnet_header: VnetHeader,
     /// The slot to look at next. Locked while a call sends: calls do so one after the other.
     head: Mutex<u32>,
 }
 
-/// What `PACKET_TX_HAS_OFF` and `PACKET_LOSS` say.
+/// What `PACKET_TX_HAS_OFF`, `PACKET_LOSS` and `PACKET_VNET_HDR` say.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::socket::packet) struct TransmitMode {
     pub(in crate::socket::packet) has_offsets: bool,
     pub(in crate::socket::packet) skips_nonsense: bool,
+    pub(in crate::socket::packet) vnet_header: VnetHeader,
 }
 
 impl TransmitRing {
@@ -39,7 +42,7 @@ impl TransmitRing {
         frames: &Arc<Frames>,
         request: &RingRequest,
         mode: PacketMode,
-        TransmitMode { has_offsets, skips_nonsense }: TransmitMode,
+        TransmitMode { has_offsets, skips_nonsense, vnet_header }: TransmitMode,
     ) -> Result<Arc<Self>, Errno> {
         let len = request.check()?;
         let sizes = request.sizes;
@@ -57,6 +60,7 @@ impl TransmitRing {
             slots: sizes.frame_nr,
             has_offsets,
             skips_nonsense,
+            vnet_header,
             head: Mutex::new(0),
         }))
     }
@@ -73,7 +77,7 @@ impl TransmitRing {
     pub(in crate::socket::packet) fn send(
         &self,
         most: u32,
-        mut send: impl FnMut(&[u8]) -> Result<usize, Errno>,
+        mut send: impl FnMut(&[u8], Offload) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let mut head = self.head.lock();
         let mut sent = 0;
@@ -83,7 +87,7 @@ impl TransmitRing {
             if self.memory.load(slot + self.status_at()) != TP_STATUS_SEND_REQUEST {
                 break;
             }
-            match self.frame(slot, most).and_then(|frame| send(&frame)) {
+            match self.frame(slot, most).and_then(|frame| self.send_one(&frame, &mut send)) {
                 Ok(len) => sent += len,
                 // The way out, not the slot, is the matter.
                 Err(error @ (Errno::ENETDOWN | Errno::ENXIO | Errno::ENOTCONN | Errno::EDESTADDRREQ)) => {
@@ -99,6 +103,20 @@ impl TransmitRing {
             *head = if *head + 1 == self.slots { 0 } else { *head + 1 };
         }
         Ok(sent)
+    }
+
+    /// Sends what a slot has, without the header that may be in front of the frame.
+    fn send_one(
+        &self,
+        slot: &[u8],
+        send: &mut impl FnMut(&[u8], Offload) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let (header, frame) = slot.split_at_checked(self.vnet_header.len()).ok_or(Errno::EINVAL)?;
+        let offload = match self.vnet_header {
+            VnetHeader::Absent => Offload::default(),
+            VnetHeader::Plain | VnetHeader::WithBuffers => vnet_header::decode(header, frame.len())?,
+        };
+        send(frame, offload)
     }
 
     /// A copy of a slot's frame; what the slot says is read once (`tpacket_parse_header`).
@@ -117,6 +135,8 @@ impl TransmitRing {
             return Err(Errno::EINVAL);
         }
         let len = word(len_at);
+        // Whether a super-segment's frame is too long the header says.
+        let most = if self.vnet_header.is_empty() { most } else { u32::MAX };
         if len > most.min(self.slot_size - header) {
             return Err(Errno::EMSGSIZE);
         }

@@ -1,0 +1,144 @@
+//! The virtio-net header in front of frames (`PACKET_VNET_HDR`): what their checksums lack, and how they are to be cut.
+
+use netstack::packet::{AddressedTo, Checksum, Gso, GsoKind};
+use netstack::socket::Offload;
+use sentry_abi::packet::{
+    VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_ECN,
+    VIRTIO_NET_HDR_GSO_NONE, VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
+    VirtioNetHdr,
+};
+use zerocopy::FromBytes;
+
+use crate::errno::Errno;
+
+/// Whether frames have a header, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VnetHeader {
+    /// They have none.
+    #[default]
+    Absent,
+    /// `struct virtio_net_hdr`.
+    Plain,
+    /// `struct virtio_net_hdr_mrg_rxbuf`: with a number of buffers, which is none.
+    WithBuffers,
+}
+
+impl VnetHeader {
+    /// The one of a length.
+    #[must_use]
+    pub fn of_len(len: i32) -> Option<Self> {
+        match len {
+            0 => Some(Self::Absent),
+            10 => Some(Self::Plain),
+            12 => Some(Self::WithBuffers),
+            _ => None,
+        }
+    }
+
+    /// Its length.
+    #[must_use]
+    pub fn len(self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Plain => PLAIN_LEN,
+            Self::WithBuffers => PLAIN_LEN + 2,
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::Absent
+    }
+}
+
+/// What a header says about a frame of `frame_len` bytes (`__packet_snd_vnet_parse`, `virtio_net_hdr_to_skb`).
+///
+/// # Errors
+/// `EINVAL` for one that makes no sense; what does not fit the frame's bytes the stack finds. So also for `GSO_UDP`
+/// (fragments), which Linux still knows.
+pub(super) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> {
+    let (header, _) = VirtioNetHdr::read_from_prefix(header).map_err(|_| Errno::EINVAL)?;
+    let VirtioNetHdr { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset } = header;
+    let mut headers = usize::from(hdr_len);
+    let mut checksum = Checksum::Plain;
+    if flags & VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
+        headers = headers.max(usize::from(csum_start) + usize::from(csum_offset) + 2);
+        checksum = Checksum::Partial { start: csum_start, offset: csum_offset };
+    }
+    if headers > frame_len {
+        return Err(Errno::EINVAL);
+    }
+    let kind = match gso_type & !VIRTIO_NET_HDR_GSO_ECN {
+        VIRTIO_NET_HDR_GSO_NONE if gso_type == VIRTIO_NET_HDR_GSO_NONE => {
+            return Ok(Offload { checksum, gso: None });
+        }
+        VIRTIO_NET_HDR_GSO_TCPV4 => GsoKind::Tcp4,
+        VIRTIO_NET_HDR_GSO_TCPV6 => GsoKind::Tcp6,
+        VIRTIO_NET_HDR_GSO_UDP_L4 => GsoKind::Udp,
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(Offload { checksum, gso: Some(Gso { kind, size: gso_size }) })
+}
+
+/// The header of a received frame (`virtio_net_hdr_from_skb`). Whether its segments carry CWR is to be seen in its bytes only.
+pub(super) fn encode(
+    checksum: Checksum,
+    gso: Option<Gso>,
+    headers_len: usize,
+    addressed_to: AddressedTo,
+) -> VirtioNetHdr {
+    let mut header = VirtioNetHdr::default();
+    match checksum {
+        Checksum::Partial { start, offset } => {
+            header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+            (header.csum_start, header.csum_offset) = (start, offset);
+        }
+        Checksum::Verified if addressed_to != AddressedTo::Outgoing => {
+            header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+        }
+        Checksum::Verified | Checksum::Plain => {}
+    }
+    if let Some(gso) = gso {
+        header.gso_type = match gso.kind {
+            GsoKind::Tcp4 => VIRTIO_NET_HDR_GSO_TCPV4,
+            GsoKind::Tcp6 => VIRTIO_NET_HDR_GSO_TCPV6,
+            GsoKind::Udp => VIRTIO_NET_HDR_GSO_UDP_L4,
+        };
+        header.gso_size = gso.size;
+        header.hdr_len = u16::try_from(headers_len).unwrap_or(u16::MAX);
+    }
+    header
+}
+
+/// `sizeof(struct virtio_net_hdr)`. In rings the header ends right in front of the frame, whichever length is chosen.
+pub(super) const PLAIN_LEN: usize = size_of::<VirtioNetHdr>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use zerocopy::IntoBytes;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let checksum = Checksum::Partial { start: 34, offset: 16 };
+        for kind in [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp] {
+            let gso = Some(Gso { kind, size: 1400 });
+            let header = encode(checksum, gso, 54, AddressedTo::Host);
+            assert_eq!(decode(header.as_bytes(), 54), Ok(Offload { checksum, gso }));
+            assert_eq!(decode(header.as_bytes(), 53), Err(Errno::EINVAL));
+        }
+        let verified = encode(Checksum::Verified, None, 0, AddressedTo::Host);
+        assert_eq!(verified.flags, VIRTIO_NET_HDR_F_DATA_VALID);
+        assert_eq!(encode(Checksum::Verified, None, 0, AddressedTo::Outgoing), VirtioNetHdr::default());
+    }
+
+    #[test]
+    fn unknown_kinds_are_refused() {
+        for gso_type in [2, 3, 6, VIRTIO_NET_HDR_GSO_ECN] {
+            let header = VirtioNetHdr { gso_type, gso_size: 100, ..VirtioNetHdr::default() };
+            assert_eq!(decode(header.as_bytes(), 1000), Err(Errno::EINVAL), "{gso_type}");
+        }
+    }
+}
