@@ -83,6 +83,17 @@ impl<'a> Sandbox<'a> {
         }
     }
 
+    /// A bundle that joins `netns`, with all its interfaces, and may configure its network.
+    #[must_use]
+    #[track_caller]
+    pub fn administering(netns: Netns) -> Self {
+        let mut sandbox = Self::with_bundle(Some(netns), Layer::Memory);
+        if let Some(bundle) = &mut sandbox.bundle {
+            bundle.capabilities.push("CAP_NET_ADMIN");
+        }
+        sandbox
+    }
+
     /// `runsc do` that uses the sockets of `netns`.
     #[must_use]
     pub fn sharing(netns: &'a Netns) -> Self {
@@ -176,6 +187,7 @@ struct HostBundle {
     folder: tempfile::TempDir,
     netns: Option<Netns>,
     layer: Layer,
+    capabilities: Vec<&'static str>,
     made: Cell<u32>,
 }
 
@@ -183,7 +195,7 @@ impl HostBundle {
     #[track_caller]
     fn new(netns: Option<Netns>, layer: Layer) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, netns, layer, made: Cell::new(0) }
+        Self { folder, netns, layer, capabilities: CAPABILITIES.to_vec(), made: Cell::new(0) }
     }
 
     /// Writes a bundle for `args` and gives what follows the global flags.
@@ -223,7 +235,9 @@ impl HostBundle {
                 "env": env,
                 "cwd": "/",
                 "capabilities": {
-                    "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES
+                    "bounding": self.capabilities,
+                    "effective": self.capabilities,
+                    "permitted": self.capabilities
                 },
                 "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1_048_576 }],
             },

@@ -107,7 +107,9 @@ guests! {
     ip_options
     job_control
     mappings
+    multicast_netlink
     multicast_routing
+    packet_receive_ring
     packet_transmit
     packet_vnet_header
     pipes

@@ -393,3 +393,109 @@ fn nftables_inside_is_nftables_outside() {
     );
     is_the_same_inside("nftables.sh");
 }
+
+/// smcrouted routes between two networks for static routes and for a template of any source.
+#[test]
+fn smcroute_inside_routes_for_groups() {
+    require!(
+        Need::Root,
+        Need::Program("ip"),
+        Need::Program("python3"),
+        Need::Program("smcrouted"),
+        Need::Program("smcroutectl")
+    );
+    let (router, sender, receiver) = (Netns::new(), Netns::new(), Netns::new());
+    router.veth(("r0", "10.71.1.1/24"), &sender, ("a0", "10.71.1.2/24"));
+    router.veth(("r1", "10.71.2.1/24"), &receiver, ("b0", "10.71.2.2/24"));
+    for (netns, device, address) in [
+        (&router, "r0", "fd71:1::1/64"),
+        (&sender, "a0", "fd71:1::2/64"),
+        (&router, "r1", "fd71:2::1/64"),
+        (&receiver, "b0", "fd71:2::2/64"),
+    ] {
+        netns.ip(&["addr", "add", address, "dev", device, "nodad"]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a script");
+        path
+    };
+    let send = script("send.py", SEND_TO_GROUPS);
+    let receive = script("receive.py", RECEIVE_FROM_GROUPS);
+    let receiving = Running::start(receiver.command("timeout").args(["50", "python3"]).arg(&receive));
+    let _sending = Running::start(sender.command("timeout").args(["50", "python3"]).arg(&send));
+    let routing = Sandbox::administering(router).sh(ROUTE_FOR_GROUPS).ok();
+    let received = receiving.finish(LIMIT).ok();
+    assert_eq!(received.out(), "239.7.7.7\n239.8.8.8\nff05::77\n");
+    let shown = routing.out();
+    for line in [
+        "(10.71.1.2,239.7.7.7) Iif: r0 Oifs: r1 State: resolved",
+        "(10.71.1.2,239.8.8.8) Iif: r0 Oifs: r1 State: resolved",
+        "(fd71:1::2,ff05::77) Iif: r0 Oifs: r1 State: resolved",
+        "(10.71.1.2, 239.7.7.7) r0 r1",
+        "(*, 239.8.8.8) r0 r1",
+    ] {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.lines().any(|shown| words(shown) == line), "{line}: {shown}{}", routing.err());
+    }
+}
+
+/// Sends to the groups until it is ended.
+const SEND_TO_GROUPS: &str = "
+import socket, time
+v4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+v4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 8)
+v4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton('10.71.1.2'))
+v6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 8)
+v6.bind(('fd71:1::2', 0))
+while True:
+    for fd, group in (v4, '239.7.7.7'), (v4, '239.8.8.8'), (v6, 'ff05::77'):
+        scope = (0, socket.if_nametoindex('a0')) if fd is v6 else ()
+        fd.sendto(group.encode(), (group, 5007, *scope))
+    time.sleep(0.1)
+";
+
+/// Says of each group when its first datagram came.
+const RECEIVE_FROM_GROUPS: &str = "
+import select, socket
+v4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+v4.bind(('', 5007))
+for group in '239.7.7.7', '239.8.8.8':
+    member = socket.inet_aton(group) + socket.inet_aton('10.71.2.2')
+    v4.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+v6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+v6.bind(('::', 5007))
+member = socket.inet_pton(socket.AF_INET6, 'ff05::77') + socket.if_nametoindex('b0').to_bytes(4, 'little')
+v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+seen = set()
+while len(seen) < 3:
+    for fd in select.select([v4, v6], [], [])[0]:
+        data, source = fd.recvfrom(100)
+        assert source[0] in ('10.71.1.2', 'fd71:1::2'), source
+        seen.add(data.decode())
+print('\\n'.join(sorted(seen)))
+";
+
+/// Routes until each group has had some packets, and shows it.
+const ROUTE_FOR_GROUPS: &str = "
+cat > /tmp/smcroute.conf <<END
+phyint r0 enable
+phyint r1 enable
+mroute from r0 source 10.71.1.2 group 239.7.7.7 to r1
+mroute from r0 group 239.8.8.8 to r1
+mroute from r0 source fd71:1::2 group ff05::77 to r1
+END
+smcrouted -n -N -f /tmp/smcroute.conf -u /tmp/smcroute.sock -P /tmp/smcroute.pid &
+for _ in $(seq 100); do
+    [ $(cat /proc/net/ip_mr_cache /proc/net/ip6_mr_cache | awk '$4 > 5' | grep -c :) -ge 3 ] && break
+    sleep 0.1
+done
+ip mroute show
+ip -6 mroute show
+smcroutectl -u /tmp/smcroute.sock show
+kill %1
+wait
+";

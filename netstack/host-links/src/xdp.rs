@@ -1,4 +1,4 @@
-//! AF_XDP: frames of one queue of an interface through rings in shared memory (`Documentation/networking/af_xdp.rst`).
+//! AF_XDP: frames of queues of an interface through rings in shared memory (`Documentation/networking/af_xdp.rst`).
 //!
 //! In copy mode, which every driver has: the kernel copies between its buffers and [`Umem`], which it shares with us.
 //! There are no virtio-net headers, so no super-segments either. It sends small frames at less cost than any other link
@@ -38,8 +38,17 @@ pub struct XdpLink {
     umem: Arc<Umem>,
     receiver: Mutex<XdpReceiver>,
     transmitter: Mutex<XdpTransmitter>,
-    /// Ends the redirection when it is dropped.
-    _redirect: Redirect,
+    /// Ends the redirection when the last link of the interface is dropped.
+    _redirect: Arc<Redirect>,
+}
+
+/// A socket that is bound to a queue no frames come to yet.
+struct Bound {
+    queue: u32,
+    fd: OwnedFd,
+    umem: Arc<Umem>,
+    receiver: XdpReceiver,
+    transmitter: XdpTransmitter,
 }
 
 /// How to open an AF_XDP socket.
@@ -88,25 +97,34 @@ impl XdpLink {
     /// Opens a queue of an interface of the calling thread's network namespace. Needs `CAP_NET_ADMIN`, `CAP_NET_RAW` and
     /// `CAP_BPF` there.
     pub fn open(interface: &str, options: XdpOptions) -> Result<Arc<Self>, OpenError> {
+        let (device, mac) = Self::query(interface)?;
+        let bound = Bound::open(interface, &device, options.queue)?;
+        let redirect = redirect(interface, &device, std::slice::from_ref(&bound))?;
+        Ok(bound.link(&device, mac, options.peer, redirect))
+    }
+
+    /// Opens `count` queues of an interface from that of `options` on, each for a pump of its own behind
+    /// [`Queues`](crate::Queues). The interface spreads the flows that arrive over its queues; those of others go on to
+    /// the host's own stack, so all that the interface has should be opened.
+    pub fn open_queues(
+        interface: &str,
+        options: XdpOptions,
+        count: usize,
+    ) -> Result<Vec<Arc<Self>>, OpenError> {
+        let (device, mac) = Self::query(interface)?;
+        // Binding fails beyond the interface's last queue.
+        let queues = (options.queue..=u32::MAX).take(count);
+        let bound = queues.map(|queue| Bound::open(interface, &device, queue));
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let redirect = redirect(interface, &device, &bound)?;
+        let links = bound.into_iter().map(|one| one.link(&device, mac, options.peer, Arc::clone(&redirect)));
+        Ok(links.collect())
+    }
+
+    fn query(interface: &str) -> Result<(Device, MacAddr), OpenError> {
         let device = Device::query(interface)?;
         let mac = device.mac.ok_or_else(|| OpenError::NotEthernet(interface.to_owned()))?;
-        let at = |call| OpenError::host(interface, call);
-        let fd = sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).map_err(at("socket"))?;
-        let umem = Umem::register(fd.as_fd(), 2 * FRAMES).map_err(at("XDP_UMEM_REG"))?;
-        let umem = Arc::new(umem);
-        let (receiver, transmitter) = make_rings(fd.as_fd(), &umem).map_err(at("XDP rings"))?;
-        sys::bind_xdp(fd.as_fd(), device.index, options.queue).map_err(at("bind"))?;
-        let redirect = Redirect::attach(device.index, options.queue, fd.as_fd()).map_err(at("bpf"))?;
-        Ok(Arc::new(Self {
-            fd,
-            mac,
-            mtu: device.mtu.min(FRAME_LEN - HEADROOM),
-            peer: options.peer,
-            umem,
-            receiver: Mutex::new(receiver),
-            transmitter: Mutex::new(transmitter),
-            _redirect: redirect,
-        }))
+        Ok((device, mac))
     }
 
     /// Puts as many packets into the queue as there are frames for.
@@ -143,6 +161,39 @@ impl XdpLink {
             },
         }
     }
+}
+
+impl Bound {
+    fn open(interface: &str, device: &Device, queue: u32) -> Result<Self, OpenError> {
+        let at = |call| OpenError::host(interface, call);
+        let fd = sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).map_err(at("socket"))?;
+        let umem = Umem::register(fd.as_fd(), 2 * FRAMES).map_err(at("XDP_UMEM_REG"))?;
+        let umem = Arc::new(umem);
+        let (receiver, transmitter) = make_rings(fd.as_fd(), &umem).map_err(at("XDP rings"))?;
+        sys::bind_xdp(fd.as_fd(), device.index, queue).map_err(at("bind"))?;
+        Ok(Self { queue, fd, umem, receiver, transmitter })
+    }
+
+    fn link(self, device: &Device, mac: MacAddr, peer: XdpPeer, redirect: Arc<Redirect>) -> Arc<XdpLink> {
+        let Self { queue: _, fd, umem, receiver, transmitter } = self;
+        Arc::new(XdpLink {
+            fd,
+            mac,
+            mtu: device.mtu.min(FRAME_LEN - HEADROOM),
+            peer,
+            umem,
+            receiver: Mutex::new(receiver),
+            transmitter: Mutex::new(transmitter),
+            _redirect: redirect,
+        })
+    }
+}
+
+/// Has the frames of the queues come to their sockets: one program for all, since an interface takes no second one.
+fn redirect(interface: &str, device: &Device, bound: &[Bound]) -> Result<Arc<Redirect>, OpenError> {
+    let sockets: Vec<_> = bound.iter().map(|one| (one.queue, one.fd.as_fd())).collect();
+    let redirect = Redirect::attach(device.index, &sockets);
+    redirect.map(Arc::new).map_err(OpenError::host(interface, "bpf"))
 }
 
 impl XdpTransmitter {

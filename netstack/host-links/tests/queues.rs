@@ -125,6 +125,11 @@ fn each_frame_reaches_one_socket_of_a_fanout_group_and_flows_are_divided() {
     kernel.ip(&["link", "set", "k0", "up"]);
     own.ip(&["link", "set", "s0", "up"]);
     let queues = own.inside(|| PacketLink::open_queues("s0", PacketOptions::default(), 2)).unwrap();
+    divide_flows(&kernel, &queues);
+}
+
+/// Has the kernel send datagrams of many flows, and finds each of them in one queue, and some in each.
+fn divide_flows<L: HostLink>(kernel: &Netns, queues: &[Arc<L>]) {
     let end = Instant::now() + LIMIT;
     let is_up = || {
         let shown = kernel.command("ip").args(["-o", "link", "show", "k0"]).output().unwrap();
@@ -189,6 +194,51 @@ fn xdp_socket_carries_streams_and_gives_the_interface_back() {
     while !answers() {
         assert!(Instant::now() < end, "the program is still attached");
     }
+}
+
+/// A pair of several queues: a flow's frames all come through one of them.
+fn pair_of_queues(kernel: &Netns, own: &Netns) {
+    let each = ["numtxqueues", "2", "numrxqueues", "2"];
+    let peer = ["type", "veth", "peer", "name", "s0", "netns", own.name()];
+    kernel.ip(&[&["link", "add", "k0"], &each[..], &peer, &each].concat());
+    kernel.ip(&["addr", "add", "10.9.0.1/24", "dev", "k0"]);
+    for (ns, device) in [(kernel, "k0"), (own, "s0")] {
+        ns.ip(&["link", "set", device, "up"]);
+    }
+}
+
+#[test]
+fn streams_share_the_queues_of_an_xdp_device() {
+    require!(Need::Root, Need::Program("ip"));
+    let (kernel, own) = (Netns::new(), Netns::new());
+    pair_of_queues(&kernel, &own);
+    let options = XdpOptions { peer: XdpPeer::SameHost, ..XdpOptions::default() };
+    let queues = own.inside(|| XdpLink::open_queues("s0", options, 2)).unwrap();
+    let queues = queues.into_iter().map(|queue| queue as Arc<dyn HostLink>).collect();
+    let (stack, nic, _readers) = stack_on(queues, "10.9.0.2/24");
+    echo_over(&stack, &kernel, "10.9.0.1");
+    assert!(stack.nic(nic).unwrap().stats.rx_bytes > 200_000);
+}
+
+#[test]
+fn each_frame_reaches_one_xdp_queue_and_flows_are_divided() {
+    require!(Need::Root, Need::Program("ip"));
+    let (kernel, own) = (Netns::new(), Netns::new());
+    pair_of_queues(&kernel, &own);
+    let queues = own.inside(|| XdpLink::open_queues("s0", XdpOptions::default(), 2)).unwrap();
+    divide_flows(&kernel, &queues);
+}
+
+#[test]
+fn xdp_device_has_no_more_queues_than_it_has() {
+    require!(Need::Root, Need::Program("ip"));
+    let (kernel, own) = (Netns::new(), Netns::new());
+    pair_of_queues(&kernel, &own);
+    let error = own.inside(|| XdpLink::open_queues("s0", XdpOptions::default(), 3)).unwrap_err();
+    assert!(error.to_string().starts_with("s0: bind"), "{error}");
+    // Nothing is left of the attempt.
+    let links = own.inside(|| XdpLink::open_queues("s0", XdpOptions::default(), 2)).unwrap();
+    assert_eq!(links.len(), 2);
 }
 
 #[test]

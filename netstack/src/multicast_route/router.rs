@@ -109,6 +109,14 @@ impl MulticastRouter {
         Ok(Self { core, forwarding })
     }
 
+    /// Makes a router that no packets come to: a table beside the one that routes (`MRT_TABLE`).
+    pub fn aside(stack: &Stack, family: Family, sink: Arc<dyn UpcallSink>) -> Self {
+        let forwarding = MulticastForwarding::new(family);
+        // A fresh one routes for nobody yet.
+        let _ = forwarding.begin(sink);
+        Self { core: Arc::clone(&stack.core), forwarding }
+    }
+
     /// Makes a NIC, or the program itself, a virtual interface.
     pub fn add_vif(&self, id: VifId, vif: Vif) -> Result<(), MulticastRouteError> {
         if let Vif::Nic(nic) = vif

@@ -124,6 +124,8 @@ pub struct RouteInfo {
     pub route: MulticastRoute,
     /// What it carried.
     pub counts: RouteCounts,
+    /// When a packet matched it last.
+    pub last_used: Option<Instant>,
 }
 
 /// Why the table was not changed.
@@ -204,6 +206,8 @@ struct RouteState {
     packets: AtomicU64,
     bytes: AtomicU64,
     wrong_vif: AtomicU64,
+    /// When a packet matched it last, in nanoseconds of the stack's time; zero for never.
+    used_at: AtomicU64,
     /// When the program was last told of a packet that came the wrong way; zero for never.
     reported_at: AtomicU64,
 }
@@ -276,6 +280,7 @@ impl Table {
             packets: zero(),
             bytes: zero(),
             wrong_vif: zero(),
+            used_at: zero(),
             reported_at: zero(),
         });
         self.count += 1;
@@ -410,6 +415,7 @@ impl Table {
         let len = u64::try_from(packet.len).unwrap_or(u64::MAX);
         add(&route.packets, 1);
         add(&route.bytes, len);
+        route.used_at.store(packet.now.as_nanos(), Ordering::Relaxed);
         // What comes down from the tree for all groups is right for a route of a group that hangs on it.
         let is_from_tree = wildcard != Wildcard::None
             && arrived.is_some_and(|vif| {
@@ -498,6 +504,7 @@ impl RouteState {
                 bytes: get(&self.bytes),
                 wrong_vif: get(&self.wrong_vif),
             },
+            last_used: Some(get(&self.used_at)).filter(|&at| at != 0).map(Instant::from_nanos),
         }
     }
 

@@ -53,6 +53,13 @@ constants! { u8;
     IGMPMSG_WRVIFWHOLE = 4,
 }
 
+/// `RT_TABLE_DEFAULT`: the table that packets come to unless a rule says otherwise.
+pub const MRT_TABLE_DEFAULT: u32 = 253;
+/// `RT6_TABLE_DFLT`: the same for IPv6.
+pub const MRT6_TABLE_DEFAULT: u32 = 254;
+/// Numbers of tables are below this (the name of a table's interface has nine digits).
+pub const MRT_TABLE_END: u32 = 1_000_000_000;
+
 /// The version that `MRT_VERSION` and `MRT6_VERSION` tell.
 pub const MRT_API_VERSION: i32 = 0x0305;
 

@@ -225,6 +225,20 @@ pub struct RtMsg {
     pub flags: u32,
 }
 
+/// `struct rtnexthop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RtNextHop {
+    /// The length of this and what belongs to it.
+    pub len: u16,
+    /// `RTNH_F_*`.
+    pub flags: u8,
+    /// Its weight; of a route for a group the threshold.
+    pub hops: u8,
+    /// The interface.
+    pub index: i32,
+}
+
 constants! { u16;
     RTA_DST = 1,
     RTA_SRC = 2,
@@ -237,6 +251,8 @@ constants! { u16;
     RTA_MULTIPATH = 9,
     RTA_CACHEINFO = 12,
     RTA_TABLE = 15,
+    RTA_MFC_STATS = 17,
+    RTA_EXPIRES = 23,
     RTA_MARK = 16,
     RTA_PREF = 20,
     RTA_UID = 25,
@@ -254,6 +270,9 @@ constants! { u8;
     RTPROT_STATIC = 4,
     RTPROT_RA = 9,
     RTPROT_DHCP = 16,
+    RTPROT_MROUTED = 17,
+    RTNL_FAMILY_IPMR = 128,
+    RTNL_FAMILY_IP6MR = 129,
     RT_SCOPE_UNIVERSE = 0,
     RT_SCOPE_LINK = 253,
     RT_SCOPE_HOST = 254,
@@ -264,6 +283,9 @@ constants! { u8;
     RTN_MULTICAST = 5,
     RTN_UNREACHABLE = 7,
 }
+
+/// `RTNH_F_UNRESOLVED`: packets wait for the route.
+pub const RTNH_F_UNRESOLVED: u32 = 0x20;
 
 /// `RTM_F_CLONED`: routes of the cache, of which there are none.
 pub const RTM_F_CLONED: u32 = 0x200;
@@ -340,8 +362,10 @@ constants! { u32;
     RTNLGRP_LINK = 1,
     RTNLGRP_NEIGH = 3,
     RTNLGRP_IPV4_IFADDR = 5,
+    RTNLGRP_IPV4_MROUTE = 6,
     RTNLGRP_IPV4_ROUTE = 7,
     RTNLGRP_IPV6_IFADDR = 9,
+    RTNLGRP_IPV6_MROUTE = 10,
     RTNLGRP_IPV6_ROUTE = 11,
 }
 

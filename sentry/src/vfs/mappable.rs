@@ -37,6 +37,15 @@ pub trait Mappable: Any + Send + Sync {
     /// The current size of the file in bytes.
     fn size(&self) -> u64;
 
+    /// Whether these pages may be mapped together.
+    ///
+    /// # Errors
+    /// `EINVAL` of what is mapped as a whole.
+    fn accepts(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
     /// Asks to be told when the file shrinks; each owner is told once however often it asks. Files whose lost pages
     /// the host takes away by itself ignore it.
     fn watch_shrinking(&self, owner: Weak<dyn MappingOwner>) {

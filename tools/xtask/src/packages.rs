@@ -33,6 +33,7 @@ const PACKAGES: &[&str] = &[
     "radvd",
     "redis-server",
     "redis-tools",
+    "smcroute",
     "socat",
     "sqlite3",
     "strace",

@@ -232,11 +232,10 @@ fn open_queues(cli: &Cli) -> anyhow::Result<Vec<Arc<dyn HostLink>>> {
         (LinkSpec::Tun(name), 1) => shared([TapLink::open(name, tun)?]),
         (LinkSpec::Tun(name), count) => shared(TapLink::open_queues(name, tun, count)?),
         (LinkSpec::Packet(name), 1) => shared([PacketLink::open(name, packet)?]),
-        (LinkSpec::Xdp(name), 1) => {
+        (LinkSpec::Xdp(name), count) => {
             let options = XdpOptions { peer: XdpPeer::SameHost, ..XdpOptions::default() };
-            shared([XdpLink::open(name, options)?])
+            shared(XdpLink::open_queues(name, options, count)?)
         }
-        (LinkSpec::Xdp(_), _) => anyhow::bail!("one queue of an AF_XDP device"),
         (LinkSpec::Packet(name), count) => shared(PacketLink::open_queues(name, packet, count)?),
     };
     Ok(queues)

@@ -1,4 +1,4 @@
-//! The program that brings the frames of a queue to the socket, five instructions long, and its attachment (bpf(2)).
+//! The program that brings the frames of queues to their sockets, five instructions long, and its attachment (bpf(2)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,15 +14,18 @@ pub(super) struct Redirect {
 }
 
 impl Redirect {
-    /// Has the frames that arrive on a queue redirected to a bound socket.
-    pub(super) fn attach(ifindex: u32, queue: u32, socket: BorrowedFd<'_>) -> io::Result<Self> {
+    /// Has the frames that arrive on queues redirected to the bound sockets of each.
+    pub(super) fn attach(ifindex: u32, sockets: &[(u32, BorrowedFd<'_>)]) -> io::Result<Self> {
+        let last = sockets.iter().map(|&(queue, _)| queue).max().unwrap_or(0);
         let map = sys::bpf_create_map(&sys::BpfMap {
             map_type: BPF_MAP_TYPE_XSKMAP,
             key_size: 4,
             value_size: 4,
-            max_entries: queue + 1,
+            max_entries: last.saturating_add(1),
         })?;
-        sys::bpf_update_element(map.as_fd(), queue, socket.as_raw_fd().cast_unsigned())?;
+        for (queue, socket) in sockets {
+            sys::bpf_update_element(map.as_fd(), *queue, socket.as_raw_fd().cast_unsigned())?;
+        }
         // What is in the map has a number; descriptors are not negative.
         let program = sys::bpf_load_xdp(&instructions(map.as_raw_fd().cast_unsigned()))?;
         let link = sys::bpf_attach_xdp(program.as_fd(), ifindex)?;

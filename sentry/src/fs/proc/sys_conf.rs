@@ -37,18 +37,22 @@ impl Conf {
             Family::V4 => V4,
             Family::V6 => V6,
         };
+        let scope = match name {
+            "all" => Scope::All,
+            "default" => Scope::Default,
+            name => Scope::One(name.to_owned()),
+        };
         let file = |row: &'static Row| {
-            let scope = match name {
-                "all" => Scope::All,
-                "default" => Scope::Default,
-                name => Scope::One(name.to_owned()),
-            };
+            let scope = scope.clone();
             // Nothing but the interfaces of the start ever comes, so that defaults have no effect.
             let is_writable = row.set.is_some() && scope != Scope::Default;
             let option = NicOption { kernel: self.kernel.clone(), scope, row };
             (row.name, TextInode::inode(if is_writable { 0o644 } else { 0o444 }, option))
         };
-        PseudoDir::inode(rows.iter().map(file).collect())
+        let mut files: Vec<_> = rows.iter().map(file).collect();
+        let routed = MulticastForwarding { kernel: self.kernel.clone(), family: self.family, scope };
+        files.push(("mc_forwarding", TextInode::inode(0o444, routed)));
+        PseudoDir::inode(files)
     }
 }
 
@@ -124,6 +128,33 @@ impl Text for NicOption {
             Scope::All | Scope::Default => None,
         };
         change_nics(&net, nic, |options| set(options, value))
+    }
+}
+
+/// Whether a program routes packets for groups (`mc_forwarding`); of an interface, how many virtual ones stand for it.
+struct MulticastForwarding {
+    kernel: Weak<Kernel>,
+    family: Family,
+    scope: Scope,
+}
+
+impl Text for MulticastForwarding {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        let net = namespace(&self.kernel)?;
+        let routing = net.multicast_routing();
+        let count = match &self.scope {
+            Scope::Default => 0,
+            Scope::All => usize::from(routing.is_active(self.family)),
+            Scope::One(name) => nics(&net)
+                .find(|nic| nic.name == *name)
+                .map_or(0, |nic| routing.virtual_interfaces(self.family, nic.id)),
+        };
+        Ok(format!("{count}\n").into_bytes())
+    }
+
+    /// Routing programs tell by their sockets (MRT_INIT), not here.
+    fn store(&self, _: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EACCES)
     }
 }
 

@@ -664,7 +664,7 @@ impl Socket for InetSocket {
 
     fn close(&self) {
         if let Protocol::Raw(_) = &self.protocol {
-            self.namespace.multicast_routing().end(self);
+            mroute::close(self);
         }
         if self.family == IpFamily::V6 {
             self.namespace.flow_labels().release(self);

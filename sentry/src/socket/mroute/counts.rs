@@ -42,7 +42,7 @@ pub(in crate::socket) fn ioctl(
 fn of_vif(socket: &InetSocket, task: &CurrentTask, at: UserAddr) -> Result<(), Errno> {
     let mut asked: SiocVifReq = task.mm().read_obj(at)?;
     let routing = socket.namespace().multicast_routing();
-    let vifs = routing.with(socket.ip_family(), |active| active.router.vifs()).unwrap_or_default();
+    let vifs = routing.with_table_of(socket, |_, active| active.router.vifs()).unwrap_or_default();
     let is_beyond = vifs.last().is_none_or(|last| asked.vifi > last.id.number().into());
     let id = VifId::new(asked.vifi.into()).filter(|_| !is_beyond).ok_or(Errno::EINVAL)?;
     let counts = vifs.iter().find(|vif| vif.id == id).ok_or(Errno::EADDRNOTAVAIL)?.counts;
@@ -54,7 +54,7 @@ fn of_vif(socket: &InetSocket, task: &CurrentTask, at: UserAddr) -> Result<(), E
 
 fn of_route(socket: &InetSocket, source: IpAddr, group: IpAddr) -> Result<SiocSgCounts, Errno> {
     let routing = socket.namespace().multicast_routing();
-    let found = routing.with(socket.ip_family(), |active| active.router.route(source, group)).flatten();
+    let found = routing.with_table_of(socket, |_, active| active.router.route(source, group)).flatten();
     let counts = found.ok_or(Errno::EADDRNOTAVAIL)?.counts;
     Ok(SiocSgCounts { packets: counts.packets, bytes: counts.bytes, wrong: counts.wrong_vif })
 }

@@ -1,20 +1,26 @@
 //! What routing programs read: upcalls in the guise of packets (`struct igmpmsg`, `struct mrt6msg`).
 
 use std::net::IpAddr;
+use std::sync::{Arc, Weak};
 
 use netstack::multicast_route::{Refused, Upcall, UpcallKind, UpcallSink};
 use netstack::socket::RawInlet;
 use sentry_abi::mroute::{IGMPMSG_NOCACHE, IGMPMSG_WHOLEPKT, IGMPMSG_WRONGVIF, IGMPMSG_WRVIFWHOLE, Mrt6Msg};
 use zerocopy::IntoBytes;
 
+use crate::socket::mroute::shown::ShownRoute;
+use crate::socket::{NetNamespace, netlink};
+
 /// Puts upcalls into the receive queue of a program's raw socket.
 pub(super) struct GuestSink {
     inlet: RawInlet,
+    namespace: Weak<NetNamespace>,
+    table: u32,
 }
 
 impl GuestSink {
-    pub(super) fn new(inlet: RawInlet) -> Self {
-        Self { inlet }
+    pub(super) fn new(inlet: RawInlet, namespace: &Arc<NetNamespace>, table: u32) -> Self {
+        Self { inlet, namespace: Arc::downgrade(namespace), table }
     }
 }
 
@@ -22,6 +28,14 @@ impl UpcallSink for GuestSink {
     fn upcall(&self, upcall: &Upcall<'_>) -> Result<(), Refused> {
         let message = encode(upcall).ok_or(Refused)?;
         let is_taken = self.inlet.push(upcall.source, upcall.group, upcall.nic, message.into());
+        if is_taken
+            && upcall.kind == UpcallKind::NoRoute
+            && let Some(namespace) = self.namespace.upgrade()
+        {
+            let Upcall { source, group, .. } = *upcall;
+            let waiting = ShownRoute { table: self.table, source, group, way: None };
+            netlink::announce_multicast(&namespace, &waiting);
+        }
         if is_taken { Ok(()) } else { Err(Refused) }
     }
 }

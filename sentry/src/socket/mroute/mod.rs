@@ -4,10 +4,12 @@
 mod counts;
 mod message;
 mod option;
+mod shown;
 mod state;
 mod text;
 
 pub(super) use counts::ioctl;
 pub(super) use option::ROWS;
+pub(super) use shown::{ShownRoute, all, close, one};
 pub(crate) use state::MulticastRouting;
 pub(super) use text::{cache_v4, cache_v6, vifs_v4, vifs_v6};

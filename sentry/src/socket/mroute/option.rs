@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netstack::NicId;
 use netstack::multicast_route::{
-    MAX_VIFS, MulticastRoute, MulticastRouteError, Reporting, Thresholds, Vif, VifId,
+    MAX_VIFS, MulticastRoute, MulticastRouteError, Reporting, RouteInfo, Thresholds, Vif, VifId,
 };
 use netstack::options::Family;
 use sentry_abi::inet::{IPPROTO_ICMPV6, IPPROTO_IGMP};
@@ -15,11 +15,15 @@ use zerocopy::FromBytes;
 use crate::errno::Errno;
 use crate::socket::base::SocketType;
 use crate::socket::inet::InetSocket;
+use crate::socket::mroute::shown::{self, ShownRoute};
 use crate::socket::mroute::state::{Active, Given, MulticastRouting};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
+use crate::socket::{NetNamespace, netlink};
 use crate::task::Capabilities;
 
 const NO_TUNNELS: Effect = Effect::Partial("no tunnels (VIFF_TUNNEL); PIM registers are not taken apart");
+
+const NO_RULES: Effect = Effect::Partial("no rules lead packets to other tables than the default one");
 
 pub(in crate::socket) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, MRT_INIT, -, init),
@@ -33,6 +37,7 @@ pub(in crate::socket) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, MRT_VERSION, get_version, -),
     option!(SOL_IP, MRT_ASSERT, get_assert, set_assert),
     option!(SOL_IP, MRT_PIM, get_pim, set_pim),
+    option!(SOL_IP, MRT_TABLE, -, set_table, NO_RULES),
     option!(SOL_IP, MRT_FLUSH, -, flush),
     option!(SOL_IPV6, MRT6_INIT, -, init),
     option!(SOL_IPV6, MRT6_DONE, -, done),
@@ -45,6 +50,7 @@ pub(in crate::socket) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, MRT6_VERSION, get_version, -),
     option!(SOL_IPV6, MRT6_ASSERT, get_assert, set_assert),
     option!(SOL_IPV6, MRT6_PIM, get_pim, set_pim),
+    option!(SOL_IPV6, MRT6_TABLE, -, set_table, NO_RULES),
     option!(SOL_IPV6, MRT6_FLUSH, -, flush),
 ];
 
@@ -71,7 +77,38 @@ fn change<T>(context: &Context<'_>, work: impl FnOnce(&mut Active) -> Result<T, 
         return Err(Errno::EACCES);
     }
     // Linux lets an administrator set up what then does nothing, without a program.
-    routing(context).with(inet.ip_family(), work).ok_or(Errno::EACCES)?
+    routing(context).with_table_of(inet, |_, active| work(active)).ok_or(Errno::EACCES)?
+}
+
+/// As [`change`], and tells of the route that `work` found gone or new afterwards.
+fn change_route(
+    context: &Context<'_>,
+    tell: fn(&NetNamespace, &ShownRoute),
+    work: impl FnOnce(&mut Active) -> Result<Option<RouteInfo>, Errno>,
+) -> Result<(), Errno> {
+    let inet = socket(context)?;
+    let stack = context.namespace.stack();
+    let may = routing(context).is_owner(inet) || context.task.creds().has(Capabilities::NET_ADMIN);
+    if !may {
+        return Err(Errno::EACCES);
+    }
+    let changed = routing(context).with_table_of(inet, |number, active| {
+        let info = work(active)?;
+        Ok::<_, Errno>(info.map(|info| ShownRoute::new(stack, number, active, &info)))
+    });
+    if let Some(shown) = changed.ok_or(Errno::EACCES)?? {
+        tell(context.namespace, &shown);
+    }
+    Ok(())
+}
+
+/// `MRT_TABLE`.
+fn set_table(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let inet = socket(context)?;
+    if !routing(context).is_owner(inet) && !context.task.creds().has(Capabilities::NET_ADMIN) {
+        return Err(Errno::EACCES);
+    }
+    routing(context).choose(inet, exact(context, value)?)
 }
 
 /// A struct, which has to have exactly its size for IPv4 and at least that for IPv6.
@@ -90,7 +127,7 @@ fn init(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn done(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    if routing(context).end(socket(context)?) { Ok(()) } else { Err(Errno::EACCES) }
+    if shown::end(socket(context)?) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 fn vif_id(number: u16) -> Result<VifId, Errno> {
@@ -208,33 +245,53 @@ fn ids() -> impl Iterator<Item = VifId> {
 }
 
 fn add_route(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    change(context, |active| {
+    change_route(context, netlink::announce_multicast, |active| {
         let (route, parent) = route(context, value)?;
         vif_id(parent)?;
-        active.router.add_route(route).map_err(errno)
+        active.router.add_route(route).map_err(errno)?;
+        Ok(find(active, &route, Some(route.parent)))
     })
 }
 
 fn add_proxy_route(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    change(context, |active| {
+    change_route(context, netlink::announce_multicast, |active| {
         let (route, parent) = route(context, value)?;
         vif_id(parent)?;
-        active.router.add_proxy_route(route).map_err(errno)
+        active.router.add_proxy_route(route).map_err(errno)?;
+        Ok(find(active, &route, Some(route.parent)))
     })
 }
 
 fn remove_route(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    change(context, |active| {
+    change_route(context, netlink::announce_multicast_gone, |active| {
         let (route, _) = route(context, value)?;
-        active.router.remove_route(route.source, route.group, None).map_err(errno)
+        let before = find(active, &route, None);
+        active.router.remove_route(route.source, route.group, None).map_err(errno)?;
+        Ok(before)
     })
 }
 
 fn remove_proxy_route(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    change(context, |active| {
+    change_route(context, netlink::announce_multicast_gone, |active| {
         let (route, _) = route(context, value)?;
-        active.router.remove_route(route.source, route.group, Some(route.parent)).map_err(errno)
+        let before = find(active, &route, Some(route.parent));
+        active.router.remove_route(route.source, route.group, Some(route.parent)).map_err(errno)?;
+        Ok(before)
     })
+}
+
+/// The route of that source and group, and of that parent if it is given.
+fn find(active: &Active, route: &MulticastRoute, parent: Option<VifId>) -> Option<RouteInfo> {
+    let first = active.router.route(route.source, route.group)?;
+    if parent.is_none_or(|parent| first.route.parent == parent) {
+        return Some(first);
+    }
+    // Only wildcards have several.
+    let is_it = |info: &RouteInfo| {
+        let other = &info.route;
+        (other.source, other.group) == (route.source, route.group) && Some(other.parent) == parent
+    };
+    active.router.routes().into_iter().find(is_it)
 }
 
 fn get_version(context: &Context<'_>) -> Result<Value, Errno> {
@@ -243,8 +300,8 @@ fn get_version(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn reporting(context: &Context<'_>) -> Result<Reporting, Errno> {
-    let family = socket(context)?.ip_family();
-    Ok(routing(context).with(family, |active| active.reporting).unwrap_or_default())
+    let inet = socket(context)?;
+    Ok(routing(context).with_table_of(inet, |_, active| active.reporting).unwrap_or_default())
 }
 
 fn get_assert(context: &Context<'_>) -> Result<Value, Errno> {
@@ -282,6 +339,8 @@ fn set_pim(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 /// Linux tells what an administrator made from what the program did; here the program made all.
 fn flush(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let mut gone = Vec::new();
+    let (inet, stack) = (socket(context)?, context.namespace.stack());
     change(context, |active| {
         let what: u32 = exact(context, value)?;
         if what & MRT_FLUSH_VIFS != 0 {
@@ -289,8 +348,17 @@ fn flush(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
             active.vifs = [None; MAX_VIFS];
         }
         if what & MRT_FLUSH_MFC != 0 {
+            gone = active.router.routes();
             active.router.clear_routes();
         }
         Ok(())
-    })
+    })?;
+    let shown = routing(context).with_table_of(inet, |number, active| {
+        let show = |info| ShownRoute::new(stack, number, active, info);
+        gone.iter().map(show).collect::<Vec<_>>()
+    });
+    for route in shown.unwrap_or_default() {
+        netlink::announce_multicast_gone(context.namespace, &route);
+    }
+    Ok(())
 }

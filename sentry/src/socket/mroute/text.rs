@@ -73,7 +73,7 @@ fn cache(namespace: &NetNamespace, family: Family, heading: &str) -> String {
 }
 
 fn route(text: &mut String, router: &MulticastRouter, info: &RouteInfo) {
-    let RouteInfo { route, counts } = info;
+    let RouteInfo { route, counts, last_used: _ } = info;
     let _ = write!(
         text,
         "{} {} {:<3} {:>8} {:>8} {:>8}",

@@ -5,6 +5,7 @@ mod address;
 mod diag;
 mod link;
 mod message;
+mod multicast;
 mod neighbour;
 mod netfilter;
 mod route;
@@ -15,6 +16,9 @@ mod subscribers;
 
 pub(in crate::socket) use diag::inet_state;
 pub(in crate::socket) use link::announce as announce_link;
+pub(in crate::socket) use multicast::{
+    announce as announce_multicast, announce_gone as announce_multicast_gone,
+};
 pub(crate) use netfilter::NfTables;
 pub(in crate::socket) use netfilter::conntrack_text;
 pub use socket::{NetlinkSocket, Privilege};

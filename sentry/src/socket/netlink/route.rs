@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netstack::nic::InterfaceAddress;
+use netstack::options::Family;
 use netstack::route::{Route, RouteOrigin};
 use netstack::{IpCidr, NicId};
 use sentry_abi::netlink::*;
@@ -14,11 +15,16 @@ use crate::socket::NetNamespace;
 use crate::socket::inet::ToErrno;
 use crate::socket::netlink::address::{family_number, matches_family};
 use crate::socket::netlink::message::{Attributes, Reply, Request};
+use crate::socket::netlink::multicast;
 
 /// Lists the main table; the local table is not kept as routes here.
 pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let (filter, attributes) = request.split::<RtMsg>();
     let table = attributes.u32(RTA_TABLE).unwrap_or(filter.table.into());
+    if let Some(family) = multicast::family(filter.family) {
+        multicast::dump(namespace, family, Some(table).filter(|&table| table != 0), reply);
+        return Ok(());
+    }
     let wants_main = table == 0 || table == u32::from(RT_TABLE_MAIN);
     // RTM_F_CLONED asks for the routing cache, which is empty.
     if !wants_main || filter.flags & RTM_F_CLONED != 0 {
@@ -35,6 +41,11 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         if matches_family(filter.family, route.destination.address()) {
             describe(route, RTM_NEWROUTE, reply);
         }
+    }
+    // rtnl_dump_all: after the families of addresses come those of groups.
+    if filter.family == 0 && table == 0 {
+        multicast::dump(namespace, Family::V4, None, reply);
+        multicast::dump(namespace, Family::V6, None, reply);
     }
     Ok(())
 }
@@ -82,7 +93,10 @@ pub(super) fn lookup(
     request: &Request<'_>,
     reply: &mut Reply,
 ) -> Result<(), Errno> {
-    let (_, attributes) = request.split_full::<RtMsg>()?;
+    let (fixed, attributes) = request.split_full::<RtMsg>()?;
+    if let Some(family) = multicast::family(fixed.family) {
+        return multicast::lookup(namespace, family, request, reply);
+    }
     let destination = attributes.address(RTA_DST).ok_or(Errno::EINVAL)?;
     let stack = namespace.stack();
     let nics = stack.nics();

@@ -116,6 +116,7 @@ fn request_file(
         request.max_prot.remove(Prot::EXEC);
     }
     let mappable = file.ops().mappable(&file)?;
+    mappable.accepts(offset, request.len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?)?;
     request.source = Some(MapFile { mappable, offset, file: Some(Arc::clone(&file)), name: "".into() });
     Ok(())
 }

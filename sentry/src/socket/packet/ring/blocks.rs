@@ -47,6 +47,8 @@ struct State {
     /// The block had frames when the timer looked last.
     was_waiting: Option<u64>,
     is_losing: bool,
+    /// The next block was not given back when it was needed.
+    is_frozen: bool,
     freezes: u32,
 }
 
@@ -71,6 +73,7 @@ impl BlockRing {
             last_time: 0,
             was_waiting: None,
             is_losing: false,
+            is_frozen: false,
             freezes: 0,
         };
         let ring = Arc::new(Self {
@@ -133,7 +136,8 @@ impl BlockRing {
         self.memory.write(at + FIRST_TIME, seconds_and_nanos(now).as_bytes());
         state.sequence += 1;
         (state.frames, state.next, state.is_open) = (0, self.first, true);
-        state.was_waiting = None;
+        (state.last, state.last_time) = (self.first, now);
+        (state.was_waiting, state.is_frozen) = (None, false);
         true
     }
 
@@ -181,19 +185,20 @@ impl FrameSink for BlockRing {
         let most = u32::try_from(u64::from(self.block_size) - self.first).unwrap_or(0);
         let mut captured = u32::try_from(frame.captured()).unwrap_or(u32::MAX);
         if places.mac.saturating_add(captured) >= most {
-            captured = most.saturating_sub(places.mac + 8);
             places.mac = places.mac.min(most);
+            captured = captured.min(most - places.mac);
         }
         let total = u64::from(places.mac + captured).next_multiple_of(8);
         let mut is_ready = false;
-        // An empty block has room for all that is left of a frame; handing it over would say nothing.
-        if state.is_open && state.frames > 0 && state.next + total >= u64::from(self.block_size) {
+        // A frame that fills a block to its end does not go into the open one, be that empty: as in Linux
+        // (__packet_lookup_frame_in_block), whose next block then takes whatever comes.
+        if state.is_open && state.next + total >= u64::from(self.block_size) {
             self.close(&mut state, 0);
             is_ready = true;
         }
         if !state.is_open && !self.open(&mut state) {
-            state.freezes += 1;
-            state.is_losing = true;
+            state.freezes += u32::from(!state.is_frozen);
+            (state.is_losing, state.is_frozen) = (true, true);
             // What was handed over a moment ago wakes whoever waits when the timer looks, or did so already.
             return Taken::Full;
         }

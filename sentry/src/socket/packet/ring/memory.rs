@@ -109,4 +109,9 @@ impl Mappable for RingMapping {
     fn size(&self) -> u64 {
         self.0.iter().map(|memory| memory.len).sum()
     }
+
+    /// All of it, or nothing (`packet_mmap`).
+    fn accepts(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        if offset == 0 && len == self.size() { Ok(()) } else { Err(Errno::EINVAL) }
+    }
 }
