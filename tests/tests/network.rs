@@ -423,7 +423,10 @@ fn smcroute_inside_routes_for_groups() {
     };
     let send = script("send.py", SEND_TO_GROUPS);
     let receive = script("receive.py", RECEIVE_FROM_GROUPS);
-    let receiving = Running::start(receiver.command("timeout").args(["50", "python3"]).arg(&receive));
+    let is_member = folder.path().join("member");
+    let mut command = receiver.command("timeout");
+    let receiving = Running::start(command.args(["50", "python3"]).arg(&receive).arg(&is_member));
+    wait_until("members of the groups", Duration::from_secs(20), || is_member.exists());
     let _sending = Running::start(sender.command("timeout").args(["50", "python3"]).arg(&send));
     let routing = Sandbox::administering(router).sh(ROUTE_FOR_GROUPS).ok();
     let received = receiving.finish(LIMIT).ok();
@@ -459,7 +462,7 @@ while True:
 
 /// Says of each group when its first datagram came.
 const RECEIVE_FROM_GROUPS: &str = "
-import select, socket
+import select, socket, sys
 v4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 v4.bind(('', 5007))
 for group in '239.7.7.7', '239.8.8.8':
@@ -470,6 +473,7 @@ v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 v6.bind(('::', 5007))
 member = socket.inet_pton(socket.AF_INET6, 'ff05::77') + socket.if_nametoindex('b0').to_bytes(4, 'little')
 v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+open(sys.argv[1], 'w').close()
 seen = set()
 while len(seen) < 3:
     for fd in select.select([v4, v6], [], [])[0]:
