@@ -163,7 +163,8 @@ fn use_terminal(terminal: &mut Terminal) {
     terminal.resize(40, 90).send("until stty size | grep '40 90'; do sleep 0.05; done\n");
     terminal.expect("40 90\r\n").expect("> ");
     // The shell exits only once it knows that no job is stopped; it looks when it shows a prompt.
-    terminal.send("kill -9 %1; wait\n").expect("Killed").expect("> ").send("exit 9\n");
+    terminal.send("kill -9 %1; while ps | grep -q '[c]at'; do sleep 0.05; done\n");
+    terminal.expect("Killed").expect("> ").send("exit 9\n");
 }
 
 #[test]
