@@ -3,7 +3,7 @@
 //!
 //! - [`PacketLink`]: a packet socket bound to an interface (a veth end, a real NIC);
 //! - [`TapLink`]: the user-space end of a tap (Ethernet) or tun (IP) device;
-//! - [`XdpLink`]: a queue of an interface through AF_XDP;
+//! - [`XdpLink`]: queues of an interface through AF_XDP;
 //! - [`pipe_link`]: a socket pair between two processes.
 //!
 //! [`CaptureRing`] only looks: a receive ring for captures.
