@@ -1,11 +1,11 @@
 //! Commands that come at the same time as the end of what they are for, and commands that are killed half-way.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use integration_tests::{Bundle, Finished, Need, Netns, Running, require, runsc, wait_until};
-use nix::sys::signal::Signal;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -103,10 +103,15 @@ fn nothing_is_left_of_commands_that_are_killed_while_they_start() {
     };
     let before = traces(&netns);
     for round in 0..12 {
-        let command = Running::start(&mut sandbox(&["sleep", "60"]));
+        let mut command = sandbox(&["sleep", "60"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("ip");
         thread::sleep(Duration::from_millis(5 * round));
-        command.signal(Signal::SIGKILL);
-        let _ = command.finish(LIMIT);
+        child.kill().and_then(|()| child.wait()).expect("an end");
+        // Everything that it started has the pipe.
+        let mut pipe = child.stdout.take().expect("a pipe");
+        let reader = thread::spawn(move || pipe.read_to_end(&mut Vec::new()));
+        wait_until("its processes end", LIMIT, || reader.is_finished());
     }
     // The next one clears away what they left. What a killed one had begun may come even later.
     wait_until("everything is as it was", LIMIT, || {

@@ -92,6 +92,8 @@ struct Prepared {
     sources: Vec<RawFd>,
     program: RawFd,
     go: RawFd,
+    /// The parent's end of `go`.
+    go_write: RawFd,
     failure: RawFd,
     becomes_root: bool,
     lifetime: Lifetime,
@@ -115,6 +117,7 @@ impl Spawn {
             sources: moved.fds.iter().map(AsRawFd::as_raw_fd).collect(),
             program: program.as_raw_fd(),
             go: go.as_raw_fd(),
+            go_write: go_write.as_raw_fd(),
             failure: failure.as_raw_fd(),
             becomes_root: self.id_maps.is_some(),
             lifetime: self.lifetime,
@@ -228,6 +231,9 @@ fn child(prepared: &Prepared) -> ! {
 fn become_program(prepared: &Prepared) -> Result<std::convert::Infallible, i32> {
     // SAFETY (of all the calls below): integers, or pointers to memory that was made before the
     // clone and lives until exec.
+    // With a copy of the parent's end here, a parent that is killed would leave us waiting for ever.
+    // SAFETY: see above.
+    check(unsafe { libc::syscall(libc::SYS_close, prepared.go_write) })?;
     let mut byte = 0u8;
     // SAFETY: see above.
     let read = unsafe { libc::read(prepared.go, (&raw mut byte).cast(), 1) };
@@ -248,6 +254,13 @@ fn become_program(prepared: &Prepared) -> Result<std::convert::Infallible, i32> 
     if prepared.lifetime == Lifetime::Bound {
         // SAFETY: see above.
         check(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        // The parent keeps its end until we have called execve(2), unless it died before the signal was asked for.
+        let mut parent = libc::pollfd { fd: prepared.go, events: 0, revents: 0 };
+        // SAFETY: one live pollfd.
+        check(unsafe { libc::syscall(libc::SYS_poll, &raw mut parent, 1, 0) })?;
+        if parent.revents & libc::POLLHUP != 0 {
+            return Err(libc::ECANCELED);
+        }
     }
     for (target, source) in (0i32..).zip(&prepared.sources) {
         // The sources are all above the targets, so that no dup2 closes one still needed.
