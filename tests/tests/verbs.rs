@@ -1,6 +1,7 @@
 //! The verbs and flags that engines and people use, beyond a container's plain life: terminals, limits, descriptors.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -42,6 +43,26 @@ fn version_is_what_engines_read() {
         assert!(number.split('.').count() == 3, "{out}");
         assert!(lines[1].starts_with("spec: 1."), "{out}");
     }
+}
+
+#[test]
+fn a_file_as_output_is_shared_with_programs_outside() {
+    require!(Need::Root, Need::Program("busybox"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("out");
+    let out = fs::File::create(&path).expect("a file");
+    let bundle = Bundle::new(&["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo inside; sleep 0.02; done"]);
+    let mut command = bundle.command(&["run", "--bundle", bundle.dir().to_str().expect("UTF-8"), "c"]);
+    let mut inside = command.stdout(out.try_clone().expect("a copy")).spawn().expect("runsc");
+    let mut written = 0;
+    while inside.try_wait().expect("a status").is_none() {
+        (&out).write_all(b"outside\n").expect("write");
+        written += 1;
+        std::thread::sleep(Duration::from_millis(7));
+    }
+    let text = fs::read_to_string(&path).expect("text");
+    let count = |word: &str| text.lines().filter(|line| *line == word).count();
+    assert_eq!((count("inside"), count("outside")), (8, written), "{text}");
 }
 
 #[test]

@@ -136,6 +136,15 @@ impl ListenEndpoint {
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
             let is_syn = segment.repr.flags.contains(TcpFlags::SYN);
+            // A connection that another thread has made since this one looked for it. A second SYN is no such case: it would
+            // be a half-open record of its own that nobody completes.
+            if !is_syn
+                && !listening.machine.is_half_open(flow)
+                && let Some(endpoint) = core.tcp.get(&core.secrets, flow)
+            {
+                drop(guard);
+                return endpoint.on_segment(core, segment, outbox);
+            }
             // Without cookies the data alone opens a connection.
             if is_syn && (segment.repr.options.fast_open.is_some() || !segment.payload.is_empty()) {
                 listening.count_fast_opening();

@@ -107,6 +107,27 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// Reads at the file's own position, which is locked, and advances it.
+    ///
+    /// # Errors
+    /// As [`FileOps::read`].
+    fn read_on(&self, file: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        self.read(file, dst, pos)
+    }
+
+    /// Writes at the file's own position, which is locked, and advances it.
+    ///
+    /// # Errors
+    /// As [`FileOps::write`].
+    fn write_on(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
+        self.write(file, src, pos)
+    }
+
+    /// The position, where programs outside share it and may have moved it.
+    fn shared_position(&self) -> Option<u64> {
+        None
+    }
+
     /// True where the file has a position (`lseek`, `pread`, `pwrite`).
     fn is_seekable(&self) -> bool {
         false
@@ -375,7 +396,11 @@ impl File {
 
     /// The locked position, held over a read or write as Linux does (`read(2)` BUGS).
     pub fn position(&self) -> parking_lot::MutexGuard<'_, u64> {
-        self.pos.lock()
+        let mut pos = self.pos.lock();
+        if let Some(shared) = self.ops.shared_position() {
+            *pos = shared;
+        }
+        pos
     }
 
     /// Reads at the file's position.
@@ -388,7 +413,7 @@ impl File {
         }
         let n = if self.ops.is_seekable() {
             let mut pos = self.pos.lock();
-            self.ops.read(self, dst, &mut pos)?
+            self.ops.read_on(self, dst, &mut pos)?
         } else {
             self.ops.read(self, dst, &mut 0)?
         };
@@ -406,7 +431,7 @@ impl File {
         }
         let n = if self.ops.is_seekable() {
             let mut pos = self.pos.lock();
-            self.ops.write(self, src, &mut pos)?
+            self.ops.write_on(self, src, &mut pos)?
         } else {
             let written = self.ops.write(self, src, &mut 0);
             if written == Err(Errno::EAGAIN) {

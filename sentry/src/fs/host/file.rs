@@ -22,16 +22,11 @@ pub(super) struct HostFile {
     description: Arc<Description>,
 }
 
-/// A guest file over `description`, at the position at which the host has it.
+/// A guest file over `description`.
 pub(super) fn open(description: &Arc<Description>) -> io::Result<Arc<File>> {
     let place =
         inode::place(description).map_err(|errno| io::Error::from_raw_os_error(errno.code().into()))?;
-    let file = File::at(Box::new(HostFile::new(description.clone())), description.flags()?, place);
-    if description.kind() == Kind::Regular {
-        let position = lseek(description.fd(), 0, Whence::SeekCur)?;
-        *file.position() = u64::try_from(position).unwrap_or(0);
-    }
-    Ok(file)
+    Ok(File::at(Box::new(HostFile::new(description.clone())), description.flags()?, place))
 }
 
 /// The guest's errno for an error of the host's.
@@ -49,62 +44,63 @@ impl HostFile {
         Some(&self.description).filter(|description| description.kind() == Kind::Terminal)
     }
 
-    /// Reads what fits into `dst`; a regular file at `pos`.
-    fn read_chunk(&self, chunk: &mut [u8], pos: u64) -> io::Result<usize> {
+    /// Reads what fits into `dst`. A regular file is read at `pos`, or where the host has its position.
+    fn read_chunk(&self, chunk: &mut [u8], pos: Option<u64>) -> io::Result<usize> {
         let fd = self.description.fd();
-        match self.description.kind() {
-            Kind::Regular => Ok(nix::sys::uio::pread(fd, chunk, offset(pos)?)?),
-            Kind::Stream | Kind::Terminal => nowait::read(fd, chunk),
+        match (self.description.kind(), pos) {
+            (Kind::Regular, Some(pos)) => Ok(nix::sys::uio::pread(fd, chunk, offset(pos)?)?),
+            (Kind::Regular, None) => Ok(nix::unistd::read(fd, chunk)?),
+            (Kind::Stream | Kind::Terminal, _) => nowait::read(fd, chunk),
         }
     }
 
-    fn write_chunk(&self, chunk: &[u8], pos: u64, flags: OpenFlags) -> io::Result<usize> {
+    fn write_chunk(&self, chunk: &[u8], pos: Option<u64>, flags: OpenFlags) -> io::Result<usize> {
         let fd = self.description.fd();
-        match self.description.kind() {
+        match (self.description.kind(), pos) {
             // The host appends by itself where its own description says so, and only then.
-            Kind::Regular if flags.contains(OpenFlags::APPEND) => Ok(nix::unistd::write(fd, chunk)?),
-            Kind::Regular => Ok(nix::sys::uio::pwrite(fd, chunk, offset(pos)?)?),
-            Kind::Stream | Kind::Terminal => nowait::write(fd, chunk),
+            (Kind::Regular, Some(pos)) if !flags.contains(OpenFlags::APPEND) => {
+                Ok(nix::sys::uio::pwrite(fd, chunk, offset(pos)?)?)
+            }
+            (Kind::Regular, _) => Ok(nix::unistd::write(fd, chunk)?),
+            (Kind::Stream | Kind::Terminal, _) => nowait::write(fd, chunk),
         }
     }
 
-    /// The programs that share the file outside go on where the guest stopped.
-    fn leave_position(&self, pos: u64) {
-        if self.description.kind() == Kind::Regular
-            && let Ok(offset) = i64::try_from(pos)
-        {
-            // A file that could be read at a position has one.
-            let _ = lseek(self.description.fd(), offset, Whence::SeekSet);
-        }
-    }
-}
-
-impl FileOps for HostFile {
-    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+    /// Reads at `pos`, or where the host has the file's position.
+    fn read_from(&self, dst: &mut dyn IoDst, pos: Option<u64>) -> Result<usize, Errno> {
         let mut chunk = vec![0; CHUNK.min(dst.remaining())];
         let mut done = 0;
         while dst.remaining() > 0 {
             let want = chunk.len().min(dst.remaining());
-            let got = match self.read_chunk(&mut chunk[..want], *pos) {
+            let got = match self.read_chunk(&mut chunk[..want], pos.map(|pos| pos + done as u64)) {
                 Ok(0) => break,
                 Ok(got) => got,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(errno(&error)),
             };
             // What does not fit any more (EFAULT half-way) is lost for streams, as a fault in read(2) loses it.
-            let taken = dst.put(&chunk[..got])?;
+            let taken = dst.put(&chunk[..got]);
+            let missed = got - taken.unwrap_or(0);
+            if pos.is_none() && missed > 0 && self.description.kind() == Kind::Regular {
+                // Below 64 KiB. It was read from there, so that it can go back.
+                let _ = lseek(self.description.fd(), -(missed as i64), Whence::SeekCur);
+            }
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            };
             done += taken;
-            *pos += taken as u64;
             // Streams give what is there; asking again would wait or tear a message apart.
             if self.description.kind() != Kind::Regular || taken < want {
                 break;
             }
         }
-        self.leave_position(*pos);
         Ok(done)
     }
 
-    fn write(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
+    /// Writes at `pos`, or where the host has the file's position.
+    fn write_from(&self, file: &File, src: &mut dyn IoSrc, pos: Option<u64>) -> Result<usize, Errno> {
         let mut chunk = vec![0; CHUNK.min(src.remaining())];
         let mut done = 0;
         while src.remaining() > 0 {
@@ -114,7 +110,8 @@ impl FileOps for HostFile {
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
             };
-            let written = match self.write_chunk(&chunk[..taken], *pos, file.flags()) {
+            let at = pos.map(|pos| pos + done as u64);
+            let written = match self.write_chunk(&chunk[..taken], at, file.flags()) {
                 Ok(written) => written,
                 Err(_) if done > 0 => {
                     src.untake(taken);
@@ -127,32 +124,54 @@ impl FileOps for HostFile {
             };
             src.untake(taken - written);
             done += written;
-            *pos += written as u64;
             if written < taken {
                 break;
             }
         }
-        if !file.flags().contains(OpenFlags::APPEND) {
-            self.leave_position(*pos);
-        }
         Ok(done)
+    }
+}
+
+impl FileOps for HostFile {
+    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        let done = self.read_from(dst, Some(*pos))?;
+        *pos += done as u64;
+        Ok(done)
+    }
+
+    fn write(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
+        let done = self.write_from(file, src, Some(*pos))?;
+        *pos += done as u64;
+        Ok(done)
+    }
+
+    // Programs outside read and write at the same position, beside the guest and after it.
+    fn read_on(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
+        self.read_from(dst, None)
+    }
+
+    fn write_on(&self, file: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
+        self.write_from(file, src, None)
+    }
+
+    fn shared_position(&self) -> Option<u64> {
+        if self.description.kind() != Kind::Regular {
+            return None;
+        }
+        lseek(self.description.fd(), 0, Whence::SeekCur).ok()?.try_into().ok()
     }
 
     fn is_seekable(&self) -> bool {
         self.description.kind() == Kind::Regular
     }
 
-    fn seek(&self, _: &File, pos: u64, to: Seek) -> Result<u64, Errno> {
+    fn seek(&self, _: &File, _: u64, to: Seek) -> Result<u64, Errno> {
         if self.description.kind() != Kind::Regular {
             return Err(Errno::ESPIPE);
         }
         let (offset, whence) = match to {
             Seek::Set(offset) => (offset, Whence::SeekSet),
-            // Against the guest's position: the host's is shared with others.
-            Seek::Current(offset) => {
-                let pos = i64::try_from(pos).map_err(|_| Errno::EOVERFLOW)?;
-                (pos.checked_add(offset).ok_or(Errno::EOVERFLOW)?, Whence::SeekSet)
-            }
+            Seek::Current(offset) => (offset, Whence::SeekCur),
             Seek::End(offset) => (offset, Whence::SeekEnd),
             Seek::Data(offset) => (offset, Whence::SeekData),
             Seek::Hole(offset) => (offset, Whence::SeekHole),

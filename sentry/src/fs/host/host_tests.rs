@@ -74,6 +74,7 @@ fn a_file_goes_on_where_the_host_is_and_leaves_the_host_where_it_stopped() {
     assert_eq!(read(&file, 3).unwrap(), b"234");
     assert_eq!(host.stream_position().unwrap(), 5);
     assert_eq!(file.ops().seek(&file, 5, Seek::End(-1)).unwrap(), 9);
+    assert_eq!(file.ops().seek(&file, 9, Seek::Current(-4)).unwrap(), 5);
     file.write(&mut SliceSrc::new(b"ab")).unwrap();
     let mut rest = String::new();
     host.read_to_string(&mut rest).unwrap();
@@ -93,6 +94,27 @@ fn descriptors_of_one_open_file_share_their_position_inside() {
         import(vec![host.as_fd().try_clone_to_owned().unwrap(), tempfile::tempfile().unwrap().into()]);
     let other = other.unwrap();
     assert!(!Arc::ptr_eq(&other[0], &other[1]));
+}
+
+#[test]
+fn programs_outside_share_the_position_at_any_time() {
+    let mut host = tempfile::tempfile().unwrap();
+    let file = import_one(host.try_clone().unwrap());
+    for _ in 0..2 {
+        file.write(&mut SliceSrc::new(b"in ")).unwrap();
+        host.write_all(b"out ").unwrap();
+    }
+    // What says where it reads and writes moves nothing.
+    file.write_at(&mut SliceSrc::new(b"IN"), 0).unwrap();
+    let mut first = [0; 2];
+    file.read_at(&mut SliceDst::new(&mut first), 0).unwrap();
+    assert_eq!(&first, b"IN");
+    assert_eq!(*file.position(), 14);
+    host.rewind().unwrap();
+    assert_eq!(read(&file, 7).unwrap(), b"IN out ");
+    let mut rest = String::new();
+    host.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "in out ");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::syscall::Args;
 use crate::syscall::file::context::real_file;
 use crate::syscall::file::write;
 use crate::task::CurrentTask;
-use crate::vfs::{File, FileType, OpenFlags};
+use crate::vfs::{File, FileType, OpenFlags, Seek};
 use crate::wait::Readiness;
 
 /// How much is moved at a time.
@@ -274,7 +274,9 @@ fn give_back(input: &File, offset: &mut Option<u64>, n: usize) {
         Some(at) => *at -= n as u64,
         None if input.ops().is_seekable() => {
             let mut pos = input.position();
-            *pos = pos.saturating_sub(n as u64);
+            // At most as much as was read, so it does not fail.
+            let back = i64::try_from(n).map_or(0, |n| -n);
+            *pos = input.ops().seek(input, *pos, Seek::Current(back)).unwrap_or(*pos);
         }
         None => {}
     }
