@@ -162,6 +162,7 @@ fn a_closed_port_refuses() {
         assert_eq!(client.take_error(), Some(SocketError::ConnectionRefused));
         // The socket may try again, now with success.
         let host = if address.starts_with("127") { &wire.a } else { &wire.b };
+        assert_eq!(host.stack.stats().tcp_out_rsts, 1);
         let listener = host.listen(address, 1);
         client.connect(address.parse().unwrap()).unwrap();
         wire.settle();
@@ -267,6 +268,7 @@ fn reset_reaches_the_peer() {
     assert_eq!(result, Err(RecvError::Pending(SocketError::ConnectionReset)));
     assert_eq!(server.try_recv(&mut Vec::new(), RecvFlags::default()), Ok(0));
     assert_eq!(wire.a.stack.tcp_connections(), []);
+    assert_eq!(wire.a.stack.stats().tcp_out_rsts, 1);
 }
 
 #[test]
@@ -336,6 +338,7 @@ fn a_closed_listener_resets_what_waits() {
     wire.settle();
     assert_eq!(client.take_error(), Some(SocketError::ConnectionReset));
     assert_eq!(wire.b.stack.tcp_connections(), []);
+    assert_eq!(wire.b.stack.stats().tcp_out_rsts, 1);
     let rebound = wire.b.listen("10.0.0.2:80", 8);
     drop(rebound);
 }

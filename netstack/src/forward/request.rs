@@ -109,7 +109,6 @@ impl TcpRequest {
     pub fn refuse(self) {
         let mut outbox = Outbox::default();
         if let Some(reset) = tcp::reset_reply(&self.asked.segment) {
-            self.core.counters.tcp_out_rsts.increment();
             send_bare(&self.core, &self.asked.flow, &SocketOptions::default(), reset, &mut outbox);
         }
         outbox.flush(&self.core);

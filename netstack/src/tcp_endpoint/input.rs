@@ -260,7 +260,6 @@ fn to_listener_on(
         None => {
             core.counters.tcp_no_ports.increment();
             if let Some(reset) = tcp::reset_reply(&segment) {
-                core.counters.tcp_out_rsts.increment();
                 send_bare(core, flow, &SocketOptions::default(), reset, outbox);
             }
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
-use netstack_wire::tcp::CHECKSUM_OFFSET;
+use netstack_wire::tcp::{CHECKSUM_OFFSET, TcpFlags};
 
 use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{
@@ -30,6 +30,9 @@ pub(super) fn send_segment(
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
     let Transmit { repr, payload, gso_size, ecn } = transmit;
+    if repr.flags.contains(TcpFlags::RST) {
+        core.counters.tcp_out_rsts.increment();
+    }
     let tcp_len = repr.header_len() + payload.len();
     let mut packet = match gso_size {
         None => {
