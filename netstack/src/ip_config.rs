@@ -24,6 +24,10 @@ pub struct FlowLabels {
     pub auto: AutoFlowLabels,
     /// Those labels have their highest bit set, so that others can be told from them (`flowlabel_state_ranges`).
     pub are_stateless_marked: bool,
+    /// Connections that others begin have the label of their first segments (1 in `flowlabel_reflect`).
+    pub reflects_streams: bool,
+    /// Resets for what nobody wants have its label (2 in `flowlabel_reflect`).
+    pub reflects_resets: bool,
     /// Answers to echo requests have the request's label (4 in `flowlabel_reflect`).
     pub reflects_echo: bool,
 }

@@ -98,6 +98,13 @@ pub struct SocketOptions {
     pub pmtu_discovery: PmtuDiscovery,
     /// Never fragments IPv6 datagrams, as [`PmtuDiscovery::Do`] (`IPV6_DONTFRAG`).
     pub dont_fragment_v6: bool,
+    /// Streams ignore IPv4 segments that arrive with a lower TTL (`IP_MINTTL`; RFC 5082).
+    pub min_ttl: u8,
+    /// The same for the hop limit of IPv6 (`IPV6_MINHOPCOUNT`).
+    pub min_hop_limit: u8,
+    /// The first and the last port to pick from if none is asked for, within those of the stack; zero for the stack's own
+    /// (`IP_LOCAL_PORT_RANGE`).
+    pub port_range: (u16, u16),
     /// Queues ICMP errors with their details (`IP_RECVERR`).
     pub error_queue: bool,
     /// The same for IPv6 (`IPV6_RECVERR`).
@@ -156,6 +163,9 @@ impl Default for SocketOptions {
             multicast_all_v6: true,
             pmtu_discovery: PmtuDiscovery::Want,
             dont_fragment_v6: false,
+            min_ttl: 0,
+            min_hop_limit: 0,
+            port_range: (0, 0),
             error_queue: false,
             error_queue_v6: false,
             no_checksum: false,
@@ -210,6 +220,8 @@ pub struct SendMeta {
     pub segment_size: Option<u16>,
     /// The options of IPv4 in place of the socket's (`IP_RETOPTS`); see [`SocketOptions::ip_options`].
     pub ip_options: Option<Ipv4Options>,
+    /// More data for the same UDP datagram follows with the next call (`MSG_MORE`).
+    pub more: bool,
 }
 
 impl SendMeta {
@@ -223,6 +235,7 @@ impl SendMeta {
         flow_label: None,
         segment_size: None,
         ip_options: None,
+        more: false,
     };
 }
 
@@ -270,6 +283,14 @@ pub struct SendFlags {
 pub struct RecvFlags {
     /// Leave the data in the queue (`MSG_PEEK`).
     pub peek: bool,
+    /// Peek at what comes behind so many bytes (`SO_PEEK_OFF`), of streams and of UDP. Datagrams count with their lengths: one
+    /// that the bytes cover is passed over.
+    pub skip: Option<usize>,
+}
+
+impl RecvFlags {
+    /// Peeking from the front.
+    pub const PEEK: Self = Self { peek: true, skip: None };
 }
 
 /// What is known about a received datagram.

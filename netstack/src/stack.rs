@@ -18,7 +18,7 @@ use crate::gauges::Gauges;
 use crate::ip::{self, IpOutput, PmtuCache, RateLimiter, ReassemblyShell};
 use crate::ip_config::IpConfig;
 use crate::nic::NicId;
-use crate::options::Family;
+use crate::options::{Family, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::pool::Pool;
@@ -137,8 +137,14 @@ impl Core {
     }
 
     /// The ports to pick from.
-    pub(crate) fn ephemeral_ports(&self) -> RangeInclusive<u16> {
-        self.ip_config.read().ephemeral_ports.clone()
+    ///
+    /// A socket's own limits count if they are within (Linux's `inet_sk_get_local_port_range`).
+    pub(crate) fn ephemeral_ports(&self, options: &SocketOptions) -> RangeInclusive<u16> {
+        let all = self.ip_config.read().ephemeral_ports.clone();
+        let (first, last) = options.port_range;
+        let first = if all.contains(&first) { first } else { *all.start() };
+        let last = if all.contains(&last) { last } else { *all.end() };
+        if first <= last { first..=last } else { all }
     }
 
     /// The identification of a packet that may be fragmented on its way. RFC 7739: unpredictable to those who see
@@ -264,6 +270,11 @@ impl Stack {
         change(&mut config)?;
         self.core.default_ttl.store(config.default_ttl, Ordering::Relaxed);
         self.core.flow_label_settings.store(ip::flow_label::pack(&config.flow_labels), Ordering::Relaxed);
+        if config.flow_labels.reflects_streams || config.flow_labels.reflects_resets {
+            // The short ways do not look at labels, and only headers that are kept tell them.
+            self.core.filters_streams.store(true, Ordering::Relaxed);
+            self.core.saves_syns.store(true, Ordering::Relaxed);
+        }
         *current = config;
         // Sockets have made headers with what was set before.
         self.core.topology.invalidate();

@@ -241,6 +241,8 @@ counters! {
         tcp_no_ports,
         /// Segments that the program of their socket dropped.
         tcp_filtered,
+        /// Segments that came from farther away than their socket takes (`TCPMinTTLDrop`).
+        tcp_min_ttl_drops,
         /// Connections opened by us (`tcpActiveOpens`).
         tcp_active_opens,
         /// Connections opened by others (`tcpPassiveOpens`).

@@ -107,11 +107,13 @@ guests! {
     ip_options
     job_control
     mappings
+    min_ttl
     multicast_netlink
     multicast_routing
     packet_receive_ring
     packet_transmit
     packet_vnet_header
+    peek_offset
     pipes
     seccomp
     signal_driven_io
@@ -128,5 +130,6 @@ guests! {
     threads
     timers
     tracing
+    udp_cork
     vector_state
 }

@@ -167,7 +167,7 @@ pub(crate) fn receive(
         0 => patience(handle, socket, socket.settings.lock().receive_timeout),
         _ => Patience::None,
     };
-    let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0 };
+    let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0, ..RecvFlags::default() };
     if let (Some(tcp), true) = (socket.tcp(), flags & libc::MSG_OOB != 0) {
         return urgent_byte(tcp, out, how);
     }

@@ -314,7 +314,8 @@ impl Backend for NetstackBackend {
                 Some(Socket::Tcp(tcp)) => receive(tcp, *len, *flags),
                 Some(Socket::Udp(udp)) => {
                     let mut buffer = vec![0; *len];
-                    match udp.try_recv(&mut buffer.as_mut_slice(), RecvFlags { peek: flags.peek }) {
+                    match udp.try_recv(&mut buffer.as_mut_slice(), RecvFlags { peek: flags.peek, skip: None })
+                    {
                         Ok(datagram) => {
                             buffer.truncate(datagram.copied);
                             Reply::Data(buffer)
@@ -440,7 +441,7 @@ fn send_in_syn(tcp: &mut TcpState, data: &[u8], to: SocketAddr) -> Reply {
 
 fn receive(tcp: &TcpState, len: usize, flags: Flags) -> Reply {
     if flags.oob {
-        return match tcp.socket.try_recv_urgent(RecvFlags { peek: flags.peek }) {
+        return match tcp.socket.try_recv_urgent(RecvFlags { peek: flags.peek, skip: None }) {
             Ok(byte) => Reply::Data(vec![byte]),
             Err(UrgentError::WouldBlock) => error("EAGAIN"),
             Err(UrgentError::Nothing) => error("EINVAL"),
@@ -455,7 +456,7 @@ fn receive(tcp: &TcpState, len: usize, flags: Flags) -> Reply {
         return error("EAGAIN");
     }
     let mut buffer = vec![0; len];
-    match tcp.socket.try_recv(&mut buffer.as_mut_slice(), RecvFlags { peek: flags.peek }) {
+    match tcp.socket.try_recv(&mut buffer.as_mut_slice(), RecvFlags { peek: flags.peek, skip: None }) {
         Ok(count) => {
             buffer.truncate(count);
             Reply::Data(buffer)

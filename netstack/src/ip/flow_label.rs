@@ -11,11 +11,12 @@ use netstack_wire::ip::Protocol;
 use crate::ip_config::{AutoFlowLabels, FlowLabels};
 use crate::options::SocketOptions;
 use crate::stack::Core;
-use crate::tcp::Flow;
+use crate::tcp::{Flow, SynHeaders};
 
 /// The settings of [`FlowLabels`] in one word, for every packet to read.
 pub(crate) fn pack(settings: &FlowLabels) -> u8 {
-    let FlowLabels { auto, are_stateless_marked, reflects_echo } = settings;
+    let FlowLabels { auto, are_stateless_marked, reflects_streams, reflects_resets, reflects_echo } =
+        settings;
     let auto = match auto {
         AutoFlowLabels::Off => 0,
         AutoFlowLabels::OptOut => 1,
@@ -23,7 +24,9 @@ pub(crate) fn pack(settings: &FlowLabels) -> u8 {
         AutoFlowLabels::Forced => 3,
     };
     let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
-    auto | flag(*are_stateless_marked, MARKED) | flag(*reflects_echo, ECHO)
+    let reflected =
+        flag(*reflects_streams, STREAMS) | flag(*reflects_resets, RESETS) | flag(*reflects_echo, ECHO);
+    auto | flag(*are_stateless_marked, MARKED) | reflected
 }
 
 /// The label of a packet that no socket sends, and nobody asked for.
@@ -73,6 +76,27 @@ impl ConnectionLabel {
         }
     }
 
+    /// That of a connection that others began, if theirs is taken over.
+    #[inline]
+    pub(crate) fn of_reflected(core: &Core, headers: Option<&SynHeaders>) -> Self {
+        Self::of_headers(core, headers, STREAMS)
+    }
+
+    /// That of a reset for what nobody wants.
+    pub(crate) fn of_reset(core: &Core, headers: Option<&SynHeaders>) -> Self {
+        Self::of_headers(core, headers, RESETS)
+    }
+
+    fn of_headers(core: &Core, headers: Option<&SynHeaders>, flag: u8) -> Self {
+        let Some(headers) = headers.filter(|_| core.flow_labels() & flag != 0) else { return Self::OfFlow };
+        let word = headers.bytes.get(headers.network_offset..).and_then(|ip| ip.first_chunk::<4>());
+        match word.map(|word| u32::from_be_bytes(*word)) {
+            // As Linux: no label of theirs is none of ours.
+            Some(word) if word >> 28 == 6 => Self::Fixed(word & MASK),
+            _ => Self::OfFlow,
+        }
+    }
+
     /// Takes another path (Linux's `sk_rethink_txhash`).
     pub(crate) fn rethink(&mut self, core: &Core) {
         if !matches!(self, Self::Fixed(_)) {
@@ -102,6 +126,12 @@ pub(crate) fn of_echo(core: &Core, received: u32) -> Option<u32> {
     (core.flow_labels() & ECHO != 0 && received != 0).then_some(received)
 }
 
+/// Whether labels of segments from `remote` are looked at.
+#[inline]
+pub(crate) fn reflects(core: &Core, remote: IpAddr) -> bool {
+    core.flow_labels() & (STREAMS | RESETS) != 0 && remote.is_ipv6()
+}
+
 /// The 20 bits of a label.
 pub(crate) const MASK: u32 = 0xf_ffff;
 /// Linux's `IPV6_FLOWLABEL_STATELESS_FLAG`: the half of the labels that `flowlabel_state_ranges` leaves to hashes.
@@ -109,3 +139,5 @@ const STATELESS: u32 = 0x8_0000;
 const AUTO: u8 = 3;
 const MARKED: u8 = 4;
 const ECHO: u8 = 8;
+const STREAMS: u8 = 16;
+const RESETS: u8 = 32;

@@ -79,7 +79,7 @@ impl TcpStream {
 
     /// Receives without taking the data out of the queue.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.receive(&mut &mut *buffer, RecvFlags { peek: true })
+        self.receive(&mut &mut *buffer, RecvFlags::PEEK)
     }
 
     /// Sends small segments at once rather than wait for acknowledgments (`TCP_NODELAY`).

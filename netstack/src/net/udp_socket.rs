@@ -74,7 +74,7 @@ impl UdpSocket {
 
     /// Receives a datagram and leaves it in the queue.
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let datagram = receive(&*self.socket, &self.waiting, buffer, RecvFlags { peek: true })?;
+        let datagram = receive(&*self.socket, &self.waiting, buffer, RecvFlags::PEEK)?;
         Ok((datagram.copied, datagram.from))
     }
 

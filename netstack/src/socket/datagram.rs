@@ -6,6 +6,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::sync::{BriefGuard, BriefMutex};
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::options::{
 };
 use crate::packet::Body;
 use crate::socket::membership::Membership;
+use crate::socket::udp::Corked;
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
@@ -36,6 +38,8 @@ pub(crate) struct DatagramEndpoint {
     pub(crate) waiters: WaitQueue,
     /// What the user wants of what arrives (`SO_ATTACH_FILTER`).
     pub(crate) filter: bpf::Slot,
+    /// Calls have put a datagram together, or may be about to.
+    pub(crate) was_corked: AtomicBool,
     state: BriefMutex<State>,
 }
 
@@ -52,6 +56,7 @@ pub(crate) struct State {
     pub(crate) memberships: Vec<Membership>,
     /// For the group of sockets that the socket begins, once bound.
     pub(crate) group_filter: Option<bpf::Program>,
+    pub(crate) corked: Option<Box<Corked>>,
     queue: ReceiveQueue,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
@@ -85,6 +90,7 @@ impl DatagramEndpoint {
             peer: None,
             memberships: Vec::new(),
             group_filter: None,
+            corked: None,
             queue: ReceiveQueue::default(),
             error: None,
             errors: VecDeque::new(),
@@ -98,6 +104,7 @@ impl DatagramEndpoint {
             family,
             waiters: WaitQueue::new(),
             filter: bpf::Slot::default(),
+            was_corked: AtomicBool::new(false),
             state: BriefMutex::new(state),
         }
     }
@@ -152,22 +159,22 @@ impl DatagramEndpoint {
 
     /// Receives the oldest datagram.
     pub(crate) fn receive(&self, out: &mut dyn Sink, flags: RecvFlags) -> Result<Datagram, RecvError> {
-        let datagram = {
+        let (datagram, skip) = {
             let mut state = self.state.lock();
             if let Some(error) = state.error.take() {
                 return Err(RecvError::Pending(error));
             }
             let next = match flags.peek {
-                true => state.queue.front().cloned(),
-                false => state.queue.pop(),
+                true => state.queue.look(flags.skip).map(|(datagram, skip)| (datagram.clone(), skip)),
+                false => state.queue.pop().map(|datagram| (datagram, 0)),
             };
             match next {
-                Some(datagram) => datagram,
+                Some(found) => found,
                 None if state.read_is_shut => return Ok(self.nothing()),
                 None => return Err(RecvError::WouldBlock),
             }
         };
-        self.copy_out(&datagram, out)
+        self.copy_out(&datagram, skip, out)
     }
 
     /// Receives the oldest datagrams, one for each message, and returns how many there were: at least one.
@@ -197,7 +204,7 @@ impl DatagramEndpoint {
             let mut rest = batch.into_iter();
             while let Some(datagram) = rest.next() {
                 let message = &mut messages[received];
-                match self.copy_out(&datagram, message.out) {
+                match self.copy_out(&datagram, 0, message.out) {
                     Ok(copied) => message.datagram = Some(copied),
                     Err(error) => {
                         // As recvmmsg(2): the datagram that met the fault is lost, the others are not.
@@ -214,8 +221,11 @@ impl DatagramEndpoint {
         Ok(received)
     }
 
-    fn copy_out(&self, datagram: &Queued, out: &mut dyn Sink) -> Result<Datagram, RecvError> {
-        let copied = copy_out(&datagram.data, out)?;
+    fn copy_out(&self, datagram: &Queued, skip: usize, out: &mut dyn Sink) -> Result<Datagram, RecvError> {
+        let copied = match skip {
+            0 => copy_out(&datagram.data, out)?,
+            skip => copy_out(&behind(&datagram.data, skip), out)?,
+        };
         Ok(Datagram {
             copied,
             len: datagram.len,
@@ -415,7 +425,7 @@ impl State {
         self.queue.charged() < self.options.recv_buffer
     }
 
-    fn forget_way(&mut self) {
+    pub(crate) fn forget_way(&mut self) {
         self.way = None;
         self.express = None;
         self.changes = self.changes.wrapping_add(1);
@@ -457,6 +467,17 @@ pub(crate) fn copy_out(data: &Body, out: &mut dyn Sink) -> Result<usize, RecvErr
         }
     }
     Ok(copied)
+}
+
+/// What comes behind the first bytes.
+fn behind(data: &Body, mut skip: usize) -> Body {
+    let mut rest = Body::new();
+    for range in data {
+        let now = skip.min(range.len());
+        skip -= now;
+        rest.push(range.slice(now..));
+    }
+    rest
 }
 
 pub(crate) fn body_len(body: &Body) -> usize {

@@ -154,16 +154,18 @@ impl TcpSocket {
     }
 
     fn claim(&self, address: Option<IpAddr>, nic: Option<NicId>, port: u16) -> Result<Box<Claim>, BindError> {
-        let binding = {
+        let (binding, range) = {
             let options = &self.settings.lock().socket;
-            Binding {
+            let range = self.core.ephemeral_ports(options);
+            let binding = Binding {
                 address,
                 family: self.family,
                 only_v6: options.only_v6,
                 nic: options.bound_nic.or(nic),
                 reuse_address: options.reuse_address,
                 reuse_port: options.reuse_port,
-            }
+            };
+            (binding, range)
         };
         let (filter, group_filter) = {
             let settings = self.settings.lock();
@@ -174,8 +176,7 @@ impl TcpSocket {
         let table = &self.core.tcp_ports;
         let port = match port {
             0 => {
-                let core = &self.core;
-                let picked = table.bind_any(&core.ephemeral_ports(), &core.secrets, binding, &endpoint);
+                let picked = table.bind_any(&range, &self.core.secrets, binding, &endpoint);
                 picked.map_err(|_| BindError::NoFreePort)?
             }
             port => {
@@ -444,6 +445,9 @@ impl TcpSocket {
             let options = Arc::make_mut(&mut settings.socket);
             let before = (options.send_buffer, options.recv_buffer);
             change(options);
+            if options.min_ttl > 0 || options.min_hop_limit > 0 {
+                self.core.filters_streams.store(true, Ordering::Relaxed);
+            }
             let changed =
                 |old: usize, new: usize| (old != new).then(|| u32::try_from(new).unwrap_or(u32::MAX));
             let (send, recv) =

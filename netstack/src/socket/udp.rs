@@ -1,5 +1,6 @@
 //! UDP sockets (RFC 768).
 
+mod cork;
 mod input;
 mod transmit;
 
@@ -21,6 +22,7 @@ use crate::socket::front::{datagram_front, membership_front};
 use crate::socket::membership;
 use crate::stack::{Core, Stack};
 
+pub(crate) use cork::Corked;
 pub(crate) use input::{Run, input, on_icmp, release_run};
 
 /// A UDP socket.
@@ -55,7 +57,7 @@ impl UdpSocket {
             reuse_address: state.options.reuse_address,
             reuse_port: state.options.reuse_port,
         };
-        state.local_port = self.claim(parsed.port, binding)?;
+        state.local_port = self.claim(parsed.port, binding, &state.options)?;
         if let Some(program) = state.group_filter.take() {
             self.core.udp.found(state.local_port, &self.endpoint, &program);
         }
@@ -105,7 +107,7 @@ impl UdpSocket {
         self.core.udp.steering(state.local_port, &self.endpoint).or(early)
     }
 
-    fn claim(&self, port: u16, binding: Binding) -> Result<u16, BindError> {
+    fn claim(&self, port: u16, binding: Binding, options: &SocketOptions) -> Result<u16, BindError> {
         let table = &self.core.udp;
         if port != 0 {
             return match table.bind(port, binding, &self.endpoint) {
@@ -113,8 +115,8 @@ impl UdpSocket {
                 Err(_) => Err(BindError::AddressInUse),
             };
         }
-        let picked =
-            table.bind_any(&self.core.ephemeral_ports(), &self.core.secrets, binding, &self.endpoint);
+        let range = self.core.ephemeral_ports(options);
+        let picked = table.bind_any(&range, &self.core.secrets, binding, &self.endpoint);
         picked.map_err(|_| BindError::NoFreePort)
     }
 
@@ -130,7 +132,7 @@ impl UdpSocket {
                 reuse_address: state.options.reuse_address,
                 reuse_port: state.options.reuse_port,
             };
-            state.local_port = self.claim(0, binding)?;
+            state.local_port = self.claim(0, binding, &state.options)?;
         }
         Ok(state.local_port)
     }

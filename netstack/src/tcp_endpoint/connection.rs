@@ -266,6 +266,12 @@ impl TcpEndpoint {
         self.rare.lock().as_ref().map_or(ConnectionLabel::OfFlow, |rare| rare.label)
     }
 
+    /// The lowest TTL or hop limit that segments may arrive with.
+    #[cold]
+    pub(super) fn min_ttl(&self) -> u8 {
+        self.inspect(|inner| min_ttl_of(&inner.options, &self.flow))
+    }
+
     /// Sets what says which flow label segments get.
     pub(crate) fn set_label(&self, label: ConnectionLabel) {
         self.rare.lock().get_or_insert_default().label = label;
@@ -578,6 +584,11 @@ impl std::fmt::Debug for TcpEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TcpEndpoint").field("flow", &self.flow).finish_non_exhaustive()
     }
+}
+
+/// The lowest TTL or hop limit that segments of a flow may arrive with.
+pub(super) fn min_ttl_of(options: &SocketOptions, flow: &Flow) -> u8 {
+    if flow.remote_addr.is_ipv4() { options.min_ttl } else { options.min_hop_limit }
 }
 
 /// RFC 4861 section 7.3.1: an acknowledgment of new data is "forward progress".

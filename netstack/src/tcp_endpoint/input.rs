@@ -11,6 +11,7 @@ use netstack_wire::tcp::{MIN_HEADER_LEN, TcpFlags, TcpRepr, TcpView};
 use crate::bpf::{Subject, admits};
 use crate::error::SocketError;
 use crate::forward;
+use crate::ip::flow_label::{self, ConnectionLabel};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Arrival, Cast, IpMeta, Rx, zone_of};
 use crate::nic::NicId;
@@ -21,7 +22,8 @@ use crate::port_table::{Found, Target};
 use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, PlainSegment, SegmentIn, SynHeaders};
 use crate::tcp_endpoint::coalesce::{self, Held};
-use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint, send_bare};
+use crate::tcp_endpoint::transmit::send_labelled;
+use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint};
 
 /// Takes a TCP segment for us.
 pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
@@ -60,10 +62,11 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     if rx.core.filters_streams.load(Ordering::Relaxed)
         && !passes_filter(rx, ip, &flow, &mut packet, header_len)
     {
-        return counters.tcp_filtered.increment();
+        return;
     }
     let is_syn = repr.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
-    let headers = (is_syn && rx.core.saves_syns.load(Ordering::Relaxed))
+    let is_kept = is_syn || flow_label::reflects(rx.core, flow.remote_addr);
+    let headers = (is_kept && rx.core.saves_syns.load(Ordering::Relaxed))
         .then(|| Arc::new(headers_of(&packet, ip.offset + header_len)));
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
@@ -171,16 +174,28 @@ pub(crate) fn input_plain(rx: &mut Rx<'_>, flow: &Flow, segment: &PlainSegment<'
     is_taken
 }
 
-/// Shows a segment to the program of the socket that it is for.
+/// Shows a segment to the program of the socket that it is for, unless it comes from too far away.
 #[cold]
 fn passes_filter(rx: &Rx<'_>, ip: &IpMeta, flow: &Flow, packet: &mut Packet, header_len: usize) -> bool {
     let core = rx.core;
-    if let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
-        let program = endpoint.filter();
-        return program.is_none_or(|program| admits(&program, rx, ip, packet, ip.offset, header_len));
+    let (min_ttl, is_admitted) = if let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
+        let min_ttl = endpoint.min_ttl();
+        let program = endpoint.filter().filter(|_| ip.ttl >= min_ttl);
+        let admits = |program| admits(&program, rx, ip, packet, ip.offset, header_len);
+        (min_ttl, program.is_none_or(admits))
+    } else if let Some(listener) = find_listener(core, flow, ip.nic, None) {
+        let min_ttl = listener.min_ttl(flow);
+        let is_near = ip.ttl >= min_ttl;
+        (min_ttl, !is_near || listener.filter.admits(rx, ip, packet, ip.offset, header_len))
+    } else {
+        return true;
+    };
+    if ip.ttl < min_ttl {
+        core.counters.tcp_min_ttl_drops.increment();
+    } else if !is_admitted {
+        core.counters.tcp_filtered.increment();
     }
-    let listener = find_listener(core, flow, ip.nic, None);
-    listener.is_none_or(|listener| listener.filter.admits(rx, ip, packet, ip.offset, header_len))
+    ip.ttl >= min_ttl && is_admitted
 }
 
 /// Gives the held segment to its connection.
@@ -260,7 +275,8 @@ fn to_listener_on(
         None => {
             core.counters.tcp_no_ports.increment();
             if let Some(reset) = tcp::reset_reply(&segment) {
-                send_bare(core, flow, &SocketOptions::default(), reset, outbox);
+                let label = ConnectionLabel::of_reset(core, segment.headers.as_deref());
+                send_labelled(core, flow, &SocketOptions::default(), label, reset, outbox);
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::outbox::Outbox;
 use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
+use crate::tcp_endpoint::connection::min_ttl_of;
 use crate::tcp_endpoint::transmit::{path_of, resolve, send_segment};
 use crate::tcp_endpoint::{TcpEndpoint, send_bare};
 use crate::time::Instant;
@@ -119,6 +120,12 @@ impl ListenEndpoint {
         }
     }
 
+    /// The lowest TTL or hop limit that segments of a flow may arrive with.
+    pub(super) fn min_ttl(&self, flow: &Flow) -> u8 {
+        let listening = self.listening.lock();
+        listening.as_ref().map_or(0, |listening| min_ttl_of(&listening.socket_options, flow))
+    }
+
     /// Takes a segment for which there is no connection.
     pub(super) fn on_segment(
         self: &Arc<Self>,
@@ -131,6 +138,7 @@ impl ListenEndpoint {
         let Ok(egress) = resolve(core, flow, outbox.now(core)) else {
             return core.counters.ip_out_no_routes.increment();
         };
+        let label = ConnectionLabel::of_reflected(core, segment.headers.as_deref());
         let (outcome, deadline) = {
             let mut guard = self.listening.lock();
             let Some(listening) = guard.as_mut() else { return };
@@ -167,6 +175,9 @@ impl ListenEndpoint {
                         self.filter.get(),
                         listening.port_use,
                     );
+                    if label != ConnectionLabel::OfFlow {
+                        endpoint.set_label(label);
+                    }
                     if endpoint.register(core) {
                         if is_unconfirmed {
                             listening.fast_opening.push(Arc::downgrade(&endpoint));
@@ -207,7 +218,6 @@ impl ListenEndpoint {
             }
             Handled::Send(transmit, mut egress, options) => {
                 // Lost like any segment, if at all.
-                let label = ConnectionLabel::OfFlow;
                 let _ = send_segment(core, flow, &mut egress, &options, label, transmit, outbox);
             }
             Handled::Nothing => {}

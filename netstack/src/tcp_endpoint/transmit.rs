@@ -153,9 +153,21 @@ pub(crate) fn send_bare(
     transmit: Transmit,
     outbox: &mut Outbox,
 ) {
+    send_labelled(core, flow, options, ConnectionLabel::OfFlow, transmit, outbox);
+}
+
+/// The same with a flow label.
+pub(super) fn send_labelled(
+    core: &Arc<Core>,
+    flow: &Flow,
+    options: &SocketOptions,
+    label: ConnectionLabel,
+    transmit: Transmit,
+    outbox: &mut Outbox,
+) {
     let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else { return };
     // What is lost here is repeated by whoever needs it.
-    let _ = send_segment(core, flow, &mut egress, options, ConnectionLabel::OfFlow, transmit, outbox);
+    let _ = send_segment(core, flow, &mut egress, options, label, transmit, outbox);
 }
 
 /// The way to a flow's other end.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sentry_abi::socket::{SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, Ucred};
+use sentry_abi::socket::{MsgFlags, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, Ucred};
 
 use crate::kernel::KTime;
 use crate::task::CurrentTask;
@@ -86,6 +86,8 @@ pub struct SocketBase {
     recv_low_water: AtomicI32,
     priority: AtomicI32,
     linger_seconds: AtomicI32,
+    /// `SO_PEEK_OFF`; negative for none.
+    peek_offset: AtomicI32,
     /// Options that are kept and shown, and have no effect, by level and number.
     kept: Mutex<Vec<((i32, i32), i32)>>,
 }
@@ -106,6 +108,7 @@ impl SocketBase {
             recv_low_water: AtomicI32::new(1),
             priority: AtomicI32::new(0),
             linger_seconds: AtomicI32::new(0),
+            peek_offset: AtomicI32::new(-1),
             kept: Mutex::default(),
         }
     }
@@ -214,6 +217,38 @@ impl SocketBase {
     /// Sets `SO_PRIORITY`.
     pub fn set_priority(&self, priority: i32) {
         self.priority.store(priority, Ordering::Relaxed);
+    }
+
+    /// `SO_PEEK_OFF`: how much of what waits was peeked at; negative if nobody wants to know.
+    #[must_use]
+    pub fn peek_offset(&self) -> i32 {
+        self.peek_offset.load(Ordering::Relaxed)
+    }
+
+    /// Sets `SO_PEEK_OFF`.
+    pub fn set_peek_offset(&self, bytes: i32) {
+        self.peek_offset.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes a call with these flags passes over.
+    #[must_use]
+    pub fn peek_skip(&self, flags: MsgFlags) -> Option<usize> {
+        if !flags.contains(MsgFlags::PEEK) {
+            return None;
+        }
+        usize::try_from(self.peek_offset()).ok()
+    }
+
+    /// Moves the offset on by what was peeked at, and back by what was taken away (`sk_peek_offset_fwd` and `_bwd`).
+    pub fn note_received(&self, flags: MsgFlags, bytes: usize) {
+        let offset = self.peek_offset();
+        if offset >= 0 {
+            let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+            self.set_peek_offset(match flags.contains(MsgFlags::PEEK) {
+                true => offset.saturating_add(bytes),
+                false => offset.saturating_sub(bytes).max(0),
+            });
+        }
     }
 
     /// The time of `SO_LINGER`, whether it is on or not.

@@ -57,6 +57,16 @@ impl Outgoing {
         }
     }
 
+    /// Whether its IP header is longer than others.
+    pub(crate) fn has_extensions(&self) -> bool {
+        self.ip_options.is_some()
+    }
+
+    /// Whether it goes to a multicast group.
+    pub(crate) fn is_to_group(&self) -> bool {
+        self.way.egress.delivery == Delivery::Multicast
+    }
+
     /// Gives the flow a label if nobody asked for one, now that its port is known.
     pub(crate) fn label(&mut self, core: &Core, local_port: u16) {
         let IpOutput { source, destination, protocol, flow_label, .. } = &mut self.output;
@@ -187,7 +197,7 @@ impl DatagramEndpoint {
         outgoing: &Outgoing,
     ) {
         // A socket that answers many hosts would make one for each datagram.
-        if to.is_some() && !outgoing.is_repeated || outgoing.ip_options.is_some() {
+        if to.is_some() && !outgoing.is_repeated || outgoing.has_extensions() {
             return;
         }
         let Some(template) = Template::of(core, &outgoing.way.egress, &outgoing.output) else { return };

@@ -29,6 +29,8 @@ pub(crate) struct Queued {
     pub(crate) segment_size: Option<u16>,
     /// The options of its IPv4 header.
     pub(crate) ip_options: Option<Box<Ipv4Options>>,
+    /// Somebody has seen it, and left it.
+    pub(crate) is_peeked: bool,
 }
 
 /// What became of a received datagram.
@@ -63,6 +65,7 @@ impl Queued {
             arrival: ip.arrival,
             segment_size: None,
             ip_options: None,
+            is_peeked: false,
         }
     }
 
@@ -124,6 +127,19 @@ impl ReceiveQueue {
 
     pub(super) fn front(&self) -> Option<&Queued> {
         self.queue.front()
+    }
+
+    /// The datagram behind `skip` bytes, and how many of these are in it. Without data it is passed over once somebody has
+    /// seen it (Linux's `__skb_try_recv_from_queue`).
+    pub(super) fn look(&mut self, skip: Option<usize>) -> Option<(&Queued, usize)> {
+        let mut left = skip.unwrap_or(0);
+        let datagram = self.queue.iter_mut().find(|datagram| {
+            let is_behind = skip.is_none() || left < datagram.len || (left == 0 && !datagram.is_peeked);
+            left -= if is_behind { 0 } else { datagram.len };
+            is_behind
+        })?;
+        datagram.is_peeked = true;
+        Some((datagram, left))
     }
 
     pub(super) fn push(&mut self, datagram: Queued) {
@@ -188,6 +204,7 @@ mod tests {
             arrival: Instant::ZERO,
             segment_size: None,
             ip_options: None,
+            is_peeked: false,
         }
     }
 
@@ -232,6 +249,21 @@ mod tests {
         let bytes: Vec<_> = parts.iter().map(|part| part.data.concat()).collect();
         assert_eq!(bytes, [b"aaaa".to_vec(), b"bbbb".to_vec(), b"cc".to_vec()]);
         assert!(parts.iter().all(|part| part.segment_size.is_none() && part.len == body_len(&part.data)));
+    }
+
+    #[test]
+    fn peeking_passes_over_what_was_seen() {
+        let mut queue = ReceiveQueue::default();
+        for data in [b"aaaa".as_slice(), b"", b"bb"] {
+            queue.push(datagram(data));
+        }
+        let mut look = |skip| queue.look(skip).map(|(found, left)| (found.len, left));
+        assert_eq!(look(Some(3)), Some((4, 3)));
+        assert_eq!(look(Some(4)), Some((0, 0)));
+        assert_eq!(look(Some(4)), Some((2, 0)), "the empty one was seen");
+        assert_eq!(look(Some(5)), Some((2, 1)));
+        assert_eq!(look(Some(6)), None);
+        assert_eq!(look(None), Some((4, 0)));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl TcpSocket {
         now: Instant,
     ) -> Result<Arc<TcpEndpoint>, ConnectError> {
         let core = &self.core;
-        let range = core.ephemeral_ports();
+        let range = core.ephemeral_ports(&set.socket);
         let count = u32::from(*range.end() - *range.start()) + 1;
         let offset = core.secrets.hash_pair(flow.local_addr, flow.remote_addr, u64::from(flow.remote_port));
         // Most tries are the first and succeed: the table is asked before a connection is made for it only after that.

@@ -119,7 +119,7 @@ impl TcpSocket {
             }
         };
         if flags.peek {
-            return self.peek(endpoint, out);
+            return self.peek(endpoint, out, flags.skip.unwrap_or(0));
         }
         if let Some(count) = self.receive_few(endpoint, out)? {
             return Ok(count);
@@ -210,12 +210,17 @@ impl TcpSocket {
         outbox.flush(&self.core);
     }
 
-    pub(super) fn peek(&self, endpoint: &Arc<TcpEndpoint>, out: &mut dyn Sink) -> Result<usize, RecvError> {
+    pub(super) fn peek(
+        &self,
+        endpoint: &Arc<TcpEndpoint>,
+        out: &mut dyn Sink,
+        skip: usize,
+    ) -> Result<usize, RecvError> {
         let core = &self.core;
         let mut outbox = Outbox::default();
         let result = endpoint.with(core, &mut outbox, |inner| {
-            let mut seen = vec![0; out.room().min(inner.machine.receive_queued())];
-            inner.machine.peek(0, &mut seen).map(|len| {
+            let mut seen = vec![0; out.room().min(inner.machine.receive_queued().saturating_sub(skip))];
+            inner.machine.peek(skip, &mut seen).map(|len| {
                 seen.truncate(len);
                 seen
             })

@@ -1,6 +1,7 @@
 //! Sending datagrams: the long way, which decides everything, and the short one for more of the same.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
@@ -119,6 +120,11 @@ impl UdpSocket {
         meta: &SendMeta,
         outbox: &mut Outbox,
     ) -> Result<usize, SendError> {
+        if (meta.more || self.endpoint.was_corked.load(Ordering::Relaxed))
+            && let Some(len) = self.send_corked(data, meta, outbox)?
+        {
+            return Ok(len);
+        }
         let len = data.remaining();
         if len > usize::from(u16::MAX) - udp::HEADER_LEN {
             return Err(SendError::MessageTooLong);
@@ -128,7 +134,7 @@ impl UdpSocket {
             0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
             port => port,
         };
-        if outgoing.ip_options.is_some() {
+        if outgoing.has_extensions() {
             // As Linux: what is cut later has no place for options.
             outgoing.segment_size = outgoing.segment_size.filter(|&size| usize::from(size) >= len);
         }
@@ -257,15 +263,15 @@ impl Express {
 
 /// Where a message goes that says nothing else; `None` if it does.
 fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
-    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options } = meta;
+    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options, more } = meta;
     let is_plain =
         source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && flow_label.is_none();
-    let is_plain = is_plain && segment_size.is_none() && ip_options.is_none();
+    let is_plain = is_plain && segment_size.is_none() && ip_options.is_none() && !more;
     is_plain.then_some(*to)
 }
 
 /// What Linux asks of data that is to be cut (`udp_send_skb`).
-fn check_segments(outgoing: &Outgoing, len: usize, size: u16) -> Result<(), SendError> {
+pub(super) fn check_segments(outgoing: &Outgoing, len: usize, size: u16) -> Result<(), SendError> {
     let size = usize::from(size);
     let headers = outgoing.output.header_len() + udp::HEADER_LEN;
     if headers + size.min(len) > usize::try_from(outgoing.way.egress.mtu).unwrap_or(usize::MAX) {
@@ -289,7 +295,7 @@ fn payload(data: &mut dyn Source, segment_size: Option<u16>) -> Result<Packet, S
     Ok(packet)
 }
 
-fn datagram(port: u16, outgoing: &Outgoing, mut packet: Packet) -> Packet {
+pub(super) fn datagram(port: u16, outgoing: &Outgoing, mut packet: Packet) -> Packet {
     let payload_len = packet.len();
     let header = UdpRepr {
         source_port: port,

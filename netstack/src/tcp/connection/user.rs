@@ -153,8 +153,11 @@ impl Connection {
             _ => (0, usize::MAX),
         };
         let len = buf.len().min(limit.saturating_sub(offset));
+        let is_behind = |len: u32| offset > 0 && (offset >= limit || usize_of(len) <= skip + offset);
         match self.unread() {
-            Some(queue) if !queue.is_empty() && limit > 0 => Ok(queue.peek(skip + offset, &mut buf[..len])),
+            Some(queue) if !queue.is_empty() && limit > 0 && !is_behind(queue.len()) => {
+                Ok(queue.peek(skip + offset, &mut buf[..len]))
+            }
             _ => self.end_of_stream().map(|()| 0),
         }
     }

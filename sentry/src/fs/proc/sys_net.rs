@@ -294,16 +294,17 @@ const IPV6: &[Row] = &[
     fixed("flowlabel_consistency", |_| "1".to_owned()),
     row(
         "flowlabel_reflect",
-        |net| if net.stack().ip_config().flow_labels.reflects_echo { "4" } else { "0" }.to_owned(),
+        |net| {
+            let labels = net.stack().ip_config().flow_labels;
+            let bits = [labels.reflects_streams, labels.reflects_resets, labels.reflects_echo];
+            (0..).zip(bits).fold(0, |all, (at, bit)| all | u8::from(bit) << at).to_string()
+        },
         |net, text| {
-            // Bits 0 and 1, for connections and resets, would have no effect.
-            let on = match number(text, 0..=7)? {
-                0 => false,
-                4 => true,
-                _ => return Err(Errno::EINVAL),
-            };
+            let bits = number(text, 0..=7)?;
             change_ip(net, |config| {
-                config.flow_labels.reflects_echo = on;
+                config.flow_labels.reflects_streams = bits & 1 != 0;
+                config.flow_labels.reflects_resets = bits & 2 != 0;
+                config.flow_labels.reflects_echo = bits & 4 != 0;
                 Ok(())
             })
         },

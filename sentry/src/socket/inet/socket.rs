@@ -383,15 +383,20 @@ impl InetSocket {
     }
 
     fn send_datagram(&self, src: &mut dyn IoSrc, request: &SendRequest<'_>) -> Result<usize, Errno> {
-        // udp_sendmsg: "Mirror BSD error message compatibility". MSG_MORE would glue datagrams together.
-        if request.flags.intersects(MsgFlags::OOB | MsgFlags::MORE) {
+        let is_udp = self.udp().is_some();
+        // udp_sendmsg: "Mirror BSD error message compatibility"; udpv6_sendmsg does not look at it. MSG_MORE is for UDP.
+        let refused = match (is_udp, self.family) {
+            (true, IpFamily::V4) => MsgFlags::OOB,
+            (true, IpFamily::V6) => MsgFlags::empty(),
+            (false, _) => MsgFlags::OOB | MsgFlags::MORE,
+        };
+        if request.flags.intersects(refused) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let mut meta = SendMeta::default();
+        let mut meta = SendMeta { more: request.flags.contains(MsgFlags::MORE), ..SendMeta::default() };
         if let Destination::Address(to) = &request.to {
             meta.to = self.decode_to(to)?;
-            let needs_port = matches!(self.protocol, Protocol::Udp(_));
-            if needs_port && meta.to.is_some_and(|to| to.port() == 0) {
+            if is_udp && meta.to.is_some_and(|to| to.port() == 0) {
                 return Err(Errno::EINVAL);
             }
         }
@@ -419,13 +424,17 @@ impl InetSocket {
         if request.flags.contains(MsgFlags::OOB) {
             return Self::recv_urgent(tcp, dst, request);
         }
-        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let flags = RecvFlags {
+            peek: request.flags.contains(MsgFlags::PEEK),
+            skip: self.base.peek_skip(request.flags),
+        };
         let got = if request.flags.contains(MsgFlags::TRUNC) {
             tcp.try_recv(&mut Discard(dst.remaining()), flags)
         } else {
             tcp.try_recv(&mut GuestSink(dst), flags)
         };
         let copied = got.map_err(|e| e.to_errno())?;
+        self.base.note_received(request.flags, copied);
         let mut received = Received { copied, len: copied, ..Received::default() };
         if request.wants_control && self.receive.get().contains(Receive::IN_QUEUE) {
             let left = i32::try_from(tcp.recv_queue_len()).unwrap_or(i32::MAX);
@@ -436,7 +445,7 @@ impl InetSocket {
 
     /// The urgent byte (Linux's `tcp_recv_urg`).
     fn recv_urgent(tcp: &TcpSocket, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
-        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK), skip: None };
         let byte = match tcp.try_recv_urgent(flags) {
             Ok(byte) => byte,
             Err(UrgentError::Nothing) => return Err(Errno::EINVAL),
@@ -455,17 +464,26 @@ impl InetSocket {
     }
 
     fn recv_datagram(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
-        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK), skip: None };
+        let room = dst.remaining();
         let mut sink = GuestSink(dst);
         let got: Result<Datagram, _> = match &self.protocol {
-            Protocol::Udp(s) => s.try_recv(&mut sink, flags),
+            Protocol::Udp(s) => {
+                let skip = self.base.peek_skip(request.flags);
+                s.try_recv(&mut sink, RecvFlags { skip, ..flags })
+            }
             Protocol::Ping(s) => s.try_recv(&mut sink, flags),
             Protocol::Raw(s) => s.try_recv(&mut sink, flags),
             Protocol::Tcp(_) => return Err(Errno::EOPNOTSUPP),
         };
         let datagram = got.map_err(|e| e.to_errno())?;
         let mut received = Received { copied: datagram.copied, len: datagram.len, ..Received::default() };
-        received.flags.set(MsgFlags::TRUNC, datagram.copied < datagram.len);
+        // udp_recvmsg: the whole length counts, also of what was passed over.
+        received.flags.set(MsgFlags::TRUNC, datagram.copied < datagram.len && datagram.copied == room);
+        if let Protocol::Udp(_) = &self.protocol {
+            let is_whole = request.flags.contains(MsgFlags::TRUNC);
+            self.base.note_received(request.flags, if is_whole { datagram.len } else { datagram.copied });
+        }
         if request.wants_address {
             received.from = address::encode(self.family, datagram.from);
         }
@@ -566,6 +584,7 @@ impl Socket for InetSocket {
         let tcp = self.tcp().ok_or(Errno::EOPNOTSUPP)?;
         let (accepted, peer) = tcp.try_accept().map_err(|e| e.to_errno())?;
         let base = self.base.inherit();
+        base.set_peek_offset(self.base.peek_offset());
         let socket = Self::wrap(self.namespace.clone(), self.family, base, Protocol::Tcp(accepted));
         let wanted = self.receive.get();
         socket.receive.set(wanted, true);

@@ -53,20 +53,38 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, IP_DROP_MEMBERSHIP, -, drop_membership),
     option!(SOL_IP, MCAST_JOIN_GROUP, -, join_group),
     option!(SOL_IP, MCAST_LEAVE_GROUP, -, leave_group),
-    option!(SOL_IP, IP_MINTTL, get_zero, set_only_zero, Effect::Partial("cannot be turned on")),
+    option!(SOL_IP, IP_MINTTL, get_min_ttl, set_min_ttl),
+    option!(SOL_IP, IP_LOCAL_PORT_RANGE, get_port_range, set_port_range),
 ];
 
-fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
-    context.inet()?;
-    of_int(0)
+/// As Linux: only streams look at it.
+fn get_min_ttl(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(context.inet()?.options().min_ttl.into())
 }
 
-fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    context.inet()?;
+fn set_min_ttl(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if value.is_empty() {
         return Err(Errno::EINVAL);
     }
-    if int_or_byte(value) == 0 { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+    let ttl = u8::try_from(int_or_byte(value)).map_err(|_| Errno::EINVAL)?;
+    change(context, |options| options.min_ttl = ttl)
+}
+
+/// The first port in the lower half, the last in the upper one.
+fn get_port_range(context: &Context<'_>) -> Result<Value, Errno> {
+    let (first, last) = context.inet()?.options().port_range;
+    Ok(bytes(&(u32::from(last) << 16 | u32::from(first))))
+}
+
+fn set_port_range(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let word = <[u8; 4]>::try_from(value).map_err(|_| Errno::EINVAL)?;
+    let word = u32::from_ne_bytes(word);
+    // The two halves.
+    let (first, last) = ((word & 0xffff) as u16, (word >> 16) as u16);
+    if first != 0 && last != 0 && first > last {
+        return Err(Errno::EINVAL);
+    }
+    change(context, |options| options.port_range = (first, last))
 }
 
 fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Result<(), Errno> {

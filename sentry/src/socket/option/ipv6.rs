@@ -55,6 +55,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, IPV6_AUTOFLOWLABEL, get_auto_label, set_auto_label),
     option!(SOL_IPV6, IPV6_FLOWINFO, get_flow_info, set_flow_info),
     option!(SOL_IPV6, IPV6_FLOWINFO_SEND, get_flow_info_send, set_flow_info_send),
+    option!(SOL_IPV6, IPV6_MINHOPCOUNT, get_min_hops, set_min_hops),
     option!(SOL_IPV6, IPV6_DONTFRAG, get_dont_fragment, set_dont_fragment),
     option!(SOL_ICMPV6, ICMPV6_FILTER, get_icmp_filter, set_icmp_filter),
 ];
@@ -67,6 +68,15 @@ fn v6<'a>(context: &Context<'a>) -> Result<&'a InetSocket, Errno> {
 fn change(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) -> Result<(), Errno> {
     v6(context)?.change_options(change);
     Ok(())
+}
+
+fn get_min_hops(context: &Context<'_>) -> Result<Value, Errno> {
+    of_int(v6(context)?.options().min_hop_limit.into())
+}
+
+fn set_min_hops(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let limit = u8::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+    change(context, |options| options.min_hop_limit = limit)
 }
 
 fn get_dont_fragment(context: &Context<'_>) -> Result<Value, Errno> {

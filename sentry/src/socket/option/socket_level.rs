@@ -6,7 +6,7 @@ use sentry_abi::ifreq::IFNAMSIZ;
 use sentry_abi::socket::*;
 
 use crate::errno::Errno;
-use crate::socket::base::{SocketType, Switches};
+use crate::socket::base::Switches;
 use crate::socket::inet::Protocol;
 use crate::socket::ops::Family;
 use crate::socket::option::refused::memory_info;
@@ -63,7 +63,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_PROTOCOL, get_protocol, -),
     option!(SOL_SOCKET, SO_DOMAIN, get_domain, -),
     option!(SOL_SOCKET, SO_RXQ_OVFL, get_zero, set_only_zero),
-    option!(SOL_SOCKET, SO_PEEK_OFF, get_peek_offset, set_unsupported),
+    option!(SOL_SOCKET, SO_PEEK_OFF, get_peek_offset, set_peek_offset),
     option!(
         SOL_SOCKET,
         SO_MAX_PACING_RATE,
@@ -91,9 +91,25 @@ fn get_no_flags(_: &Context<'_>) -> Result<Value, Errno> {
     Ok(bytes(&[0_i32; 2]))
 }
 
-/// Raw sockets have no `set_peek_off`.
+/// Raw, packet and netlink sockets have no `set_peek_off`.
+fn check_peek_offset(context: &Context<'_>) -> Result<(), Errno> {
+    match context.socket.family() {
+        Family::Inet(inet) if inet.raw().is_none() => Ok(()),
+        Family::Unix(_) => Ok(()),
+        Family::Inet(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => Err(Errno::EOPNOTSUPP),
+    }
+}
+
 fn get_peek_offset(context: &Context<'_>) -> Result<Value, Errno> {
-    if context.socket.base().kind == SocketType::Raw { Err(Errno::EOPNOTSUPP) } else { of_int(-1) }
+    check_peek_offset(context)?;
+    of_int(context.socket.base().peek_offset())
+}
+
+fn set_peek_offset(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    let offset = int(value)?;
+    check_peek_offset(context)?;
+    context.socket.base().set_peek_offset(offset);
+    Ok(())
 }
 
 fn set_zero_copy(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
@@ -109,11 +125,6 @@ fn set_zero_copy(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 /// Turning off what cannot be turned on.
 fn set_only_zero(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
-}
-
-fn set_unsupported(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    int(value)?;
-    Err(Errno::EOPNOTSUPP)
 }
 
 fn get_debug(context: &Context<'_>) -> Result<Value, Errno> {

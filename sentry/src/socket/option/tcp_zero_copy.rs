@@ -111,7 +111,7 @@ fn answer(context: &Context<'_>, tcp: &TcpSocket, request: &mut [u8; field::END]
 /// Reads what waits. It is taken off the queue only once the guest has it.
 fn copy(context: &Context<'_>, tcp: &TcpSocket, to: UserAddr, len: usize) -> Result<usize, Errno> {
     let mut bytes = vec![0; len];
-    let peek = RecvFlags { peek: true };
+    let peek = RecvFlags::PEEK;
     let count = tcp.try_recv(&mut &mut bytes[..], peek).map_err(|error| error.to_errno())?;
     context.task.mm().write_bytes(to, &bytes[..count])?;
     let taken = tcp.try_recv(&mut Discard(count), RecvFlags::default());

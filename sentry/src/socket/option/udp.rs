@@ -10,7 +10,7 @@ use crate::socket::option::value::{int, of_bool, of_int, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 
 pub(super) const ROWS: &[OptionRow] = &[
-    option!(SOL_UDP, UDP_CORK, get_zero, set_only_zero, Effect::Partial("cannot be turned on")),
+    option!(SOL_UDP, UDP_CORK, get_cork, set_cork),
     option!(SOL_UDP, UDP_ENCAP, get_zero, set_only_zero, Effect::Partial("no tunnels")),
     option!(SOL_UDP, UDP_SEGMENT, get_segment, set_segment),
     option!(SOL_UDP, UDP_GRO, get_gro, set_gro),
@@ -28,6 +28,16 @@ fn get_zero(context: &Context<'_>) -> Result<Value, Errno> {
 fn set_only_zero(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     udp(context)?;
     if switch(value)? { Err(Errno::ENOPROTOOPT) } else { Ok(()) }
+}
+
+fn get_cork(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(udp(context)?.is_corked())
+}
+
+fn set_cork(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    // udp_lib_setsockopt does not say what became of the datagram.
+    let _ = udp(context)?.set_cork(switch(value)?);
+    Ok(())
 }
 
 fn get_gro(context: &Context<'_>) -> Result<Value, Errno> {

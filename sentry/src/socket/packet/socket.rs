@@ -500,7 +500,7 @@ impl Socket for PacketSocket {
         if request.flags.contains(MsgFlags::ERRQUEUE) {
             return Err(Errno::EAGAIN);
         }
-        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK) };
+        let flags = RecvFlags { peek: request.flags.contains(MsgFlags::PEEK), skip: None };
         let header = self.vnet_header();
         let mut has_room = true;
         let mut lead = |frame: &ReceivedFrame, out: &mut dyn Sink| {

@@ -105,6 +105,7 @@ pub(super) fn netstat(namespace: &NetNamespace) -> String {
             ("ListenOverflows", count(s.tcp_drop_listen_overflow_syn)),
             ("ListenDrops", count(s.tcp_drop_listen_overflow_syn + s.tcp_drop_listen_queue_full)),
             ("TCPBacklogDrop", count(s.tcp_backlog_drops)),
+            ("TCPMinTTLDrop", count(s.tcp_min_ttl_drops)),
             ("TCPDeferAcceptDrop", count(s.tcp_drop_defer_accept)),
             ("TCPReqQFullDrop", count(s.tcp_drop_listen_queue_full)),
             ("TCPChallengeACK", count(s.tcp_drop_inexact_reset)),

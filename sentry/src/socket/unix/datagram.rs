@@ -1,5 +1,6 @@
 //! Datagrams and sequenced packets: messages with boundaries.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -143,7 +144,7 @@ impl UnixSocket {
         }
         let (files, sender) = split_control(request);
         let charge = self.account.charge(true_size(len, false));
-        let message = Message { data: Bytes::from(buf), files, sender, from, charge };
+        let message = Message { data: Bytes::from(buf), files, sender, from, charge, is_peeked: false };
         let refused = {
             let mut state = peer.state.lock();
             let reason = if state.is_closed {
@@ -183,15 +184,20 @@ impl UnixSocket {
             if self.base.kind == SocketType::SeqPacket && !matches!(state.role, Role::Connected(_)) {
                 return Err(Errno::ENOTCONN);
             }
-            let Some(front) = state.inbox.front() else {
+            if is_peek {
+                let Some((front, skip)) = look(&mut state.inbox, self.base.peek_skip(request.flags)) else {
+                    drop(state);
+                    return self.nothing_to_read().map(|()| Received::default());
+                };
+                let data = front.data.slice(skip..);
+                ((data, front.files.clone(), front.sender, front.from.clone(), None), Vec::new())
+            } else if state.inbox.is_empty() {
                 drop(state);
                 return self.nothing_to_read().map(|()| Received::default());
-            };
-            if is_peek {
-                let copy = (front.data.clone(), front.files.clone(), front.sender, front.from.clone(), None);
-                (copy, Vec::new())
             } else {
-                let Some(Message { data, files, sender, from, charge }) = state.inbox.pop_front() else {
+                let Some(Message { data, files, sender, from, charge, is_peeked: _ }) =
+                    state.inbox.pop_front()
+                else {
                     return Err(Errno::EAGAIN);
                 };
                 ((data, files, sender, from, Some(charge)), state.take_blocked())
@@ -206,6 +212,7 @@ impl UnixSocket {
             // Linux loses the datagram, too (skb_free_datagram after a failed copy).
             return Err(Errno::EFAULT);
         }
+        self.base.note_received(request.flags, if is_peek { copied } else { data.len() });
         let mut got = Received { copied, len: data.len(), ..Received::default() };
         got.flags.set(MsgFlags::TRUNC, data.len() > copied);
         if let Some(name) = &from {
@@ -227,4 +234,18 @@ impl UnixSocket {
     pub fn resolve(&self, task: &mut crate::task::CurrentTask, address: &[u8]) -> Result<Arc<Self>, Errno> {
         self.find(task, &Wanted::decode(address)?)
     }
+}
+
+/// The message behind `skip` bytes, and how many of these are in it; an empty one is passed over once somebody has seen it
+/// (`__skb_try_recv_from_queue`).
+fn look(inbox: &mut VecDeque<Message>, skip: Option<usize>) -> Option<(&Message, usize)> {
+    let mut left = skip.unwrap_or(0);
+    let message = inbox.iter_mut().find(|message| {
+        let len = message.data.len();
+        let is_behind = skip.is_none() || left < len || (left == 0 && !message.is_peeked);
+        left -= if is_behind { 0 } else { len };
+        is_behind
+    })?;
+    message.is_peeked = true;
+    Some((message, left))
 }

@@ -25,6 +25,8 @@ pub(super) struct Message {
     pub from: Option<Name>,
     /// Gives the memory back when dropped; never read.
     pub charge: Charge,
+    /// Somebody has seen it, and left it.
+    pub is_peeked: bool,
 }
 
 /// Files under way. Dropping them may close further sockets, so it is done iteratively.

@@ -84,7 +84,8 @@ impl UnixSocket {
         let taken = src.take(&mut buf)?;
         buf.truncate(taken);
         let charge = self.account.charge(true_size(taken, true));
-        let message = Message { data: Bytes::from(buf), files: files.clone(), sender, from, charge };
+        let data = Bytes::from(buf);
+        let message = Message { data, files: files.clone(), sender, from, charge, is_peeked: false };
         let rejected = {
             let mut state = peer.state.lock();
             if state.is_closed || state.is_read_shut {
@@ -116,8 +117,15 @@ impl UnixSocket {
         let mut got = Received::default();
         let mut sender = None;
         let mut at = 0;
-        while dst.remaining() > 0 || at == 0 {
-            let Some((data, files, from, name)) = self.front(at) else { break };
+        let mut skip = self.base.peek_skip(request.flags).unwrap_or(0);
+        while dst.remaining() > 0 || sender.is_none() {
+            let Some((mut data, files, from, name)) = self.front(at) else { break };
+            if skip >= data.len() && skip > 0 {
+                skip -= data.len();
+                at += 1;
+                continue;
+            }
+            data.advance(std::mem::take(&mut skip));
             // A reader that asks for credentials never gets bytes of two senders in one call (unix(7)).
             let wants_sender = self.base.has(Switches::PASS_CREDENTIALS);
             if wants_sender && sender.is_some_and(|s| s != from) {
@@ -133,6 +141,7 @@ impl UnixSocket {
                 got.from = name.as_ref().map(|name| Name::encode(Some(name))).unwrap_or_default();
             }
             got.copied += copied;
+            self.base.note_received(request.flags, copied);
             if request.flags.contains(MsgFlags::PEEK) {
                 at += 1;
             } else {
