@@ -62,21 +62,38 @@ impl Foreground {
                 outcome => outcome?,
             };
             let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-            let (ended, signalled) = (has(&fds[0]), has(&fds[1]));
-            if ended {
-                return match client.receive()? {
-                    Reply::Exited(status) => Ok(status),
-                    other => bail!("unexpected reply of the sandbox: {other:?}"),
-                };
+            let (told, signalled) = (has(&fds[0]), has(&fds[1]));
+            if signalled {
+                self.pass_on(&mut second, dir, pid)?;
             }
-            while signalled && let Some(info) = self.signals.read_signal()? {
-                second = second.or_else(|| Client::connect(dir).ok());
-                // A sandbox that cannot be reached is ending, and the reply to the wait is under way.
-                if let Some(client) = &second {
-                    forward(client, pid, &info)?;
+            if told {
+                match client.receive()? {
+                    Reply::Exited(status) => return Ok(status),
+                    Reply::PassKeysOn { round } => {
+                        // The kernel has sent the signal before it gave anybody what was typed next.
+                        let signals = self.pass_on(&mut second, dir, pid)?;
+                        client.send(&Request::KeysPassedOn { round, signals }, &[])?;
+                    }
+                    other => bail!("unexpected reply of the sandbox: {other:?}"),
                 }
             }
         }
+    }
+
+    /// Passes on what signals there are, over the connection `second`, and counts them.
+    fn pass_on(&self, second: &mut Option<Client>, dir: &Path, pid: i32) -> Result<usize> {
+        let mut count = 0;
+        while let Some(info) = self.signals.read_signal()? {
+            count += 1;
+            if second.is_none() {
+                *second = Client::connect(dir).ok();
+            }
+            // A sandbox that cannot be reached is ending, and the reply to the wait is under way.
+            if let Some(client) = second {
+                forward(client, pid, &info)?;
+            }
+        }
+        Ok(count)
     }
 }
 

@@ -1,11 +1,14 @@
 //! Commands that come at the same time as the end of what they are for, and commands that are killed half-way.
 
+use std::fs;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use integration_tests::{Bundle, Finished, Need, Netns, Running, require, runsc, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -116,6 +119,86 @@ fn nothing_is_left_of_commands_that_are_killed_while_they_start() {
     // The next one clears away what they left. What a killed one had begun may come even later.
     wait_until("everything is as it was", LIMIT, || {
         let _ = Running::start(&mut sandbox(&["true"])).finish(LIMIT).ok();
+        traces(&netns) == before && state.path().read_dir().expect("the folder").count() == 0
+    });
+}
+
+/// Natively as in the sandbox, a file that cannot be had any more is not what a program waits for without end.
+#[test]
+fn a_sandbox_ends_with_its_gofer() {
+    require!(Need::Root, Need::Program("busybox"));
+    let mut bundle = Bundle::new(&["sleep", "60"]);
+    let kill_gofer = |bundle: &Bundle| {
+        let text = fs::read(bundle.dir().join("state/c/state.json")).expect("the state");
+        let state: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let pid = state["gofer"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+        wait_until("the sandbox ends", LIMIT, || bundle.state("c")["status"] == "stopped");
+    };
+    for verb in [None, Some("start"), Some("pause")] {
+        bundle.create("c", &[]);
+        if verb.is_some() {
+            let _ = bundle.global(&["start", "c"]).ok();
+        }
+        if verb == Some("pause") {
+            let _ = bundle.global(&["pause", "c"]).ok();
+        }
+        kill_gofer(&bundle);
+        let wait = bundle.global(&["wait", "c"]);
+        match verb {
+            None => assert_ne!(wait.status, 0),
+            Some(_) => assert_eq!(wait.ok().out(), "{\"exitStatus\":137,\"id\":\"c\"}\n", "{verb:?}"),
+        }
+        let _ = bundle.global(&["delete", "c"]).ok();
+    }
+}
+
+#[test]
+fn a_status_can_be_waited_for_after_the_end() {
+    require!(Need::Root, Need::Program("busybox"));
+    let mut bundle = Bundle::new(&["sh", "-c", "exit 7"]);
+    bundle.create("c", &[]);
+    let _ = bundle.global(&["start", "c"]).ok();
+    wait_until("it ends", LIMIT, || bundle.state("c")["status"] == "stopped");
+    assert_eq!(bundle.global(&["wait", "c"]).ok().out(), "{\"exitStatus\":7,\"id\":\"c\"}\n");
+    let _ = bundle.global(&["delete", "c"]).ok();
+}
+
+#[test]
+fn forwarding_stays_on_for_the_last_of_several_commands() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("nft"));
+    let (netns, outside) = (Netns::new(), Netns::new());
+    netns.veth(("up0", "10.87.0.2/24"), &outside, ("peer0", "10.87.0.1/24"));
+    netns.ip(&["route", "add", "default", "via", "10.87.0.1"]);
+    let state = tempfile::tempdir().expect("a folder");
+    let before = traces(&netns);
+    let is_on = || {
+        let out = netns.command("cat").arg("/proc/sys/net/ipv4/conf/up0/forwarding").output().expect("cat");
+        out.stdout == b"1\n"
+    };
+    // Each ends with its input.
+    let start = || {
+        let mut command = netns.command(runsc());
+        command.arg("--root").arg(state.path()).args(["do", "--quiet", "--", "sh", "-c", "echo begun; cat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ip");
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut [0; 6]).expect("begun");
+        child
+    };
+    let end = |mut child: Child| {
+        drop(child.stdin.take());
+        assert!(child.wait().expect("an end").success());
+    };
+    assert!(!is_on());
+    let (first, second) = (start(), start());
+    end(first);
+    assert!(is_on(), "the second needs it");
+    let mut killed = start();
+    killed.kill().and_then(|()| killed.wait()).expect("an end");
+    // Clears away what the killed one left.
+    end(start());
+    assert!(is_on(), "the second needs it still");
+    end(second);
+    wait_until("everything is as it was", LIMIT, || {
         traces(&netns) == before && state.path().read_dir().expect("the folder").count() == 0
     });
 }

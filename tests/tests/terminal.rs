@@ -88,6 +88,24 @@ fn keys_that_interrupt_quit_and_suspend() {
 }
 
 #[test]
+fn what_is_typed_behind_a_key_that_interrupts_comes_after_it() {
+    require!(Need::Root, Need::Program("perl"));
+    assert_same_screen(|terminal| {
+        // Handlers run at once, not when the interpreter finds it safe.
+        terminal.send(
+            "stty -echo; perl -MPOSIX -e 'sigaction(SIGINT, POSIX::SigAction->new(sub { syswrite STDOUT, \"caught\\n\" })); \
+            syswrite STDOUT, qq(be).qq(gun\\n); while (1) { $n = sysread(STDIN, $x, 100); next if !defined $n; \
+            syswrite STDOUT, qq(got $x); last if $x =~ /end/ }'; stty echo\n",
+        );
+        terminal.expect("begun\r\n");
+        for round in 0..30 {
+            terminal.send(&format!("\x03line {round}\n")).expect(&format!("caught\r\ngot line {round}\r\n"));
+        }
+        terminal.send("end\n").expect("got end\r\n").expect("$ ").send("exit 4\n");
+    });
+}
+
+#[test]
 fn lines_and_raw_keys() {
     require!(Need::Root);
     assert_same_screen(|terminal| {

@@ -284,7 +284,8 @@ fn network(args: &Do, entry: &mut Entry) -> Result<Option<Network>> {
     let Some(link) = veth.donated.take() else {
         return Ok(None);
     };
-    let way_out = Nat::open(&request.name, guest, |nat| {
+    let root = entry.store_root();
+    let way_out = Nat::open(&root, &request.name, guest, |nat| {
         entry.record.host.nat = Some(nat.clone());
         entry.save().map_err(anyhow::Error::from)
     })?;

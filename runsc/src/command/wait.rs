@@ -3,22 +3,37 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use sentry::boot::ExitStatus;
 use serde_json::json;
 
 use crate::cli::{Global, Id};
 use crate::container;
-use crate::sandbox::Client;
+use crate::sandbox::{Client, exit_status};
+use crate::state::{Entry, Status};
 
 pub(super) fn run(global: &Global, args: &Id) -> Result<ExitCode> {
     let entry = container::store(global).open(&args.id)?;
-    if !entry.record.status.is_alive() {
-        bail!("container {:?} is {}", args.id, entry.record.status);
+    let dir = entry.dir().to_owned();
+    let status = match await_end(entry) {
+        Ok(status) => status,
+        // The sandbox may have ended before it, or while it could be asked.
+        Err(error) => exit_status::read(&dir).ok_or(error)?,
+    };
+    println!("{}", json!({ "id": args.id, "exitStatus": status.shell_code() }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn await_end(entry: Entry) -> Result<ExitStatus> {
+    let record = &entry.record;
+    if record.status == Status::Stopped {
+        bail!("container {:?} was killed, and nothing is known of its process", record.id);
     }
-    let pid = entry.record.init_pid.context("the container was not started")?;
+    if !record.status.is_alive() {
+        bail!("container {:?} is {}", record.id, record.status);
+    }
+    let pid = record.init_pid.context("the container was not started")?;
     let client = Client::connect(entry.dir())?;
     // Others go on with the container while we wait.
     drop(entry);
-    let status = container::wait(&client, pid)?;
-    println!("{}", json!({ "id": args.id, "exitStatus": status.shell_code() }));
-    Ok(ExitCode::SUCCESS)
+    container::wait(&client, pid)
 }

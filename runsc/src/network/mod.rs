@@ -1,5 +1,6 @@
 //! The host's side of a sandbox's network: interfaces to hand over, veth pairs, NAT.
 
+mod forwarding;
 mod nat;
 mod netlink;
 mod publish;

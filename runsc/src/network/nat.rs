@@ -3,12 +3,15 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use serde::{Deserialize, Serialize};
 
+use crate::log;
+use crate::network::forwarding::{self, Forwarding};
 use crate::network::netlink::{self, Netlink};
 use crate::network::scrape;
 
@@ -22,8 +25,8 @@ pub(crate) struct Nat {
     source: IpAddr,
     /// Device of the default route.
     outside: String,
-    /// Devices on which forwarding was off before.
-    forwarding_was_off: Vec<String>,
+    /// Of packets that come back.
+    forwarding: Forwarding,
 }
 
 /// Program that changes the packet filter.
@@ -46,8 +49,10 @@ pub(crate) enum Outcome {
 
 impl Nat {
     /// Opens the way out for the sandbox at `source` behind the host interface `inside`. Before anything is changed,
-    /// `note` gets what [`Nat::close`] has to be called on, so that it can be found if we are killed.
+    /// `note` gets what [`Nat::close`] has to be called on, so that it can be found if we are killed. `root` is the
+    /// state directory.
     pub(crate) fn open<E: From<io::Error>>(
+        root: &Path,
         inside: &str,
         source: IpAddr,
         mut note: impl FnMut(&Self) -> Result<(), E>,
@@ -55,24 +60,21 @@ impl Nat {
         let Some(outside) = default_device()? else {
             return Ok(Outcome::NoDefaultRoute);
         };
-        let devices = [inside.to_owned(), outside.clone()];
-        let is_off = |device: &String| {
-            fs::read_to_string(forwarding_switch(device)).is_ok_and(|value| value.trim() == "0")
-        };
-        let forwarding_was_off: Vec<String> = devices.into_iter().filter(is_off).collect();
+        let forwarding = Forwarding::new(root, &outside, inside)?;
         for tool in [Tool::Nft, Tool::Iptables] {
             let nat = Self {
                 tool,
                 inside: inside.to_owned(),
                 source,
                 outside: outside.clone(),
-                forwarding_was_off: forwarding_was_off.clone(),
+                forwarding: forwarding.clone(),
             };
             note(&nat)?;
             if nat.rules(Change::Add).iter().all(|rule| run(rule)) {
-                for device in &nat.forwarding_was_off {
-                    // Without it the guest only reaches the host.
-                    let _ = fs::write(forwarding_switch(device), "1");
+                // Without it the guest only reaches the host. The sandbox's own device takes its switch along.
+                let _ = fs::write(forwarding::switch(inside), "1");
+                if let Err(error) = nat.forwarding.switch_on() {
+                    log::warning(&format!("switch forwarding by {outside} on: {error}"));
                 }
                 return Ok(Outcome::Open);
             }
@@ -82,14 +84,13 @@ impl Nat {
         Ok(Outcome::NoTool)
     }
 
-    /// Removes the rules. Forwarding is left on where it was on.
+    /// Removes the rules. Forwarding is left on where it was on, and where other sandboxes need it.
     pub(crate) fn close(&self) {
         for rule in self.rules(Change::Remove) {
             run(&rule);
         }
-        for device in &self.forwarding_was_off {
-            // Fails for the sandbox's own interface, which is gone.
-            let _ = fs::write(forwarding_switch(device), "0");
+        if let Err(error) = self.forwarding.switch_off() {
+            log::warning(&format!("switch forwarding by {} off: {error}", self.outside));
         }
     }
 
@@ -136,10 +137,6 @@ impl Nat {
 enum Change {
     Add,
     Remove,
-}
-
-fn forwarding_switch(device: &str) -> String {
-    format!("/proc/sys/net/ipv4/conf/{device}/forwarding")
 }
 
 /// Largest packet of the device that the default route leaves by.
@@ -195,7 +192,7 @@ mod tests {
             inside: "ve-1".to_owned(),
             source: "10.1.2.2".parse().unwrap(),
             outside: "eth0".to_owned(),
-            forwarding_was_off: Vec::new(),
+            forwarding: Forwarding::new(Path::new("/none"), "eth0", "ve-1").unwrap(),
         }
     }
 

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::log;
 use crate::sandbox::client::{Client, ClientError, short_path};
+use crate::sandbox::exit_status;
 use crate::sandbox::gofer::GoferConfig;
 use crate::sandbox::plan::{Donations, Export, NetNamespace, SandboxPlan};
 
@@ -137,7 +138,8 @@ fn start_sentry(
     fds.add(placeholder().map_err(step("open /dev/null"))?);
     fds.add(theirs.into());
     fds.add(listener);
-    let config = plan.into_config(connections, &mut fds);
+    let exit_status = exit_status::create(dir).map_err(step("make the file for the exit status"))?;
+    let config = plan.into_config(connections, exit_status, &mut fds);
     let config = serde_json::to_vec(&config)
         .map_err(io::Error::from)
         .and_then(|text| memfd::sealed_with(c"boot-config", &text))

@@ -1,6 +1,7 @@
 //! Starting the processes of a sandbox and talking to them.
 
 mod client;
+pub(crate) mod exit_status;
 mod gofer;
 mod gofer_filter;
 mod launch;

@@ -123,8 +123,13 @@ impl SandboxPlan {
     }
 
     /// Turns the plan into what the sandbox process reads; descriptors go to `donations`, `connections` are those to
-    /// the gofer.
-    pub(crate) fn into_config(self, connections: Vec<OwnedFd>, donations: &mut Donations) -> BootConfig {
+    /// the gofer, `exit_status` is the file for the first process's.
+    pub(crate) fn into_config(
+        self,
+        connections: Vec<OwnedFd>,
+        exit_status: OwnedFd,
+        donations: &mut Donations,
+    ) -> BootConfig {
         let gofer = connections.into_iter().map(|fd| donations.add(fd)).collect();
         // Numbered in the order of `exports`, where the root comes first.
         let mut bound = 0;
@@ -159,6 +164,7 @@ impl SandboxPlan {
             readonly_paths: self.readonly_paths,
             init: self.init,
             stdio: self.stdio.into_iter().map(|fd| donations.add(fd)).collect(),
+            exit_status: donations.add(exit_status),
             strace: self.strace,
             debug: self.debug,
             host: host_settings(),

@@ -165,6 +165,11 @@ impl Entry {
         &self.dir
     }
 
+    /// The state directory of all containers.
+    pub(crate) fn store_root(&self) -> PathBuf {
+        self.dir.parent().unwrap_or(Path::new("/")).to_owned()
+    }
+
     /// Replaces the state file with the record as it is now.
     pub(crate) fn save(&self) -> Result<(), StateError> {
         let path = self.dir.join(STATE);

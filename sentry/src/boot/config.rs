@@ -40,6 +40,9 @@ pub struct BootConfig {
     pub init: ProcessConfig,
     /// The first process's descriptors 0, 1, 2, ...
     pub stdio: Vec<DonatedFd>,
+    /// A file for the [`ExitStatus`](crate::boot::ExitStatus) of the first process, as JSON: who comes when the sandbox
+    /// is gone reads it there.
+    pub exit_status: DonatedFd,
     /// Which system calls to log.
     pub strace: Option<StraceConfig>,
     /// Whether to log steps.

@@ -1,6 +1,8 @@
 //! The running kernel as requests see it.
 
 use std::collections::HashMap;
+use std::fs::File as HostOsFile;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +20,10 @@ use crate::boot::process::{self, Surroundings};
 use crate::boot::run::failed;
 use crate::boot::{
     BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig, ProcessInfo,
-    SignalTarget, Stats, filter, network,
+    SignalTarget, Stats, filter, keys, network,
 };
 use crate::errno::Errno;
-use crate::fs::host;
+use crate::fs::host::{self, KeySignals};
 use crate::fs::proc::{register_net, write_setting};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, KernelConfig, ProcessTree, UtsNamespace};
@@ -49,6 +51,11 @@ pub(super) struct Guest {
     changed: Condvar,
     platform: crate::boot::PlatformChoice,
     network: NetworkKind,
+    /// Hung up when the gofer has ended.
+    gofer: Vec<OwnedFd>,
+    exit_status: HostOsFile,
+    /// Whether the command that starts the first process stays, and passes the signals of keys on.
+    is_attended: bool,
 }
 
 /// Processes that requests started, and how they ended.
@@ -59,6 +66,8 @@ struct Ends {
     statuses: HashMap<i32, Option<ExitStatus>>,
     /// Requests that know of an end and have not told their command yet.
     farewells: usize,
+    /// There can be no first process any more.
+    is_abandoned: bool,
 }
 
 /// Keeps the sandbox from ending while a command is told about the end of a process.
@@ -101,7 +110,10 @@ impl Guest {
             None => proc_net::files(&network),
         });
         kernel.set_net_namespace(network);
-        let sockets = take(&config.gofer)?.into_iter().map(SeqPacket::from).collect();
+        let sockets = take(&config.gofer)?;
+        let gofer = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        let gofer = gofer.map_err(|error| failed("copy the connections to the gofer", &error))?;
+        let sockets = sockets.into_iter().map(SeqPacket::from).collect();
         let mounter = Mounter::new(sockets, memory);
         let namespace = mounter.root(&config.root).map_err(|error| failed("root file system", &error))?;
         mounter
@@ -111,6 +123,8 @@ impl Guest {
             })
             .map_err(|error| failed("file systems", &error))?;
         let files = host::import(take(&config.stdio)?).map_err(|error| failed("standard streams", &error))?;
+        let exit_status = take(&[config.exit_status])?.into_iter().next().map(HostOsFile::from);
+        let exit_status = exit_status.ok_or_else(|| not_now("write the exit status"))?;
         let uts = UtsNamespace::new(config.hostname.as_bytes());
         if !config.domainname.is_empty() {
             uts.set_domainname(config.domainname.into_bytes());
@@ -131,6 +145,9 @@ impl Guest {
             changed: Condvar::new(),
             platform: config.platform,
             network: config.network,
+            gofer,
+            exit_status,
+            is_attended: config.dies_with_parent,
         }))
     }
 
@@ -138,9 +155,20 @@ impl Guest {
         &self.surroundings.kernel
     }
 
-    /// Sets the network up and starts the first process.
-    pub(super) fn start(&self, config: NetworkConfig, sockets: Vec<OwnedFd>) -> Result<i32, ControlError> {
+    /// Sets the network up and starts the first process. The command that asks for it passes on keys as `command`.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        config: NetworkConfig,
+        sockets: Vec<OwnedFd>,
+        command: &Arc<dyn KeySignals>,
+    ) -> Result<i32, ControlError> {
         let files = self.prepared.lock().take().ok_or_else(|| not_now("start"))?;
+        if self.is_attended {
+            host::set_keys(&files, command);
+        } else {
+            let keys = keys::pass_on(self).map_err(|error| failed("receive the terminal's keys", &error))?;
+            host::set_keys(&files, &keys);
+        }
         let reader =
             network::connect(&self.stack, config, sockets).map_err(|error| failed("network", &error))?;
         *self.reader.lock() = Some(reader);
@@ -151,7 +179,11 @@ impl Guest {
         let mut ends = self.ends.lock();
         ends.init = Some(pid);
         ends.statuses.insert(pid, None);
+        let is_abandoned = ends.is_abandoned;
         drop(ends);
+        if is_abandoned {
+            self.abandon();
+        }
         self.changed.notify_all();
         Ok(pid)
     }
@@ -168,16 +200,19 @@ impl Guest {
         Ok(())
     }
 
-    /// Starts another process, with `fds` as its descriptors 0, 1, 2, ...
+    /// Starts another process, with `fds` as its descriptors 0, 1, 2, ... The command that asks for it passes on keys as
+    /// `command`.
     pub(super) fn exec(
         self: &Arc<Self>,
         config: &ProcessConfig,
         fds: Vec<OwnedFd>,
+        command: &Arc<dyn KeySignals>,
     ) -> Result<i32, ControlError> {
         if self.ends.lock().init.is_none() {
             return Err(not_now("exec"));
         }
         let files = host::import(fds).map_err(|error| failed("standard streams", &error))?;
+        host::set_keys(&files, command);
         let task = process::start(&self.surroundings, config, files)?;
         let pid = task.pid().0;
         self.ends.lock().statuses.insert(pid, None);
@@ -204,10 +239,40 @@ impl Guest {
                 std::thread::sleep(Duration::from_millis(1));
             }
             network::drain(&self.stack);
+            self.write_exit_status(status);
         }
         self.ends.lock().statuses.insert(pid.0, Some(status));
         self.changed.notify_all();
         status
+    }
+
+    /// Before anybody is told: from the end of the sandbox on it is there, or the sandbox was killed.
+    fn write_exit_status(&self, status: ExitStatus) {
+        let text = serde_json::to_vec(&status).unwrap_or_default();
+        if let Err(error) = (&self.exit_status).write_all(&text) {
+            tracing::error!("write the exit status: {error}");
+        }
+    }
+
+    /// What hangs up when the gofer has ended.
+    pub(super) fn gofer(&self) -> &[OwnedFd] {
+        &self.gofer
+    }
+
+    /// Ends the sandbox: nothing can be had from its files any more.
+    pub(super) fn abandon(&self) {
+        let init = {
+            let mut ends = self.ends.lock();
+            ends.is_abandoned = true;
+            ends.init
+        };
+        self.changed.notify_all();
+        if let Some(init) = init {
+            // It may have ended already.
+            let _ = self.signal(SignalTarget::Process(init), Signal::SIGKILL.number());
+            // Nothing of it runs on: the signal is there before it does.
+            self.resume();
+        }
     }
 
     /// The first process, once it was started.
@@ -327,6 +392,9 @@ impl Guest {
             loop {
                 if let Some(init) = ends.init {
                     break init;
+                }
+                if ends.is_abandoned {
+                    return ExitStatus::Signal(Signal::SIGKILL.number());
                 }
                 self.changed.wait(&mut ends);
             }

@@ -1,7 +1,8 @@
 //! Control of a running sandbox: requests and replies over a Unix socket.
 //!
 //! A connection carries one request at a time, each answered by one reply. [`Request::Wait`] keeps its connection
-//! busy until the process ends; whoever wants to signal meanwhile opens another.
+//! busy until the process ends; whoever wants to signal meanwhile opens another. Until then the sandbox may ask on it
+//! with [`Reply::PassKeysOn`].
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -32,6 +33,13 @@ pub enum Request {
         target: SignalTarget,
         /// Linux's number of the signal.
         signal: i32,
+    },
+    /// Answers [`Reply::PassKeysOn`]; has no reply itself.
+    KeysPassedOn {
+        /// Of the question.
+        round: u64,
+        /// How many signals there were.
+        signals: usize,
     },
     /// Lists the processes.
     Processes,
@@ -70,6 +78,12 @@ pub enum Reply {
     Signalled {
         /// Whether the first process was among those it went to.
         reached_init: bool,
+    },
+    /// No answer to [`Request::Wait`] yet: a process is about to read from the terminal. The command shall pass on what
+    /// signals of keys it has received, and then say so.
+    PassKeysOn {
+        /// Number of the question.
+        round: u64,
     },
     /// The process ended.
     Exited(ExitStatus),

@@ -24,10 +24,7 @@ const SET_UP_FAILED: ExitStatus = ExitStatus::Code(128);
 /// To be called on the main thread, before there is any other.
 pub fn run(config: OwnedFd, channel: Channel, listener: UnixListener) -> ExitStatus {
     match set_up(config) {
-        Ok(guest) => {
-            keys::pass_on(&guest);
-            server::serve(&guest, channel, listener)
-        }
+        Ok(guest) => server::serve(&guest, channel, listener),
         Err(error) => {
             refuse(&channel, error);
             SET_UP_FAILED

@@ -1,14 +1,17 @@
 //! Answering the requests of commands, one thread per connection.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sentry_hostio::channel::Channel;
 
 use crate::boot::guest::Guest;
+use crate::boot::keys::CommandKeys;
 use crate::boot::{ControlError, ExitStatus, Reply, Request, receive_request, send_reply};
+use crate::fs::host::KeySignals;
 
 /// Stack of a thread that only decodes and passes on; the default of 2 MiB is for other work.
 const STACK_BYTES: usize = 128 << 10;
@@ -18,16 +21,35 @@ const STACK_BYTES: usize = 128 << 10;
 /// The calling thread waits; it must not end before, because stubs die with the thread that started their template.
 pub(super) fn serve(guest: &Arc<Guest>, channel: Channel, listener: UnixListener) -> ExitStatus {
     let first = guest.clone();
-    start("control", move || converse(&first, &channel));
+    start("control", move || converse(&first, channel));
     let all = guest.clone();
     start("control-accept", move || accept(&all, &listener));
     guest.wait_for_end()
 }
 
+/// Takes connections, and looks after the gofer beside: both are rare.
 fn accept(guest: &Arc<Guest>, listener: &UnixListener) {
-    while let Ok((stream, _)) = listener.accept() {
-        let guest = guest.clone();
-        start("control", move || converse(&guest, &Channel::new(stream)));
+    let mut gofer = guest.gofer();
+    loop {
+        // No events: an end that hangs up is told of anyway.
+        let mut fds = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        fds.extend(gofer.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::empty())));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            Err(error) => return tracing::error!("wait for connections: {error}"),
+            Ok(_) => {}
+        }
+        let has_news: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        if has_news.iter().skip(1).any(|&is_gone| is_gone) {
+            tracing::error!("the gofer has ended: the sandbox ends, too");
+            gofer = &[];
+            guest.abandon();
+        }
+        if has_news[0] {
+            let Ok((stream, _)) = listener.accept() else { return };
+            let guest = guest.clone();
+            start("control", move || converse(&guest, Channel::new(stream)));
+        }
     }
 }
 
@@ -39,27 +61,31 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn converse(guest: &Arc<Guest>, channel: &Channel) {
+fn converse(guest: &Arc<Guest>, channel: Channel) {
+    let Ok(second) = channel.try_clone() else { return };
+    let keys = CommandKeys::new(second);
     // Whoever starts a process gets the time to ask for its end, however soon that of the sandbox comes.
     let mut starter = None;
-    while let Ok((request, fds)) = receive_request(channel) {
+    while let Ok((request, fds)) = receive_request(&channel) {
         if let Request::Start(_) | Request::Exec(_) = &request {
             drop(starter.replace(guest.farewell()));
         }
         // The sandbox ends with its first process; who waits for that has to be told before.
         let sent = match request {
-            Request::Wait { pid } => match guest.wait(pid) {
+            // Too late.
+            Request::KeysPassedOn { .. } => Ok(()),
+            Request::Wait { pid } => match keys.while_waiting(|| guest.wait(pid)) {
                 Ok((status, _farewell)) => {
-                    let sent = send_reply(channel, &Reply::Exited(status));
+                    let sent = send_reply(&channel, &Reply::Exited(status));
                     drop(starter.take());
                     sent
                 }
-                Err(error) => send_reply(channel, &Reply::Failed(error)),
+                Err(error) => send_reply(&channel, &Reply::Failed(error)),
             },
             request => {
                 // The signal that ends the first process is answered, too.
                 let _farewell = guest.farewell();
-                send_reply(channel, &answer(guest, request, fds).unwrap_or_else(Reply::Failed))
+                send_reply(&channel, &answer(guest, request, fds, &keys).unwrap_or_else(Reply::Failed))
             }
         };
         if sent.is_err() {
@@ -68,11 +94,18 @@ fn converse(guest: &Arc<Guest>, channel: &Channel) {
     }
 }
 
-fn answer(guest: &Arc<Guest>, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, ControlError> {
+fn answer(
+    guest: &Arc<Guest>,
+    request: Request,
+    fds: Vec<OwnedFd>,
+    keys: &Arc<CommandKeys>,
+) -> Result<Reply, ControlError> {
+    let command = || -> Arc<dyn KeySignals> { keys.clone() };
     match request {
-        Request::Ready => Ok(Reply::Done),
-        Request::Start(network) => guest.start(network, fds).map(|pid| Reply::Started { pid }),
-        Request::Exec(process) => guest.exec(&process, fds).map(|pid| Reply::Started { pid }),
+        // The second has no answer, and is not asked for here.
+        Request::Ready | Request::KeysPassedOn { .. } => Ok(Reply::Done),
+        Request::Start(network) => guest.start(network, fds, &command()).map(|pid| Reply::Started { pid }),
+        Request::Exec(process) => guest.exec(&process, fds, &command()).map(|pid| Reply::Started { pid }),
         Request::Wait { pid } => guest.wait(pid).map(|(status, _)| Reply::Exited(status)),
         Request::Signal { target, signal } => {
             guest.signal(target, signal).map(|reached_init| Reply::Signalled { reached_init })

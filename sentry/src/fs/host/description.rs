@@ -24,6 +24,12 @@ pub(crate) enum Kind {
     Terminal,
 }
 
+/// Who is told by the host's kernel of the keys of a terminal that are signals.
+pub(crate) trait KeySignals: Send + Sync {
+    /// Has the signals of keys that were pressed so far sent to whom they are for, and tells how many there were.
+    fn settle(&self) -> usize;
+}
+
 /// An open file of the host, with those who wait for it.
 pub(crate) struct Description {
     file: Watched<OwnedFd>,
@@ -34,6 +40,8 @@ pub(crate) struct Description {
     number: OnceLock<u32>,
     /// Who controls it, where it is a terminal that controls a session. Weak: the session holds it.
     control: Mutex<Weak<HostTerminal>>,
+    /// Where the signals of its keys come from, where it is a terminal whose keys somebody passes on.
+    keys: OnceLock<Arc<dyn KeySignals>>,
 }
 
 impl Description {
@@ -51,6 +59,7 @@ impl Description {
             identity: (stat.st_dev, stat.st_ino),
             number: OnceLock::new(),
             control: Mutex::default(),
+            keys: OnceLock::new(),
         }))
     }
 
@@ -78,6 +87,16 @@ impl Description {
     /// Numbers the terminal, once.
     pub(crate) fn set_number(&self, number: u32) {
         self.number.get_or_init(|| number);
+    }
+
+    /// Says who passes on the signals of the terminal's keys, once.
+    pub(super) fn set_keys(&self, keys: Arc<dyn KeySignals>) {
+        self.keys.get_or_init(|| keys);
+    }
+
+    /// Has the signals of keys that were pressed so far sent, and tells how many there were.
+    pub(super) fn settle_keys(&self) -> usize {
+        self.keys.get().map_or(0, |keys| keys.settle())
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -44,6 +44,24 @@ impl HostFile {
         Some(&self.description).filter(|description| description.kind() == Kind::Terminal)
     }
 
+    /// Reads from a terminal what was typed behind all keys whose signals have been sent: those come by another way,
+    /// and whoever they end or interrupt must not get the text.
+    fn read_typed(&self, file: &File, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        let watched = self.description.watched();
+        if !watched.readiness().contains(Readiness::IN) {
+            return self.read_from(dst, None);
+        }
+        if self.description.settle_keys() > 0 && !file.is_nonblocking() {
+            // The reader looks whether it is interrupted, and comes back if it is not.
+            watched.queue().notify(Readiness::IN);
+            return Err(Errno::EAGAIN);
+        }
+        let done = self.read_from(dst, None);
+        // In between there may have been another key.
+        self.description.settle_keys();
+        done
+    }
+
     /// Reads what fits into `dst`. A regular file is read at `pos`, or where the host has its position.
     fn read_chunk(&self, chunk: &mut [u8], pos: Option<u64>) -> io::Result<usize> {
         let fd = self.description.fd();
@@ -133,7 +151,10 @@ impl HostFile {
 }
 
 impl FileOps for HostFile {
-    fn read(&self, _: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+    fn read(&self, file: &File, dst: &mut dyn IoDst, pos: &mut u64) -> Result<usize, Errno> {
+        if self.description.kind() == Kind::Terminal {
+            return self.read_typed(file, dst);
+        }
         let done = self.read_from(dst, Some(*pos))?;
         *pos += done as u64;
         Ok(done)

@@ -20,7 +20,7 @@ use crate::kernel::Terminal;
 use crate::task::{Task, Tid};
 use crate::vfs::{File, FileOps, Inode, OpenFlags, VfsPath};
 
-pub(crate) use description::Description;
+pub(crate) use description::{Description, KeySignals};
 
 /// Makes guest files of host descriptors. Descriptors that are one open file outside are one inside.
 ///
@@ -43,6 +43,13 @@ pub fn import(fds: Vec<OwnedFd>) -> io::Result<Vec<Arc<File>>> {
         files.push(file);
     }
     Ok(files)
+}
+
+/// Says who passes on the signals of the keys of the terminals among imported `files`.
+pub(crate) fn set_keys(files: &[Arc<File>], keys: &Arc<dyn KeySignals>) {
+    for terminal in files.iter().filter_map(|file| file.downcast::<file::HostFile>()?.terminal()) {
+        terminal.set_keys(keys.clone());
+    }
 }
 
 /// Opens an imported descriptor again, by way of `/proc/PID/fd/N`; `None` for any other inode.

@@ -83,7 +83,10 @@ pub(super) fn read_into(task: &mut CurrentTask, file: &Arc<File>, dst: &mut dyn 
         Err(Errno::EAGAIN) if !file.is_nonblocking() => {}
         Err(e) => return Err(e.into()),
     }
-    let n = task.block_on_file(file, Readiness::IN, None, |_| file.read(dst))?;
+    let n = task.block_on_file(file, Readiness::IN, None, |task| {
+        // There was nothing before: what has come behind a signal is for who reads next, if this one has to end.
+        if task.is_interrupted() { Err(Errno::EAGAIN) } else { file.read(dst) }
+    })?;
     Ok(n as u64)
 }
 
