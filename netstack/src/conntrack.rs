@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::sync::Mutex;
-use netstack_wire::tcp::TcpRepr;
+use netstack_wire::tcp::{TcpFlags, TcpRepr};
 
 use crate::time::Instant;
 
@@ -135,6 +135,23 @@ pub(crate) struct Tracking {
     pub(crate) is_related: bool,
 }
 
+/// What was found out about a packet when it left, for when it comes back to ourselves (Linux's `skb->_nfct`).
+#[derive(Debug, Clone)]
+pub(crate) struct Carried {
+    /// `None` if it was not to be tracked.
+    pub(crate) tracking: Option<Tracking>,
+}
+
+impl Carried {
+    pub(crate) fn state(&self) -> ConnState {
+        match &self.tracking {
+            None => ConnState::UNTRACKED,
+            Some(Tracking { is_related: true, .. }) => ConnState::RELATED,
+            Some(Tracking { conn, direction, .. }) => conn.state(*direction),
+        }
+    }
+}
+
 /// A transport header as tracking needs it.
 pub(crate) enum Transport<'a> {
     Tcp { segment: &'a TcpRepr, payload_len: u32 },
@@ -214,6 +231,10 @@ impl Conn {
             let tracked = track.on_segment(direction, segment, *payload_len);
             if tracked != Tracked::Valid {
                 return tracked;
+            }
+            // As Linux: that is common, and would fill the table with what is no connection.
+            if !inner.has_reply && segment.flags.contains(TcpFlags::RST) {
+                return Tracked::Refused;
             }
         }
         inner.packets[direction.index()] += 1;

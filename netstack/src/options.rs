@@ -58,8 +58,10 @@ pub struct SocketOptions {
     pub broadcast: bool,
     /// An IPv6 socket that carries no IPv4 (`IPV6_V6ONLY`). Has no effect once bound.
     pub only_v6: bool,
-    /// May bind to an address that the stack does not have (`IP_FREEBIND`, `IP_TRANSPARENT`).
+    /// May bind to an address that the stack does not have (yet), without sending IPv4 from there (`IP_FREEBIND`).
     pub free_bind: bool,
+    /// May bind to addresses that the stack does not have, and send from there (`IP_TRANSPARENT`).
+    pub transparent: bool,
     /// Sends and receives through this NIC only (`SO_BINDTODEVICE`).
     pub bound_nic: Option<NicId>,
     /// The TTL of unicast IPv4 packets; the stack's default if not set (`IP_TTL`).
@@ -143,6 +145,7 @@ impl Default for SocketOptions {
             broadcast: false,
             only_v6: false,
             free_bind: false,
+            transparent: false,
             bound_nic: None,
             ttl: None,
             tos: 0,

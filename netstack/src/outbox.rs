@@ -67,9 +67,19 @@ struct Batch {
 }
 
 /// A packet for ourselves.
-struct Looped {
-    nic: NicId,
-    packet: Packet,
+pub(crate) struct Looped {
+    pub(crate) nic: NicId,
+    pub(crate) packet: Packet,
+    pub(crate) by: LoopedBy,
+}
+
+/// Who sent a packet to ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoopedBy {
+    /// Our own network layer, which knows what it does.
+    Network,
+    /// A packet socket: the packet is looked at as one from a link.
+    PacketSocket,
 }
 
 impl Outbox {
@@ -104,7 +114,12 @@ impl Outbox {
 
     /// Puts in an IP packet for one of our own addresses, seen as arriving on `nic`.
     pub(crate) fn loop_back(&mut self, nic: NicId, packet: Packet) {
-        self.pending().looped.push_back(Looped { nic, packet });
+        self.pending().looped.push_back(Looped { nic, packet, by: LoopedBy::Network });
+    }
+
+    /// Puts in the IP packet of a frame that somebody wrote to the loopback NIC.
+    pub(crate) fn loop_back_frame(&mut self, nic: NicId, packet: Packet) {
+        self.pending().looped.push_back(Looped { nic, packet, by: LoopedBy::PacketSocket });
     }
 
     /// Connections that got segments and still have to answer and to wake their users.
@@ -209,7 +224,7 @@ impl Outbox {
                 break;
             }
             let mut looped = std::mem::take(&mut self.pending().looped);
-            ip::input_looped(core, looped.drain(..).map(|looped| (looped.nic, looped.packet)), self);
+            ip::input_looped(core, looped.drain(..), self);
             if self.pending().looped.is_empty() {
                 // Keeps the allocation for the next round.
                 self.pending().looped = looped;

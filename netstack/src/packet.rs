@@ -6,9 +6,12 @@
 
 mod head;
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
+use crate::conntrack::Carried;
 use crate::time::Instant;
 
 pub use head::HEADROOM;
@@ -324,6 +327,8 @@ pub struct Meta {
     pub(crate) was_fragmented: bool,
     /// Multicast routing sent it on; it is not routed once more when members of ours get it.
     pub(crate) is_forwarded: bool,
+    /// The packet comes back to ourselves, and the filter knows its flow already.
+    pub(crate) carried: Option<Arc<Carried>>,
 }
 
 /// The state of the transport checksum (TCP, UDP, ICMP) of a packet.

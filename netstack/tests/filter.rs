@@ -637,6 +637,74 @@ fn loopback_is_filtered_too() {
 }
 
 #[test]
+fn a_refused_connection_is_not_remembered() {
+    for (index, family) in FAMILIES.into_iter().enumerate() {
+        // Over loopback each packet meets the rules twice, and is counted once.
+        let stack = Stack::builder().manual_clock().deterministic(1).build();
+        let loopback = if family == Family::V4 { "127.0.0.1" } else { "::1" };
+        let new = |port: u16| {
+            Rule::new(Target::Accept)
+                .when(Test::State(ConnState::NEW))
+                .when(Test::DestinationPort(vec![port..=port]))
+        };
+        let chain = Chain::builtin(Table::Filter, Hook::Input, Policy::Drop)
+            .rule(new(81))
+            .rule(new(80))
+            .rule(Rule::new(Target::Accept).when(Test::State(ConnState::ESTABLISHED)));
+        stack.set_filter(family, rules([chain])).unwrap();
+        let client = TcpSocket::new(&stack, family);
+        client.connect(at(loopback, 81)).unwrap();
+        assert_eq!(
+            client.take_error(),
+            Some(SocketError::ConnectionRefused),
+            "the reset is part of the flow"
+        );
+        assert_eq!(stack.tracked_flows(), []);
+        let listener = TcpSocket::new(&stack, family);
+        listener.bind(at(any(family), 80)).unwrap();
+        listener.listen(8).unwrap();
+        let client = TcpSocket::new(&stack, family);
+        client.connect(at(loopback, 80)).unwrap();
+        let (server, _) = listener.try_accept().unwrap();
+        server.abort();
+        assert_eq!(client.take_error(), Some(SocketError::ConnectionReset));
+        let flows = stack.tracked_flows();
+        assert_eq!(flows.iter().map(|flow| flow.tcp_state).collect::<Vec<_>>(), [Some(TcpState::Closed)]);
+        assert_eq!(flows[0].packets, [2, 2], "SYN, ACK; SYN-ACK, RST");
+
+        let mut net = Triple::new();
+        net.router.set_filter(family, masquerade()).unwrap();
+        let client = TcpSocket::new(&net.left.stack, family);
+        client.connect(at(FAR[index], 81)).unwrap();
+        net.settle();
+        assert_eq!(client.take_error(), Some(SocketError::ConnectionRefused));
+        assert_eq!(net.router.tracked_flows(), []);
+    }
+}
+
+#[test]
+fn what_left_untracked_stays_so_when_it_comes_back() {
+    for family in FAMILIES {
+        let stack = Stack::builder().manual_clock().deterministic(1).build();
+        let loopback = if family == Family::V4 { "127.0.0.1" } else { "::1" };
+        let raw = |hook| Chain::builtin(Table::Raw, hook, Policy::Accept);
+        let input = Chain::builtin(Table::Filter, Hook::Input, Policy::Drop)
+            .rule(Rule::new(Target::Accept).when(Test::State(ConnState::UNTRACKED)));
+        let output =
+            raw(Hook::Output).rule(Rule::new(Target::NoTrack).when(Test::DestinationPort(vec![7..=7])));
+        // Too late for what is tracked by now.
+        let prerouting = raw(Hook::Prerouting).rule(Rule::new(Target::NoTrack));
+        stack.set_filter(family, rules([output, prerouting, input])).unwrap();
+        let (untracked, tracked) = (udp(&stack, family, 7), udp(&stack, family, 8));
+        let client = udp(&stack, family, 5000);
+        for port in [7, 8] {
+            client.try_send(&mut &b"x"[..], &to(loopback, port)).unwrap();
+        }
+        assert!(got(&untracked).is_some() && got(&tracked).is_none());
+    }
+}
+
+#[test]
 fn senseless_rules_are_refused() {
     let chain = |table, hook| Chain::builtin(table, hook, Policy::Accept);
     let jump = |name: &str| Rule::new(Target::Jump(name.to_owned()));

@@ -74,6 +74,41 @@ static void print(const char *what, unsigned char *bytes, int length) {
     }
 }
 
+#ifndef RTM_NEWCACHEREPORT
+#define RTM_NEWCACHEREPORT 96
+#endif
+#ifndef RTNLGRP_IPV4_MROUTE_R
+#define RTNLGRP_IPV4_MROUTE_R 30
+#endif
+
+// What routing programs are told, shown to whoever subscribes.
+static void show_report(int fd) {
+    unsigned char bytes[8192];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    CHECK(poll(&wait, 1, 5000) == 1);
+    int length = recv(fd, bytes, sizeof bytes, 0);
+    struct nlmsghdr *head = (void *)bytes;
+    CHECK(NLMSG_OK(head, (unsigned)length) && head->nlmsg_type == RTM_NEWCACHEREPORT);
+    struct rtgenmsg *fixed = NLMSG_DATA(head);
+    printf("report flags %x family %u", head->nlmsg_flags, fixed->rtgen_family);
+    struct rtattr *at = (void *)((char *)fixed + NLMSG_ALIGN(sizeof *fixed));
+    int left = head->nlmsg_len - NLMSG_LENGTH(sizeof *fixed);
+    for (; RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+        printf(" %u=", at->rta_type);
+        for (unsigned i = 0; i < RTA_PAYLOAD(at); i++)
+            printf("%02x", ((unsigned char *)RTA_DATA(at))[i]);
+    }
+    printf("\n");
+}
+
+static int reports(int group) {
+    struct sockaddr_nl here = {.nl_family = AF_NETLINK};
+    int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    CHECK(bind(fd, (void *)&here, sizeof here) == 0);
+    CHECK(setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) == 0);
+    return fd;
+}
+
 static void show_events(void) {
     unsigned char bytes[8192];
     int length;
@@ -203,6 +238,22 @@ static void routes_of_ipv6_are_listed(void) {
     show_events();
 }
 
+static void reports_are_told_over_netlink(void) {
+    int fd = router(), told = reports(RTNLGRP_IPV4_MROUTE_R), udp = socket(AF_INET, SOCK_DGRAM, 0);
+    CHECK(option(fd, MRT_INIT, &on, sizeof on) == 0);
+    add_vifs(fd);
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+    struct ip_mreqn lo = {.imr_ifindex = 1};
+    inet_pton(AF_INET, "239.9.9.8", &to.sin_addr);
+    CHECK(bind(udp, (void *)&from, sizeof from) == 0);
+    CHECK(option(udp, IP_MULTICAST_IF, &lo, sizeof lo) == 0);
+    CHECK(option(udp, IP_MULTICAST_TTL, &(int){5}, sizeof(int)) == 0);
+    CHECK(sendto(udp, "one", 3, 0, (void *)&to, sizeof to) == 3);
+    show_report(told);
+    close(told), close(udp), close(fd);
+}
+
 int main(void) {
     // A network of its own, where there are such: others may route in this one.
     if (unshare(CLONE_NEWNET) == 0) {
@@ -219,5 +270,6 @@ int main(void) {
     PART(tables_are_chosen_first);
     PART(routes_are_listed_and_announced);
     PART(routes_of_ipv6_are_listed);
+    PART(reports_are_told_over_netlink);
     return 0;
 }

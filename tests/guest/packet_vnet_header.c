@@ -398,6 +398,124 @@ static void rings_send_super_segments(void) {
     close(fd);
 }
 
+// Nothing is received for a while; what was sent behind it is.
+static void is_dropped(int fd, int udp, const unsigned char *frame, int length) {
+    unsigned char good[256], got[4096];
+    CHECK(send(fd, frame, length, 0) == length);
+    int other = datagram(good, 60) - 10;
+    good[10 + 40] = good[10 + 41] = 0;
+    CHECK(send(fd, good + 10, other, 0) == other);
+    await(udp);
+    CHECK(recv(udp, got, sizeof got, 0) == 60);
+    CHECK_FAILS(recv(udp, got, sizeof got, MSG_DONTWAIT), EAGAIN);
+}
+
+// The loopback vouches for nothing that a packet socket has written.
+static void plain_frames_are_looked_at(void) {
+    int fd = packet_socket(0), udp = udp_socket();
+    unsigned char frame[2048], got[2048];
+    int length = datagram(frame, 100) - 10;
+    unsigned char *ip = frame + 10 + 14, *field = ip + 26;
+    // Only the sum of the pseudo-header.
+    is_dropped(fd, udp, frame + 10, length);
+    put16(field, 0);
+    put16(field, ~sum(ip + 12, 8, 17 + 108 + sum(ip + 20, 108, 0)));
+    CHECK(send(fd, frame + 10, length, 0) == length);
+    await(udp);
+    CHECK(recv(udp, got, sizeof got, 0) == 100);
+    ip[10] ^= 1;
+    is_dropped(fd, udp, frame + 10, length);
+    ip[10] ^= 1;
+    frame[10 + HEADERS + 7] ^= 1;
+    is_dropped(fd, udp, frame + 10, length);
+    close(udp);
+    close(fd);
+}
+
+// What hardware once did: one datagram, in fragments of IP that share its checksum.
+static void fragments(unsigned char *frame, int length, int size, const char *name) {
+    int fd = packet_socket(0), listener = packet_socket(ETH_P_IP), udp = udp_socket();
+    static unsigned char got[70000];
+    struct virtio_net_hdr *header = (void *)frame;
+    header->gso_type = 3, header->gso_size = size;
+    CHECK(set(fd, PACKET_VNET_HDR, 1) == 0 && set(listener, PACKET_VNET_HDR, 1) == 0);
+    CHECK(send(fd, frame, length, 0) == length);
+    await(udp);
+    int payload = length - 10 - HEADERS;
+    CHECK(recv(udp, got, sizeof got, 0) == payload);
+    is_payload(got, 0, payload);
+    for (int seen = 0; seen < payload + 8;) {
+        await(listener);
+        int part = recv(listener, got, sizeof got, 0);
+        struct virtio_net_hdr *of = (void *)got;
+        if (got[10 + 6] == 0 && got[10 + 13] == 0 && got[10 + 23] == 17) {
+            unsigned total = got[26] << 8 | got[27], field = got[30] << 8 | got[31];
+            printf("%s: flags %d, kind %d, size %d, %u bytes at %x\n", name, of->flags & 1, of->gso_type, of->gso_size, total, field);
+            CHECK(part == (int)total + 24 && sum(got + 24, 20, 0) == 0xffff);
+            seen += total - 20;
+        }
+    }
+    close(udp);
+    close(listener);
+    close(fd);
+}
+
+static void datagrams_are_fragmented(void) {
+    static unsigned char frame[65000];
+    fragments(frame, datagram(frame, 3000), 1000, "three");
+    fragments(frame, datagram(frame, 3000), 1480, "two and a bit");
+    fragments(frame, datagram(frame, 992), 1000, "just one");
+    fragments(frame, datagram(frame, 996), 1000, "header too many");
+    fragments(frame, datagram(frame, 60000), 8000, "many");
+    int length = datagram(frame, 3000);
+    ((struct virtio_net_hdr *)frame)->flags = 0;
+    fragments(frame, length, 1000, "no checksum asked for");
+    // It has to be UDP, its checksum where that of UDP is.
+    int fd = packet_socket(0);
+    CHECK(set(fd, PACKET_VNET_HDR, 1) == 0);
+    struct virtio_net_hdr *header = (void *)frame;
+    for (int wrong = 0; wrong < 4; wrong++) {
+        length = datagram(frame, 3000);
+        header->gso_type = 3, header->gso_size = 1000;
+        if (wrong == 0)
+            header->gso_size = 0;
+        if (wrong == 1)
+            header->flags = 0, frame[10 + 23] = 6;
+        if (wrong == 2)
+            header->csum_start = 3041;
+        if (wrong == 3)
+            header->gso_size = 65535;
+        CHECK_FAILS(send(fd, frame, length, 0), EINVAL);
+    }
+    close(fd);
+}
+
+// A super-segment whose first segment says that its sender has slowed down (RFC 3168 section 6.1.2).
+static void congestion_window_reduced_is_told(void) {
+    int fd = packet_socket(0), listener = packet_socket(ETH_P_IP);
+    static unsigned char frame[4096], got[8192];
+    int length = datagram(frame, 3000);
+    struct virtio_net_hdr *header = (void *)frame;
+    header->csum_offset = 16, header->gso_size = 1000;
+    frame[10 + 23] = 6, frame[10 + 34 + 12] = 0x50;
+    put16(frame + 10 + 24, 0);
+    put16(frame + 10 + 24, ~sum(frame + 24, 20, 0));
+    CHECK(set(fd, PACKET_VNET_HDR, 1) == 0 && set(listener, PACKET_VNET_HDR, 1) == 0);
+    for (int reduced = 0; reduced < 2; reduced++) {
+        header->gso_type = VIRTIO_NET_HDR_GSO_TCPV4 | (reduced ? VIRTIO_NET_HDR_GSO_ECN : 0);
+        frame[10 + 34 + 13] = 0x10 | (reduced ? 0x80 : 0);
+        CHECK(send(fd, frame, length, 0) == length);
+        int got_length;
+        do {
+            await(listener);
+            CHECK((got_length = recv(listener, got, sizeof got, 0)) > 0);
+        } while (got_length < 3000);
+        CHECK(((struct virtio_net_hdr *)got)->gso_type == header->gso_type);
+    }
+    close(listener);
+    close(fd);
+}
+
 int main(void) {
     // A network of its own, where there are such: others may be talking in this one.
     if (unshare(CLONE_NEWNET) == 0) {
@@ -418,6 +536,9 @@ int main(void) {
     PART(nonsense_is_refused);
     PART(super_segments_are_received);
     PART(short_buffers_lose_frames);
+    PART(plain_frames_are_looked_at);
+    PART(datagrams_are_fragmented);
+    PART(congestion_window_reduced_is_told);
     PART(rings_have_headers);
     PART(rings_send_super_segments);
     return 0;

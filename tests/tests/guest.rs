@@ -102,6 +102,7 @@ guests! {
     fast_open
     files
     flow_label
+    foreign_sources
     fork_and_wait
     futexes
     ip_options

@@ -72,6 +72,8 @@ pub(crate) enum Tracked {
     Invalid,
     /// The old connection is over, and this SYN begins another one with the same tuple.
     Reopened,
+    /// It refuses what was only asked for: there is nothing left to remember.
+    Refused,
 }
 
 impl TcpTrack {

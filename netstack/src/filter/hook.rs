@@ -13,7 +13,9 @@ use super::subject::Subject;
 use super::traverse::{Verdict, traverse};
 use super::{Snapshot, icmp, nat, reject, rewrite};
 use crate::cidr::family_of;
-use crate::conntrack::{Conn, ConnState, Direction, Identified, Side, Tracked, Tracking, Transport, Tuple};
+use crate::conntrack::{
+    Carried, Conn, ConnState, Direction, Identified, Side, Tracked, Tracking, Transport, Tuple,
+};
 use crate::interface::Interface;
 use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Rx, Transit};
 use crate::outbox::Outbox;
@@ -27,7 +29,8 @@ pub(crate) struct Passage {
     rules: Arc<Snapshot>,
     now: Instant,
     input: Option<Arc<Interface>>,
-    is_looped: bool,
+    /// It comes from ourselves, and what it is was found out and applied when it left.
+    is_carried: bool,
     tracking: Option<Tracking>,
     state: ConnState,
     /// A rule said not to track it.
@@ -70,7 +73,10 @@ fn stages(hook: Hook) -> &'static [(i32, Stage)] {
 pub(crate) fn prerouting(rx: &mut Rx<'_>, transit: &mut Transit) -> Option<Passage> {
     let core = rx.core;
     let mut passage = Passage::begin(core, transit, rx.now, Some(rx.interface))?;
-    passage.is_looped = rx.is_looped;
+    // Another stack's link may hand over a packet with what that one knew.
+    if let Some(carried) = transit.packet.meta.carried.take().filter(|_| rx.is_looped) {
+        passage.resume(&carried);
+    }
     passage.pass(core, Hook::Prerouting, transit, None, rx.outbox).then_some(passage)
 }
 
@@ -92,8 +98,12 @@ pub(crate) fn forward(
     egress: &Egress,
     outbox: &mut Outbox,
 ) -> bool {
-    passage.pass(core, Hook::Forward, transit, Some(egress), outbox)
-        && passage.pass(core, Hook::Postrouting, transit, Some(egress), outbox)
+    let goes_on = passage.pass(core, Hook::Forward, transit, Some(egress), outbox)
+        && passage.pass(core, Hook::Postrouting, transit, Some(egress), outbox);
+    if goes_on {
+        passage.carry(egress, transit);
+    }
+    goes_on
 }
 
 /// Sends a packet of ours past the rules.
@@ -129,6 +139,7 @@ pub(crate) fn output(
     if !passage.pass(core, Hook::Postrouting, &mut transit, Some(egress), outbox) {
         return Err(OutputError::Filtered);
     }
+    passage.carry(egress, &mut transit);
     transit.send(core, egress, policy, outbox)
 }
 
@@ -184,12 +195,27 @@ impl Passage {
             rules,
             now,
             input: input.cloned(),
-            is_looped: false,
+            is_carried: false,
             tracking: None,
             state,
             is_untracked: false,
             before: None,
         })
+    }
+
+    /// Goes on with what was found out about a packet when it left.
+    fn resume(&mut self, carried: &Carried) {
+        self.is_carried = true;
+        self.state = carried.state();
+        self.tracking.clone_from(&carried.tracking);
+    }
+
+    /// Gives a packet that comes back to us along what was found out about it.
+    fn carry(&self, egress: &Egress, transit: &mut Transit) {
+        if egress.comes_back(transit.loops) && (self.tracking.is_some() || self.state == ConnState::UNTRACKED)
+        {
+            transit.packet.meta.carried = Some(Arc::new(Carried { tracking: self.tracking.clone() }));
+        }
     }
 
     /// The packet as its sender knows it, if that is not what it looks like now.
@@ -246,8 +272,8 @@ impl Passage {
                 self.track(core, hook, transit);
                 true
             }
-            // What comes from ourselves was translated when it left.
-            Stage::MapDestination => self.is_looped || self.map_destination(core, hook, transit),
+            // What was known when it left was translated then.
+            Stage::MapDestination => self.is_carried || self.map_destination(core, hook, transit),
             Stage::MapSource => self.map_source(core, hook, transit, egress),
             Stage::Confirm => self.confirm(core),
         }
@@ -357,36 +383,23 @@ impl Passage {
 
     /// Finds or begins the packet's flow.
     fn track(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit) {
-        let is_looped = self.is_looped;
-        if self.is_untracked || !self.needs_tracking() {
+        if self.is_untracked || self.is_carried || !self.needs_tracking() {
             return;
         }
-        let arrives = hook == Hook::Prerouting && !is_looped;
         self.state = ConnState::INVALID;
-        if arrives && !has_right_checksum(transit) {
+        if hook == Hook::Prerouting && !has_right_checksum(transit) {
             return core.counters.conntrack_invalid.increment();
         }
         let identified =
             Tuple::identify(transit.source, transit.destination, transit.protocol, transit.transport());
         match identified {
-            Identified::Flow(tuple) if is_looped => self.recognize(core, tuple),
             Identified::Flow(tuple) => self.track_flow(core, tuple, transit),
-            Identified::Error => self.track_error(core, transit, is_looped),
+            Identified::Error => self.track_error(core, transit),
             Identified::Link => self.state = ConnState::UNTRACKED,
             Identified::Invalid => {}
         }
         if self.state == ConnState::INVALID {
             core.counters.conntrack_invalid.increment();
-        }
-    }
-
-    /// A packet that left through the hooks already, translated: it looks like the other direction turned round.
-    fn recognize(&mut self, core: &Core, tuple: Tuple) {
-        let found = core.filter.conntrack.table.find(&tuple.inverted(), self.now);
-        if let Some((conn, answers)) = found {
-            let direction = answers.opposite();
-            self.state = conn.state(direction);
-            self.tracking = Some(Tracking { conn, direction, is_related: false });
         }
     }
 
@@ -404,7 +417,10 @@ impl Passage {
         let table = &core.filter.conntrack.table;
         if let Some((conn, direction)) = table.find(&tuple, self.now) {
             match conn.on_packet(self.now, direction, &transport, transit.len()) {
-                Tracked::Valid => {
+                tracked @ (Tracked::Valid | Tracked::Refused) => {
+                    if tracked == Tracked::Refused {
+                        table.remove(&conn);
+                    }
                     self.state = conn.state(direction);
                     self.tracking = Some(Tracking { conn, direction, is_related: false });
                     return;
@@ -420,10 +436,10 @@ impl Passage {
         }
     }
 
-    fn track_error(&mut self, core: &Core, transit: &mut Transit, is_looped: bool) {
+    fn track_error(&mut self, core: &Core, transit: &mut Transit) {
         let Some((conn, direction)) = icmp::related(core, transit, self.now) else { return };
         self.state = ConnState::RELATED;
-        if conn.is_translated() && !is_looped {
+        if conn.is_translated() {
             self.before = Some(transit.clone());
             icmp::translate(transit, &conn, direction);
         }

@@ -31,6 +31,14 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// The packet shall not be tracked, unless it is already.
+    pub(super) fn leave_untracked(&mut self) {
+        if self.tracking.is_none() {
+            self.is_untracked = true;
+            self.state = ConnState::UNTRACKED;
+        }
+    }
+
     pub(super) fn input_name(&self) -> Option<&str> {
         self.input.map(|interface| interface.name.as_str())
     }

@@ -6,7 +6,6 @@ use super::log;
 use super::rule::{ConnMarkAction, Hook, NatRange, Policy, RejectWith, Table, Target};
 use super::subject::Subject;
 use super::test;
-use crate::conntrack::ConnState;
 
 /// What a table decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,8 +111,7 @@ pub(super) fn apply(target: &Target, subject: &mut Subject<'_>) -> Option<Verdic
             return None;
         }
         Target::NoTrack => {
-            subject.is_untracked = true;
-            subject.state = ConnState::UNTRACKED;
+            subject.leave_untracked();
             return None;
         }
         _ => {}

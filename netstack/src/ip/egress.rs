@@ -202,6 +202,15 @@ impl Egress {
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.delivery, Delivery::Local(_))
     }
+
+    /// Whether a packet comes back to us, perhaps besides leaving; `loops` says whether our members of its group want it.
+    pub(crate) fn comes_back(&self, loops: bool) -> bool {
+        match self.delivery {
+            Delivery::Local(_) => true,
+            Delivery::Unicast => self.interface.is_loopback(),
+            Delivery::Multicast | Delivery::Broadcast => loops,
+        }
+    }
 }
 
 /// Linux sends what goes to the unspecified address to itself (RFC 1122 leaves it undefined).

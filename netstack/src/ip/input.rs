@@ -10,7 +10,7 @@ use crate::interface::Interface;
 use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, plain_input};
 use crate::link::Medium;
 use crate::nic::NicId;
-use crate::outbox::Outbox;
+use crate::outbox::{Looped, LoopedBy, Outbox};
 use crate::packet::{AddressedTo, Checksum, Packet};
 use crate::socket;
 use crate::stack::Core;
@@ -91,13 +91,13 @@ pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outb
 /// Takes packets that we sent to ourselves.
 pub(crate) fn input_looped(
     core: &Arc<Core>,
-    mut packets: impl ExactSizeIterator<Item = (NicId, Packet)>,
+    mut packets: impl ExactSizeIterator<Item = Looped>,
     outbox: &mut Outbox,
 ) {
     let generation = core.topology.generation();
     let topology = core.topology.load();
     let now = outbox.now(core);
-    while let Some((nic, mut packet)) = packets.next() {
+    while let Some(Looped { nic, mut packet, by }) = packets.next() {
         if packets.len() == 0 {
             outbox.begin_last();
         }
@@ -120,11 +120,13 @@ pub(crate) fn input_looped(
                 core.packet_sockets.deliver(interface, &packet, AddressedTo::Host, now, &core.secrets, None);
             }
         }
-        // The bytes never left the machine; an unfinished checksum is as good as a right one.
-        packet.meta.checksum = Checksum::Verified;
+        // The bytes never left the machine; an unfinished checksum is as good as a right one. A finished one may be a program's.
+        if let Checksum::Partial { .. } = packet.meta.checksum {
+            packet.meta.checksum = Checksum::Verified;
+        }
         packet.meta.l3_offset = 0;
         let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
-        rx.is_looped = true;
+        rx.is_looped = by == LoopedBy::Network;
         rx.ip(packet);
         rx.tally.count(core);
     }

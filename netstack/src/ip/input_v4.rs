@@ -11,7 +11,7 @@ use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward, multicast_forward};
 use crate::options::Family;
-use crate::packet::{AddressedTo, Checksum, Packet};
+use crate::packet::{AddressedTo, Packet};
 use crate::stack::Core;
 use crate::topology::Topology;
 
@@ -200,7 +200,7 @@ pub(super) fn collect(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Optio
     rx.core.counters.ip_reasm_requests.increment();
     let start = usize::from(packet.meta.l3_offset);
     let header = packet.get(start, repr.header_len()).map(bytes::Bytes::copy_from_slice).unwrap_or_default();
-    let arrival = packet.meta.arrival;
+    let (arrival, carried) = (packet.meta.arrival, packet.meta.carried.clone());
     let mut payload = packet;
     payload.trim_front(start + repr.header_len());
     let fragment = Fragment {
@@ -231,10 +231,10 @@ pub(super) fn collect(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Optio
             whole.emit(&mut bytes);
             bytes.extend_from_slice(&data);
             let mut packet = Packet::from_frame(bytes.into());
-            // A link vouches only for what it saw whole; fragments from ourselves carry finished
-            // checksums that nobody needs to look at.
-            packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
+            // Its checksum is to be looked at: a link vouches only for what it saw whole.
             packet.meta.arrival = arrival;
+            // All fragments of one packet carry the same.
+            packet.meta.carried = carried;
             Some((whole, packet))
         }
     }

@@ -12,7 +12,7 @@ use crate::ip::multicast_forward::{self, Locally};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
 use crate::options::Family;
-use crate::packet::{AddressedTo, Checksum, Packet};
+use crate::packet::{AddressedTo, Packet};
 
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
@@ -57,7 +57,9 @@ pub(super) fn is_martian(rx: &Rx<'_>, source: Ipv6Addr, destination: Ipv6Addr) -
     // RFC 4942 section 2.2: on a link, an IPv4-mapped address is somebody who wants to pass for an IPv4 host.
     source.is_multicast()
         || source.to_ipv4_mapped().is_some()
-        || (!rx.is_looped && (source.is_loopback() || destination.is_loopback()))
+        || (!rx.is_looped
+            && !rx.interface.is_loopback()
+            && (source.is_loopback() || destination.is_loopback()))
 }
 
 /// How many a packet to `destination` is for, if it is for us.
@@ -313,7 +315,7 @@ pub(super) fn collect(
     if let Some(field) = usize::try_from(position).ok().and_then(|position| headers.get_mut(position)) {
         *field = header.next_header.0;
     }
-    let arrival = packet.meta.arrival;
+    let (arrival, carried) = (packet.meta.arrival, packet.meta.carried.clone());
     let mut payload = packet.clone();
     payload.trim_front(start + unfragmentable + ipv6::FRAGMENT_HEADER_LEN);
     let fragment = Fragment {
@@ -348,8 +350,9 @@ pub(super) fn collect(
             whole.emit(&mut bytes);
             bytes.extend_from_slice(&data);
             let mut packet = Packet::from_frame(bytes.into());
-            packet.meta.checksum = if rx.is_looped { Checksum::Verified } else { Checksum::Plain };
             packet.meta.arrival = arrival;
+            // All fragments of one packet carry the same.
+            packet.meta.carried = carried;
             packet.meta.was_fragmented = true;
             Some((whole, packet))
         }

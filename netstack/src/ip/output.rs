@@ -263,7 +263,7 @@ pub(super) fn deliver(
     egress: &mut Egress,
     destination: IpAddr,
     loops: bool,
-    packet: Packet,
+    mut packet: Packet,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
     match egress.delivery {
@@ -272,7 +272,12 @@ pub(super) fn deliver(
             return Ok(());
         }
         Delivery::Multicast | Delivery::Broadcast if loops => {
-            outbox.loop_back(egress.interface.id, packet.clone());
+            let mut copy = packet.clone();
+            // As Linux (dev_loopback_xmit).
+            copy.meta.checksum = Checksum::Verified;
+            outbox.loop_back(egress.interface.id, copy);
+            // What leaves is known to us alone.
+            packet.meta.carried = None;
         }
         Delivery::Unicast | Delivery::Multicast | Delivery::Broadcast => {}
     }

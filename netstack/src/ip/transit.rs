@@ -309,6 +309,32 @@ impl Transit {
         Ok(())
     }
 
+    /// Cuts a datagram into fragments of `size` bytes behind the headers, as hardware once did (UFO): whatever its checksum was
+    /// is replaced by the right one, and nobody is asked whether it may be fragmented.
+    pub(crate) fn into_fragments(
+        mut self,
+        size: usize,
+        ident: impl FnOnce(&Self) -> u32,
+    ) -> Option<Vec<Packet>> {
+        self.packet.meta.checksum = partial_checksum(self.protocol);
+        self.begin_checksum();
+        output::finish_checksum(self.protocol, &mut self.packet);
+        let fragments = match self.is_v4() {
+            true => {
+                self.l3[IPV4_FLAGS_OFFSET] &= !IPV4_DF;
+                let mtu = self.l3.len() + size;
+                fragment_v4(self, mtu)
+            }
+            false => {
+                let (mtu, ident) = (self.l3.len() + ipv6::FRAGMENT_HEADER_LEN + size, ident(&self));
+                fragment_v6(self, mtu, ident)
+            }
+        };
+        let packet =
+            |(l3, data): (SmallVec<[u8; 64]>, _)| join(&l3, Packet::from_body(Body::from_iter([data])));
+        Some(fragments?.into_iter().map(packet).collect())
+    }
+
     /// Puts the pseudo-header's sum into an unfinished checksum.
     fn begin_checksum(&mut self) {
         let len = self.packet.len();

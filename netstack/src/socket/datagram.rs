@@ -22,7 +22,7 @@ use crate::options::{
 };
 use crate::packet::Body;
 use crate::socket::membership::Membership;
-use crate::socket::udp::Corked;
+use crate::socket::udp::{Corked, may_send_from};
 use crate::stack::Core;
 use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
@@ -384,6 +384,9 @@ impl DatagramEndpoint {
     pub(crate) fn connect(&self, core: &Core, peer: Peer) -> Result<IpAddr, ConnectError> {
         let mut state = self.state.lock();
         if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
+            return Err(ConnectError::NetworkUnreachable);
+        }
+        if state.bound.is_some_and(|bound| !may_send_from(core, bound, &state.options)) {
             return Err(ConnectError::NetworkUnreachable);
         }
         let nic = state.options.bound_nic.or(peer.nic).or(state.multicast_nic(peer.address));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
+use smallvec::smallvec;
 
 use crate::bpf::Program;
 use crate::buffer::{Fault, Sink, Source};
@@ -91,6 +92,8 @@ pub struct ReceivedFrame {
     pub gso: Option<Gso>,
     /// The length of a super-segment's headers; zero for other frames.
     pub headers_len: usize,
+    /// The first of a super-segment's segments carries CWR (RFC 3168 section 6.1.2).
+    pub has_cwr: bool,
 }
 
 impl PacketSocket {
@@ -156,9 +159,9 @@ impl PacketSocket {
         let len = data.remaining();
         let header_len = frame::header_len(interface.medium);
         let has_header = self.endpoint.mode == PacketMode::Raw;
-        let payload_max = match offload.gso {
-            Some(_) => MAX_SUPER_SEGMENT,
-            None => usize::try_from(interface.mtu()).unwrap_or(usize::MAX),
+        let payload_max = match offload.may_be_long() {
+            true => MAX_SUPER_SEGMENT,
+            false => usize::try_from(interface.mtu()).unwrap_or(usize::MAX),
         };
         if len > payload_max + if has_header { header_len } else { 0 } {
             return Err(SendError::MessageTooLong);
@@ -166,18 +169,20 @@ impl PacketSocket {
         if has_header && len < header_len {
             return Err(SendError::Invalid);
         }
-        let mut packet = match offload.is_any() {
-            false => Packet::from_body(Body::from_iter([gather(data)?])),
-            true if has_header => offload.packet(gather(data)?, header_len).ok_or(SendError::Invalid)?,
+        let mut packets = match offload.is_any() {
+            false => smallvec![Packet::from_body(Body::from_iter([gather(data)?]))],
+            true if has_header => {
+                offload.frames(&self.core, gather(data)?, header_len).ok_or(SendError::Invalid)?
+            }
             true => return Err(SendError::Invalid),
         };
         if let (false, Medium::Ethernet(source)) = (has_header, interface.medium) {
             let to = to.ok_or(SendError::NotConnected)?;
             let ether_type = if to.protocol.0 == 0 { bound_protocol } else { to.protocol };
             let header = EthernetRepr { destination: to.mac, source, ether_type };
-            header.emit(packet.push_header(ethernet::HEADER_LEN));
+            packets.iter_mut().for_each(|packet| header.emit(packet.push_header(ethernet::HEADER_LEN)));
         }
-        self.put(interface, packet);
+        packets.into_iter().for_each(|packet| self.put(interface, packet));
         Ok(len)
     }
 
@@ -195,7 +200,7 @@ impl PacketSocket {
                         *start = start.saturating_sub(link_len as u16);
                     }
                 }
-                outbox.loop_back(interface.id, packet);
+                outbox.loop_back_frame(interface.id, packet);
             }
             Medium::Ethernet(_) | Medium::Ip => {
                 let mut packets = offload::for_link(interface, packet);
@@ -232,8 +237,17 @@ impl PacketSocket {
             }
             state.next(flags.peek).ok_or(RecvError::WouldBlock)?
         };
-        let endpoint::Queued { data, original_len, link_len, from, arrival, checksum, gso, headers_len } =
-            frame;
+        let endpoint::Queued {
+            data,
+            original_len,
+            link_len,
+            from,
+            arrival,
+            checksum,
+            gso,
+            headers_len,
+            has_cwr,
+        } = frame;
         let len = body_len(&data);
         let mut received = ReceivedFrame {
             copied: 0,
@@ -245,6 +259,7 @@ impl PacketSocket {
             checksum,
             gso,
             headers_len,
+            has_cwr,
         };
         lead(&received, out)?;
         received.copied = copy_out(&data, out)?;

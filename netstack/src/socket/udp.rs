@@ -75,7 +75,7 @@ impl UdpSocket {
         let family = family_of(ip.destination);
         let socket = Self { core: Arc::clone(core), endpoint: Arc::new(DatagramEndpoint::new(family)) };
         socket.set_options(|options| {
-            options.free_bind = true;
+            options.transparent = true;
             options.reuse_address = true;
             options.bound_nic = Some(ip.nic);
         });
@@ -189,6 +189,20 @@ pub(super) fn check_local(core: &Core, address: IpAddr, options: &SocketOptions)
         IpAddr::V4(address) => address.is_multicast() || topology.is_broadcast(address),
         IpAddr::V6(address) => address.is_multicast(),
     };
-    let is_fine = is_special || options.free_bind || topology.local_address(address).is_some();
+    let is_anywhere = options.free_bind || options.transparent;
+    let is_fine = is_special || is_anywhere || topology.local_address(address).is_some();
     if is_fine { Ok(()) } else { Err(BindError::AddressNotAvailable) }
+}
+
+/// Whether packets may leave with a bound address that is not ours (any more). As Linux: IPv4 looks at each way that is looked for
+/// (`ip_route_output_key_hash_rcu`), IPv6 at binding only.
+pub(super) fn may_send_from(core: &Core, source: IpAddr, options: &SocketOptions) -> bool {
+    let IpAddr::V4(address) = source else { return true };
+    let topology = core.topology.load();
+    options.transparent
+        || options.header_included
+        || topology.local_address(source).is_some()
+        // Those who listen there; what they send comes from elsewhere.
+        || address.is_multicast()
+        || topology.is_broadcast(address)
 }

@@ -36,9 +36,14 @@ impl CookieJar {
         SeqNum(raw.wrapping_add(self.mask(flow, irs)))
     }
 
+    /// Whether cookies were given out lately, so that an ACK may carry one (Linux's `tcp_synq_no_recent_overflow` turned round).
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        self.last_baked.is_some_and(|last| now - last <= TICK * (MAX_AGE + 1))
+    }
+
     /// Returns the peer's MSS if `cookie` was given out for this flow and `irs` at most two clock ticks ago.
     pub(super) fn check(&self, now: Instant, flow: &Flow, irs: SeqNum, cookie: SeqNum) -> Option<u16> {
-        self.last_baked.filter(|&last| now - last <= TICK * (MAX_AGE + 1))?;
+        self.is_recent(now).then_some(())?;
         let raw = cookie.0.wrapping_sub(self.mask(flow, irs));
         let (time, index, tag) = (raw >> 27, raw >> 24 & 7, raw & 0x00ff_ffff);
         let age = clock(now).wrapping_sub(time) & 31;

@@ -428,6 +428,10 @@ impl Listener {
         path: PathInfo,
         segment: SegmentIn,
     ) -> ListenOutcome {
+        if !self.cookies.is_recent(now) {
+            // RFC 9293 section 3.10.7.2: any acknowledgment is bad in LISTEN; this one is no failed cookie.
+            return refuse(&segment, DropReason::ListenUnexpected);
+        }
         let repr = &segment.repr;
         let (irs, iss) = (repr.seq - 1, repr.ack - 1);
         let Some(peer_mss) = self.cookies.check(now, flow, irs, iss) else {

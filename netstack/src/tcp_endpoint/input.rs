@@ -210,7 +210,7 @@ pub(crate) fn release_held(core: &Arc<Core>, outbox: &mut Outbox) {
     }
 }
 
-fn dispatch(core: &Arc<Core>, flow: &Flow, nic: NicId, segment: SegmentIn, outbox: &mut Outbox) {
+pub(super) fn dispatch(core: &Arc<Core>, flow: &Flow, nic: NicId, segment: SegmentIn, outbox: &mut Outbox) {
     match find(core, flow, outbox) {
         Some(endpoint) => endpoint.on_segment(core, segment, outbox),
         None => to_listener_on(core, flow, nic, segment, None, outbox),

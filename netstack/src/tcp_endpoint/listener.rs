@@ -144,9 +144,9 @@ impl ListenEndpoint {
             let Some(listening) = guard.as_mut() else { return };
             let now = outbox.now(core);
             let is_syn = segment.repr.flags.contains(TcpFlags::SYN);
-            // A connection that another thread has made since this one looked for it. A second SYN is no such case: it would
-            // be a half-open record of its own that nobody completes.
-            if !is_syn
+            // A connection that another thread has made since this one looked for it. A SYN of it, too: it would begin a half-open
+            // record that nobody completes. One that takes a connection's place comes from there.
+            if isn_above.is_none()
                 && !listening.machine.is_half_open(flow)
                 && let Some(endpoint) = core.tcp.get(&core.secrets, flow)
             {
@@ -284,3 +284,7 @@ impl std::fmt::Debug for ListenEndpoint {
         f.debug_struct("ListenEndpoint").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

@@ -97,6 +97,7 @@ constants! { u16;
     RTM_NEWRULE = 32,
     RTM_DELRULE = 33,
     RTM_GETRULE = 34,
+    RTM_NEWCACHEREPORT = 96,
     RTM_MAX = 123,
 }
 
@@ -358,6 +359,16 @@ constants! { u16;
 /// `FR_ACT_TO_TBL`.
 pub const FR_ACT_TO_TBL: u8 = 1;
 
+// `IPMRA_CREPORT_*` and `IP6MRA_CREPORT_*` of `linux/mroute.h` and `linux/mroute6.h`.
+constants! { u16;
+    CREPORT_MSGTYPE = 1,
+    CREPORT_VIF_ID = 2,
+    CREPORT_SRC_ADDR = 3,
+    CREPORT_DST_ADDR = 4,
+    CREPORT_PKT = 5,
+    IPMRA_CREPORT_TABLE = 6,
+}
+
 constants! { u32;
     RTNLGRP_LINK = 1,
     RTNLGRP_NEIGH = 3,
@@ -367,6 +378,8 @@ constants! { u32;
     RTNLGRP_IPV6_IFADDR = 9,
     RTNLGRP_IPV6_MROUTE = 10,
     RTNLGRP_IPV6_ROUTE = 11,
+    RTNLGRP_IPV4_MROUTE_R = 30,
+    RTNLGRP_IPV6_MROUTE_R = 31,
 }
 
 constants! { u16;

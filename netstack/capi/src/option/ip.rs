@@ -56,6 +56,12 @@ pub(super) const ROWS: &[Row] = &[
     ),
     both(
         IP,
+        libc::IP_TRANSPARENT,
+        |socket| Ok(flag(socket, |options| options.transparent)),
+        |socket, value| set_flag(socket, value, |options, on| options.transparent = on),
+    ),
+    both(
+        IP,
         libc::IP_HDRINCL,
         |socket| Ok(flag(socket, |options| options.header_included)),
         |socket, value| set_flag(socket, value, |options, on| options.header_included = on),

@@ -15,7 +15,6 @@ use super::{
     Chain, ChainId, CompiledProgram, MAX_JUMPS, REGISTER_BYTES, Register, SetId, Verdict, extension, load,
     store,
 };
-use crate::conntrack::ConnState;
 use crate::filter::rule::{NatRange, Policy};
 use crate::filter::subject::Subject;
 use crate::filter::{log, test, traverse};
@@ -202,8 +201,7 @@ impl<'a> Machine<'a> {
                 Step::Next
             }
             Expression::NoTrack => {
-                subject.is_untracked = true;
-                subject.state = ConnState::UNTRACKED;
+                subject.leave_untracked();
                 Step::Next
             }
             Expression::Number { to, modulus, offset, count } => {

@@ -15,6 +15,7 @@ use crate::options::{ErrorOrigin, Family, Ipv4Options, PmtuDiscovery, SendMeta, 
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
+use crate::socket::udp::may_send_from;
 use crate::stack::Core;
 
 /// Where a datagram goes, after socket and message were asked.
@@ -268,6 +269,10 @@ impl State {
         if let Some(way) = self.way.take().filter(|way| way.query == query && way.egress.is_current(core)) {
             return Ok((way, true));
         }
+        if self.bound.is_some_and(|bound| source == Some(bound) && !may_send_from(core, bound, &self.options))
+        {
+            return Err(SendError::NetworkUnreachable);
+        }
         let origin = Origin { mark: self.options.mark, arrived_on: None };
         let egress = Egress::resolve_for(core, query, origin)?;
         Ok((Way { query, egress }, false))
@@ -282,7 +287,8 @@ fn check_source(core: &Core, source: IpAddr, options: &SocketOptions) -> Result<
         return Err(SendError::Invalid);
     }
     let is_fine = source.is_unspecified()
-        || options.free_bind
+        || options.transparent
+        || (options.free_bind && source.is_ipv6())
         || options.header_included
         || core.topology.load().local_address(source).is_some();
     match source {

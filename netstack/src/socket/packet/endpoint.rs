@@ -47,6 +47,7 @@ pub(super) struct Queued {
     pub(super) checksum: Checksum,
     pub(super) gso: Option<Gso>,
     pub(super) headers_len: usize,
+    pub(super) has_cwr: bool,
 }
 
 impl PacketEndpoint {
@@ -125,6 +126,7 @@ impl State {
             checksum: frame.checksum(),
             gso: frame.gso(),
             headers_len: frame.headers_len(),
+            has_cwr: frame.has_cwr(),
         });
         Taken::Ready
     }

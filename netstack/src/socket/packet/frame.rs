@@ -1,6 +1,7 @@
 //! A frame on its way to packet sockets.
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
+use netstack_wire::tcp::TcpFlags;
 use netstack_wire::udp;
 
 use super::LinkAddress;
@@ -141,6 +142,18 @@ impl<'a> Frame<'a> {
         self.packet.meta.gso
     }
 
+    /// Whether the first of a super-segment's segments carries CWR (RFC 3168 section 6.1.2), and the others do not.
+    pub fn has_cwr(&self) -> bool {
+        let (Some(Gso { kind: GsoKind::Tcp4 | GsoKind::Tcp6, .. }), Checksum::Partial { start, .. }) =
+            (self.gso(), self.checksum())
+        else {
+            return false;
+        };
+        let mut flags = [0];
+        self.packet.copy_to(usize::from(start) + TCP_FLAGS, &mut flags);
+        TcpFlags::from_bits_retain(flags[0]).contains(TcpFlags::CWR)
+    }
+
     /// The length of a super-segment's headers; zero for other frames.
     pub fn headers_len(&self) -> usize {
         let (Some(gso), Checksum::Partial { start, .. }) = (self.gso(), self.checksum()) else { return 0 };
@@ -168,3 +181,4 @@ pub(super) fn header_len(medium: Medium) -> usize {
 
 /// Where a TCP header says how long it is, in the upper half of a byte (RFC 9293 section 3.1).
 const TCP_DATA_OFFSET: usize = 12;
+const TCP_FLAGS: usize = 13;

@@ -8,9 +8,10 @@ use netstack_wire::{checksum, ipv4, ipv6, tcp, udp};
 use smallvec::{SmallVec, smallvec};
 
 use crate::interface::Interface;
-use crate::ip::frames_behind;
+use crate::ip::{Transit, frames_behind};
 use crate::link::Capabilities;
 use crate::packet::{Body, Checksum, Gso, GsoKind, HEADROOM, Packet};
+use crate::stack::Core;
 
 /// What the sender of a frame leaves to the link. Offsets count from the first byte of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,11 +20,48 @@ pub struct Offload {
     pub checksum: Checksum,
     /// How the frame is to be cut.
     pub gso: Option<Gso>,
+    /// The frame is one datagram, to be sent in fragments that carry so many bytes each (`VIRTIO_NET_HDR_GSO_UDP`). Rounded down to
+    /// a multiple of eight, which fragments must have; `gso` is not looked at.
+    pub fragment_size: Option<u16>,
 }
 
 impl Offload {
     pub(super) fn is_any(self) -> bool {
-        self.gso.is_some() || matches!(self.checksum, Checksum::Partial { .. })
+        self.may_be_long() || matches!(self.checksum, Checksum::Partial { .. })
+    }
+
+    /// Whether the frame may be longer than those of the link.
+    pub(super) fn may_be_long(self) -> bool {
+        self.gso.is_some() || self.fragment_size.is_some()
+    }
+
+    /// The frames that one becomes whose network header is at `l3`; `None` as for [`packet`](Self::packet).
+    pub(super) fn frames(self, core: &Core, frame: Bytes, l3: usize) -> Option<SmallVec<[Packet; 1]>> {
+        let Some(size) = self.fragment_size else { return Some(smallvec![self.packet(frame, l3)?]) };
+        let l4 = transport_of(&frame, l3, GsoKind::Udp)?;
+        if let Checksum::Partial { start, offset } = self.checksum {
+            let is_right = usize::from(start) == l4 && offset == Kind::of(GsoKind::Udp).checksum_offset;
+            is_right.then_some(())?;
+        }
+        if size < 8 || size == u16::MAX || frame.len() < l4 + udp::HEADER_LEN {
+            return None;
+        }
+        if frame.len() - l4 <= usize::from(size) {
+            let mut packet = Packet::from_body(Body::from_iter([frame]));
+            packet.meta.checksum = self.checksum;
+            return Some(smallvec![packet]);
+        }
+        let mut packet = Packet::from_frame(frame.clone());
+        // Those of links are short.
+        packet.meta.l3_offset = u16::try_from(l3).ok()?;
+        let ident = |transit: &Transit| {
+            core.next_fragment_ident_for(transit.source, transit.destination, transit.protocol)
+        };
+        let mut fragments = Transit::new(packet)?.into_fragments(usize::from(size), ident)?;
+        for fragment in &mut fragments {
+            fragment.prepend(&frame[..l3]);
+        }
+        Some(fragments.into())
     }
 
     /// The packet of a frame whose network header is at `l3`. `None` if the frame is not what this says: the rules are

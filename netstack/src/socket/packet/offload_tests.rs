@@ -36,10 +36,12 @@ fn pseudo(protocol: Protocol, len: u16) -> u16 {
 const UDP: Offload = Offload {
     checksum: Checksum::Partial { start: 34, offset: 6 },
     gso: Some(Gso { kind: GsoKind::Udp, size: 4 }),
+    fragment_size: None,
 };
 const TCP: Offload = Offload {
     checksum: Checksum::Partial { start: 34, offset: 16 },
     gso: Some(Gso { kind: GsoKind::Tcp4, size: 4 }),
+    fragment_size: None,
 };
 
 /// The transport's part of each segment, with its checksum looked at.
@@ -98,9 +100,9 @@ fn offload_that_does_not_fit_the_frame_is_refused() {
     let partial = |start, offset| Checksum::Partial { start, offset };
     let gso = |kind, size| Some(Gso { kind, size });
     let nonsense = [
-        Offload { checksum: partial(43, 6), gso: None },
-        Offload { checksum: partial(u16::MAX, u16::MAX), gso: None },
-        Offload { checksum: partial(19, 6), gso: None },
+        Offload { checksum: partial(43, 6), gso: None, ..UDP },
+        Offload { checksum: partial(u16::MAX, u16::MAX), gso: None, ..UDP },
+        Offload { checksum: partial(19, 6), gso: None, ..UDP },
         Offload { checksum: Checksum::Plain, ..UDP },
         Offload { gso: gso(GsoKind::Udp, 0), ..UDP },
         Offload { gso: gso(GsoKind::Udp, u16::MAX), ..UDP },
@@ -120,4 +122,39 @@ fn offload_that_does_not_fit_the_frame_is_refused() {
         short.truncate(len);
         assert!(UDP.packet(Bytes::from(short), 14).is_none());
     }
+}
+
+#[test]
+fn a_datagram_is_cut_into_fragments_that_share_its_checksum() {
+    let stack = crate::Stack::builder().manual_clock().deterministic(1).build();
+    let payload: Vec<u8> = (0..40).collect();
+    for (checksum, size) in [(UDP.checksum, 16), (Checksum::Plain, 23)] {
+        let offload = Offload { checksum, gso: None, fragment_size: Some(size) };
+        let bytes = Bytes::from(frame(Protocol::UDP, &payload));
+        let fragments: Vec<_> =
+            offload.frames(&stack.core, bytes, 14).unwrap().iter().map(Packet::to_vec).collect();
+        let starts: Vec<_> =
+            fragments.iter().map(|bytes| u16::from_be_bytes([bytes[20], bytes[21]])).collect();
+        assert_eq!(starts, [0x2000, 0x2002, 4]);
+        let whole: Vec<u8> = fragments.iter().flat_map(|bytes| bytes[34..].to_vec()).collect();
+        assert_eq!(whole[8..], payload);
+        let mut sum = checksum::Accumulator::new(pseudo(Protocol::UDP, 48));
+        sum.add(&whole);
+        assert!(sum.is_valid());
+        assert!(fragments.iter().all(|bytes| checksum::sum(&bytes[14..34]) == 0xffff && bytes[12] == 8));
+    }
+    // What fits is none, and keeps its checksum; what is no datagram is refused, and so are sizes that do nothing.
+    let whole = |offload: Offload, protocol| {
+        offload.frames(&stack.core, Bytes::from(frame(protocol, &payload)), 14).map(|packets| {
+            packets.iter().map(|packet| (packet.len(), packet.meta.checksum)).collect::<Vec<_>>()
+        })
+    };
+    let fits = Offload { gso: None, fragment_size: Some(48), ..UDP };
+    assert_eq!(whole(fits, Protocol::UDP), Some(vec![(82, UDP.checksum)]));
+    assert_eq!(whole(fits, Protocol::TCP), None);
+    for size in [0, 7, u16::MAX] {
+        assert_eq!(whole(Offload { fragment_size: Some(size), ..fits }, Protocol::UDP), None);
+    }
+    let elsewhere = Checksum::Partial { start: 34, offset: 16 };
+    assert_eq!(whole(Offload { checksum: elsewhere, ..fits }, Protocol::UDP), None);
 }

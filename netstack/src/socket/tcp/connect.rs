@@ -13,6 +13,7 @@ use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_table::PortUse;
+use crate::socket::udp::may_send_from;
 use crate::tcp::{self, Connection, Flow, State};
 use crate::tcp_endpoint::{TcpEndpoint, path_of};
 use crate::time::Instant;
@@ -111,6 +112,9 @@ impl TcpSocket {
         let bound = claim.and_then(|claim| claim.endpoint.address);
         if bound.is_some_and(|bound| family_of(bound) != family_of(address)) {
             return Err(ConnectError::FamilyMismatch);
+        }
+        if bound.is_some_and(|bound| !may_send_from(core, bound, options)) {
+            return Err(ConnectError::NetworkUnreachable);
         }
         let nic = options.bound_nic.or(nic);
         let query = RouteQuery { destination: address, source: bound, nic };

@@ -94,19 +94,19 @@ fn rfc_9293_3_10_7_1_closed() {
 
 /// Section 3.10.7.2. The answers are the listener's; RFC 5961 section 3.2 has no part in LISTEN.
 const LISTEN: &str = "
-data in order: Dropped(BadCookie), RST -> Listen
-data in order with URG: Dropped(BadCookie), RST -> Listen
-data in the window: Dropped(BadCookie), RST -> Listen
-data received before: Dropped(BadCookie), RST -> Listen
-data beyond the window: Dropped(BadCookie), RST -> Listen
+data in order: Dropped(ListenUnexpected), RST -> Listen
+data in order with URG: Dropped(ListenUnexpected), RST -> Listen
+data in the window: Dropped(ListenUnexpected), RST -> Listen
+data received before: Dropped(ListenUnexpected), RST -> Listen
+data beyond the window: Dropped(ListenUnexpected), RST -> Listen
 data without ACK: Dropped(ListenUnexpected), - -> Listen
-ACK of everything: Dropped(BadCookie), RST -> Listen
-ACK again: Dropped(BadCookie), RST -> Listen
-ACK of old data: Dropped(BadCookie), RST -> Listen
-ACK of unsent data: Dropped(BadCookie), RST -> Listen
-FIN in order: Dropped(BadCookie), RST -> Listen
-FIN with ACK of everything: Dropped(BadCookie), RST -> Listen
-FIN beyond the window: Dropped(BadCookie), RST -> Listen
+ACK of everything: Dropped(ListenUnexpected), RST -> Listen
+ACK again: Dropped(ListenUnexpected), RST -> Listen
+ACK of old data: Dropped(ListenUnexpected), RST -> Listen
+ACK of unsent data: Dropped(ListenUnexpected), RST -> Listen
+FIN in order: Dropped(ListenUnexpected), RST -> Listen
+FIN with ACK of everything: Dropped(ListenUnexpected), RST -> Listen
+FIN beyond the window: Dropped(ListenUnexpected), RST -> Listen
 RST exact: Dropped(ListenUnexpected), - -> Listen
 RST in the window: Dropped(ListenUnexpected), - -> Listen
 RST beyond the window: Dropped(ListenUnexpected), - -> Listen
@@ -195,8 +195,8 @@ data beyond the window: Dropped(OutOfWindow), ACK -> SynReceived
 data without ACK: Dropped(ListenUnexpected), - -> SynReceived
 ACK of everything: Accepted, - -> Established
 ACK again: Accepted, - -> Established
-ACK of old data: Dropped(BadCookie), RST -> SynReceived
-ACK of unsent data: Dropped(BadCookie), RST -> SynReceived
+ACK of old data: Dropped(ListenUnexpected), RST -> SynReceived
+ACK of unsent data: Dropped(ListenUnexpected), RST -> SynReceived
 FIN in order: Accepted, - -> CloseWait
 FIN with ACK of everything: Accepted, - -> CloseWait
 FIN beyond the window: Dropped(OutOfWindow), ACK -> SynReceived

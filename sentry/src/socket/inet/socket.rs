@@ -567,7 +567,12 @@ impl Socket for InetSocket {
         };
         self.check_port(task, local)?;
         if self.namespace.settings().binds_anywhere() {
+            // The option itself stays as the program has set it.
+            let before = self.options().free_bind;
             self.change_options(|options| options.free_bind = true);
+            let bound = self.bind_local(local);
+            self.change_options(|options| options.free_bind = before);
+            return bound;
         }
         self.bind_local(local)
     }

@@ -9,6 +9,7 @@ use sentry_abi::mroute::{IGMPMSG_NOCACHE, IGMPMSG_WHOLEPKT, IGMPMSG_WRONGVIF, IG
 use zerocopy::IntoBytes;
 
 use crate::socket::mroute::shown::ShownRoute;
+use crate::socket::netlink::MulticastReport;
 use crate::socket::{NetNamespace, netlink};
 
 /// Puts upcalls into the receive queue of a program's raw socket.
@@ -27,14 +28,21 @@ impl GuestSink {
 impl UpcallSink for GuestSink {
     fn upcall(&self, upcall: &Upcall<'_>) -> Result<(), Refused> {
         let message = encode(upcall).ok_or(Refused)?;
-        let is_taken = self.inlet.push(upcall.source, upcall.group, upcall.nic, message.into());
+        let Upcall { kind, vif, source, group, nic, .. } = *upcall;
+        let (namespace, table) = (self.namespace.upgrade(), self.table);
+        if let Some(namespace) = &namespace {
+            let (kind, vif) = (kind_of(kind), vif.number());
+            let own = if group.is_ipv4() { V4_HEADER } else { size_of::<Mrt6Msg>() };
+            let packet = message.get(own..).unwrap_or_default();
+            let report = MulticastReport { kind, vif, source, group, table, packet };
+            netlink::announce_multicast_report(namespace, &report);
+        }
+        let is_taken = self.inlet.push(source, group, nic, message.into());
         if is_taken
-            && upcall.kind == UpcallKind::NoRoute
-            && let Some(namespace) = self.namespace.upgrade()
+            && kind == UpcallKind::NoRoute
+            && let Some(namespace) = namespace
         {
-            let Upcall { source, group, .. } = *upcall;
-            let waiting = ShownRoute { table: self.table, source, group, way: None };
-            netlink::announce_multicast(&namespace, &waiting);
+            netlink::announce_multicast(&namespace, &ShownRoute { table, source, group, way: None });
         }
         if is_taken { Ok(()) } else { Err(Refused) }
     }

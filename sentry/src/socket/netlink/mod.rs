@@ -17,7 +17,8 @@ mod subscribers;
 pub(in crate::socket) use diag::inet_state;
 pub(in crate::socket) use link::announce as announce_link;
 pub(in crate::socket) use multicast::{
-    announce as announce_multicast, announce_gone as announce_multicast_gone,
+    Report as MulticastReport, announce as announce_multicast, announce_gone as announce_multicast_gone,
+    announce_report as announce_multicast_report,
 };
 pub(crate) use netfilter::NfTables;
 pub(in crate::socket) use netfilter::conntrack_text;

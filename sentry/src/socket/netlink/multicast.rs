@@ -77,6 +77,44 @@ fn broadcast(namespace: &NetNamespace, route: &ShownRoute, kind: u16) {
     }
 }
 
+/// What a routing program is told of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::socket) struct Report<'a> {
+    /// `IGMPMSG_*`.
+    pub(in crate::socket) kind: u8,
+    pub(in crate::socket) vif: u8,
+    pub(in crate::socket) source: IpAddr,
+    pub(in crate::socket) group: IpAddr,
+    pub(in crate::socket) table: u32,
+    /// What is behind the message's own header.
+    pub(in crate::socket) packet: &'a [u8],
+}
+
+/// Tells subscribers what the routing program is told (`igmpmsg_netlink_event`, `mrt6msg_netlink_event`).
+pub(in crate::socket) fn announce_report(namespace: &NetNamespace, report: &Report<'_>) {
+    let is_v4 = report.group.is_ipv4();
+    let (family, group) = match is_v4 {
+        true => (RTNL_FAMILY_IPMR, RTNLGRP_IPV4_MROUTE_R),
+        false => (RTNL_FAMILY_IP6MR, RTNLGRP_IPV6_MROUTE_R),
+    };
+    let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
+    // `struct rtgenmsg`, a byte, and what it is padded with.
+    reply.message(RTM_NEWCACHEREPORT, &[family, 0, 0, 0], |builder| {
+        builder.attr(CREPORT_MSGTYPE, &report.kind);
+        builder.attr(CREPORT_VIF_ID, &u32::from(report.vif));
+        builder.attr_ip(CREPORT_SRC_ADDR, report.source);
+        builder.attr_ip(CREPORT_DST_ADDR, report.group);
+        if is_v4 {
+            builder.attr(IPMRA_CREPORT_TABLE, &report.table);
+        }
+        builder.attr(CREPORT_PKT, report.packet);
+    });
+    reply.flush();
+    for datagram in &reply.datagrams {
+        namespace.subscribers().broadcast(NETLINK_ROUTE, group, datagram);
+    }
+}
+
 /// As `ipmr_fill_mroute` and `mr_fill_mroute`.
 fn describe(route: &ShownRoute, kind: u16, reply: &mut Reply) {
     let (family, address_len) =

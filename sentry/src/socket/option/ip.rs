@@ -41,7 +41,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(
         SOL_IP,
         IP_TRANSPARENT,
-        get_freebind,
+        get_transparent,
         set_transparent,
         Effect::Partial("no interception of traffic")
     ),
@@ -309,13 +309,20 @@ pub(super) fn set_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Er
     change(context, |options| options.free_bind = int_or_byte(value) != 0)
 }
 
+pub(super) fn get_transparent(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.inet()?.options().transparent)
+}
+
 pub(super) fn set_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let creds = context.task.creds();
     let may = creds.has(Capabilities::NET_ADMIN) || creds.has(Capabilities::NET_RAW);
     if !value.is_empty() && int_or_byte(value) != 0 && !may {
         return Err(Errno::EPERM);
     }
-    set_freebind(context, value)
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    change(context, |options| options.transparent = int_or_byte(value) != 0)
 }
 
 fn get_multicast_if(context: &Context<'_>) -> Result<Value, Errno> {

@@ -12,8 +12,8 @@ use crate::errno::Errno;
 use crate::socket::base::SocketType;
 use crate::socket::inet::{InetSocket, Membership, Receive};
 use crate::socket::option::ip::{
-    ECN_MASK, change_group, get_freebind, get_mtu, get_mtu_discover, replace_beginning, set_freebind,
-    set_mtu_discover, set_transparent, set_unicast_nic,
+    ECN_MASK, change_group, get_freebind, get_mtu, get_mtu_discover, get_transparent, replace_beginning,
+    set_freebind, set_mtu_discover, set_transparent, set_unicast_nic,
 };
 use crate::socket::option::value::{bytes, int, object, of_bool, of_int, saturate, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(
         SOL_IPV6,
         IPV6_TRANSPARENT,
-        get_v6_freebind,
+        get_v6_transparent,
         set_v6_transparent,
         Effect::Partial("no interception of traffic")
     ),
@@ -273,6 +273,11 @@ fn set_v6_freebind(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     v6(context)?;
     int(value)?;
     set_freebind(context, value)
+}
+
+fn get_v6_transparent(context: &Context<'_>) -> Result<Value, Errno> {
+    v6(context)?;
+    get_transparent(context)
 }
 
 fn set_v6_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {

@@ -36,7 +36,7 @@ use crate::socket::packet::ring::{
     BlockRing, FrameRing, Ring, RingMapping, RingMemory, RingRequest, Shape, TransmitMode, TransmitRing,
     Version,
 };
-use crate::socket::packet::vnet_header::{self, VnetHeader};
+use crate::socket::packet::vnet_header::{self, FrameState, VnetHeader};
 use crate::task::CurrentTask;
 use crate::vfs::{File, Mappable};
 use crate::wait::{Readiness, WaitQueue};
@@ -411,8 +411,9 @@ fn take_header(src: &mut dyn IoSrc, header: VnetHeader) -> Result<Offload, Errno
 }
 
 fn put_header(frame: &ReceivedFrame, header: VnetHeader, out: &mut dyn Sink) -> Result<(), Fault> {
-    let described =
-        vnet_header::encode(frame.checksum, frame.gso, frame.headers_len, frame.from.addressed_to);
+    let ReceivedFrame { checksum, gso, headers_len, has_cwr, from, .. } = *frame;
+    let addressed_to = from.addressed_to;
+    let described = vnet_header::encode(&FrameState { checksum, gso, headers_len, has_cwr, addressed_to });
     out.write_from(described.as_bytes())?;
     // The number of buffers.
     out.write_from(&[0; 2][..header.len() - vnet_header::PLAIN_LEN])

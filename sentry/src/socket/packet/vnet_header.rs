@@ -4,8 +4,8 @@ use netstack::packet::{AddressedTo, Checksum, Gso, GsoKind};
 use netstack::socket::Offload;
 use sentry_abi::packet::{
     VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_ECN,
-    VIRTIO_NET_HDR_GSO_NONE, VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
-    VirtioNetHdr,
+    VIRTIO_NET_HDR_GSO_NONE, VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP,
+    VIRTIO_NET_HDR_GSO_UDP_L4, VirtioNetHdr,
 };
 use zerocopy::FromBytes;
 
@@ -55,8 +55,7 @@ impl VnetHeader {
 /// What a header says about a frame of `frame_len` bytes (`__packet_snd_vnet_parse`, `virtio_net_hdr_to_skb`).
 ///
 /// # Errors
-/// `EINVAL` for one that makes no sense; what does not fit the frame's bytes the stack finds. So also for `GSO_UDP`
-/// (fragments), which Linux still knows.
+/// `EINVAL` for one that makes no sense; what does not fit the frame's bytes the stack finds.
 pub(super) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> {
     let (header, _) = VirtioNetHdr::read_from_prefix(header).map_err(|_| Errno::EINVAL)?;
     let VirtioNetHdr { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset } = header;
@@ -71,23 +70,22 @@ pub(super) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> 
     }
     let kind = match gso_type & !VIRTIO_NET_HDR_GSO_ECN {
         VIRTIO_NET_HDR_GSO_NONE if gso_type == VIRTIO_NET_HDR_GSO_NONE => {
-            return Ok(Offload { checksum, gso: None });
+            return Ok(Offload { checksum, ..Offload::default() });
+        }
+        VIRTIO_NET_HDR_GSO_UDP => {
+            return Ok(Offload { checksum, fragment_size: Some(gso_size), ..Offload::default() });
         }
         VIRTIO_NET_HDR_GSO_TCPV4 => GsoKind::Tcp4,
         VIRTIO_NET_HDR_GSO_TCPV6 => GsoKind::Tcp6,
         VIRTIO_NET_HDR_GSO_UDP_L4 => GsoKind::Udp,
         _ => return Err(Errno::EINVAL),
     };
-    Ok(Offload { checksum, gso: Some(Gso { kind, size: gso_size }) })
+    Ok(Offload { checksum, gso: Some(Gso { kind, size: gso_size }), fragment_size: None })
 }
 
-/// The header of a received frame (`virtio_net_hdr_from_skb`). Whether its segments carry CWR is to be seen in its bytes only.
-pub(super) fn encode(
-    checksum: Checksum,
-    gso: Option<Gso>,
-    headers_len: usize,
-    addressed_to: AddressedTo,
-) -> VirtioNetHdr {
+/// The header of a received frame (`virtio_net_hdr_from_skb`).
+pub(super) fn encode(received: &FrameState) -> VirtioNetHdr {
+    let FrameState { checksum, gso, headers_len, has_cwr, addressed_to } = *received;
     let mut header = VirtioNetHdr::default();
     match checksum {
         Checksum::Partial { start, offset } => {
@@ -105,10 +103,26 @@ pub(super) fn encode(
             GsoKind::Tcp6 => VIRTIO_NET_HDR_GSO_TCPV6,
             GsoKind::Udp => VIRTIO_NET_HDR_GSO_UDP_L4,
         };
+        // DEVIATION: Linux keeps this beside the segment, so that a frame from a packet socket can say other than its bytes.
+        if has_cwr {
+            header.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+        }
         header.gso_size = gso.size;
         header.hdr_len = u16::try_from(headers_len).unwrap_or(u16::MAX);
     }
     header
+}
+
+/// What a header says of a received frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameState {
+    pub(super) checksum: Checksum,
+    pub(super) gso: Option<Gso>,
+    /// Of a super-segment.
+    pub(super) headers_len: usize,
+    /// Its first segment carries CWR.
+    pub(super) has_cwr: bool,
+    pub(super) addressed_to: AddressedTo,
 }
 
 /// `sizeof(struct virtio_net_hdr)`. In rings the header ends right in front of the frame, whichever length is chosen.
@@ -123,20 +137,29 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let checksum = Checksum::Partial { start: 34, offset: 16 };
+        let plain = FrameState {
+            checksum,
+            gso: None,
+            headers_len: 54,
+            has_cwr: false,
+            addressed_to: AddressedTo::Host,
+        };
         for kind in [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp] {
             let gso = Some(Gso { kind, size: 1400 });
-            let header = encode(checksum, gso, 54, AddressedTo::Host);
-            assert_eq!(decode(header.as_bytes(), 54), Ok(Offload { checksum, gso }));
+            let header = encode(&FrameState { gso, has_cwr: kind == GsoKind::Tcp6, ..plain });
+            assert_eq!(header.gso_type & VIRTIO_NET_HDR_GSO_ECN != 0, kind == GsoKind::Tcp6);
+            assert_eq!(decode(header.as_bytes(), 54), Ok(Offload { checksum, gso, ..Offload::default() }));
             assert_eq!(decode(header.as_bytes(), 53), Err(Errno::EINVAL));
         }
-        let verified = encode(Checksum::Verified, None, 0, AddressedTo::Host);
-        assert_eq!(verified.flags, VIRTIO_NET_HDR_F_DATA_VALID);
-        assert_eq!(encode(Checksum::Verified, None, 0, AddressedTo::Outgoing), VirtioNetHdr::default());
+        let verified = FrameState { checksum: Checksum::Verified, ..plain };
+        assert_eq!(encode(&verified).flags, VIRTIO_NET_HDR_F_DATA_VALID);
+        let leaving = FrameState { addressed_to: AddressedTo::Outgoing, ..verified };
+        assert_eq!(encode(&leaving), VirtioNetHdr::default());
     }
 
     #[test]
     fn unknown_kinds_are_refused() {
-        for gso_type in [2, 3, 6, VIRTIO_NET_HDR_GSO_ECN] {
+        for gso_type in [2, 6, VIRTIO_NET_HDR_GSO_ECN] {
             let header = VirtioNetHdr { gso_type, gso_size: 100, ..VirtioNetHdr::default() };
             assert_eq!(decode(header.as_bytes(), 1000), Err(Errno::EINVAL), "{gso_type}");
         }

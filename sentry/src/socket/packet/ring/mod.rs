@@ -22,7 +22,7 @@ use crate::errno::Errno;
 use crate::kernel::Clocks;
 use crate::mm::PAGE_SIZE;
 use crate::socket::NetNamespace;
-use crate::socket::packet::vnet_header::{self, VnetHeader};
+use crate::socket::packet::vnet_header::{self, FrameState, VnetHeader};
 
 pub(super) use blocks::BlockRing;
 pub(super) use frames::FrameRing;
@@ -161,8 +161,13 @@ impl Shape {
 fn write_vnet_header(shape: &Shape, memory: &RingMemory, slot: u64, places: Places, frame: &Frame<'_>) {
     let len = vnet_header::PLAIN_LEN as u64;
     if let (false, Some(at)) = (shape.vnet_header.is_empty(), u64::from(places.mac).checked_sub(len)) {
-        let addressed_to = frame.from().addressed_to;
-        let header = vnet_header::encode(frame.checksum(), frame.gso(), frame.headers_len(), addressed_to);
+        let header = vnet_header::encode(&FrameState {
+            checksum: frame.checksum(),
+            gso: frame.gso(),
+            headers_len: frame.headers_len(),
+            has_cwr: frame.has_cwr(),
+            addressed_to: frame.from().addressed_to,
+        });
         memory.write(slot + at, header.as_bytes());
     }
 }
