@@ -9,6 +9,8 @@ mod setting;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -116,10 +118,22 @@ impl Cgroup {
         self.directories.iter().find(|directory| is_unified || directory.starts_with(&of_controller))
     }
 
-    /// Removes the groups, which are empty once the processes are gone.
+    /// Removes the groups, which are empty once the processes are gone. The gateway's is not waited for elsewhere, and
+    /// one that somebody else put there is not ours.
     pub(crate) fn remove(&self) {
+        let deadline = Instant::now() + EMPTY_LIMIT;
         for directory in &self.directories {
-            match fs::remove_dir(directory) {
+            let removed = loop {
+                match fs::remove_dir(directory) {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+                    {
+                        thread::sleep(RETRY_AFTER);
+                    }
+                    outcome => break outcome,
+                }
+            };
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     log::warning(&format!("{}: {error}", directory.display()));
                 }
@@ -128,6 +142,11 @@ impl Cgroup {
         }
     }
 }
+
+/// How long processes get to leave a group that is removed.
+const EMPTY_LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// `/a/b` and `a/b` name a path below the mount; `slice:prefix:name` is systemd's, which becomes a plain path here
 /// because nothing of ours talks to systemd.

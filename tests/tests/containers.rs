@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -403,10 +404,30 @@ fn hooks_see_the_sandbox_and_groups_hold_it() {
     // A host that lets us make no group is warned about in the log.
     assert!(groups.contains(&group) || bundle.log().contains("control group"), "{groups}\n{}", bundle.log());
     for controller in ["", "pids", "memory", "cpu"] {
-        let path = std::path::Path::new("/sys/fs/cgroup").join(controller).join(&group);
+        let path = Path::new("/sys/fs/cgroup").join(controller).join(&group);
         assert!(!path.join("c").exists(), "{} is left", path.display());
         // The parent is the engine's to remove.
         let _ = fs::remove_dir(path);
+    }
+}
+
+#[test]
+fn groups_are_removed_when_their_last_process_ends_a_little_later() {
+    require!(Need::Root, Need::Program("busybox"));
+    let mut bundle = Bundle::new(&["sleep", "30"]);
+    let group = format!("runsc-late-{}", std::process::id());
+    bundle.change(|config| config["linux"]["cgroupsPath"] = format!("/{group}").into());
+    bundle.create("c", &[]);
+    let all = ["", "pids", "memory", "cpu"].map(|name| Path::new("/sys/fs/cgroup").join(name).join(&group));
+    let mut last = Command::new("sleep").arg("0.5").spawn().expect("sleep");
+    for path in all.iter().filter(|path| path.exists()) {
+        fs::write(path.join("cgroup.procs"), last.id().to_string()).expect("a move");
+    }
+    let reaper = std::thread::spawn(move || last.wait());
+    let _ = bundle.global(&["delete", "--force", "c"]).ok();
+    reaper.join().expect("no panic").expect("its end");
+    for path in all {
+        assert!(!path.exists(), "{} is left", path.display());
     }
 }
 

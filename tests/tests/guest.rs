@@ -116,6 +116,7 @@ guests! {
     packet_vnet_header
     peek_offset
     pipes
+    posix_queues
     seccomp
     signal_driven_io
     signals

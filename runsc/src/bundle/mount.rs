@@ -47,6 +47,7 @@ pub(crate) fn defaults() -> Vec<MountPlan> {
         own("/sys", MountKind::Sysfs, quiet | MountFlags::READ_ONLY),
         own("/dev", MountKind::Dev, MountFlags::NO_SUID),
         own("/dev/pts", MountKind::Devpts { options: Vec::new() }, MountFlags::NO_SUID | MountFlags::NO_EXEC),
+        own("/dev/mqueue", MountKind::Mqueue, quiet),
         own("/dev/shm", tmpfs(&["mode=1777"]), MountFlags::NO_SUID | MountFlags::NO_DEV),
     ]
 }

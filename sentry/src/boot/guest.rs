@@ -114,7 +114,8 @@ impl Guest {
         let gofer = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let gofer = gofer.map_err(|error| failed("copy the connections to the gofer", &error))?;
         let sockets = sockets.into_iter().map(SeqPacket::from).collect();
-        let mounter = Mounter::new(sockets, memory);
+        let ipc = IpcNamespace::new();
+        let mounter = Mounter::new(sockets, memory, ipc.clone());
         let namespace = mounter.root(&config.root).map_err(|error| failed("root file system", &error))?;
         mounter
             .mount_all(&kernel, &namespace, &config.mounts)
@@ -130,12 +131,7 @@ impl Guest {
             uts.set_domainname(config.domainname.into_bytes());
         }
         Ok(Arc::new(Self {
-            surroundings: Surroundings {
-                kernel,
-                fs: FsContext::new(namespace),
-                uts,
-                ipc: IpcNamespace::new(),
-            },
+            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts, ipc },
             init: config.init,
             settings: config.network_settings,
             stack,

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::fs::gofer::{Caching, Connection, GoferFs, GoferOptions};
 use crate::fs::overlay::Overlay;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::ipc::IpcNamespace;
 use crate::kernel::Kernel;
 use crate::task::Credentials;
 use crate::vfs::change::create;
@@ -30,11 +31,13 @@ pub(super) struct Mounter {
     gofer: Arc<Connection>,
     memory: Arc<MemoryFile>,
     creds: Arc<Credentials>,
+    ipc: Arc<IpcNamespace>,
 }
 
 impl Mounter {
-    pub(super) fn new(sockets: Vec<SeqPacket>, memory: Arc<MemoryFile>) -> Self {
-        Self { gofer: Connection::remote(sockets), memory, creds: Credentials::root() }
+    /// Message queues are those of `ipc`.
+    pub(super) fn new(sockets: Vec<SeqPacket>, memory: Arc<MemoryFile>, ipc: Arc<IpcNamespace>) -> Self {
+        Self { gofer: Connection::remote(sockets), memory, creds: Credentials::root(), ipc }
     }
 
     /// The mount namespace of the first process. A root that cannot be written gets a layer in memory below that
@@ -147,7 +150,7 @@ impl Mounter {
             MountKind::Devpts { options } => {
                 crate::fs::registry::create_at_boot(kernel, "devpts", &options.join(","))
             }
-            MountKind::Mqueue => crate::fs::registry::create_at_boot(kernel, "mqueue", ""),
+            MountKind::Mqueue => Ok(self.ipc.queues().root().dentry),
             MountKind::Cgroup => crate::fs::registry::create_at_boot(kernel, "cgroup2", ""),
         }
     }

@@ -4,6 +4,7 @@ pub mod dev;
 pub mod event;
 pub mod gofer;
 pub mod host;
+pub(crate) mod mqueue;
 pub mod overlay;
 pub mod pipe;
 pub mod proc;

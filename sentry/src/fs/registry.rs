@@ -11,7 +11,7 @@ use crate::task::CurrentTask;
 use crate::vfs::Dentry;
 
 /// The types in `/proc/filesystems`, all without a device.
-pub const TYPES: &[&str] = &["sysfs", "tmpfs", "proc", "devpts", "overlay"];
+pub const TYPES: &[&str] = &["sysfs", "tmpfs", "proc", "devpts", "mqueue", "overlay"];
 
 /// The memory behind tmpfs files.
 ///
@@ -26,6 +26,9 @@ pub(crate) fn memory_file(task: &CurrentTask) -> Result<Arc<MemoryFile>, Errno> 
 /// # Errors
 /// `ENODEV` for a type that does not exist, `EINVAL` for bad options.
 pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
+    if kind == "mqueue" {
+        return Ok(task.ipc().queues().root().dentry);
+    }
     create_at_boot(task.kernel(), kind, data)
 }
 

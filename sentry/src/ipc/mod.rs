@@ -1,13 +1,17 @@
-//! System V IPC (`sysvipc(7)`): shared memory segments, semaphore sets, message queues.
+//! System V IPC (`sysvipc(7)`): shared memory segments, semaphore sets, message queues; and the queues of POSIX
+//! (`mq_overview(7)`).
 //!
 //! Lock order: a registry, then an object. Neither is held while an address space is changed, and dropping an area of
 //! an address space (under its lock) may take both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+
+use crate::fs::mqueue::QueueFs;
 
 mod message;
 mod permission;
+mod posix_queue;
 mod registry;
 mod semaphore;
 mod semaphore_undo;
@@ -15,6 +19,9 @@ mod shared_memory;
 
 pub(crate) use message::{Message, MessageQueue, Selection};
 pub(crate) use permission::{Access, Permission};
+pub(crate) use posix_queue::{
+    Announce, Capacity, Letter, Maker, Notification, PRIORITIES, Queue, QueueAccounts, QueueLimits,
+};
 pub(crate) use registry::{IpcId, IpcObject, Registry, Request};
 pub(crate) use semaphore::{PendingOperations, SEMMSL, SEMOPM, SEMVMX, SemaphoreSet, Step};
 pub(crate) use semaphore_undo::SemaphoreUndo;
@@ -27,6 +34,8 @@ pub struct IpcNamespace {
     pub(crate) sem: Registry<SemaphoreSet>,
     pub(crate) msg: Registry<MessageQueue>,
     pub(crate) limits: IpcLimits,
+    /// Made when somebody first looks.
+    queues: OnceLock<QueueFs>,
 }
 
 /// The limits that `/proc/sys/kernel` shows and changes (`sysvipc(7)`, `proc_sys_kernel(5)`).
@@ -84,7 +93,13 @@ impl IpcNamespace {
             sem: Registry::default(),
             msg: Registry::default(),
             limits: IpcLimits::default(),
+            queues: OnceLock::new(),
         })
+    }
+
+    /// The POSIX message queues.
+    pub(crate) fn queues(&self) -> &QueueFs {
+        self.queues.get_or_init(QueueFs::new)
     }
 }
 

@@ -8,6 +8,7 @@ use sentry_abi::signal::{SigInfo, SigSet, Signal, StackT, si_code};
 use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
+use crate::fs::mqueue;
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, Process, Session, UtsNamespace};
 use crate::loader::{self, Addresses, Image, LoadRequest};
@@ -244,6 +245,9 @@ impl CurrentTask {
         mm.set_exe(exe);
         let files = self.files.fork();
         let closed = files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
+        for queue in closed.iter().filter_map(|file| mqueue::queue_of(file)) {
+            queue.unregister(&group);
+        }
         let old = self.update_shared(|shared| {
             shared.creds = creds;
             shared.files = files.clone();

@@ -76,13 +76,7 @@ fn fs() -> Arc<Inode> {
         ("max_user_instances", fixed("128")),
         ("max_user_watches", fixed("65536")),
     ]);
-    let mqueue = PseudoDir::inode(vec![
-        ("msg_default", knob("10")),
-        ("msg_max", knob("10")),
-        ("msgsize_default", knob("8192")),
-        ("msgsize_max", knob("8192")),
-        ("queues_max", knob("256")),
-    ]);
+    let mqueue = PseudoDir::inode(sys_ipc::queue_files());
     PseudoDir::inode(vec![
         ("aio-max-nr", knob("65536")),
         ("aio-nr", fixed("0")),

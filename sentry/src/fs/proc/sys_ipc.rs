@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::errno::Errno;
 use crate::fs::pseudo::{Text, TextInode};
-use crate::ipc::{IpcLimits, IpcNamespace, SEMMSL};
+use crate::ipc::{IpcLimits, IpcNamespace, QueueLimits, SEMMSL};
 use crate::task::Task;
 use crate::vfs::Inode;
 
@@ -15,12 +15,35 @@ pub(super) fn files() -> Vec<(&'static str, Arc<Inode>)> {
     ROWS.iter().map(file).collect()
 }
 
+/// The files of `/proc/sys/fs/mqueue` (`mq_overview(7)`).
+pub(super) fn queue_files() -> Vec<(&'static str, Arc<Inode>)> {
+    let file =
+        |row: &'static QueueRow| (row.name, TextInode::inode(0o644, QueueLimit { row, namespace: None }));
+    QUEUE_ROWS.iter().map(file).collect()
+}
+
 /// One file.
 struct Row {
     name: &'static str,
     get: fn(&IpcLimits) -> String,
     set: fn(&IpcLimits, &str) -> Result<(), Errno>,
 }
+
+/// One file about POSIX message queues.
+struct QueueRow {
+    name: &'static str,
+    limit: fn(&QueueLimits) -> &AtomicUsize,
+    least: usize,
+    most: usize,
+}
+
+const QUEUE_ROWS: &[QueueRow] = &[
+    QueueRow { name: "msg_default", limit: |l| &l.msg_default, least: 1, most: 65_536 },
+    QueueRow { name: "msg_max", limit: |l| &l.msg_max, least: 1, most: 65_536 },
+    QueueRow { name: "msgsize_default", limit: |l| &l.msgsize_default, least: 128, most: 16 << 20 },
+    QueueRow { name: "msgsize_max", limit: |l| &l.msgsize_max, least: 128, most: 16 << 20 },
+    QueueRow { name: "queues_max", limit: |l| &l.queues_max, least: 0, most: INT_MAX },
+];
 
 const ROWS: &[Row] = &[
     Row { name: "msgmax", get: |l| show(&l.msgmax), set: |l, text| store(&l.msgmax, text, INT_MAX) },
@@ -96,6 +119,39 @@ impl Text for Limit {
         let namespace = self.namespace.as_ref().ok_or(Errno::ESRCH)?;
         let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
         (self.row.set)(&namespace.limits, text.trim_matches(['\n', '\0', ' ', '\t']))
+    }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        Some(Arc::new(Self { row: self.row, namespace: Some(task.ipc()) }))
+    }
+}
+
+/// A limit of message queues; with a namespace once it is open.
+struct QueueLimit {
+    row: &'static QueueRow,
+    namespace: Option<Arc<IpcNamespace>>,
+}
+
+impl QueueLimit {
+    fn limit(&self) -> Result<&AtomicUsize, Errno> {
+        let namespace = self.namespace.as_ref().ok_or(Errno::ESRCH)?;
+        Ok((self.row.limit)(&namespace.queues().accounts().limits))
+    }
+}
+
+impl Text for QueueLimit {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(format!("{}\n", show(self.limit()?)).into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let limit = self.limit()?;
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let text = text.trim_matches(['\n', '\0', ' ', '\t']);
+        if number::<usize>(text)? < self.row.least {
+            return Err(Errno::EINVAL);
+        }
+        store(limit, text, self.row.most)
     }
 
     fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {

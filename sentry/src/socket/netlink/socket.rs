@@ -196,6 +196,16 @@ impl NetlinkSocket {
         self.queue.notify(Readiness::IN);
     }
 
+    /// Gives the socket a message of the kernel's own.
+    pub(crate) fn deliver(&self, message: Vec<u8>) {
+        self.enqueue(message, 0);
+    }
+
+    /// Another reference to the socket.
+    pub(crate) fn shared(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
     /// Takes a message that went to a multicast group.
     pub(super) fn on_broadcast(&self, protocol: i32, group: u32, datagram: &[u8]) {
         if self.base.protocol == protocol && self.state.lock().groups & group_bit(group) != 0 {

@@ -3,27 +3,31 @@
 use std::sync::Arc;
 
 use crate::errno::{Errno, SysResult};
-use crate::fs::pipe;
+use crate::fs::{mqueue, pipe};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::{CurrentTask, Resource};
 use crate::vfs::lock::LockOwner;
-use crate::vfs::{Fd, FdFlags, FdTable, File, OpenFlags};
+use crate::vfs::{Fd, FdFlags, File, OpenFlags};
 
 /// `close(2)`.
 pub(crate) fn sys_close(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().remove(args.fd(0))?;
     let result = file.ops().flush(&file);
-    release_process_locks(task.files(), &file);
+    release_from_process(task, &file);
     drop(file);
     result?;
     Ok(0)
 }
 
-/// Closing any descriptor of a file drops the process's record locks on it (`fcntl_locking(2)`).
-fn release_process_locks(files: &Arc<FdTable>, file: &File) {
+/// Closing any descriptor of a file drops the process's record locks on it (`fcntl_locking(2)`), and of a message queue
+/// what it is to be told (`mq_notify(3)`).
+fn release_from_process(task: &CurrentTask, file: &File) {
+    if let Some(queue) = mqueue::queue_of(file) {
+        queue.unregister(task.thread_group());
+    }
     if let Some(shared) = file.inode().shared_if_used() {
-        shared.locks.release(LockOwner::Process { files: Arc::as_ptr(files).addr(), pid: 0 });
+        shared.locks.release(LockOwner::Process { files: Arc::as_ptr(task.files()).addr(), pid: 0 });
     }
 }
 
@@ -49,7 +53,7 @@ pub(crate) fn sys_close_range(task: &mut CurrentTask, args: &Args) -> SysResult 
     }
     for file in task.files().remove_if(|fd, _| in_range(fd)) {
         let _ = file.ops().flush(&file);
-        release_process_locks(task.files(), &file);
+        release_from_process(task, &file);
     }
     Ok(0)
 }
@@ -88,7 +92,7 @@ fn replace(task: &CurrentTask, file: Arc<File>, new: Fd, flags: FdFlags) -> SysR
     if let Some(old) = task.files().replace(new, file, flags, limit)? {
         // dup2(2): errors of this close are lost.
         let _ = old.ops().flush(&old);
-        release_process_locks(task.files(), &old);
+        release_from_process(task, &old);
     }
     Ok(u64::from(new.0.unsigned_abs()))
 }

@@ -24,6 +24,12 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         Partial("no requeue to PI futexes, no priority boosting")
     ),
     row!(SEMTIMEDOP, "semtimedop", [Int, Ptr, Uint, Ptr], i::sem::sys_semtimedop, Full),
+    row!(MQ_OPEN, "mq_open", [Str, Hex, Mode, Ptr], i::mq::sys_mq_open, Full),
+    row!(MQ_UNLINK, "mq_unlink", [Str], i::mq::sys_mq_unlink, Full),
+    row!(MQ_TIMEDSEND, "mq_timedsend", [Fd, Ptr, Uint, Uint, Ptr], i::mq::sys_mq_timedsend, Full),
+    row!(MQ_TIMEDRECEIVE, "mq_timedreceive", [Fd, Ptr, Uint, Ptr, Ptr], i::mq::sys_mq_timedreceive, Full),
+    row!(MQ_NOTIFY, "mq_notify", [Fd, Ptr], i::mq_notify::sys_mq_notify, Full),
+    row!(MQ_GETSETATTR, "mq_getsetattr", [Fd, Ptr, Ptr], i::mq::sys_mq_getsetattr, Full),
     row!(SET_ROBUST_LIST, "set_robust_list", [Ptr, Uint], i::robust_list::sys_set_robust_list, Full),
     row!(GET_ROBUST_LIST, "get_robust_list", [Int, Ptr, Ptr], i::robust_list::sys_get_robust_list, Full),
 ];
