@@ -53,6 +53,10 @@ pub(crate) struct Cli {
     /// Microseconds to look for frames before sleeping.
     #[arg(long, default_value_t = 0)]
     pub(crate) busy_poll: u64,
+    /// Give up the processor after each MiB (sched_yield(2)): for an other end that shares it, and has to read before more
+    /// of what is on its way has left the cache.
+    #[arg(long = "yield")]
+    pub(crate) yields: bool,
     /// Queues of the device, with a thread and its share of the streams each (tx and rx).
     #[arg(long, default_value_t = 1)]
     pub(crate) queues: usize,
