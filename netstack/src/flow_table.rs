@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::sync::RwLock;
+use crate::sync::BriefMutex;
 use hashbrown::HashTable;
 
 use crate::secret::Secrets;
@@ -16,17 +16,17 @@ pub(crate) trait Keyed {
 
 /// A table of objects by flow. An entry is one pointer; the flow is in the object.
 pub(crate) struct FlowTable<T> {
-    shards: Box<[RwLock<HashTable<Arc<T>>>]>,
+    shards: Box<[BriefMutex<HashTable<Arc<T>>>]>,
 }
 
 impl<T: Keyed> FlowTable<T> {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| BriefMutex::default()).collect() }
     }
 
     pub(crate) fn get(&self, secrets: &Secrets, flow: &Flow) -> Option<Arc<T>> {
         let hash = secrets.hash_flow(flow);
-        self.shard(hash).read().find(hash, |entry| entry.flow() == flow).cloned()
+        self.shard(hash).lock().find(hash, |entry| entry.flow() == flow).cloned()
     }
 
     /// Looks at an object where it is, without a reference of its own. The table is locked meanwhile: `look` neither enters
@@ -39,19 +39,19 @@ impl<T: Keyed> FlowTable<T> {
         look: impl FnOnce(&Arc<T>) -> Option<R>,
     ) -> Option<R> {
         let hash = secrets.hash_flow(flow);
-        let shard = self.shard(hash).read();
+        let shard = self.shard(hash).lock();
         look(shard.find(hash, |entry| entry.flow() == flow)?)
     }
 
     pub(crate) fn contains(&self, secrets: &Secrets, flow: &Flow) -> bool {
         let hash = secrets.hash_flow(flow);
-        self.shard(hash).read().find(hash, |entry| entry.flow() == flow).is_some()
+        self.shard(hash).lock().find(hash, |entry| entry.flow() == flow).is_some()
     }
 
     /// Inserts an object unless there is one with its flow.
     pub(crate) fn insert(&self, secrets: &Secrets, object: &Arc<T>) -> bool {
         let hash = secrets.hash_flow(object.flow());
-        let mut shard = self.shard(hash).write();
+        let mut shard = self.shard(hash).lock();
         if shard.find(hash, |entry| entry.flow() == object.flow()).is_some() {
             return false;
         }
@@ -63,7 +63,7 @@ impl<T: Keyed> FlowTable<T> {
     pub(crate) fn remove(&self, secrets: &Secrets, object: &Arc<T>) {
         let hash = secrets.hash_flow(object.flow());
         let removed = {
-            let mut shard = self.shard(hash).write();
+            let mut shard = self.shard(hash).lock();
             let found = shard.find_entry(hash, |entry| Arc::ptr_eq(entry, object));
             found.ok().map(|entry| entry.remove().0)
         };
@@ -73,15 +73,15 @@ impl<T: Keyed> FlowTable<T> {
 
     /// How many objects there are.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     /// All objects at one moment, shard by shard.
     pub(crate) fn snapshot(&self) -> Vec<Arc<T>> {
-        self.shards.iter().flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>()).collect()
+        self.shards.iter().flat_map(|shard| shard.lock().iter().cloned().collect::<Vec<_>>()).collect()
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<T>>> {
+    fn shard(&self, hash: u64) -> &BriefMutex<HashTable<Arc<T>>> {
         // The table inside uses the low and the topmost bits; these are neither. Below SHARDS.
         &self.shards[(hash >> 40) as usize % SHARDS]
     }

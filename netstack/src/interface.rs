@@ -23,6 +23,8 @@ pub(crate) struct Interface {
     pub(crate) link: Arc<dyn Link>,
     pub(crate) medium: Medium,
     pub(crate) capabilities: Capabilities,
+    /// See [`Link::is_queue`].
+    pub(crate) is_queue: bool,
     mtu: AtomicU32,
     /// What a router says is the link's MTU for IPv6.
     mtu_v6: AtomicU32,
@@ -48,6 +50,7 @@ impl Interface {
             name,
             medium: link.medium(),
             capabilities: link.capabilities(),
+            is_queue: link.is_queue(),
             link,
             mtu: AtomicU32::new(mtu),
             mtu_v6: AtomicU32::new(u32::MAX),

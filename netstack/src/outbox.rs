@@ -112,6 +112,23 @@ impl Outbox {
         }
     }
 
+    /// The same for a packet that no rule and no packet socket wants to see. A link that is a queue takes it at once: with
+    /// the locks held under which it was made, but without a reference to the NIC for the time until they are released.
+    #[inline]
+    pub(crate) fn send_unseen(&mut self, interface: &Arc<Interface>, packet: Packet) {
+        if self.is_direct(interface) {
+            return transmit_one(interface, packet);
+        }
+        self.send(interface, packet);
+    }
+
+    /// Whether the next such packet may go to the link at once, with [`transmit_one`].
+    #[inline]
+    pub(crate) fn is_direct(&self, interface: &Interface) -> bool {
+        let has_sent_all = |pending: &Pending| pending.alone.is_none() && pending.batches.is_empty();
+        interface.is_queue && self.pending.as_deref().is_none_or(has_sent_all) && !is_corked()
+    }
+
     /// Puts in an IP packet for one of our own addresses, seen as arriving on `nic`.
     pub(crate) fn loop_back(&mut self, nic: NicId, packet: Packet) {
         self.pending().looped.push_back(Looped { nic, packet, by: LoopedBy::Network });
@@ -416,7 +433,7 @@ fn tap(core: &Arc<Core>, interface: &Interface, packets: &[Packet]) {
 
 /// Gives a packet to a link, and counts.
 #[inline]
-fn transmit_one(interface: &Interface, packet: Packet) {
+pub(crate) fn transmit_one(interface: &Interface, packet: Packet) {
     // Found once: each use would look for the thread's own.
     let counters: &NicCounters = &interface.counters;
     let len = packet.len() as u64;

@@ -113,7 +113,7 @@ pub(crate) fn send_plain(
         packet.meta.checksum = partial(tcp_at);
     }
     count(core);
-    outbox.send(&egress.interface, packet);
+    outbox.send_unseen(&egress.interface, packet);
 }
 
 /// Makes the frame of a segment with a few bytes, which [`plain_way`] said can go: all of it in the header buffer.

@@ -66,6 +66,10 @@ impl Link for LocalLink {
         self.capabilities
     }
 
+    fn is_queue(&self) -> bool {
+        true
+    }
+
     fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
         let taken = QUEUES.try_with(|queues| {
             let mut queues = queues.borrow_mut();

@@ -11,7 +11,7 @@ use crate::flow_table::Keyed;
 use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{Arrival, Egress, Rx, count};
 use crate::options::SocketOptions;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, transmit_one};
 use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, Payload, PlainSegment, SegmentIn, State, Verdict};
@@ -352,13 +352,19 @@ impl TcpEndpoint {
             outbox.flush(core);
             return false;
         };
-        let interface = Arc::clone(&egress.interface);
         self.note_room(machine);
         // All others are as they were when the lock was last released.
         let deadline = machine.send_deadline();
-        drop(inner);
-        core.timers.arm(self, deadline);
-        outbox.flush_after(core, &interface, frame);
+        if outbox.is_direct(&egress.interface) {
+            transmit_one(&egress.interface, frame);
+            drop(inner);
+            core.timers.arm(self, deadline);
+        } else {
+            let interface = Arc::clone(&egress.interface);
+            drop(inner);
+            core.timers.arm(self, deadline);
+            outbox.flush_after(core, &interface, frame);
+        }
         true
     }
 

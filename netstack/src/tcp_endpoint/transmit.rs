@@ -114,7 +114,7 @@ pub(super) fn send_plain_segment(
         let mut packet = plain_frame(core, egress, link, &header, flow, &segment, &[]);
         packet.meta.mark = options.mark;
         packet.meta.owner = options.owner;
-        outbox.send(&egress.interface, packet);
+        outbox.send_unseen(&egress.interface, packet);
         return Ok(());
     }
     let transmit = segment.into_transmit(flow.local_port, flow.remote_port);
