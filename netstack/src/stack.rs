@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{BriefMutex, Mutex, RwLock};
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
 
@@ -85,7 +85,7 @@ pub(crate) struct Core {
     pub(crate) filters_streams: AtomicBool,
     /// Whether a listener ever kept SYNs (`TCP_SAVE_SYN`).
     pub(crate) saves_syns: AtomicBool,
-    pub(crate) tcp_config: RwLock<Arc<tcp::Config>>,
+    pub(crate) tcp_config: BriefMutex<Arc<tcp::Config>>,
     pub(crate) seeds: SeedGenerator,
     /// Of servers that our connections may send data to in their SYNs.
     pub(crate) fast_open: FastOpenCache,
@@ -283,7 +283,7 @@ impl Stack {
 
     /// The TCP settings that new connections and listeners start with.
     pub fn tcp_config(&self) -> Arc<tcp::Config> {
-        Arc::clone(&self.core.tcp_config.read())
+        Arc::clone(&self.core.tcp_config.lock())
     }
 
     /// Changes some TCP settings of later connections and listeners; none if `change` fails. Changes that others make at
@@ -292,7 +292,7 @@ impl Stack {
         &self,
         change: impl FnOnce(&mut tcp::Config) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut current = self.core.tcp_config.write();
+        let mut current = self.core.tcp_config.lock();
         let mut config = (**current).clone();
         change(&mut config)?;
         *current = Arc::new(config);
@@ -301,7 +301,7 @@ impl Stack {
 
     /// Changes the TCP settings of later connections and listeners.
     pub fn set_tcp_config(&self, config: tcp::Config) {
-        *self.core.tcp_config.write() = Arc::new(config);
+        *self.core.tcp_config.lock() = Arc::new(config);
     }
 }
 

@@ -4,10 +4,10 @@
 //! costs nothing: the queue looks too early, finds nothing due, and is told the new deadline. Moving it earlier adds an
 //! entry and makes the old one stale. An early look or a stale entry is harmless.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::sync::{BriefMutex, RwLock};
+use crate::sync::{BriefGuard, BriefMutex, RwLock};
 
 use crate::outbox::Outbox;
 use crate::stack::Core;
@@ -26,7 +26,8 @@ pub(crate) trait TimerTarget: Send + Sync {
     fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox);
 }
 
-/// An object's place in the queue: the earliest valid entry in nanoseconds, `u64::MAX` if there is none.
+/// An object's place in the queue: the earliest valid entry in nanoseconds, `u64::MAX` if there is none. Changed with the queue
+/// locked, read by anybody.
 #[derive(Debug)]
 pub(crate) struct TimerSlot(AtomicU64);
 
@@ -47,54 +48,64 @@ impl TimerSlot {
 
 /// The deadlines of a stack.
 pub(crate) struct TimerQueue {
-    agenda: BriefMutex<Agenda<Weak<dyn TimerTarget>>>,
+    entries: BriefMutex<Entries>,
     /// The first deadline, so that asking costs one load.
     earliest: AtomicU64,
     /// How many entries there are, for those who ask often. Written under the lock.
     len: AtomicUsize,
-    /// About how many entries are stale: those of targets that have ended, and those that an earlier one replaced.
-    stale: AtomicUsize,
     waker: RwLock<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// There is one, or was.
+    has_waker: AtomicBool,
+}
+
+/// What the lock protects.
+#[derive(Default)]
+struct Entries {
+    agenda: Agenda<Weak<dyn TimerTarget>>,
+    /// About how many are stale: those of targets that have ended, and those that an earlier one replaced.
+    stale: usize,
 }
 
 impl TimerQueue {
     pub(crate) fn new() -> Self {
         Self {
-            agenda: BriefMutex::default(),
+            entries: BriefMutex::default(),
             earliest: AtomicU64::new(NEVER),
             len: AtomicUsize::new(0),
-            stale: AtomicUsize::new(0),
             waker: RwLock::default(),
+            has_waker: AtomicBool::new(false),
         }
     }
 
     /// Makes sure that `target` is looked at when `deadline` has come.
     pub(crate) fn arm<T: TimerTarget + 'static>(&self, target: &Arc<T>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
-        let at = deadline.as_nanos();
-        if target.slot().covers(deadline) {
-            return;
+        if !target.slot().covers(deadline) {
+            self.enter(target, deadline.as_nanos());
         }
-        let previous = target.slot().0.fetch_min(at, Ordering::AcqRel);
+    }
+
+    fn enter<T: TimerTarget + 'static>(&self, target: &Arc<T>, at: u64) {
+        let mut entries = self.entries.lock();
+        let slot = &target.slot().0;
+        let previous = slot.load(Ordering::Relaxed);
         if previous <= at {
             return;
         }
-        if previous != NEVER {
-            self.note_stale();
-        }
+        slot.store(at, Ordering::Release);
         let weak: Weak<T> = Arc::downgrade(target);
-        let is_first = {
-            let mut agenda = self.agenda.lock();
-            agenda.push(at, weak);
-            self.len.store(agenda.len(), Ordering::Relaxed);
-            // Under the lock, as all writes of it.
-            let is_first = at < self.earliest.load(Ordering::Relaxed);
-            if is_first {
-                self.earliest.store(at, Ordering::Release);
-            }
-            is_first
-        };
+        entries.agenda.push(at, weak);
+        self.len.store(entries.agenda.len(), Ordering::Relaxed);
+        let is_first = at < self.earliest.load(Ordering::Relaxed);
         if is_first {
+            self.earliest.store(at, Ordering::Release);
+        }
+        if previous == NEVER {
+            drop(entries)
+        } else {
+            self.note_stale(entries)
+        }
+        if is_first && self.has_waker.load(Ordering::Acquire) {
             let waker = self.waker.read().clone();
             if let Some(waker) = waker {
                 waker();
@@ -113,24 +124,24 @@ impl TimerQueue {
     pub(crate) fn pop_due(&self, now: Instant) -> Option<Arc<dyn TimerTarget>> {
         let now = now.as_nanos();
         while self.earliest.load(Ordering::Acquire) <= now {
-            // What the entry refers to is looked at, and perhaps dropped, without the lock.
-            let Entry { at, item } = {
-                let mut agenda = self.agenda.lock();
-                let entry = agenda.pop_due(now)?;
-                self.publish(&agenda);
-                entry
-            };
-            let Some(target) = item.upgrade() else {
-                self.forget_stale();
-                continue;
-            };
+            let mut entries = self.entries.lock();
+            let Entry { at, item } = entries.agenda.pop_due(now)?;
+            self.publish(&entries.agenda);
+            let target = item.upgrade();
             // A different value: an earlier entry has replaced this one.
-            let is_current =
-                target.slot().0.compare_exchange(at, NEVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
-            if is_current {
-                return Some(target);
+            let slot = target.as_ref().map(|target| &target.slot().0);
+            match slot.filter(|slot| slot.load(Ordering::Relaxed) == at) {
+                Some(slot) => slot.store(NEVER, Ordering::Release),
+                None => {
+                    // Zero if it was counted before the last sweep.
+                    entries.stale = entries.stale.saturating_sub(1);
+                    // What it refers to may go with this reference, without the lock.
+                    drop(entries);
+                    continue;
+                }
             }
-            self.forget_stale();
+            drop(entries);
+            return target;
         }
         None
     }
@@ -138,38 +149,33 @@ impl TimerQueue {
     /// Forgets the deadline of a target that has ended. Its entry would keep the target's memory until the deadline, which
     /// for a keepalive is two hours away.
     pub(crate) fn disarm(&self, slot: &TimerSlot) {
-        if slot.0.swap(NEVER, Ordering::AcqRel) != NEVER {
-            self.note_stale();
+        if slot.0.load(Ordering::Acquire) == NEVER {
+            return;
+        }
+        let entries = self.entries.lock();
+        if slot.0.load(Ordering::Relaxed) != NEVER {
+            slot.0.store(NEVER, Ordering::Release);
+            self.note_stale(entries);
         }
     }
 
     /// Counts a stale entry, and removes all of them once they are half of the queue: a constant cost for each.
-    fn note_stale(&self) {
-        let stale = self.stale.fetch_add(1, Ordering::Relaxed) + 1;
-        if stale < FEW || stale * 2 < self.len.load(Ordering::Relaxed) {
+    fn note_stale(&self, mut entries: BriefGuard<'_, Entries>) {
+        entries.stale += 1;
+        if entries.stale < FEW || entries.stale * 2 < entries.agenda.len() {
             return;
         }
         // Whatever turns out to be referenced by nobody else is dropped after the lock.
         let mut held = Vec::new();
-        let mut agenda = self.agenda.lock();
-        if stale * 2 < agenda.len() {
-            return;
-        }
-        agenda.retain(|entry| {
+        entries.agenda.retain(|entry| {
             let Some(target) = entry.item.upgrade() else { return false };
-            let is_current = target.slot().0.load(Ordering::Acquire) == entry.at;
+            let is_current = target.slot().0.load(Ordering::Relaxed) == entry.at;
             held.push(target);
             is_current
         });
-        self.stale.store(0, Ordering::Relaxed);
-        self.publish(&agenda);
-        drop(agenda);
-    }
-
-    /// A stale entry has left the queue by itself.
-    fn forget_stale(&self) {
-        // Zero if it was counted before the last sweep.
-        let _ = self.stale.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stale| stale.checked_sub(1));
+        entries.stale = 0;
+        self.publish(&entries.agenda);
+        drop(entries);
     }
 
     /// How many entries there are, stale ones included.
@@ -179,6 +185,7 @@ impl TimerQueue {
 
     pub(crate) fn set_waker(&self, waker: Arc<dyn Fn() + Send + Sync>) {
         *self.waker.write() = Some(waker);
+        self.has_waker.store(true, Ordering::Release);
     }
 
     /// Publishes the first deadline and the number of entries.

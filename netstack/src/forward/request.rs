@@ -94,7 +94,7 @@ impl TcpRequest {
         let (core, SynAsked { flow, segment, isn_above }) = (&self.core, &self.asked);
         let egress = resolve(core, flow, core.clock.now()).map_err(|_| ForwardError::NetworkUnreachable)?;
         let now = core.clock.now();
-        let config = Arc::clone(&core.tcp_config.read());
+        let config = Arc::clone(&core.tcp_config.lock());
         let mut seed = core.seeds.seed(now, flow);
         if let Some(above) = *isn_above {
             seed.iss = seed.iss.max(above);

@@ -89,38 +89,36 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
             Single::NoConnection => has_none = true,
         }
     }
-    let endpoint = if has_none { None } else { core.tcp.get(&core.secrets, &flow) };
-    // Before anything else is summed up. Flows of one host that are under way do not meet in the table of ways.
-    let interface = match &endpoint {
-        Some(_) => None,
-        None => match core.ways.way_in(core, flow.local_addr, flow.remote_addr, nic) {
-            Some(interface) if arrival.is_for(&interface) => Some(interface),
-            _ => return false,
-        },
-    };
-    let Ok(view) = TcpView::new(found.tcp) else { return false };
-    if has_headers_to_save(core, &view) {
-        return false;
-    }
-    if plain.is_none() && !is_verified && !has_right_checksum(&found) {
-        return false;
-    }
-    let (repr, payload_len) = (TcpRepr::parse(&view), found.tcp.len() - view.header_len());
-    let end = ethernet::HEADER_LEN + found.header_len + found.tcp.len();
     let tos = found.tos;
-    match (endpoint, interface) {
-        (Some(endpoint), _) => {
-            let payload = || payload_of(packet, end, payload_len);
-            endpoint.on_alone(core, &arrival, (tos, repr), payload, outbox)
-        }
-        (None, Some(interface)) => {
-            count(core, &interface, arrival.len);
-            let payload = payload_of(packet, end, payload_len);
-            tcp_endpoint::input_unclaimed(core, nic, &flow, tos, repr, payload, outbox);
-            true
-        }
-        (None, None) => false,
+    let end = ethernet::HEADER_LEN + found.header_len + found.tcp.len();
+    // Where a segment is plain, both were done for it.
+    let needs_sum = plain.is_none() && !is_verified;
+    let check = || {
+        let view = TcpView::new(found.tcp).ok().filter(|view| !has_headers_to_save(core, view))?;
+        (!needs_sum || has_right_checksum(&found))
+            .then(|| (TcpRepr::parse(&view), found.tcp.len() - view.header_len()))
+    };
+    if !has_none && let Some(endpoint) = core.tcp.get(&core.secrets, &flow) {
+        // Flows of one host that are under way do not meet in the table of ways.
+        let Some((repr, payload_len)) = check() else { return false };
+        let payload = || payload_of(packet, end, payload_len);
+        return endpoint.on_alone(core, &arrival, (tos, repr), payload, outbox);
     }
+    let mut checked = None;
+    // Before anything is summed up.
+    let is_known = core.ways.look_in(core, (flow.local_addr, flow.remote_addr), nic, |interface| {
+        if arrival.is_for(interface) {
+            checked = check();
+        }
+        if checked.is_some() {
+            count(core, interface, arrival.len);
+        }
+        checked.is_some()
+    });
+    let Some((repr, payload_len)) = checked.filter(|_| is_known) else { return false };
+    let payload = payload_of(packet, end, payload_len);
+    tcp_endpoint::input_unclaimed(core, nic, &flow, tos, repr, payload, outbox);
+    true
 }
 
 impl Arrival {

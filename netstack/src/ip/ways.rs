@@ -102,20 +102,20 @@ impl Ways {
         }
     }
 
-    /// The interface with the number `nic`, if packets from `remote` to `local` were seen to come in there, and nothing has
-    /// changed since.
-    pub(crate) fn way_in(
+    /// Shows `look` the interface with the number `nic` if packets from `remote` to `local` were seen to come in there and
+    /// nothing has changed since; false if not. Whoever looks asks for no other way meanwhile.
+    pub(crate) fn look_in(
         &self,
         core: &Core,
-        local: IpAddr,
-        remote: IpAddr,
+        (local, remote): (IpAddr, IpAddr),
         nic: NicId,
-    ) -> Option<Arc<Interface>> {
+        look: impl FnOnce(&Interface) -> bool,
+    ) -> bool {
         let ways = self.slot(remote).lock();
         let is_it = |way: &&Way| {
             way.destination == remote && way.egress.source == local && way.egress.is_way_in(core, nic)
         };
-        ways.iter().flatten().find(is_it).map(|way| Arc::clone(&way.egress.interface))
+        ways.iter().flatten().find(is_it).is_some_and(|way| look(&way.egress.interface))
     }
 
     /// Forgets all: an interface is to go away.

@@ -47,23 +47,23 @@ fn way_in_is_that_of_the_two_ends_until_something_changes() {
     let core = &stack.core;
     let [local, remote, other] = ["10.0.0.1", "10.0.0.2", "10.0.0.9"].map(|ip| ip.parse::<IpAddr>().unwrap());
     find(&stack, Some("10.0.0.1"), Instant::ZERO);
-    assert!(core.ways.way_in(core, local, remote, nic).is_none());
+    assert!(!core.ways.look_in(core, (local, remote), nic, |_| true));
     let topology = core.topology.load();
     let (interface, generation) = (topology.interface(nic).unwrap(), core.topology.generation());
     core.ways.note_way_in(local, remote, interface, generation);
-    assert!(core.ways.way_in(core, local, remote, nic).is_some());
-    assert!(core.ways.way_in(core, other, remote, nic).is_none());
-    assert!(core.ways.way_in(core, local, other, nic).is_none());
+    assert!(core.ways.look_in(core, (local, remote), nic, |_| true));
+    assert!(!core.ways.look_in(core, (other, remote), nic, |_| true));
+    assert!(!core.ways.look_in(core, (local, other), nic, |_| true));
     // Still when the way has been found anew.
     find(&stack, Some("10.0.0.1"), SECOND);
-    assert!(core.ways.way_in(core, local, remote, nic).is_some());
+    assert!(core.ways.look_in(core, (local, remote), nic, |_| true));
     core.topology.invalidate();
-    assert!(core.ways.way_in(core, local, remote, nic).is_none());
+    assert!(!core.ways.look_in(core, (local, remote), nic, |_| true));
     find(&stack, Some("10.0.0.1"), SECOND);
-    assert!(core.ways.way_in(core, local, remote, nic).is_none());
+    assert!(!core.ways.look_in(core, (local, remote), nic, |_| true));
     // What was seen before the change says nothing of what is now.
     core.ways.note_way_in(local, remote, interface, generation);
-    assert!(core.ways.way_in(core, local, remote, nic).is_none());
+    assert!(!core.ways.look_in(core, (local, remote), nic, |_| true));
 }
 
 #[test]

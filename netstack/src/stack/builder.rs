@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{BriefMutex, Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::fast_open_cache::FastOpenCache;
@@ -103,7 +103,7 @@ impl StackBuilder {
             tcp_ports: PortTable::new(Sharing::Stream),
             filters_streams: AtomicBool::new(false),
             saves_syns: AtomicBool::new(false),
-            tcp_config: RwLock::new(Arc::new(self.tcp_config)),
+            tcp_config: BriefMutex::new(Arc::new(self.tcp_config)),
             seeds: SeedGenerator::new(secrets.secret()),
             fast_open: FastOpenCache::default(),
             udp: PortTable::new(Sharing::Datagram),

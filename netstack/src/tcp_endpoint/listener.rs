@@ -67,7 +67,7 @@ impl ListenEndpoint {
         socket_options: Arc<SocketOptions>,
         port_use: PortUse,
     ) {
-        let config = Arc::clone(&core.tcp_config.read());
+        let config = Arc::clone(&core.tcp_config.lock());
         let secret = core.secrets.secret();
         let mut listening = self.listening.lock();
         match &mut *listening {

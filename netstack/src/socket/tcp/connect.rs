@@ -203,7 +203,7 @@ impl TcpSocket {
         let Set { socket, tcp, filter, has_early: _ } = set;
         let seed = core.seeds.seed(now, flow);
         let path = path_of(&egress);
-        let machine = Connection::connect(now, &core.tcp_config.read(), tcp, flow, path, seed);
+        let machine = Connection::connect(now, &core.tcp_config.lock(), tcp, flow, path, seed);
         let waiters = Arc::clone(&self.waiters);
         let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), socket, waiters, filter, port_use);
         if !endpoint.register(core) {

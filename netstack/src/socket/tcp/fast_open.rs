@@ -28,7 +28,7 @@ impl TcpSocket {
         remote: SocketAddr,
         data: &mut dyn Source,
     ) -> Result<usize, FastOpenError> {
-        let modes = self.core.tcp_config.read().fast_open;
+        let modes = self.core.tcp_config.lock().fast_open;
         if !modes.contains(FastOpenModes::CLIENT) {
             self.connect(remote)?;
             return Ok(0);
@@ -74,7 +74,7 @@ impl TcpSocket {
         if !is_wanted {
             return Opening::Plain;
         }
-        let modes = self.core.tcp_config.read().fast_open;
+        let modes = self.core.tcp_config.lock().fast_open;
         match self.credentials(remote.ip(), modes) {
             _ if !modes.contains(FastOpenModes::CLIENT) => Opening::Plain,
             Some(_) => Opening::Deferred,
@@ -90,7 +90,7 @@ impl TcpSocket {
         data: &mut dyn Source,
     ) -> Result<usize, SendError> {
         let core = &self.core;
-        let modes = core.tcp_config.read().fast_open;
+        let modes = core.tcp_config.lock().fast_open;
         // A cookie that was forgotten since is asked for again; the data then follows the handshake.
         let (cookie, mss) = self
             .credentials(endpoint.flow.remote_addr, modes)
