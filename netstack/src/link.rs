@@ -40,8 +40,16 @@ pub trait Link: Send + Sync {
     /// Must not wait for longer than a queue takes to drain; what was not taken is dropped and counted by the stack.
     fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError>;
 
-    /// Whether [`send_batch`](Self::send_batch) does nothing but put packets into a queue, from which somebody takes them
-    /// later. Such a link never waits and never calls into a stack, so the stack may call it with its own locks held, which
+    /// Sends one packet, which is what most calls into a stack come to. A link that keeps packets saves moves with a form of
+    /// its own, which does the same as a batch of one.
+    fn send(&self, packet: Packet) -> Result<(), LinkError> {
+        match self.send_batch(&mut [packet])? {
+            0 => Err(LinkError::Full),
+            1.. => Ok(()),
+        }
+    }
+
+    /// Whether sending does nothing but put packets into a queue, from which somebody takes them later. Such a link never waits and never calls into a stack, so the stack may call it with its own locks held, which
     /// spares packets a detour. Asked when the NIC is made.
     fn is_queue(&self) -> bool {
         false

@@ -437,14 +437,13 @@ pub(crate) fn transmit_one(interface: &Interface, packet: Packet) {
     // Found once: each use would look for the thread's own.
     let counters: &NicCounters = &interface.counters;
     let len = packet.len() as u64;
-    let sent =
-        if interface.is_up() { interface.link.send_batch(&mut [packet]) } else { Err(LinkError::Down) };
+    let sent = if interface.is_up() { interface.link.send(packet) } else { Err(LinkError::Down) };
     match sent {
-        Ok(1..) => {
+        Ok(()) => {
             counters.tx_packets.increment();
             counters.tx_bytes.add(len);
         }
-        Ok(0) | Err(LinkError::Full) => counters.tx_dropped_full.increment(),
+        Err(LinkError::Full) => counters.tx_dropped_full.increment(),
         Err(LinkError::TooLarge) => counters.tx_dropped_too_large.increment(),
         Err(LinkError::Down | LinkError::Gone) => counters.tx_dropped_down.increment(),
     }

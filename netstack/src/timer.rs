@@ -101,9 +101,9 @@ impl TimerQueue {
             self.earliest.store(at, Ordering::Release);
         }
         if previous == NEVER {
-            drop(entries)
+            drop(entries);
         } else {
-            self.note_stale(entries)
+            self.note_stale(entries);
         }
         if is_first && self.has_waker.load(Ordering::Acquire) {
             let waker = self.waker.read().clone();

@@ -168,6 +168,7 @@ impl Egress {
     }
 
     /// The next hop's entry; `None` where nothing is resolved.
+    #[inline]
     pub(crate) fn neighbour(&mut self, core: &Arc<Core>, outbox: &mut Outbox) -> Option<&Arc<Neighbour>> {
         let Medium::Ethernet(_) = self.interface.medium else { return None };
         if self.neighbour.as_ref().is_none_or(|neighbour| neighbour.is_retired()) {

@@ -228,7 +228,7 @@ impl PlainHeader {
     }
 
     /// Writes the header of a packet with that much behind it, and returns the sum of TCP's pseudo-header, to be folded.
-    #[inline]
+    #[inline(always)]
     fn emit(&self, tcp_len: u16, out: &mut [u8]) -> u64 {
         let Self { source, destination, ttl, tos, flow_label } = *self;
         let (protocol, len) = (u32::from(Protocol::TCP.0), u32::from(tcp_len));

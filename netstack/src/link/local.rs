@@ -35,6 +35,22 @@ impl LocalLink {
         std::ptr::from_ref(self).addr()
     }
 
+    /// Uses the thread's queue.
+    #[inline]
+    fn with_queue<T>(
+        &self,
+        operation: impl FnOnce(&mut Vec<Packet>) -> Result<T, LinkError>,
+    ) -> Result<T, LinkError> {
+        let result = QUEUES.try_with(|queues| {
+            let mut queues = queues.borrow_mut();
+            let index = queues.iter().position(|queue| queue.address == self.address());
+            let index = index.unwrap_or_else(|| add_queue(&mut queues, &self.own));
+            operation(&mut queues[index].packets)
+        });
+        // While the thread ends, nobody will take anything.
+        result.unwrap_or(Err(LinkError::Gone))
+    }
+
     /// Moves the packets that the stack sent on this thread to the end of `out`, without an allocation if it has room.
     pub fn take_into(&self, out: &mut Vec<Packet>) {
         // Fails while the thread ends.
@@ -70,28 +86,22 @@ impl Link for LocalLink {
         true
     }
 
-    fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
-        let taken = QUEUES.try_with(|queues| {
-            let mut queues = queues.borrow_mut();
-            let index = queues.iter().position(|queue| queue.address == self.address());
-            let index = index.unwrap_or_else(|| add_queue(&mut queues, &self.own));
-            let queue = &mut queues[index].packets;
-            if let [only] = packets
-                && queue.len() < self.capacity
-            {
-                queue.push(std::mem::take(only));
-                return 1;
+    fn send(&self, packet: Packet) -> Result<(), LinkError> {
+        self.with_queue(|queue| {
+            if queue.len() >= self.capacity {
+                return Err(LinkError::Full);
             }
+            queue.push(packet);
+            Ok(())
+        })
+    }
+
+    fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
+        self.with_queue(|queue| {
             let taken = self.capacity.saturating_sub(queue.len()).min(packets.len());
             queue.extend(packets[..taken].iter_mut().map(std::mem::take));
-            taken
-        });
-        match taken {
-            Ok(0) if !packets.is_empty() => Err(LinkError::Full),
-            Ok(taken) => Ok(taken),
-            // The thread ends: nobody will take anything.
-            Err(_) => Err(LinkError::Gone),
-        }
+            if taken == 0 && !packets.is_empty() { Err(LinkError::Full) } else { Ok(taken) }
+        })
     }
 }
 

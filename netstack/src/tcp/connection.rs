@@ -296,6 +296,7 @@ impl Connection {
 
     /// When `on_timer` wants to be called next; `None` when nothing is pending.
     #[must_use]
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open(open) => open.next_deadline(),

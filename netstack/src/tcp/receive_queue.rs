@@ -53,6 +53,7 @@ impl ReceiveQueue {
     }
 
     /// Moves up to `buf.len()` bytes into `buf`.
+    #[inline]
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
         let Some(store) = &mut self.store else { return 0 };
         if store.ranges.is_empty() {

@@ -316,6 +316,7 @@ impl Receiver {
     }
 
     /// The window field of a segment being sent now; moves the right edge.
+    #[inline]
     pub(super) fn take_window_field(&mut self) -> u16 {
         let window = self.select_window();
         let field = sat_u16(window >> self.wnd_shift);

@@ -105,13 +105,6 @@ impl RttEstimator {
         base.saturating_mul(factor).min(nanos_of(config.rto_max))
     }
 
-    /// No timeout is shorter than this.
-    #[inline]
-    pub(super) fn least_rto_ns(config: &Config) -> u64 {
-        let least = config.rto_min.min(config.rto_initial).min(config.rto_max);
-        nanos_of(least).min(FALLBACK_NS)
-    }
-
     /// The timeout without backoff, at most the largest.
     fn base_rto_ns(&self, config: &Config) -> u64 {
         if self.srtt_ns == 0 {

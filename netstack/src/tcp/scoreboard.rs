@@ -170,6 +170,7 @@ impl Scoreboard {
     }
 
     /// Enters new data `[start, end)`, which follows what is held.
+    #[inline]
     pub(super) fn on_sent(&mut self, start: SeqNum, end: SeqNum, now: Instant) {
         let is_first = self.records.is_empty();
         if is_first {

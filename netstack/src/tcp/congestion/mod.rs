@@ -184,6 +184,12 @@ impl Congestion {
         }
     }
 
+    /// Whether [`pacing_rate`](Self::pacing_rate) may give a rate.
+    #[inline]
+    pub(super) fn may_pace(&self) -> bool {
+        self.is_autonomous() || self.window.cwnd > HARMLESS_BURST
+    }
+
     /// The rate in bytes a second at which the controller wants data to leave; `None` without pacing.
     ///
     /// The window-based ones are paced, too, where a round trip is long enough for it: in slow start at twice the window
@@ -194,10 +200,7 @@ impl Congestion {
         match &self.controller {
             Controller::Bbr(bbr) => Some(bbr.pacing_rate(&self.window, srtt)),
             Controller::NewReno(_) | Controller::Cubic(_) => {
-                if self.window.cwnd <= HARMLESS_BURST {
-                    return None;
-                }
-                let srtt = srtt.filter(|srtt| *srtt >= SHORTEST_PACED)?;
+                let srtt = srtt.filter(|srtt| self.may_pace() && *srtt >= SHORTEST_PACED)?;
                 let per_cent = if self.window.is_slow_start() { 200 } else { 120 };
                 Some(per_second(u64::from(self.window.cwnd) * per_cent / 100, srtt))
             }

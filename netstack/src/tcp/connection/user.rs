@@ -110,6 +110,7 @@ impl Connection {
     ///
     /// # Errors
     /// See [`RecvError`].
+    #[inline]
     pub fn recv(&mut self, now: Instant, buf: &mut [u8]) -> Result<usize, RecvError> {
         self.read(now, |queue, limit| {
             let len = buf.len().min(limit);
@@ -354,6 +355,7 @@ impl Connection {
     }
 
     /// Reads with `read` if there is something, otherwise says why not.
+    #[inline]
     fn read<T: Default>(
         &mut self,
         now: Instant,

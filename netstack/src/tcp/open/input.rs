@@ -180,6 +180,7 @@ impl Open {
     }
 
     /// An acknowledgment within what is in flight.
+    #[inline]
     pub(super) fn on_valid_ack(&mut self, common: &Common, input: AckInput) -> Events {
         // An ACK pushes what waits, promise or not (Linux's tcp_data_snd_check).
         self.has_more = false;

@@ -51,6 +51,7 @@ impl Open {
 
     /// Data comes: the application may have been what limits the sender, unless its buffer was, which is full then of what
     /// is in flight.
+    #[inline]
     pub(super) fn note_app_limit(&mut self, common: &Common) {
         let queued = self.snd.queued();
         if queued < common.least_send_capacity() / 2 || queued < self.send_capacity(common) / 2 {
@@ -104,6 +105,7 @@ impl Open {
     }
 
     /// The user has read something: the window may have opened.
+    #[inline]
     pub(in super::super) fn on_read(&mut self, common: &Common, now: Instant) {
         let may_tune = common.config.tune_receive_buffer && common.options.receive_buffer.is_none();
         self.rcv.on_read(&common.config, now, may_tune);

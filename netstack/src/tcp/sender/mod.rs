@@ -322,7 +322,14 @@ impl Sender {
     }
 
     /// Paces at what the congestion control and the user want, or not at all.
+    #[inline]
     fn update_pacing(&mut self) {
+        if self.pacing.is_some() || self.max_pacing_rate != u64::MAX || self.congestion.may_pace() {
+            self.repace();
+        }
+    }
+
+    fn repace(&mut self) {
         let wanted = self.congestion.pacing_rate(self.rtt.srtt());
         let rate = wanted.unwrap_or(u64::MAX).min(self.max_pacing_rate);
         match &mut self.pacing {

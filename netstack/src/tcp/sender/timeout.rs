@@ -59,6 +59,7 @@ impl Sender {
     }
 
     /// Arms the timer for data in flight: a tail loss probe if one may help, otherwise the retransmission timeout.
+    #[inline]
     pub(super) fn arm(&mut self, config: &Config, now: Instant) {
         let rto = self.rtt.rto_ns(config);
         self.timer = Some(match self.probe_timeout_ns(config) {

@@ -3,10 +3,9 @@
 use super::super::config::Config;
 use super::super::num::sat_u16;
 use super::super::recovery::{Frto, Phase};
-use super::super::rtt::RttEstimator;
 use super::super::segment::Payload;
 use super::{Forced, LossProbe, Sender};
-use crate::time::Instant;
+use crate::time::{Instant, nanos_of};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
@@ -280,10 +279,12 @@ impl Sender {
     }
 
     /// Whether the pause was long enough for the window to be too old.
+    #[inline]
     pub(super) fn is_restart_due(&self, config: &Config, now: Instant) -> bool {
         let idle = now.nanos_since(self.last_sent_at);
-        config.slow_start_after_idle
-            && idle > RttEstimator::least_rto_ns(config)
+        // No timeout is shorter than the round trip, unless the user limits it.
+        idle > self.rtt.srtt_ns().min(nanos_of(config.rto_max))
+            && config.slow_start_after_idle
             && idle > self.rtt.rto_ns(config)
     }
 
