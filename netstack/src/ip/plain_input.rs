@@ -47,10 +47,11 @@ pub(crate) struct Arrival {
     pub(crate) len: usize,
 }
 
-/// What the fast path found in an IP packet. The addresses are of one family.
+/// What the fast path found in an IP packet. It is made in place and looked at there: moving addresses that were just written
+/// costs as much as looking up their connection.
 struct Found<'a> {
-    source: IpAddr,
-    destination: IpAddr,
+    /// Its addresses are of one family.
+    flow: Flow,
     tos: u8,
     /// The length of the IP header.
     header_len: usize,
@@ -73,17 +74,18 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     if is_watched(core, family) {
         return false;
     }
-    let Some(found) = transport(family, ip) else { return false };
-    let Some(flow) = flow_of(&found, nic) else { return false };
+    let found = transport(family, ip, nic);
+    let Some(found) = &found else { return false };
+    let flow = &found.flow;
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
     let is_verified = packet.meta.checksum == Checksum::Verified;
     let mut has_none = false;
     let plain = plain_segment(found.tcp, found.tos);
     if let Some(segment) = &plain {
-        if !is_verified && !has_right_checksum(&found) {
+        if !is_verified && !has_right_checksum(found) {
             return false;
         }
-        match tcp_endpoint::input_single(core, &arrival, &flow, segment, outbox) {
+        match tcp_endpoint::input_single(core, &arrival, flow, segment, outbox) {
             Single::Taken => return true,
             Single::Declined => {}
             Single::NoConnection => has_none = true,
@@ -95,10 +97,10 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let needs_sum = plain.is_none() && !is_verified;
     let check = || {
         let view = TcpView::new(found.tcp).ok().filter(|view| !has_headers_to_save(core, view))?;
-        (!needs_sum || has_right_checksum(&found))
+        (!needs_sum || has_right_checksum(found))
             .then(|| (TcpRepr::parse(&view), found.tcp.len() - view.header_len()))
     };
-    if !has_none && let Some(endpoint) = core.tcp.get(&core.secrets, &flow) {
+    if !has_none && let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
         // Flows of one host that are under way do not meet in the table of ways.
         let Some((repr, payload_len)) = check() else { return false };
         let payload = || payload_of(packet, end, payload_len);
@@ -116,6 +118,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         checked.is_some()
     });
     let Some((repr, payload_len)) = checked.filter(|_| is_known) else { return false };
+    let flow = *flow;
     let payload = payload_of(packet, end, payload_len);
     tcp_endpoint::input_unclaimed(core, nic, &flow, tos, repr, payload, outbox);
     true
@@ -139,19 +142,6 @@ pub(crate) fn count(core: &Core, interface: &Interface, len: usize) {
     of_stack.ip_in_delivers.increment();
 }
 
-/// The flow of a segment that came through `nic`.
-#[inline]
-fn flow_of(found: &Found<'_>, nic: NicId) -> Option<Flow> {
-    let &[s0, s1, d0, d1, ..] = found.tcp else { return None };
-    Some(Flow {
-        local_addr: found.destination,
-        remote_addr: found.source,
-        local_port: u16::from_be_bytes([d0, d1]),
-        remote_port: u16::from_be_bytes([s0, s1]),
-        zone: zone_of(found.source, nic),
-    })
-}
-
 /// Whether a listener may want to keep the headers, which only the general path hands on.
 #[inline]
 fn has_headers_to_save(core: &Core, view: &TcpView<'_>) -> bool {
@@ -161,17 +151,17 @@ fn has_headers_to_save(core: &Core, view: &TcpView<'_>) -> bool {
 /// Takes a frame if it is one of those. Otherwise nothing has happened.
 #[inline]
 pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
-    let Some(found) = ip_packet(rx, packet).and_then(|(family, ip)| transport(family, ip)) else {
-        return false;
-    };
+    let Some((family, ip)) = ip_packet(rx, packet) else { return false };
+    let found = transport(family, ip, rx.interface.id);
+    let Some(found) = &found else { return false };
     let is_verified =
         packet.meta.checksum == Checksum::Verified || rx.interface.capabilities.rx_checksum_trusted;
-    if !is_verified && !has_right_checksum(&found) {
+    if !is_verified && !has_right_checksum(found) {
         return false;
     }
     let Ok(view) = TcpView::new(found.tcp) else { return false };
-    let Some(flow) = flow_of(&found, rx.interface.id) else { return false };
-    if !is_for_us(rx, &flow) {
+    let Found { flow, tos, header_len, tcp } = found;
+    if !is_for_us(rx, flow) {
         return false;
     }
     if has_headers_to_save(rx.core, &view) {
@@ -179,15 +169,15 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     }
     rx.tally.in_receives += 1;
     rx.tally.in_delivers += 1;
-    let Found { tos, header_len, tcp, .. } = found;
-    if let Some(segment) = plain_segment(tcp, tos)
-        && tcp_endpoint::input_plain(rx, &flow, &segment)
+    if let Some(segment) = plain_segment(tcp, *tos)
+        && tcp_endpoint::input_plain(rx, flow, &segment)
     {
         return true;
     }
     let (repr, payload_len) = (TcpRepr::parse(&view), tcp.len() - view.header_len());
     let link_len = if let Medium::Ethernet(_) = rx.interface.medium { ethernet::HEADER_LEN } else { 0 };
     let end = link_len + header_len + tcp.len();
+    let (flow, tos) = (*flow, *tos);
     let payload = payload_of(packet, end, payload_len);
     tcp_endpoint::input_checked(rx, flow, tos, repr, payload);
     true
@@ -259,15 +249,15 @@ fn ip_packet<'a>(rx: &Rx<'_>, packet: &'a Packet) -> Option<(Family, &'a [u8])> 
 }
 
 /// The addresses and the TCP segment of a whole IP packet with a right header of the shortest form.
-#[inline]
-fn transport(family: Family, ip: &[u8]) -> Option<Found<'_>> {
+#[inline(always)]
+fn transport(family: Family, ip: &[u8], nic: NicId) -> Option<Found<'_>> {
     match family {
         Family::V4 => transport_v4(ip),
-        Family::V6 => transport_v6(ip),
+        Family::V6 => transport_v6(ip, nic),
     }
 }
 
-#[inline]
+#[inline(always)]
 fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
     let (header, rest) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
     let &[version, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
@@ -282,13 +272,20 @@ fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
     }
     // What is behind the packet is padding.
     let len = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(ipv4::MIN_HEADER_LEN)?;
-    let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-    let (source, destination) = (IpAddr::V4(source), IpAddr::V4(destination));
-    Some(Found { source, destination, tos, header_len: ipv4::MIN_HEADER_LEN, tcp: rest.get(..len)? })
+    let tcp = rest.get(..len)?;
+    let (remote_port, local_port) = ports_of(tcp)?;
+    let flow = Flow {
+        local_addr: IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)),
+        remote_addr: IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)),
+        local_port,
+        remote_port,
+        zone: 0,
+    };
+    Some(Found { flow, tos, header_len: ipv4::MIN_HEADER_LEN, tcp })
 }
 
 #[inline]
-fn transport_v6(ip: &[u8]) -> Option<Found<'_>> {
+fn transport_v6(ip: &[u8], nic: NicId) -> Option<Found<'_>> {
     let (header, rest) = ip.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
     let (fixed, addresses) = header.split_first_chunk::<8>()?;
     let (source, destination) = addresses.split_first_chunk::<16>()?;
@@ -297,17 +294,31 @@ fn transport_v6(ip: &[u8]) -> Option<Found<'_>> {
         return None;
     }
     let len = usize::from(u16::from_be_bytes([l0, l1]));
-    let destination = Ipv6Addr::from(*destination.first_chunk::<16>()?);
-    let (source, destination) = (IpAddr::V6(Ipv6Addr::from(*source)), IpAddr::V6(destination));
-    let tos = v0 << 4 | v1 >> 4;
-    Some(Found { source, destination, tos, header_len: ipv6::HEADER_LEN, tcp: rest.get(..len)? })
+    let tcp = rest.get(..len)?;
+    let (remote_port, local_port) = ports_of(tcp)?;
+    let (source, destination) = (Ipv6Addr::from(*source), *destination.first_chunk::<16>()?);
+    let flow = Flow {
+        local_addr: IpAddr::V6(Ipv6Addr::from(destination)),
+        remote_addr: IpAddr::V6(source),
+        local_port,
+        remote_port,
+        zone: zone_of(IpAddr::V6(source), nic),
+    };
+    Some(Found { flow, tos: v0 << 4 | v1 >> 4, header_len: ipv6::HEADER_LEN, tcp })
 }
 
+/// The source and the destination port.
 #[inline]
-fn has_right_checksum(&Found { source, destination, tcp, .. }: &Found<'_>) -> bool {
+fn ports_of(tcp: &[u8]) -> Option<(u16, u16)> {
+    let &[s0, s1, d0, d1, ..] = tcp else { return None };
+    Some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+}
+
+#[inline(always)]
+fn has_right_checksum(&Found { flow: Flow { remote_addr, local_addr, .. }, tcp, .. }: &Found<'_>) -> bool {
     // From an IP packet, below 64 KiB.
     let len = u32::try_from(tcp.len()).unwrap_or(u32::MAX);
-    let pseudo = checksum::wide_pseudo_header(source, destination, Protocol::TCP.0, len);
+    let pseudo = checksum::wide_pseudo_header(remote_addr, local_addr, Protocol::TCP.0, len);
     checksum::fold(pseudo + u64::from(checksum::sum(tcp))) == 0xffff
 }
 

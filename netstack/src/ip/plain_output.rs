@@ -116,9 +116,11 @@ pub(crate) fn send_plain(
     outbox.send_unseen(&egress.interface, packet);
 }
 
-/// Makes the frame of a segment with a few bytes, which [`plain_way`] said can go: all of it in the header buffer.
+/// Makes the frame of a segment with a few bytes, which [`plain_way`] said can go, of an empty packet: all of it in the
+/// header buffer.
 #[inline]
 pub(crate) fn plain_frame(
+    packet: &mut Packet,
     core: &Core,
     egress: &Egress,
     link: LinkHeader,
@@ -126,7 +128,7 @@ pub(crate) fn plain_frame(
     flow: &Flow,
     segment: &PlainTransmit,
     data: &[u8],
-) -> Packet {
+) {
     let words = TcpWords::new(
         (flow.local_port, flow.remote_port),
         [segment.seq.0, segment.ack.0],
@@ -135,7 +137,6 @@ pub(crate) fn plain_frame(
         segment.timestamps,
     );
     let tcp_at = link.len() + ip.len();
-    let mut packet = Packet::default();
     let frame = packet.push_room(tcp_at + words.len() + data.len());
     let (link_part, rest) = frame.split_at_mut(link.len());
     link.emit(link_part, ip.family());
@@ -155,7 +156,6 @@ pub(crate) fn plain_frame(
         packet.meta.checksum = partial(tcp_at);
     }
     count(core);
-    packet
 }
 
 fn partial(tcp_at: usize) -> Checksum {

@@ -87,11 +87,13 @@ impl Link for LocalLink {
     }
 
     fn send(&self, packet: Packet) -> Result<(), LinkError> {
+        // Moved once, into its place.
+        let mut packet = Some(packet);
         self.with_queue(|queue| {
             if queue.len() >= self.capacity {
                 return Err(LinkError::Full);
             }
-            queue.push(packet);
+            queue.extend(packet.take());
             Ok(())
         })
     }

@@ -12,6 +12,7 @@ use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{Arrival, Egress, Rx, count};
 use crate::options::SocketOptions;
 use crate::outbox::{Outbox, transmit_one};
+use crate::packet::Packet;
 use crate::port_table::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, Payload, PlainSegment, SegmentIn, State, Verdict};
@@ -344,14 +345,14 @@ impl TcpEndpoint {
         }
         let label = self.label();
         let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
-        let frame =
-            frame_of_few(core, &self.flow, egress, (&*options, label), (machine, now), data, &mut outbox);
-        let Some(frame) = frame else {
+        let mut frame = Packet::default();
+        let options = (&**options, label);
+        if !frame_of_few(&mut frame, core, &self.flow, egress, options, (machine, now), data, &mut outbox) {
             drop(inner);
             // The way to the neighbour may have been asked for.
             outbox.flush(core);
             return false;
-        };
+        }
         self.note_room(machine);
         // All others are as they were when the lock was last released.
         let deadline = machine.send_deadline();

@@ -73,10 +73,13 @@ pub(super) fn send_segment(
     send(core, egress, &output, packet, outbox)
 }
 
-/// The frame of a segment of a machine with a few bytes that `data` queues and gives out, if all of it takes the plain way.
-/// Otherwise nothing has happened.
+/// Makes of an empty packet the frame of a machine's segment with a few bytes, which `data` queues and gives out, if all of it
+/// takes the plain way. Otherwise nothing has happened.
+///
+/// In place, as what it is made of: a value that is moved right after its fields were written waits until they are.
 #[inline]
 pub(super) fn frame_of_few(
+    packet: &mut Packet,
     core: &Arc<Core>,
     flow: &Flow,
     egress: &mut Egress,
@@ -84,17 +87,19 @@ pub(super) fn frame_of_few(
     (machine, now): (&mut Connection, Instant),
     data: &[u8],
     outbox: &mut Outbox,
-) -> Option<Packet> {
+) -> bool {
     if !egress.is_current(core) || fragmenting(options.pmtu_discovery) != Fragmenting::IfNeeded {
-        return None;
+        return false;
     }
-    let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox)?;
-    let segment = machine.send_now(now, data)?;
-    let header = plain_header(core, flow, egress, options, (label, segment.ecn));
-    let mut packet = plain_frame(core, egress, link, &header, flow, &segment, data);
+    let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox);
+    let Some(link) = link else { return false };
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
-    Some(packet)
+    let segment = machine.send_now(now, data);
+    let Some(segment) = &segment else { return false };
+    let header = plain_header(core, flow, egress, options, (label, segment.ecn));
+    plain_frame(packet, core, egress, link, &header, flow, segment, data);
+    true
 }
 
 /// Sends a plain segment without payload.
@@ -111,9 +116,10 @@ pub(super) fn send_plain_segment(
         && let Some(link) = plain_way(core, egress, LONGEST_PLAIN_HEADER, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, segment.ecn));
-        let mut packet = plain_frame(core, egress, link, &header, flow, &segment, &[]);
+        let mut packet = Packet::default();
         packet.meta.mark = options.mark;
         packet.meta.owner = options.owner;
+        plain_frame(&mut packet, core, egress, link, &header, flow, &segment, &[]);
         outbox.send_unseen(&egress.interface, packet);
         return Ok(());
     }
