@@ -125,8 +125,7 @@ pub(crate) fn plain_frame(
     egress: &Egress,
     link: LinkHeader,
     ip: &PlainHeader,
-    flow: &Flow,
-    segment: &PlainTransmit,
+    (flow, segment): (&Flow, &PlainTransmit),
     data: &[u8],
 ) {
     let words = TcpWords::new(

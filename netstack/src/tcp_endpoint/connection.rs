@@ -346,8 +346,8 @@ impl TcpEndpoint {
         let label = self.label();
         let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
         let mut frame = Packet::default();
-        let options = (&**options, label);
-        if !frame_of_few(&mut frame, core, &self.flow, egress, options, (machine, now), data, &mut outbox) {
+        let (way, options, turn) = ((&self.flow, &mut *egress), (&**options, label), (&mut *machine, now));
+        if !frame_of_few(&mut frame, core, way, options, turn, data, &mut outbox) {
             drop(inner);
             // The way to the neighbour may have been asked for.
             outbox.flush(core);

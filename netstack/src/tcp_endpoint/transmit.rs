@@ -81,8 +81,7 @@ pub(super) fn send_segment(
 pub(super) fn frame_of_few(
     packet: &mut Packet,
     core: &Arc<Core>,
-    flow: &Flow,
-    egress: &mut Egress,
+    (flow, egress): (&Flow, &mut Egress),
     (options, label): (&SocketOptions, ConnectionLabel),
     (machine, now): (&mut Connection, Instant),
     data: &[u8],
@@ -98,7 +97,7 @@ pub(super) fn frame_of_few(
     let segment = machine.send_now(now, data);
     let Some(segment) = &segment else { return false };
     let header = plain_header(core, flow, egress, options, (label, segment.ecn));
-    plain_frame(packet, core, egress, link, &header, flow, segment, data);
+    plain_frame(packet, core, egress, link, &header, (flow, segment), data);
     true
 }
 
@@ -119,7 +118,7 @@ pub(super) fn send_plain_segment(
         let mut packet = Packet::default();
         packet.meta.mark = options.mark;
         packet.meta.owner = options.owner;
-        plain_frame(&mut packet, core, egress, link, &header, flow, &segment, &[]);
+        plain_frame(&mut packet, core, egress, link, &header, (flow, &segment), &[]);
         outbox.send_unseen(&egress.interface, packet);
         return Ok(());
     }
