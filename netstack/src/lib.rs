@@ -33,6 +33,7 @@ pub mod packet;
 mod plain_hash;
 pub mod pool;
 mod port_table;
+mod port_users;
 pub mod route;
 mod secret;
 pub mod socket;

@@ -11,6 +11,7 @@ use crate::bpf::Program;
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::plain_hash::PlainMap;
+use crate::port_users::{PortUse, PortUsers};
 use crate::secret::Secrets;
 
 /// A local address as a socket claims it.
@@ -49,21 +50,12 @@ pub(crate) struct PortTable<E> {
     sharing: Sharing,
     ports: RwLock<PlainMap<u16, Port<E>>>,
     /// Locked after `ports`. A table of its own: each connection comes here twice, and thousands of ports may have nothing else.
-    users: BriefMutex<PlainMap<u16, Users>>,
+    users: BriefMutex<PortUsers>,
 }
 
 /// The claims on a port, of which there is at least one.
 struct Port<E> {
     claims: SmallVec<[Claim<E>; 1]>,
-}
-
-/// How many connections use a port without a claim of their own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Users {
-    /// Those that may share it with new binders.
-    shared: u32,
-    /// Those that may not.
-    exclusive: u32,
 }
 
 struct Claim<E> {
@@ -91,13 +83,6 @@ pub(crate) struct Group<E> {
     pub(crate) members: SmallVec<[Arc<E>; 4]>,
     pub(crate) program: Program,
     by_hash: usize,
-}
-
-/// Whether connections share their port with new binders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PortUse {
-    Shared,
-    Exclusive,
 }
 
 /// The port or the address is taken.
@@ -248,19 +233,12 @@ impl<E> PortTable<E> {
 
     /// Notes a connection on a port.
     pub(crate) fn add_user(&self, port: u16, port_use: PortUse) {
-        let mut users = self.users.lock();
-        *users.entry(port).or_default().of(port_use) += 1;
+        self.users.lock().add(port, port_use);
     }
 
     /// Forgets a connection on a port.
     pub(crate) fn remove_user(&self, port: u16, port_use: PortUse) {
-        let mut users = self.users.lock();
-        let Some(entry) = users.get_mut(&port) else { return };
-        let count = entry.of(port_use);
-        *count = count.saturating_sub(1);
-        if *entry == Users::default() {
-            users.remove(&port);
-        }
+        self.users.lock().remove(port, port_use);
     }
 
     /// Tells whether any socket has claimed the port.
@@ -307,7 +285,8 @@ impl<E> PortTable<E> {
     pub(crate) fn len(&self) -> usize {
         let ports = self.ports.read();
         let users = self.users.lock();
-        ports.len() + users.keys().filter(|port| !ports.contains_key(port)).count()
+        let shared = ports.keys().filter(|port| !users.of(**port).is_nobody()).count();
+        ports.len() + users.len() - shared
     }
 
     /// The sum of `count` over the sockets.
@@ -319,7 +298,7 @@ impl<E> PortTable<E> {
 
     /// Whether a socket cannot have a port with these claims.
     fn is_taken(&self, port: u16, entry: Option<&Port<E>>, new: &Binding) -> bool {
-        let users = self.users.lock().get(&port).copied().unwrap_or_default();
+        let users = self.users.lock().of(port);
         if users.exclusive > 0 || (users.shared > 0 && !(new.reuse_address || new.reuse_port)) {
             return true;
         }
@@ -356,15 +335,6 @@ impl<E> Port<E> {
     fn group_of(&self, binding: &Binding) -> impl Iterator<Item = &Claim<E>> {
         let binding = *binding;
         self.claims.iter().filter(move |claim| binding.reuse_port && claim.binding == binding)
-    }
-}
-
-impl Users {
-    fn of(&mut self, port_use: PortUse) -> &mut u32 {
-        match port_use {
-            PortUse::Shared => &mut self.shared,
-            PortUse::Exclusive => &mut self.exclusive,
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ip::{Arrival, Egress, Rx, count};
 use crate::options::SocketOptions;
 use crate::outbox::{Outbox, transmit_one};
 use crate::packet::Packet;
-use crate::port_table::PortUse;
+use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, Payload, PlainSegment, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;

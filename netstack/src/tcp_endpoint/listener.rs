@@ -13,7 +13,7 @@ use crate::ip::Egress;
 use crate::ip::flow_label::ConnectionLabel;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
-use crate::port_table::PortUse;
+use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
 use crate::tcp_endpoint::connection::min_ttl_of;

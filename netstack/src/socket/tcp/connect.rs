@@ -12,7 +12,7 @@ use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, zone_of};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
-use crate::port_table::PortUse;
+use crate::port_users::PortUse;
 use crate::socket::udp::may_send_from;
 use crate::tcp::{self, Connection, Flow, State};
 use crate::tcp_endpoint::{TcpEndpoint, path_of};

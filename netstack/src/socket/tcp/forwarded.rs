@@ -6,7 +6,7 @@ use crate::cidr::family_of;
 use crate::ip::Egress;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
-use crate::port_table::PortUse;
+use crate::port_users::PortUse;
 use crate::socket::tcp::{Role, TcpSocket};
 use crate::stack::Core;
 use crate::tcp::{Connection, Flow};
