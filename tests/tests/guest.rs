@@ -107,6 +107,7 @@ guests! {
     futexes
     ip_options
     job_control
+    linux_aio
     mappings
     min_ttl
     multicast_netlink

@@ -1,5 +1,6 @@
 //! File systems and the kinds of files that they and the kernel provide.
 
+pub(crate) mod aio;
 pub mod dev;
 pub mod event;
 pub mod gofer;

@@ -34,6 +34,8 @@ pub struct Kernel {
     pub(crate) net: std::sync::OnceLock<Arc<crate::socket::NetNamespace>>,
     /// Files in messages of local sockets.
     pub(crate) files_in_flight: Arc<crate::socket::FilesInFlight>,
+    /// Requests of `io_setup(2)`.
+    pub(crate) aio: Arc<crate::fs::aio::AioAccount>,
     timers: Timers,
     platform: Arc<dyn Platform>,
     frames: Arc<Frames>,
@@ -65,6 +67,7 @@ impl Kernel {
             clocks: Clocks::default(),
             net: std::sync::OnceLock::new(),
             files_in_flight: Arc::default(),
+            aio: Arc::default(),
             timers: Timers::default(),
             platform,
             frames,

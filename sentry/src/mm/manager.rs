@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::errno::Errno;
+use crate::fs::aio::AioContexts;
 use crate::io::Transfer;
 use crate::mm::fault::permits;
 use crate::mm::layout::Layout;
@@ -44,6 +45,8 @@ pub struct MemoryManager {
     pub(super) debuggers: AtomicU32,
     /// `PR_SET_DUMPABLE`.
     is_dumpable: AtomicBool,
+    /// Requests under way (`io_setup(2)`).
+    pub(crate) aio: AioContexts,
 }
 
 /// The most iovecs in one call (`IOV_MAX`).
@@ -96,6 +99,7 @@ impl MemoryManager {
             has_several_processes: AtomicBool::new(false),
             debuggers: AtomicU32::new(0),
             is_dumpable: AtomicBool::new(true),
+            aio: AioContexts::default(),
         }))
     }
 

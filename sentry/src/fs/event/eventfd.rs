@@ -37,6 +37,17 @@ pub fn create(initial: u32, mode: ReadMode, flags: OpenFlags) -> Arc<File> {
     File::anonymous(Box::new(event), flags, AnonKind::Other("[eventfd]"))
 }
 
+impl EventFd {
+    /// Adds 1, as the kernel does: a full counter stays full.
+    pub(crate) fn signal(&self) {
+        {
+            let mut count = self.count.lock();
+            *count = count.saturating_add(1).min(MAX);
+        }
+        self.queue.notify(Readiness::IN);
+    }
+}
+
 impl FileOps for EventFd {
     fn read(&self, _: &File, dst: &mut dyn IoDst, _: &mut u64) -> Result<usize, Errno> {
         if dst.remaining() < 8 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::fs::aio::AioAccount;
 use crate::fs::pipe;
 use crate::fs::proc::{sys_ipc, sys_net};
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
@@ -36,6 +37,21 @@ fn knob(value: &str) -> Arc<Inode> {
     TextInode::inode(0o644, Knob(Mutex::new(value.to_owned())))
 }
 
+/// `fs.aio-max-nr`.
+struct AioLimit(Arc<AioAccount>);
+
+impl Text for AioLimit {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(format!("{}\n", self.0.most()).into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        self.0.set_most(text.trim_matches(['\n', '\0', ' ']).parse().map_err(|_| Errno::EINVAL)?);
+        Ok(())
+    }
+}
+
 fn fixed(value: impl Into<String>) -> Arc<Inode> {
     let value = value.into();
     TextInode::inode(0o444, move || format!("{value}\n").into_bytes())
@@ -44,7 +60,7 @@ fn fixed(value: impl Into<String>) -> Arc<Inode> {
 /// The directory.
 pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     PseudoDir::inode(vec![
-        ("fs", fs()),
+        ("fs", fs(kernel)),
         ("kernel", kernel_directory(kernel)),
         ("net", sys_net::directory(kernel)),
         ("vm", vm()),
@@ -70,7 +86,8 @@ pub(crate) fn write(kernel: &Arc<Kernel>, name: &str, value: &str) -> Result<(),
     inode.downcast::<TextInode>().ok_or(Errno::ENOENT)?.store(value.as_bytes())
 }
 
-fn fs() -> Arc<Inode> {
+fn fs(kernel: &Arc<Kernel>) -> Arc<Inode> {
+    let aio = kernel.aio.clone();
     let inotify = PseudoDir::inode(vec![
         ("max_queued_events", fixed("16384")),
         ("max_user_instances", fixed("128")),
@@ -78,8 +95,8 @@ fn fs() -> Arc<Inode> {
     ]);
     let mqueue = PseudoDir::inode(sys_ipc::queue_files());
     PseudoDir::inode(vec![
-        ("aio-max-nr", knob("65536")),
-        ("aio-nr", fixed("0")),
+        ("aio-max-nr", TextInode::inode(0o644, AioLimit(aio.clone()))),
+        ("aio-nr", TextInode::inode(0o444, move || format!("{}\n", aio.used()).into_bytes())),
         ("epoll", PseudoDir::inode(vec![("max_user_watches", fixed("1048576"))])),
         ("file-max", fixed("9223372036854775807")),
         ("file-nr", fixed("0\t0\t9223372036854775807")),

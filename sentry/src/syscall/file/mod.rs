@@ -1,6 +1,7 @@
 //! Handlers of the calls about files, directories, descriptors, mounts and polling.
 
 mod access;
+mod aio;
 mod attribute;
 pub(crate) mod context;
 mod descriptor;
@@ -30,6 +31,9 @@ mod write;
 mod xattr;
 
 pub(crate) use access::{sys_access, sys_faccessat, sys_faccessat2};
+pub(crate) use aio::{
+    sys_io_cancel, sys_io_destroy, sys_io_getevents, sys_io_pgetevents, sys_io_setup, sys_io_submit,
+};
 pub(crate) use attribute::{
     sys_chmod, sys_chown, sys_fchmod, sys_fchmodat, sys_fchmodat2, sys_fchown, sys_fchownat, sys_ftruncate,
     sys_lchown, sys_truncate, sys_umask,
