@@ -318,6 +318,33 @@ static void terminals_do_the_same(void) {
     close(terminal), close(master);
 }
 
+static void a_terminal_has_an_owner_by_itself(void) {
+    int master, terminal, status;
+    // One that controls no session: who sets the flag.
+    CHECK(openpty(&master, &terminal, NULL, NULL, NULL) == 0);
+    CHECK(fcntl(terminal, F_GETOWN) == 0 && fcntl(terminal, F_SETFL, O_ASYNC) == 0);
+    CHECK(fcntl(terminal, F_GETOWN) == getpid());
+    CHECK(write(master, "line\n", 5) == 5);
+    expect_plain(SIGIO);
+    CHECK(fcntl(terminal, F_SETFL, 0) == 0);
+    drain();
+    // Who was named stays.
+    CHECK(fcntl(terminal, F_SETOWN, -getpgrp()) == 0 && fcntl(terminal, F_SETFL, O_ASYNC) == 0);
+    CHECK(fcntl(terminal, F_GETOWN) == -getpgrp() && fcntl(terminal, F_SETFL, 0) == 0);
+    drain();
+    // The controlling one: who is in the foreground.
+    int child = fork();
+    if (child == 0) {
+        CHECK(setsid() == getpid() && ioctl(terminal, TIOCSCTTY, 0) == 0);
+        int own = open(ttyname(terminal), O_RDWR);
+        CHECK(own >= 0 && fcntl(own, F_SETFL, O_ASYNC) == 0 && fcntl(own, F_GETOWN) == -getpid());
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    close(terminal), close(master);
+    drain();
+}
+
 static void others_get_them(void) {
     int pair[2], ready[2], status;
     CHECK(pipe(ready) == 0);
@@ -408,6 +435,7 @@ int main(void) {
     PART(datagrams_are_told_of);
     PART(unix_sockets_and_pipes_do_the_same);
     PART(terminals_do_the_same);
+    PART(a_terminal_has_an_owner_by_itself);
     PART(others_get_them);
     PART(one_thread_gets_them);
     PART(a_full_queue_falls_back_to_sigio);

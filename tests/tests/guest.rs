@@ -119,6 +119,7 @@ guests! {
     pipes
     posix_queues
     seccomp
+    seccomp_listener
     signal_driven_io
     signals
     socket_filter

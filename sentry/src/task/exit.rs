@@ -54,6 +54,7 @@ impl CurrentTask {
             task.update_shared(|s| (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take()));
         drop(files);
         task.set_semaphore_undo(None);
+        task.seccomp().release();
         drop(std::mem::take(&mut self.files));
         group.sample_guest_time();
         drop(mm);

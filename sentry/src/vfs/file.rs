@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::kernel::Kernel;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Tid};
 use crate::vfs::anon::{self, AnonKind};
 use crate::vfs::lock::LockOwner;
 use crate::vfs::notify::{self, Event};
-use crate::vfs::{Caller, DirEntry, Fd, Inode, Mappable, SignalDriven, Stat, VfsPath};
+use crate::vfs::{Caller, DirEntry, Fd, Inode, Mappable, OwnerName, SignalDriven, Stat, VfsPath};
 use crate::wait::{Observer, Readiness, WaitId};
 
 bitflags::bitflags! {
@@ -180,6 +180,16 @@ pub trait FileOps: Any + Send + Sync {
     /// How long a call that waits for `interest` may do so (`SO_RCVTIMEO`, `SO_SNDTIMEO`); `None` is for ever.
     fn patience(&self, interest: Readiness) -> Option<std::time::Duration> {
         let _ = interest;
+        None
+    }
+
+    /// True for terminals, whose signals (`O_ASYNC`) have an owner by themselves.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    /// The process group in the foreground of a terminal.
+    fn foreground(&self) -> Option<Tid> {
         None
     }
 
@@ -378,13 +388,22 @@ impl File {
     }
 
     /// Replaces the status flags by way of a descriptor, and begins or ends the signals that `O_ASYNC` asks for.
-    pub fn change_status_flags(self: &Arc<Self>, kernel: &Arc<Kernel>, flags: OpenFlags, fd: Fd) {
+    pub fn change_status_flags(self: &Arc<Self>, task: &CurrentTask, flags: OpenFlags, fd: Fd) {
         let is_async = flags.contains(OpenFlags::ASYNC);
         let was_async = self.flags().contains(OpenFlags::ASYNC);
         self.set_status_flags(flags);
-        if is_async != was_async {
-            self.make_signal_driven(kernel).set_async(is_async, fd);
+        if is_async == was_async {
+            return;
         }
+        let signals = self.make_signal_driven(task.kernel());
+        if is_async && self.ops.is_terminal() && !signals.has_owner() {
+            // tty_fasync: who is in the foreground, or the caller.
+            let group = self.ops.foreground().map(|Tid(group)| OwnerName::Group(group));
+            let owner = group.unwrap_or(OwnerName::Process(task.pid().0));
+            // A group that has just ended hears nothing.
+            let _ = signals.set_owner(owner, &task.creds());
+        }
+        signals.set_async(is_async, fd);
     }
 
     /// Something has to wait until there is room: see [`SignalDriven::note_full`].

@@ -161,6 +161,11 @@ impl SignalDriven {
         Ok(())
     }
 
+    /// Whether somebody was named, living or not.
+    pub(super) fn has_owner(&self) -> bool {
+        !matches!(self.settings.lock().owner, Owner::Nobody)
+    }
+
     /// The owner; the number is zero for nobody and for what has ended.
     #[must_use]
     pub fn owner(&self) -> OwnerName {

@@ -10,7 +10,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::host::description::{Description, Kind};
 use crate::fs::host::{inode, terminal};
 use crate::io::{IoDst, IoSrc};
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Tid};
 use crate::vfs::{File, FileOps, OpenFlags, Seek};
 use crate::wait::{Observer, Readiness, WaitId};
 
@@ -223,6 +223,14 @@ impl FileOps for HostFile {
 
     fn unregister(&self, id: WaitId) {
         self.description.watched().queue().unregister(id);
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.description.kind() == Kind::Terminal
+    }
+
+    fn foreground(&self) -> Option<Tid> {
+        self.terminal()?.control().foreground()
     }
 
     fn sync(&self, _: &File) -> Result<(), Errno> {

@@ -7,7 +7,7 @@ use crate::fs::tty::devpts::Table;
 use crate::fs::tty::ioctl;
 use crate::fs::tty::pty::Pty;
 use crate::io::{IoDst, IoSrc};
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Tid};
 use crate::vfs::{File, FileOps};
 use crate::wait::{Observer, Readiness, WaitId};
 
@@ -40,6 +40,10 @@ impl FileOps for Master {
 
     fn unregister(&self, id: WaitId) {
         self.pty.master_queue.unregister(id);
+    }
+
+    fn is_terminal(&self) -> bool {
+        true
     }
 
     fn fdinfo(&self, _: &File) -> String {
@@ -84,6 +88,14 @@ impl FileOps for Slave {
 
     fn unregister(&self, id: WaitId) {
         self.pty.slave_queue.unregister(id);
+    }
+
+    fn is_terminal(&self) -> bool {
+        true
+    }
+
+    fn foreground(&self) -> Option<Tid> {
+        self.pty.foreground()
     }
 }
 

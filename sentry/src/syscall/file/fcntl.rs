@@ -151,7 +151,7 @@ fn set_flags(task: &CurrentTask, file: &Arc<File>, flags: u32, fd: Fd) -> SysRes
     let flags = OpenFlags::from_bits_truncate(flags) & changeable;
     let new = file.flags().difference(changeable) | flags;
     file.ops().set_flags(file, new)?;
-    file.change_status_flags(task.kernel(), new, fd);
+    file.change_status_flags(task, new, fd);
     Ok(0)
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn sys_ioctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             let mut flags = file.flags();
             flags.set(flag, on != 0);
             file.ops().set_flags(&file, flags)?;
-            file.change_status_flags(task.kernel(), flags, args.fd(0));
+            file.change_status_flags(task, flags, args.fd(0));
             Ok(0)
         }
         FIOSETOWN | SIOCSPGRP if file.inode().kind() == FileType::Socket => {

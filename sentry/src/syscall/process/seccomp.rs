@@ -1,14 +1,19 @@
 //! `seccomp(2)`, and `PR_SET_SECCOMP` of `prctl(2)`.
 
+use std::sync::Arc;
+
 use netstack::bpf::MAX_INSTRUCTIONS;
-use sentry_abi::seccomp::{flag, mode, op, ret};
+use sentry_abi::seccomp::{DATA_LEN, NotifResponse, Notification, flag, mode, op, ret};
 
 use crate::bpf::{self, FPROG_LEN};
 use crate::errno::{Errno, SysResult};
+use crate::fs::event::seccomp_listener;
 use crate::mm::UserAddr;
 use crate::syscall::Args;
-use crate::task::seccomp::{Filter, FilterError, Logging, SyncError};
-use crate::task::{Capabilities, CurrentTask, tid_value};
+use crate::syscall::file::context::install;
+use crate::task::seccomp::{Filter, FilterError, Listener, Logging, SyncError};
+use crate::task::{Capabilities, CurrentTask, Resource, tid_value};
+use crate::vfs::{File, OpenFlags};
 
 /// `seccomp(2)`.
 pub(crate) fn sys_seccomp(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -24,12 +29,19 @@ pub(crate) fn sys_seccomp(task: &mut CurrentTask, args: &Args) -> SysResult {
                 | ret::TRAP
                 | ret::ERRNO
                 | ret::TRACE
+                | ret::USER_NOTIF
                 | ret::LOG
                 | ret::ALLOW => Ok(0),
                 _ => Err(Errno::EOPNOTSUPP.into()),
             }
         }
-        // SECCOMP_GET_NOTIF_SIZES: as before Linux 5.0, which had no listeners either.
+        op::GET_NOTIF_SIZES if flags == 0 => {
+            // `struct seccomp_notif_sizes`: of a notification, an answer and what filters see.
+            let sizes = [size_of::<Notification>(), size_of::<NotifResponse>(), DATA_LEN];
+            // 80 at most.
+            task.mm().write_obj(at, &sizes.map(|size| size as u16))?;
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -53,8 +65,16 @@ fn set_strict(task: &mut CurrentTask) -> SysResult {
 }
 
 fn set_filter(task: &mut CurrentTask, flags: u64, at: UserAddr) -> SysResult {
-    const KNOWN: u64 = flag::TSYNC | flag::LOG | flag::SPEC_ALLOW | flag::TSYNC_ESRCH;
-    if flags & !KNOWN != 0 {
+    const KNOWN: u64 = flag::TSYNC
+        | flag::LOG
+        | flag::SPEC_ALLOW
+        | flag::NEW_LISTENER
+        | flag::TSYNC_ESRCH
+        | flag::WAIT_KILLABLE_RECV;
+    let has = |flag: u64| flags & flag != 0;
+    // Both have something to return, unless a thread that is not in step gives an errno.
+    let is_ambiguous = has(flag::TSYNC) && has(flag::NEW_LISTENER) && !has(flag::TSYNC_ESRCH);
+    if flags & !KNOWN != 0 || is_ambiguous || has(flag::WAIT_KILLABLE_RECV) && !has(flag::NEW_LISTENER) {
         return Err(Errno::EINVAL.into());
     }
     let fprog: [u8; FPROG_LEN] = task.mm().read_obj(at)?;
@@ -69,18 +89,33 @@ fn set_filter(task: &mut CurrentTask, flags: u64, at: UserAddr) -> SysResult {
     }
     let source = bpf::read_instructions(task.mm(), at, count)?;
     let logging = if flags & flag::LOG != 0 { Logging::On } else { Logging::Off };
-    let filter = Filter::new(&source, logging, task.seccomp().filter()).map_err(|error| match error {
+    let mut filter = Filter::new(&source, logging, task.seccomp().filter()).map_err(|error| match error {
         FilterError::Program => Errno::EINVAL,
         FilterError::TooLong => Errno::ENOMEM,
     })?;
+    let mut listener = None;
+    if has(flag::NEW_LISTENER) {
+        task.files().check_room(task.rlimit(Resource::Nofile).soft)?;
+        if Filter::has_listener(task.seccomp().filter().as_ref()) {
+            return Err(Errno::EBUSY.into());
+        }
+        let new = Listener::new(has(flag::WAIT_KILLABLE_RECV));
+        Filter::listen(&mut filter, new.clone());
+        listener = Some(seccomp_listener::create(new));
+    }
     if flags & flag::TSYNC == 0 {
         task.install_filter(filter);
-        return Ok(0);
+        return give_listener(task, listener);
     }
     match task.install_filter_everywhere(filter) {
-        Ok(()) => Ok(0),
+        Ok(()) => give_listener(task, listener),
         Err(SyncError(_)) if flags & flag::TSYNC_ESRCH != 0 => Err(Errno::ESRCH.into()),
         // "On error, if SECCOMP_FILTER_FLAG_TSYNC was used, the return value is the ID of the thread" (seccomp(2)).
         Err(SyncError(thread)) => Ok(tid_value(thread)),
     }
+}
+
+/// The descriptor of a listener, for which there was room; 0 without one.
+fn give_listener(task: &CurrentTask, listener: Option<Arc<File>>) -> SysResult {
+    listener.map_or(Ok(0), |file| install(task, file, OpenFlags::CLOEXEC))
 }

@@ -6,7 +6,7 @@ use sentry_abi::signal::{SigInfo, Signal};
 use sentry_abi::syscall::nr;
 
 use crate::errno::Errno;
-use crate::task::seccomp::Logging;
+use crate::task::seccomp::{Decision, Logging};
 use crate::task::{CurrentTask, ExitStatus};
 
 /// Whether a call is made.
@@ -59,7 +59,8 @@ impl CurrentTask {
         if filter.always_allows(number.into()) {
             return Verdict::Proceed;
         }
-        let (answer, logging) = filter.decide(&data(number, self.regs.rip, self.regs.syscall_args()));
+        let data = data(number, self.regs.rip, self.regs.syscall_args());
+        let Decision { answer, logging, listener } = filter.decide(&data);
         let (action, value) = (answer & ret::ACTION_FULL, answer & ret::DATA);
         if logging == Logging::On || action == ret::LOG {
             let (pid, comm) = (self.pid().0, self.comm());
@@ -80,6 +81,7 @@ impl CurrentTask {
                 Verdict::Skip
             }
             ret::TRACE => self.ask_tracer(value, place),
+            ret::USER_NOTIF => self.ask_listener(listener, data),
             _ => {
                 self.kill_for(action);
                 Verdict::Skip

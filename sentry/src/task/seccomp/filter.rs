@@ -5,6 +5,7 @@ use std::sync::Arc;
 use netstack::bpf::{Instruction, Program};
 use sentry_abi::seccomp::{DATA_LEN, ret};
 
+use crate::task::seccomp::Listener;
 use crate::task::seccomp::allowed::AllowedCalls;
 
 /// The most instructions on the way through all filters of a task, each of which counts for four more
@@ -21,6 +22,19 @@ pub(crate) struct Filter {
     logging: Logging,
     /// Calls that this filter and those before it allow whatever their arguments.
     allowed: AllowedCalls,
+    /// Who answers for it.
+    listener: Option<Arc<Listener>>,
+}
+
+/// What the filters of a thread say about a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decision<'a> {
+    /// `SECCOMP_RET_*` with its data.
+    pub(crate) answer: u32,
+    /// Whether to log it.
+    pub(crate) logging: Logging,
+    /// Who answers for the filter whose decision it is.
+    pub(crate) listener: Option<&'a Arc<Listener>>,
 }
 
 /// Whether what a filter does other than allow calls is logged (`SECCOMP_FILTER_FLAG_LOG`).
@@ -60,7 +74,19 @@ impl Filter {
             return Err(FilterError::TooLong);
         }
         let allowed = AllowedCalls::of(source, before.as_ref().map(|f| &f.allowed));
-        Ok(Arc::new(Self { program, before, logging, allowed }))
+        Ok(Arc::new(Self { program, before, logging, allowed, listener: None }))
+    }
+
+    /// Has `listener` answer for a filter that nobody has yet.
+    pub(crate) fn listen(this: &mut Arc<Self>, listener: Arc<Listener>) {
+        if let Some(filter) = Arc::get_mut(this) {
+            filter.listener = Some(listener);
+        }
+    }
+
+    /// Whether this filter or one below it has a listener.
+    pub(crate) fn has_listener(this: Option<&Arc<Self>>) -> bool {
+        chain(this).any(|filter| filter.listener.is_some())
     }
 
     /// Whether calls with this number are allowed whatever their arguments.
@@ -68,14 +94,14 @@ impl Filter {
         self.allowed.contains(number)
     }
 
-    /// The strictest answer of all filters, the newest one's where several are as strict, and whether to log it.
-    pub(crate) fn decide(&self, data: &[u32; DATA_LEN / 4]) -> (u32, Logging) {
-        let mut strictest = (ret::ALLOW, Logging::Off);
+    /// The strictest answer of all filters, the newest one's where several are as strict.
+    pub(crate) fn decide(&self, data: &[u32; DATA_LEN / 4]) -> Decision<'_> {
+        let mut strictest = Decision { answer: ret::ALLOW, logging: Logging::Off, listener: None };
         let mut next = Some(self);
         while let Some(filter) = next {
             let answer = filter.program.run_on_words(data);
-            if rank(answer) < rank(strictest.0) {
-                strictest = (answer, filter.logging);
+            if rank(answer) < rank(strictest.answer) {
+                strictest = Decision { answer, logging: filter.logging, listener: filter.listener.as_ref() };
             }
             next = filter.before.as_deref();
         }
@@ -95,6 +121,9 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.orphan();
+        }
         // One after the other: a guest can stack thousands, which would take a stack of ours to drop within each other.
         let mut next = self.before.take();
         while let Some(mut filter) = next.and_then(Arc::into_inner) {
@@ -159,12 +188,12 @@ mod tests {
             for milder in &order[n..] {
                 for (first, second) in [(stricter, *milder), (*milder, stricter)] {
                     let filter = one(1, second, Some(one(1, first, None)));
-                    assert_eq!(filter.decide(&data(1, 0, [0; 6])).0, stricter, "{first:x} {second:x}");
+                    assert_eq!(filter.decide(&data(1, 0, [0; 6])).answer, stricter, "{first:x} {second:x}");
                 }
             }
         }
         let filter = one(1, ret::ERRNO | 2, Some(one(1, ret::ERRNO | 1, None)));
-        assert_eq!(filter.decide(&data(1, 0, [0; 6])).0, ret::ERRNO | 2);
+        assert_eq!(filter.decide(&data(1, 0, [0; 6])).answer, ret::ERRNO | 2);
     }
 
     #[test]

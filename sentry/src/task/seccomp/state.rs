@@ -54,6 +54,12 @@ impl Seccomp {
         self.mode.store(mode::STRICT, Ordering::Release);
     }
 
+    /// Lets go of the filters of a thread that has ended.
+    pub(crate) fn release(&self) {
+        let filter = self.filter.write().take();
+        drop(filter);
+    }
+
     /// Replaces the filters by one that is on top of them.
     pub(crate) fn set_filter(&self, filter: Arc<Filter>) {
         *self.filter.write() = Some(filter);
