@@ -88,4 +88,4 @@ impl<T: Keyed> FlowTable<T> {
 }
 
 /// Enough that two busy threads rarely want the same one.
-const SHARDS: usize = 256;
+const SHARDS: usize = 64;

@@ -4,13 +4,15 @@
 //! neighbours lie together, in pages that exist while one of their ports is used. A hash table would bring a line of memory
 //! into the cache for each connection that begins or ends.
 
+use smallvec::SmallVec;
+
 /// The counts of all ports.
 #[derive(Default)]
 pub(crate) struct PortUsers {
     /// By the upper bits of the port; none at all before the first use.
     pages: Vec<Option<Box<Page>>>,
-    /// A page that lost its last user, for the next one.
-    spare: Option<Box<Page>>,
+    /// Some pages that lost their last users, for the next ones.
+    spare: SmallVec<[Box<Page>; MAX_SPARE]>,
     /// How many ports are used.
     len: usize,
 }
@@ -43,7 +45,7 @@ impl PortUsers {
         if self.pages.is_empty() {
             self.pages.resize_with(PAGES, || None);
         }
-        let page = self.pages[page].get_or_insert_with(|| self.spare.take().unwrap_or_else(Page::new));
+        let page = self.pages[page].get_or_insert_with(|| self.spare.pop().unwrap_or_else(Page::new));
         let users = &mut page.ports[index];
         if users.is_nobody() {
             page.used += 1;
@@ -67,7 +69,8 @@ impl PortUsers {
             page.used -= 1;
             self.len -= 1;
             if page.used == 0 {
-                self.spare = slot.take();
+                let page = slot.take();
+                self.spare.extend(page.filter(|_| self.spare.len() < MAX_SPARE));
             }
         }
     }
@@ -110,6 +113,8 @@ fn place(port: u16) -> (usize, usize) {
 /// Ports in a page of half a KiB.
 const PAGE: usize = 64;
 const PAGES: usize = (1 << 16) / PAGE;
+/// 4 KiB of them.
+const MAX_SPARE: usize = 8;
 
 #[cfg(test)]
 mod tests {
