@@ -21,6 +21,7 @@ mod limiter;
 mod multicast_forward;
 mod ndp;
 mod output;
+mod pim_register;
 mod plain_input;
 mod plain_output;
 mod pmtu;

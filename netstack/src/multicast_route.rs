@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use pending::{Added, LIFETIME, Pending, Waiting};
+pub(crate) use pending::{Added, Entrance, LIFETIME, Pending, Waiting};
 pub use router::{MulticastRouter, Refused, Reporting, Upcall, UpcallKind, UpcallSink};
 pub(crate) use table::{Arrival, Decision, Replace, Table};
 pub use table::{

@@ -155,6 +155,8 @@ counters! {
         multicast_upcalls,
         /// Packets for groups dropped because no route was made for them in time, or too many waited.
         multicast_unresolved_drops,
+        /// PIM register messages that were malformed, or had a packet in them that is not routed.
+        multicast_register_errors,
         /// IP packets forwarded (`ipForwDatagrams`).
         ip_forw_datagrams,
         /// IP packets to be forwarded without a route (`ipInNoRoutes`).

@@ -239,6 +239,102 @@ fn our_own_packets_are_routed_and_our_members_hear() {
     }
 }
 
+/// An IP packet with a datagram for the group from somewhere else, as the router that is next to its sender has it.
+fn datagram_from_elsewhere(index: usize, data: &[u8]) -> Vec<u8> {
+    let udp_len = u16::try_from(8 + data.len()).unwrap();
+    let mut packet = match index {
+        0 => {
+            let mut header = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 9, 17, 0, 0, 10, 9, 0, 9, 239, 1, 2, 3];
+            header[2..4].copy_from_slice(&(20 + udp_len).to_be_bytes());
+            let sum = !netstack::wire::checksum::sum(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            header
+        }
+        _ => {
+            let mut header = vec![0x60, 0, 0, 0, 0, 0, 17, 9];
+            header[4..6].copy_from_slice(&udp_len.to_be_bytes());
+            let addresses: [Ipv6Addr; 2] = ["fd09::9".parse().unwrap(), GROUPS[1].parse().unwrap()];
+            header.extend(addresses.iter().flat_map(Ipv6Addr::octets));
+            header
+        }
+    };
+    let (source, group) = (ELSEWHERE[index].parse().unwrap(), GROUPS[index].parse().unwrap());
+    let mut udp = [5000_u16, 7, udp_len, 0].map(u16::to_be_bytes).concat();
+    udp.extend(data);
+    let mut sum = Accumulator::new(pseudo_header(source, group, 17, udp_len.into()));
+    sum.add(&udp);
+    udp[6..8].copy_from_slice(&sum.checksum().to_be_bytes());
+    packet.extend(udp);
+    packet
+}
+
+const ELSEWHERE: [&str; 2] = ["10.9.0.9", "fd09::9"];
+
+#[test]
+fn packets_in_pim_registers_are_routed() {
+    for index in [0, 1] {
+        let (mut net, member) = begin(index);
+        let family = [Family::V4, Family::V6][index];
+        let router_address: std::net::IpAddr = ["10.1.0.1", "fd01::1"][index].parse().unwrap();
+        let source: std::net::IpAddr = LEFT[index].parse().unwrap();
+        let raw = RawSocket::new(&net.net.left.stack, family, 103);
+        let send = |net: &mut Net, flags: u8, whole: bool, packet: &[u8], spoil: usize| {
+            let mut message = vec![0x21, 0, 0, 0, flags, 0, 0, 0];
+            message.extend(packet);
+            let covered = if whole { message.len() } else { 8 };
+            let mut sum = match family {
+                Family::V4 => Accumulator::default(),
+                _ => Accumulator::new(pseudo_header(
+                    source,
+                    router_address,
+                    103,
+                    u32::try_from(covered).unwrap(),
+                )),
+            };
+            sum.add(&message[..covered]);
+            message[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
+            message[spoil] ^= u8::from(spoil > 0);
+            let meta = SendMeta { to: Some((router_address, 0).into()), ..SendMeta::default() };
+            raw.try_send(&mut &message[..], &meta).unwrap();
+            net.net.settle();
+        };
+        let errors = |net: &Net| net.net.router.stats().multicast_register_errors;
+        // Without the virtual interface nobody is asked for a route.
+        let packet = datagram_from_elsewhere(index, b"first");
+        send(&mut net, 0, false, &packet, 0);
+        assert_eq!((net.calls(), errors(&net)), (vec![], 0));
+        net.router.add_vif(vif(5), Vif::Register).unwrap();
+        send(&mut net, 0, false, &packet, 0);
+        assert_eq!(net.calls(), [(UpcallKind::NoRoute, 5)]);
+        let route = MulticastRoute {
+            source: ELSEWHERE[index].parse().unwrap(),
+            parent: vif(5),
+            ..net.route(&[(1, 1)])
+        };
+        net.router.add_route(route).unwrap();
+        net.net.settle();
+        send(&mut net, 0, true, &datagram_from_elsewhere(index, b"second"), 0);
+        for data in [&b"first"[..], b"second"] {
+            let (received, datagram) = recv(&member);
+            assert_eq!((&received[..], datagram.from.ip(), datagram.ttl), (data, route.source, 8));
+        }
+        assert_eq!(net.router.vif(vif(5)).unwrap().counts.packets_in, 2);
+        // A question, a damaged header, a packet that is cut off, and one that is not for a group.
+        send(&mut net, 0x40, false, &packet, 0);
+        send(&mut net, 0, false, &packet, 5);
+        send(&mut net, 0, false, &packet[..packet.len() - 1], 0);
+        let mut alone = packet.clone();
+        alone[if index == 0 { 16 } else { 24 }] = 0x0a;
+        send(&mut net, 0, false, &alone, 0);
+        assert_eq!((errors(&net), is_empty(&member)), (4, true));
+        // Rules see what is inside.
+        let chain = Chain::builtin(Table::Filter, Hook::Forward, Policy::Drop);
+        net.net.router.set_filter(family, Ruleset::new().chain(chain)).unwrap();
+        send(&mut net, 0, false, &packet, 0);
+        assert!(is_empty(&member));
+    }
+}
+
 #[test]
 fn reports_of_others_reach_the_routing_program() {
     let (mut net, _member) = begin(0);

@@ -7,7 +7,7 @@ use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
 use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
-use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, plain_input};
+use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, pim_register, plain_input};
 use crate::link::Medium;
 use crate::nic::NicId;
 use crate::outbox::{Looped, LoopedBy, Outbox};
@@ -243,6 +243,7 @@ impl<'a> Rx<'a> {
             Protocol::ICMP if ip.source.is_ipv4() => icmp::input_v4(self, ip, packet),
             Protocol::ICMPV6 if ip.source.is_ipv6() => icmp::input_v6(self, ip, packet),
             Protocol::IGMP if ip.source.is_ipv4() => group::input_igmp(self, ip, &packet),
+            Protocol::PIM => pim_register::input(self, ip, &packet),
             Protocol::NO_NEXT => {}
             _ if was_raw => {}
             _ => return Some(packet),

@@ -13,8 +13,8 @@ use crate::filter::{self, Passage};
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::{Egress, Fragmenting, Origin, OutputError, RouteQuery, Rx, Transit, forward};
 use crate::multicast_route::{
-    Added, Arrival, Decision, LIFETIME, MulticastRoute, MulticastRouteError, Pending, Replace, Reporting,
-    Table, Upcall, UpcallKind, UpcallSink, Vif, VifId, Waiting,
+    Added, Arrival, Decision, Entrance, LIFETIME, MulticastRoute, MulticastRouteError, Pending, Replace,
+    Reporting, Table, Upcall, UpcallKind, UpcallSink, Vif, VifId, Waiting,
 };
 use crate::options::Family;
 use crate::outbox::Outbox;
@@ -134,14 +134,14 @@ impl MulticastForwarding {
 
     /// Sends a packet where the table says, or lets it wait.
     fn route(self: &Arc<Self>, core: &Arc<Core>, packet: Waiting, now: Instant, outbox: &mut Outbox) {
-        let Waiting { transit, nic, is_own, .. } = &packet;
+        let Waiting { transit, nic, entrance, .. } = &packet;
         let arrival = Arrival {
             nic: *nic,
             source: transit.source,
             group: transit.destination,
             ttl: transit.ttl(),
             len: transit.len(),
-            is_own: *is_own,
+            entrance: *entrance,
             now,
         };
         let state = self.state.read();
@@ -206,7 +206,7 @@ impl MulticastForwarding {
         register: Option<VifId>,
         outbox: &mut Outbox,
     ) {
-        let Waiting { transit, mut passage, nic, is_own: _ } = packet;
+        let Waiting { transit, mut passage, nic, entrance } = packet;
         for &(id, vif) in outputs {
             let len = transit.len();
             let is_out = match vif {
@@ -217,7 +217,7 @@ impl MulticastForwarding {
                         group: transit.destination,
                         ttl: transit.ttl(),
                         len,
-                        is_own: false,
+                        entrance,
                         now: core.clock.now(),
                     };
                     let packet = transit.clone().into_packet();
@@ -336,6 +336,11 @@ pub(super) fn concerns(rx: &Rx<'_>, group: IpAddr, packet: &Packet) -> bool {
         && !packet.meta.is_forwarded
 }
 
+/// Whether it is a group whose packets are routed.
+pub(super) fn is_wide_group(address: IpAddr) -> bool {
+    address.is_multicast() && is_wide(address)
+}
+
 /// What goes beyond a link: not 224.0.0.0/24 (RFC 5771 section 4), nor IPv6 scopes up to the link's.
 fn is_wide(group: IpAddr) -> bool {
     match group {
@@ -376,10 +381,18 @@ pub(super) fn input(rx: &mut Rx<'_>, packet: &Packet, passage: Option<Passage>, 
         false => {}
     }
     let family = crate::cidr::family_of(transit.source);
-    let waiting = Waiting { transit, passage, nic: rx.interface.id, is_own: rx.is_looped };
+    let entrance = if rx.is_looped { Entrance::Own } else { Entrance::Link };
+    let waiting = Waiting { transit, passage, nic: rx.interface.id, entrance };
     let forwarding = Arc::clone(rx.core.multicast_forwarding(family));
     forwarding.route(rx.core, waiting, rx.now, rx.outbox);
     Locally::AsMembers
+}
+
+/// Routes a packet that came in a message to the routing program.
+pub(super) fn route_registered(rx: &mut Rx<'_>, transit: Transit, passage: Option<Passage>) {
+    let forwarding = Arc::clone(rx.core.multicast_forwarding(crate::cidr::family_of(transit.source)));
+    let waiting = Waiting { transit, passage, nic: rx.interface.id, entrance: Entrance::Register };
+    forwarding.route(rx.core, waiting, rx.now, rx.outbox);
 }
 
 /// Whether hop-by-hop options say that a packet of MLD is for routers (RFC 2711; Linux's `ip6_mc_input` then always

@@ -16,8 +16,18 @@ pub(crate) struct Waiting {
     pub(crate) passage: Option<Passage>,
     /// Where it came in.
     pub(crate) nic: NicId,
+    pub(crate) entrance: Entrance,
+}
+
+/// How a packet came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// From a link.
+    Link,
     /// A socket of ours sent it.
-    pub(crate) is_own: bool,
+    Own,
+    /// In a message to the routing program (a PIM register).
+    Register,
 }
 
 /// What became of a packet without a route.

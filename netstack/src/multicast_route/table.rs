@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::cidr::family_of;
 use crate::ip::unspecified_like;
+use crate::multicast_route::Entrance;
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::time::Instant;
@@ -158,9 +159,17 @@ pub(crate) struct Arrival {
     pub(crate) ttl: u8,
     /// Of the whole packet.
     pub(crate) len: usize,
-    /// A socket of ours sent it.
-    pub(crate) is_own: bool,
+    pub(crate) entrance: Entrance,
     pub(crate) now: Instant,
+}
+
+impl Arrival {
+    fn entered_through(&self) -> Vif {
+        match self.entrance {
+            Entrance::Link | Entrance::Own => Vif::Nic(self.nic),
+            Entrance::Register => Vif::Register,
+        }
+    }
 }
 
 /// What becomes of a packet.
@@ -313,10 +322,6 @@ impl Table {
         self.vifs = std::array::from_fn(|_| None);
     }
 
-    pub(crate) fn vif_of(&self, nic: NicId) -> Option<VifId> {
-        self.number_of(Vif::Nic(nic))
-    }
-
     /// The virtual interface that stands for the program.
     pub(crate) fn register_vif(&self) -> Option<VifId> {
         self.number_of(Vif::Register)
@@ -392,7 +397,7 @@ impl Table {
 
     /// Decides about a packet, and counts it.
     pub(crate) fn decide(&self, packet: &Arrival) -> Decision {
-        let arrived = self.vif_of(packet.nic);
+        let arrived = self.number_of(packet.entered_through());
         if let Some(route) = self.find(packet.source, packet.group) {
             return self.follow(route, Wildcard::None, arrived, packet);
         }
@@ -423,7 +428,7 @@ impl Table {
                 tree.is_some_and(|tree| tree.outputs.get(vif).is_some())
             });
         let parent = self.vifs[route.parent.index()].as_ref();
-        let is_from_parent = parent.is_some_and(|parent| parent.vif == Vif::Nic(packet.nic));
+        let is_from_parent = parent.is_some_and(|parent| parent.vif == packet.entered_through());
         if !is_from_tree && !is_from_parent {
             return self.wrong_vif(route, arrived, packet);
         }
@@ -455,7 +460,7 @@ impl Table {
     }
 
     fn wrong_vif(&self, route: &RouteState, arrived: Option<VifId>, packet: &Arrival) -> Decision {
-        if packet.is_own {
+        if packet.entrance == Entrance::Own {
             // A socket of ours sends through another interface than the route has it from: that is no mistake of a
             // router's.
             return Decision::Ignored;

@@ -40,7 +40,7 @@ fn table(routes: &[Row<'_>]) -> Table {
 fn arrival(on: u32, source: &str, group: &str, ttl: u8) -> Arrival {
     let nic = NicId::from_index(on + 1).unwrap();
     let (source, group, now) = (ip(source), ip(group), Instant::from_millis(1));
-    Arrival { nic, source, group, ttl, len: 100, is_own: false, now }
+    Arrival { nic, source, group, ttl, len: 100, entrance: Entrance::Link, now }
 }
 
 /// The numbers of the virtual interfaces that a packet leaves through.
@@ -107,7 +107,7 @@ fn reports_of_the_wrong_way_are_seconds_apart() {
     assert_eq!(table.decide(&at(1, 5)), report(1));
     table.reports_any_vif = true;
     assert_eq!(table.decide(&at(2, 9)), report(2));
-    let own = Arrival { is_own: true, ..at(2, 20) };
+    let own = Arrival { entrance: Entrance::Own, ..at(2, 20) };
     assert_eq!(table.decide(&own), Decision::Ignored);
     assert_eq!(table.routes()[0].counts.wrong_vif, 5);
 }

@@ -27,6 +27,8 @@ impl Protocol {
     pub const NO_NEXT: Self = Self(59);
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: Self = Self(60);
+    /// Protocol Independent Multicast.
+    pub const PIM: Self = Self(103);
 
     /// Tells whether this is an IPv6 extension header that this stack knows, not a transport.
     #[must_use]
@@ -48,6 +50,7 @@ impl fmt::Debug for Protocol {
             Self::ICMPV6 => "Icmpv6",
             Self::NO_NEXT => "NoNext",
             Self::DESTINATION_OPTIONS => "DestinationOptions",
+            Self::PIM => "Pim",
             Self(number) => return write!(f, "Protocol({number})"),
         };
         f.write_str(name)
