@@ -70,6 +70,7 @@ pub use rule::{
     Policy, Ports, RecentAction, RecentTest, RejectWith, Rule, Ruleset, Side, StatisticMode, Table, Target,
     Test, TimeTest, TtlAction, U32Step, U32Test,
 };
+pub use state::HashLimitInfo;
 
 pub use crate::conntrack::{ConnInfo, ConnState, ConnStatus, TcpState};
 
@@ -207,6 +208,16 @@ impl Stack {
     pub fn set_recent_address(&self, name: &str, address: Option<std::net::IpAddr>, is_there: bool) -> bool {
         let list = self.core.filter.shared.recent_list(name);
         list.map(|list| list.set(address, is_there, self.core.clock.now())).is_some()
+    }
+
+    /// The names of the tables of limits per flow that rules keep ([`Test::HashLimit`]).
+    pub fn hash_limits(&self) -> Vec<String> {
+        self.core.filter.shared.hash_limit_names()
+    }
+
+    /// What a table of limits per flow knows.
+    pub fn hash_limit_entries(&self, name: &str) -> Option<Vec<HashLimitInfo>> {
+        Some(self.core.filter.shared.hash_limit_table(name)?.list(self.core.clock.now()))
     }
 
     /// Forgets the flows that `is_unwanted`; returns how many.

@@ -117,7 +117,14 @@ static void virtual_interfaces(void) {
     vif.vifc_flags = 0x40;
     CHECK_FAILS(option(fd, MRT_ADD_VIF, &vif, sizeof vif), EINVAL);
     vif.vifc_flags = VIFF_REGISTER;
-    CHECK(option(fd, MRT_ADD_VIF, &vif, sizeof vif) == 0);
+    // It is a device.
+    for (int round = 0; round < 2; round++) {
+        CHECK(if_nametoindex("pimreg") == 0);
+        CHECK(option(fd, MRT_ADD_VIF, &vif, sizeof vif) == 0);
+        CHECK(if_nametoindex("pimreg") > 0);
+        if (round == 0)
+            CHECK(option(fd, MRT_DEL_VIF, &vif, sizeof vif) == 0);
+    }
     vif.vifc_vifi = 5;
     CHECK_FAILS(option(fd, MRT_ADD_VIF, &vif, sizeof vif), EADDRINUSE);
     vif.vifc_vifi = MAXVIFS;

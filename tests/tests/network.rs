@@ -381,6 +381,18 @@ fn extensions_of_iptables_are_the_same_inside() {
     is_the_same_inside("iptables_extensions.sh");
 }
 
+/// What the matches `recent` and `hashlimit` remember is shown in `/proc/net`, and lists can be changed there.
+#[test]
+fn lists_of_iptables_are_the_same_inside() {
+    require!(
+        Need::Root,
+        Need::Program("iptables-legacy"),
+        Need::Program("ip6tables-legacy"),
+        Need::Program("python3")
+    );
+    is_the_same_inside("iptables_lists.sh");
+}
+
 /// `nft`, and iptables on top of it, list what they were told in the same words, fail in the same words, and the rules do the same.
 #[test]
 fn nftables_inside_is_nftables_outside() {

@@ -112,11 +112,17 @@ impl Cell {
     /// Measures the cell.
     #[must_use]
     pub fn measure(self) -> Row {
-        let runs = SEEDS.map(|seed| self.run(seed));
+        self.measure_with(SEEDS)
+    }
+
+    /// The same with other seeds: how much of a figure is luck. Fairness is that of the first.
+    #[must_use]
+    pub fn measure_with(self, seeds: [u64; SEEDS.len()]) -> Row {
+        let runs = seeds.map(|seed| self.run(seed));
         let goodput_mbit = rounded(median(runs.map(|(goodput, _)| goodput)));
         let retransmitted = runs.map(|(_, retransmitted)| retransmitted.unwrap_or_default());
         let retransmitted_percent = (!self.sender.is_smoltcp()).then(|| rounded(median(retransmitted)));
-        Row { cell: self, goodput_mbit, retransmitted_percent, fairness: self.fairness() }
+        Row { cell: self, goodput_mbit, retransmitted_percent, fairness: self.fairness(seeds[0]) }
     }
 
     /// Only the goodput.
@@ -146,8 +152,8 @@ impl Cell {
         (goodput, percent)
     }
 
-    fn fairness(self) -> f64 {
-        let mut network = Network::new(SEEDS[0]);
+    fn fairness(self, seed: u64) -> f64 {
+        let mut network = Network::new(seed);
         let senders = [(); 2].map(|()| self.sender.add(&mut network));
         let receiver = self.sender.add(&mut network);
         self.set_links(&mut network, &senders, receiver, SHARED_RATE);

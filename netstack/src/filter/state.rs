@@ -119,10 +119,24 @@ impl SharedStates {
         let mut tables = self.hash_limits.lock();
         tables.retain(|_, table| table.strong_count() > 0);
         tables.get(&limit.name).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let table = Arc::<HashLimitTable>::default();
+            let table = Arc::new(HashLimitTable::new(limit));
             tables.insert(limit.name.clone(), Arc::downgrade(&table));
             table
         })
+    }
+
+    /// A table by its name.
+    pub(super) fn hash_limit_table(&self, name: &str) -> Option<Arc<HashLimitTable>> {
+        self.hash_limits.lock().get(name).and_then(Weak::upgrade)
+    }
+
+    /// The names of all tables.
+    pub(super) fn hash_limit_names(&self) -> Vec<String> {
+        let tables = self.hash_limits.lock();
+        let used = tables.iter().filter(|(_, table)| table.strong_count() > 0);
+        let mut names: Vec<_> = used.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A list by its name.
@@ -144,12 +158,72 @@ impl SharedStates {
 pub(super) type HashLimitEntry = (Option<IpAddr>, Option<IpAddr>, u16, u16);
 
 /// The buckets of a [`HashLimit`].
-#[derive(Debug, Default)]
-pub(super) struct HashLimitTable(Mutex<HashMap<HashLimitEntry, (Bucket, Instant)>>);
+#[derive(Debug)]
+pub(super) struct HashLimitTable {
+    /// Of the rule that made the table; the others of its name have their own.
+    interval: Duration,
+    burst: u32,
+    buckets: Mutex<HashMap<HashLimitEntry, (Bucket, Instant)>>,
+}
+
+/// What a table of [`HashLimit`](super::HashLimit) knows of one flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashLimitInfo {
+    /// The source, if sources are told apart.
+    pub source: Option<IpAddr>,
+    /// The destination, if destinations are told apart.
+    pub destination: Option<IpAddr>,
+    /// The source port; zero if it does not count.
+    pub source_port: u16,
+    /// The destination port; zero if it does not count.
+    pub destination_port: u16,
+    /// When it is forgotten, unless packets come.
+    pub expires_in: Duration,
+    /// In how much time what may pass now would have been saved up.
+    pub credit: Duration,
+    /// The time in which one more packet passes.
+    pub interval: Duration,
+    /// How many pass at once after a time of silence.
+    pub burst: u32,
+}
 
 impl HashLimitTable {
+    fn new(limit: &HashLimit) -> Self {
+        Self { interval: limit.interval, burst: limit.burst, buckets: Mutex::default() }
+    }
+
+    /// The flows that are remembered, in order.
+    pub(super) fn list(&self, now: Instant) -> Vec<HashLimitInfo> {
+        let Self { interval, burst, buckets } = self;
+        let mut flows: Vec<_> = buckets
+            .lock()
+            .iter()
+            .filter(|(_, (_, until))| *until > now)
+            .map(|(&(source, destination, source_port, destination_port), (bucket, until))| {
+                let fresh = now.saturating_duration_since(bucket.filled);
+                HashLimitInfo {
+                    source,
+                    destination,
+                    source_port,
+                    destination_port,
+                    expires_in: until.saturating_duration_since(now),
+                    credit: interval
+                        .saturating_mul(bucket.tokens)
+                        .saturating_add(fresh)
+                        .min(interval.saturating_mul(*burst)),
+                    interval: *interval,
+                    burst: *burst,
+                }
+            })
+            .collect();
+        flows.sort_unstable_by_key(|flow| {
+            (flow.source, flow.destination, flow.source_port, flow.destination_port)
+        });
+        flows
+    }
+
     pub(super) fn allow(&self, limit: &HashLimit, key: HashLimitEntry, now: Instant) -> bool {
-        let mut buckets = self.0.lock();
+        let mut buckets = self.buckets.lock();
         let expires = now + limit.expires;
         if !buckets.contains_key(&key) && buckets.len() >= limit.max {
             buckets.retain(|_, (_, until)| *until > now);
@@ -297,6 +371,36 @@ mod tests {
         let left = AtomicU64::new(250);
         assert!(take_quota(&left, 100) && take_quota(&left, 100));
         assert!(!take_quota(&left, 100) && !take_quota(&left, 1));
+    }
+
+    #[test]
+    fn hash_limits_are_shown_as_they_are() {
+        use crate::filter::rule::HashLimitKey;
+        let limit = HashLimit {
+            name: "a".into(),
+            key: HashLimitKey::SOURCE,
+            source_bits: 32,
+            destination_bits: 32,
+            interval: Duration::from_millis(200),
+            burst: 7,
+            expires: Duration::from_secs(1),
+            max: 10,
+        };
+        let shared = SharedStates::default();
+        let table = shared.hash_limit(&limit);
+        let source = Some(IpAddr::V4([10, 0, 0, 1].into()));
+        (0..2).for_each(|_| assert!(table.allow(&limit, (source, None, 0, 0), Instant::ZERO)));
+        let seen = |at| {
+            let flows = table.list(Instant::from_millis(at));
+            flows.iter().map(|flow| (flow.source, flow.credit, flow.expires_in)).collect::<Vec<_>>()
+        };
+        let millis = Duration::from_millis;
+        assert_eq!(seen(50), [(source, millis(1050), millis(950))]);
+        assert_eq!(seen(900), [(source, millis(1400), millis(100))]);
+        assert_eq!(seen(1000), []);
+        assert_eq!(shared.hash_limit_names(), ["a"]);
+        drop(table);
+        assert!(shared.hash_limit_names().is_empty() && shared.hash_limit_table("a").is_none());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::boot::{
 };
 use crate::errno::Errno;
 use crate::fs::host::{self, KeySignals};
-use crate::fs::proc::{register_net, write_setting};
+use crate::fs::proc::{register_net, register_net_folders, write_setting};
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, KernelConfig, ProcessTree, UtsNamespace};
 use crate::socket::NetNamespace;
@@ -107,7 +107,10 @@ impl Guest {
         };
         register_net(match host_files {
             Some(host) => proc_net::host_files(&network, host),
-            None => proc_net::files(&network),
+            None => {
+                register_net_folders(proc_net::folders(&network));
+                proc_net::files(&network)
+            }
         });
         kernel.set_net_namespace(network);
         let sockets = take(&config.gofer)?;

@@ -21,7 +21,7 @@ use crate::fs::pseudo::PseudoFs;
 use crate::kernel::Kernel;
 use crate::vfs::{Dentry, SuperBlock};
 
-pub use net::{NetText, register_net};
+pub use net::{NetFolder, NetText, register_net, register_net_folders};
 pub(crate) use sys::write as write_setting;
 pub(crate) use system::cpu_count;
 

@@ -3,14 +3,44 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::errno::Errno;
-use crate::fs::pseudo::{PseudoDir, Text, TextInode};
-use crate::vfs::Inode;
+use crate::fs::pseudo::{PseudoDir, Text, TextInode, pseudo_stat};
+use crate::vfs::open::open_directory;
+use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, OpenFlags, Stat};
 
 /// Makes the contents of one file.
 pub type NetText = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The files, given once by whoever set the network up. One network namespace for each sandbox process.
 static FILES: OnceLock<Vec<(&'static str, NetText)>> = OnceLock::new();
+
+/// A folder of `/proc/net` whose files come and go.
+pub trait NetFolder: Send + Sync + 'static {
+    /// The permission bits of the files.
+    fn permissions(&self) -> u32;
+
+    /// The files' names now.
+    fn names(&self) -> Vec<String>;
+
+    /// What a file says; `None` if there is none of that name.
+    fn text(&self, name: &str) -> Option<String>;
+
+    /// Takes what was written to a file by one call.
+    ///
+    /// # Errors
+    /// `EINVAL` for what makes no sense.
+    fn store(&self, name: &str, data: &[u8]) -> Result<(), Errno> {
+        let _ = (name, data);
+        Err(Errno::EACCES)
+    }
+}
+
+/// The folders, given once as the files are.
+static FOLDERS: OnceLock<Vec<(&'static str, Arc<dyn NetFolder>)>> = OnceLock::new();
+
+/// Names the folders of `/proc/net`. Only the first call counts.
+pub fn register_net_folders(folders: Vec<(&'static str, Box<dyn NetFolder>)>) {
+    let _ = FOLDERS.set(folders.into_iter().map(|(name, folder)| (name, Arc::from(folder))).collect());
+}
 
 /// Names what is shown in `/proc/net`; files not named are shown empty, with their headings. Only the first call
 /// counts.
@@ -98,5 +128,58 @@ pub(super) fn directory() -> Arc<Inode> {
     for (name, _) in extra {
         entries.push((name, TextInode::inode(0o444, NetFile { name, heading: "" })));
     }
+    for (name, folder) in FOLDERS.get().into_iter().flatten() {
+        let stat = pseudo_stat(FileType::Directory, 0o555);
+        let folder = FolderInode { stat, folder: Arc::clone(folder) };
+        entries.push((name, Inode::new(FileType::Directory, Box::new(folder))));
+    }
     PseudoDir::inode(entries)
+}
+
+struct FolderInode {
+    stat: Stat,
+    folder: Arc<dyn NetFolder>,
+}
+
+impl InodeOps for FolderInode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.stat)
+    }
+
+    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        self.folder.text(name).ok_or(Errno::ENOENT)?;
+        let file = FolderFile { folder: Arc::clone(&self.folder), name: name.to_owned() };
+        Ok(TextInode::inode(self.folder.permissions(), file))
+    }
+
+    fn caches(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        // The numbers of files that come and go are as good as any.
+        let entry =
+            |(name, ino): (String, u64)| DirEntry { name: name.into_bytes(), ino, kind: FileType::Regular };
+        Ok(self.folder.names().into_iter().zip(self.stat.ino << 16..).map(entry).collect())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Ok(open_directory())
+    }
+}
+
+struct FolderFile {
+    folder: Arc<dyn NetFolder>,
+    name: String,
+}
+
+impl Text for FolderFile {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(self.folder.text(&self.name).unwrap_or_default().into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        self.folder.store(&self.name, data)
+    }
 }

@@ -15,6 +15,8 @@ mod flow;
 mod headers;
 mod measure;
 
+pub(in crate::socket) use context::hash_limit_prefix;
+
 /// A test, and whether it must fail.
 pub(in crate::socket) type Tested = (Test, bool);
 

@@ -15,7 +15,7 @@ mod targets;
 mod translate;
 
 pub(in crate::socket) use blob::Extension;
-pub(in crate::socket) use matches::{MATCHES, one as match_of};
+pub(in crate::socket) use matches::{MATCHES, hash_limit_prefix, one as match_of};
 pub(crate) use option::ROWS;
 pub(crate) use tables::IpTables;
 pub(in crate::socket) use targets::{TARGETS, target as target_of};

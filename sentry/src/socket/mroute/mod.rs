@@ -2,6 +2,7 @@
 //! [`MulticastRouter`](netstack::multicast_route::MulticastRouter).
 
 mod counts;
+mod device;
 mod message;
 mod option;
 mod shown;

@@ -15,13 +15,14 @@ use zerocopy::FromBytes;
 use crate::errno::Errno;
 use crate::socket::base::SocketType;
 use crate::socket::inet::InetSocket;
+use crate::socket::mroute::device::RegisterDevice;
 use crate::socket::mroute::shown::{self, ShownRoute};
 use crate::socket::mroute::state::{Active, Given, MulticastRouting};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 use crate::socket::{NetNamespace, netlink};
 use crate::task::Capabilities;
 
-const NO_TUNNELS: Effect = Effect::Partial("no tunnels (VIFF_TUNNEL); PIM registers are not taken apart");
+const NO_TUNNELS: Effect = Effect::Partial("no tunnels (VIFF_TUNNEL)");
 
 const NO_RULES: Effect = Effect::Partial("no rules lead packets to other tables than the default one");
 
@@ -41,7 +42,7 @@ pub(in crate::socket) const ROWS: &[OptionRow] = &[
     option!(SOL_IP, MRT_FLUSH, -, flush),
     option!(SOL_IPV6, MRT6_INIT, -, init),
     option!(SOL_IPV6, MRT6_DONE, -, done),
-    option!(SOL_IPV6, MRT6_ADD_MIF, -, add_mif, Effect::Partial("PIM registers are not taken apart")),
+    option!(SOL_IPV6, MRT6_ADD_MIF, -, add_mif),
     option!(SOL_IPV6, MRT6_DEL_MIF, -, remove_mif),
     option!(SOL_IPV6, MRT6_ADD_MFC, -, add_route),
     option!(SOL_IPV6, MRT6_DEL_MFC, -, remove_route),
@@ -160,7 +161,7 @@ fn add_vif(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
             VIFF_TUNNEL => return Err(Errno::ENOBUFS),
             _ => return Err(Errno::EINVAL),
         };
-        make_vif(active, id, vif, Given { flags, local, remote })
+        make_vif(context, active, id, vif, Given { flags, local, remote })
     })
 }
 
@@ -176,12 +177,22 @@ fn add_mif(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
             MIFF_REGISTER => Vif::Register,
             _ => return Err(Errno::EINVAL),
         };
-        make_vif(active, id, vif, Given { flags, ..Given::default() })
+        make_vif(context, active, id, vif, Given { flags, ..Given::default() })
     })
 }
 
-fn make_vif(active: &mut Active, id: VifId, vif: Vif, given: Given) -> Result<(), Errno> {
+fn make_vif(
+    context: &Context<'_>,
+    active: &mut Active,
+    id: VifId,
+    vif: Vif,
+    given: Given,
+) -> Result<(), Errno> {
     active.router.add_vif(id, vif).map_err(errno)?;
+    if vif == Vif::Register {
+        let family = context.inet()?.ip_family();
+        active.register = RegisterDevice::new(context.namespace.stack(), family, active.table);
+    }
     active.vifs[usize::from(id.number())] = Some(given);
     Ok(())
 }
@@ -199,7 +210,11 @@ fn errno(error: MulticastRouteError) -> Errno {
 fn remove(active: &mut Active, number: u16) -> Result<(), Errno> {
     // Linux looks whether there is one of that number; there is none beyond the last.
     let id = VifId::new(number.into()).ok_or(Errno::EADDRNOTAVAIL)?;
+    let was = active.router.vif(id).map(|info| info.vif);
     active.router.remove_vif(id).map_err(errno)?;
+    if was == Some(Vif::Register) {
+        active.register = None;
+    }
     active.vifs[usize::from(id.number())] = None;
     Ok(())
 }
@@ -346,6 +361,7 @@ fn flush(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
         if what & MRT_FLUSH_VIFS != 0 {
             active.router.clear_vifs();
             active.vifs = [None; MAX_VIFS];
+            active.register = None;
         }
         if what & MRT_FLUSH_MFC != 0 {
             gone = active.router.routes();

@@ -9,6 +9,7 @@ use netstack::options::Family;
 
 use crate::socket::NetNamespace;
 use crate::socket::inet::InetSocket;
+use crate::socket::mroute::device::RegisterDevice;
 use crate::socket::mroute::state::Active;
 use crate::socket::netlink;
 
@@ -35,10 +36,9 @@ pub(in crate::socket) struct ShownWay {
 impl ShownRoute {
     pub(super) fn new(stack: &Stack, table: u32, active: &Active, info: &RouteInfo) -> Self {
         let RouteInfo { route, counts, last_used } = info;
-        // The virtual interface of PIM registers has no device here.
         let index_of = |id: VifId| match active.router.vif(id)?.vif {
             Vif::Nic(nic) => Some(nic.index()),
-            Vif::Register => None,
+            Vif::Register => active.register.as_ref().map(RegisterDevice::index),
         };
         let outputs = route.outputs.iter().filter_map(|(id, threshold)| Some((index_of(id)?, threshold)));
         let way = ShownWay {

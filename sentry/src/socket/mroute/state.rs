@@ -11,6 +11,7 @@ use sentry_abi::mroute::{MRT_TABLE_DEFAULT, MRT_TABLE_END, MRT6_TABLE_DEFAULT};
 
 use crate::errno::Errno;
 use crate::socket::inet::InetSocket;
+use crate::socket::mroute::device::RegisterDevice;
 use crate::socket::mroute::message::GuestSink;
 
 /// The routing programs of a namespace: at most one for each family and table.
@@ -32,10 +33,14 @@ struct Tables {
 pub(super) struct Active {
     /// Where the socket is, to tell it from others; it ends this when it is closed.
     owner: usize,
+    /// Its number.
+    pub(super) table: u32,
     pub(super) router: MulticastRouter,
     /// As they were made, for `/proc/net`.
     pub(super) vifs: [Option<Given>; MAX_VIFS],
     pub(super) reporting: Reporting,
+    /// While there is a virtual interface of PIM registers.
+    pub(super) register: Option<RegisterDevice>,
 }
 
 /// A virtual interface as the program gave it.
@@ -86,7 +91,14 @@ impl MulticastRouting {
             MulticastRouter::aside(namespace.stack(), family, sink)
         };
         let reporting = Reporting::default();
-        let active = Active { owner: place(socket), router, vifs: [None; MAX_VIFS], reporting };
+        let active = Active {
+            owner: place(socket),
+            table: number,
+            router,
+            vifs: [None; MAX_VIFS],
+            reporting,
+            register: None,
+        };
         tables.active.insert(number, active);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The texts of `/proc/net` (`proc_pid_net(5)`), made from the stack's and the sockets' state when read.
 
+mod filter_lists;
 mod host;
 mod inet;
 mod interface;
@@ -8,6 +9,9 @@ mod statistics;
 
 use std::sync::Arc;
 
+use netstack::options::Family;
+
+use crate::fs::proc::NetFolder;
 use crate::socket::{NetNamespace, mroute};
 
 pub use host::{HostFiles, host_files};
@@ -53,6 +57,17 @@ pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
         (name, Box::new(move || render(&namespace)))
     };
     table.into_iter().chain([unix]).map(of).collect()
+}
+
+/// The folders of a namespace.
+#[must_use]
+pub fn folders(namespace: &Arc<NetNamespace>) -> Vec<(&'static str, Box<dyn NetFolder>)> {
+    let limits = |family| Box::new(filter_lists::HashLimits(namespace.clone(), family));
+    vec![
+        ("ip6t_hashlimit", limits(Family::V6)),
+        ("ipt_hashlimit", limits(Family::V4)),
+        ("xt_recent", Box::new(filter_lists::Recent(namespace.clone()))),
+    ]
 }
 
 #[cfg(test)]

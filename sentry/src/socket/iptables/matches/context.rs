@@ -88,6 +88,14 @@ pub(super) fn limit(data: &[u8]) -> Result<Tested, Errno> {
     Ok((Test::Limit { interval, burst: word(data, 4) }, false))
 }
 
+/// What the names of a family's tables begin with: the families share no tables of limits.
+pub(in crate::socket) fn hash_limit_prefix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "v4:",
+        Family::V6 => "v6:",
+    }
+}
+
 /// `struct xt_hashlimit_mtinfo1` to `3`.
 pub(super) fn hash_limit(family: Family, data: &[u8], revision: u8) -> Result<Tested, Errno> {
     let name_len = if revision == 1 { 16 } else { 255 };
@@ -114,7 +122,7 @@ pub(super) fn hash_limit(family: Family, data: &[u8], revision: u8) -> Result<Te
     let interval = unit.checked_mul(u32::try_from(average).unwrap_or(u32::MAX)).ok_or(Errno::ERANGE)?;
     let bits = if family == Family::V4 { 32 } else { 128 };
     let limit = HashLimit {
-        name: format!("{family:?}:{name}"),
+        name: format!("{}{name}", hash_limit_prefix(family)),
         key: HashLimitKey::from_bits_truncate(u8::try_from(mode & 0xf).unwrap_or(0)),
         source_bits: config[masks_at].min(bits),
         destination_bits: config[masks_at + 1].min(bits),
