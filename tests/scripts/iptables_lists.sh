@@ -23,7 +23,7 @@ send 9 9 10 11
 shown() { sed -E 's/[0-9]{10}/T/g' /proc/net/xt_recent/$1 | sort; }
 shown seen; shown six
 # Of the seconds and what may pass one packet more or less of time makes no difference.
-awk '{ print ($1 >= 80 && $1 <= 90), $2, substr($3, 1, 4), $4, $5 }' /proc/net/ipt_hashlimit/four /proc/net/ip6t_hashlimit/six
+awk '{ print ($1 >= 80 && $1 <= 90), $2, substr($3, 1, 2), $4, $5 }' /proc/net/ipt_hashlimit/four /proc/net/ip6t_hashlimit/six
 say() { printf -- "$1" 2>/dev/null > /proc/net/xt_recent/seen; echo "$1: $?"; shown seen; }
 say '+10.0.0.1\n'; say '+10.0.0.1'; say '10.0.0.2'; say '-10.0.0.1'; say '-10.99.0.1'; say '+fd00::1'; say '+bogus'
 say '+10.0.0.9junk'; say '+10.0.0.300'; say '+'; say '\n'; say '/\n'; say '+127.0.0.1'
