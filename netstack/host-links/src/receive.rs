@@ -21,6 +21,9 @@ pub(crate) enum Mechanism {
     PacketSocket,
     /// One frame per call from a tap or tun device.
     Tap,
+    /// The same while each frame fits the first part, and no header comes before it: read(2) takes a fortieth less of the
+    /// time of a frame than readv(2).
+    SmallTap,
 }
 
 /// Whether frames come behind a virtio-net header.
@@ -69,6 +72,16 @@ impl Receive for Receiver {
     }
 }
 
+impl Mechanism {
+    /// The one for a tap or tun device.
+    pub(crate) fn of_tap(vnet_headers: VnetHeaders, mtu: usize) -> Self {
+        match vnet_headers {
+            VnetHeaders::Absent if mtu + MAX_LINK_HEADER < SMALL_LEN => Self::SmallTap,
+            VnetHeaders::Absent | VnetHeaders::Present => Self::Tap,
+        }
+    }
+}
+
 impl Receiver {
     pub(crate) fn new(mechanism: Mechanism, vnet_headers: VnetHeaders) -> Self {
         let small_pool = Pool::new(SMALL_LEN, MAX_FREE_SMALL);
@@ -93,6 +106,7 @@ impl Receiver {
         let outcome = match self.mechanism {
             Mechanism::PacketSocket => self.read_packet_socket(fd, &mut received),
             Mechanism::Tap => self.read_tap(fd, &mut received),
+            Mechanism::SmallTap => self.read_small_tap(fd, &mut received),
         };
         if let Err(error) = outcome {
             // What was read before the error is delivered; the error will come again.
@@ -131,6 +145,20 @@ impl Receiver {
             slot.name_buffers(self.vnet_headers, &mut buffers);
             let len = sys::readv(fd, &mut buffers)?;
             received.push(Received { len, is_truncated: false, packet_type: 0, status: 0 });
+        }
+        Ok(())
+    }
+
+    fn read_small_tap(&mut self, fd: BorrowedFd<'_>, received: &mut ReceivedBatch) -> io::Result<()> {
+        for slot in &mut self.slots[..self.appetite.batch] {
+            let len = sys::read(fd, &mut slot.small)?;
+            let is_truncated = len == SMALL_LEN;
+            received.push(Received { len, is_truncated, packet_type: 0, status: 0 });
+            if is_truncated {
+                // Somebody has raised the device's MTU: it was less when it was opened.
+                self.mechanism = Mechanism::Tap;
+                break;
+            }
         }
         Ok(())
     }
@@ -228,6 +256,9 @@ fn classify(error: &io::Error) -> Result<usize, ReceiveError> {
 /// The first block of a frame: an MTU-sized frame fits.
 const SMALL_LEN: usize = 2048;
 
+/// What a tap device may put around a packet of its MTU: an Ethernet header with two VLAN tags.
+const MAX_LINK_HEADER: usize = 22;
+
 /// The second block: the largest super-segment (64 KiB of IP packet, Ethernet header, VLAN tag) ends in it.
 const LARGE_LEN: usize = 66 * 1024;
 
@@ -280,5 +311,24 @@ mod tests {
         assert_eq!(appetite.batch, HOT_BYTES / 65_536);
         appetite.adapt(2, 2000);
         assert_eq!(appetite.batch, 2);
+    }
+
+    #[test]
+    fn frame_beyond_the_mtu_is_lost_once() {
+        let (near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        for len in [1522, 3000, 3001, 60, 3002] {
+            far.send(&vec![7; len]).unwrap();
+        }
+        let mechanism = Mechanism::of_tap(VnetHeaders::Absent, 1500);
+        assert_eq!(mechanism, Mechanism::SmallTap);
+        let mut receiver = Receiver::new(mechanism, VnetHeaders::Absent);
+        let mut frames = Vec::new();
+        for _ in 0..10 {
+            receiver.receive(std::os::fd::AsFd::as_fd(&near), &mut frames).unwrap();
+        }
+        assert_eq!(frames.iter().map(Packet::len).collect::<Vec<_>>(), [1522, 3001, 60, 3002]);
+        assert_eq!(Mechanism::of_tap(VnetHeaders::Absent, 9000), Mechanism::Tap);
+        assert_eq!(Mechanism::of_tap(VnetHeaders::Present, 1500), Mechanism::Tap);
     }
 }

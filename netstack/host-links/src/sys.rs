@@ -4,7 +4,7 @@ mod mapping;
 mod poll;
 mod xdp;
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_long};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -42,22 +42,43 @@ pub(crate) fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn check_len(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+fn check_len(result: impl TryInto<usize>) -> io::Result<usize> {
+    result.try_into().map_err(|_| io::Error::last_os_error())
+}
+
+/// read(2), or a call with the same form.
+///
+/// Not through the C library's function of that name: those for calls that may block are points of cancellation, and allow
+/// the thread to be cancelled and forbid it again with two atomic operations (pthreads(7)), a fiftieth of what a frame costs.
+///
+/// # Safety
+/// `address` and `count` are what the call wants, and what they describe is live and, if the call writes to it, exclusive.
+unsafe fn transfer<T>(
+    number: c_long,
+    fd: BorrowedFd<'_>,
+    address: *const T,
+    count: usize,
+) -> io::Result<usize> {
+    // SAFETY: the caller's; the descriptor is open.
+    check_len(unsafe { libc::syscall(number, fd.as_raw_fd(), address, count) })
+}
+
+/// read(2).
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer stays valid and exclusive during the call, and is as long as said.
+    unsafe { transfer(libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()) }
 }
 
 /// readv(2).
 pub(crate) fn readv(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    let count = c_int::try_from(buffers.len()).unwrap_or(c_int::MAX);
     // SAFETY: IoSliceMut has the layout of iovec and borrows memory that stays valid and exclusive during the call.
-    check_len(unsafe { libc::readv(fd.as_raw_fd(), buffers.as_mut_ptr().cast(), count) })
+    unsafe { transfer(libc::SYS_readv, fd, buffers.as_mut_ptr(), buffers.len()) }
 }
 
 /// writev(2).
 pub(crate) fn writev(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    let count = c_int::try_from(buffers.len()).unwrap_or(c_int::MAX);
     // SAFETY: IoSlice has the layout of iovec and borrows memory that stays valid during the call.
-    check_len(unsafe { libc::writev(fd.as_raw_fd(), buffers.as_ptr().cast(), count) })
+    unsafe { transfer(libc::SYS_writev, fd, buffers.as_ptr(), buffers.len()) }
 }
 
 /// sendmmsg(2) without waiting: one message from each range of `buffers`, given by its end. Returns how many were sent.
@@ -84,7 +105,7 @@ pub(crate) fn sendmmsg(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], ends: &[usiz
 }
 
 /// The most messages of one sendmmsg or recvmmsg.
-pub(crate) const MAX_BATCH: usize = 32;
+pub(crate) const MAX_BATCH: usize = 64;
 
 /// What to wait for.
 pub(crate) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {

@@ -114,7 +114,7 @@ impl TapLink {
 
     /// Makes a link of an attached descriptor, which must be non-blocking. Makes no system call.
     pub fn from_fd(fd: OwnedFd, params: TapLinkParams) -> Arc<Self> {
-        let receiver = Receiver::new(Mechanism::Tap, params.vnet_headers);
+        let receiver = Receiver::new(Mechanism::of_tap(params.vnet_headers, params.mtu), params.vnet_headers);
         Arc::new(Self { fd, params, receiver: Mutex::new(receiver) })
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::check;
+use super::{check, check_len};
 
 /// epoll_create1(2), closed on exec.
 pub(crate) fn epoll_create() -> io::Result<OwnedFd> {
@@ -65,25 +65,19 @@ pub(crate) enum Patience {
 /// epoll_pwait(2): the keys of descriptors that are ready. An interrupted wait is over.
 pub(crate) fn epoll_wait(epoll: BorrowedFd<'_>, patience: Patience) -> io::Result<Keys> {
     let timeout = match patience {
-        Patience::Endless => -1,
+        Patience::Endless => -1_i32,
         Patience::None => 0,
     };
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_EVENTS];
+    let no_mask: *const libc::sigset_t = std::ptr::null();
     // SAFETY: the array is live, exclusive and as long as said; a null signal mask leaves the thread's own.
-    let count = check(unsafe {
-        libc::epoll_pwait(
-            epoll.as_raw_fd(),
-            events.as_mut_ptr(),
-            MAX_EVENTS as libc::c_int,
-            timeout,
-            std::ptr::null(),
-        )
+    let count = check_len(unsafe {
+        let (epoll, events) = (epoll.as_raw_fd(), events.as_mut_ptr());
+        libc::syscall(libc::SYS_epoll_pwait, epoll, events, MAX_EVENTS, timeout, no_mask, MASK_LEN)
     });
     match count {
         // At most MAX_EVENTS.
-        Ok(count) => {
-            Ok(events.iter().take(usize::try_from(count).unwrap_or(0)).map(|event| event.u64).collect())
-        }
+        Ok(count) => Ok(events.iter().take(count).map(|event| event.u64).collect()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Keys::new()),
         Err(error) => Err(error),
     }
@@ -113,6 +107,9 @@ pub(crate) fn set_timer(timer: BorrowedFd<'_>, delay: Duration) -> io::Result<()
     check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const times, std::ptr::null_mut()) })?;
     Ok(())
 }
+
+/// The kernel's `sigset_t`: 64 signals.
+const MASK_LEN: usize = 8;
 
 /// The most descriptors that one wait reports; more are reported by the next.
 const MAX_EVENTS: usize = 16;
