@@ -48,6 +48,11 @@ impl<T: Keyed> FlowTable<T> {
         self.shard(hash).lock().find(hash, |entry| entry.flow() == flow).is_some()
     }
 
+    /// Whether any object is such a one. Looks at all of them, shard by shard.
+    pub(crate) fn any(&self, is_one: impl Fn(&T) -> bool) -> bool {
+        self.shards.iter().any(|shard| shard.lock().iter().any(|object| is_one(object)))
+    }
+
     /// Inserts an object unless there is one with its flow.
     pub(crate) fn insert(&self, secrets: &Secrets, object: &Arc<T>) -> bool {
         let hash = secrets.hash_flow(object.flow());

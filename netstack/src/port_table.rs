@@ -94,10 +94,22 @@ impl<E> PortTable<E> {
         Self { sharing, ports: RwLock::default(), users: BriefMutex::default() }
     }
 
-    /// Claims a port for a socket.
+    /// Claims a port for a socket. A connection that uses the port excludes it.
     pub(crate) fn bind(&self, port: u16, binding: Binding, endpoint: &Arc<E>) -> Result<(), Taken> {
+        self.bind_beside(port, binding, endpoint, || true)
+    }
+
+    /// The same beside connections on other addresses: `has_rival` tells whether one of those that use the port is on an address
+    /// that the socket wants. It is asked only if some do that may not share the port, and must not come back to this table.
+    pub(crate) fn bind_beside(
+        &self,
+        port: u16,
+        binding: Binding,
+        endpoint: &Arc<E>,
+        has_rival: impl FnOnce() -> bool,
+    ) -> Result<(), Taken> {
         let mut ports = self.ports.write();
-        if self.is_taken(port, ports.get(&port), &binding) {
+        if self.is_taken(port, ports.get(&port), &binding, has_rival) {
             return Err(Taken);
         }
         let entry = ports.entry(port).or_default();
@@ -123,7 +135,7 @@ impl<E> PortTable<E> {
         for step in 0..count {
             // Within the range, so it fits.
             let port = range.start() + ((first + step) % count) as u16;
-            let is_free = !self.is_taken(port, self.ports.read().get(&port), &alone);
+            let is_free = !self.is_taken(port, self.ports.read().get(&port), &alone, || true);
             if is_free && self.bind(port, binding, endpoint).is_ok() {
                 return Ok(port);
             }
@@ -297,9 +309,16 @@ impl<E> PortTable<E> {
     }
 
     /// Whether a socket cannot have a port with these claims.
-    fn is_taken(&self, port: u16, entry: Option<&Port<E>>, new: &Binding) -> bool {
+    fn is_taken(
+        &self,
+        port: u16,
+        entry: Option<&Port<E>>,
+        new: &Binding,
+        has_rival: impl FnOnce() -> bool,
+    ) -> bool {
         let users = self.users.lock().of(port);
-        if users.exclusive > 0 || (users.shared > 0 && !(new.reuse_address || new.reuse_port)) {
+        let excludes = users.exclusive > 0 || users.shared > 0 && !new.may_join(PortUse::Shared);
+        if excludes && has_rival() {
             return true;
         }
         entry.into_iter().flat_map(|entry| &entry.claims).any(|claim| {
@@ -380,6 +399,16 @@ impl<E> Claim<E> {
 }
 
 impl Binding {
+    /// Whether the socket would take packets to an address, as far as that and its family are concerned.
+    pub(crate) fn takes(&self, address: IpAddr) -> bool {
+        self.address.map_or_else(|| self.takes_family_of(address), |own| own == address)
+    }
+
+    /// Whether the socket may have the port and the address of such a connection.
+    pub(crate) fn may_join(&self, port_use: PortUse) -> bool {
+        port_use == PortUse::Shared && (self.reuse_address || self.reuse_port)
+    }
+
     /// Tells whether packets to an address of that family can be for the socket.
     fn takes_family_of(&self, address: IpAddr) -> bool {
         match (self.family, address) {

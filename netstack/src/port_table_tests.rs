@@ -81,6 +81,20 @@ fn connections_hold_their_port() {
     assert!(table.bind(7, reuse, &Arc::new(Socket("sharing"))).is_ok());
     table.add_user(8, PortUse::Exclusive);
     assert!(table.bind(8, reuse, &Arc::new(Socket("sharing"))).is_err());
+    // Asked only where some connection could exclude the socket.
+    let beside = |port, binding, has_rival: bool| {
+        let mut was_asked = false;
+        let socket = Arc::new(Socket("beside"));
+        let bound = table.bind_beside(port, binding, &socket, || {
+            was_asked = true;
+            has_rival
+        });
+        table.unbind(port, &socket);
+        (bound, was_asked)
+    };
+    assert_eq!(beside(8, reuse, true), (Err(Taken), true));
+    assert_eq!(beside(8, reuse, false), (Ok(()), true));
+    assert_eq!(beside(9, reuse, true), (Ok(()), false));
     table.remove_user(8, PortUse::Exclusive);
     assert!(table.bind(8, any(Family::V4), &Arc::new(Socket("plain"))).is_ok());
 }

@@ -117,6 +117,7 @@ guests! {
     packet_vnet_header
     peek_offset
     pipes
+    ports_of_connections
     posix_queues
     seccomp
     seccomp_listener

@@ -181,7 +181,9 @@ impl TcpSocket {
                 picked.map_err(|_| BindError::NoFreePort)?
             }
             port => {
-                table.bind(port, binding, &endpoint).map_err(|_| BindError::AddressInUse)?;
+                let has_rival = || self.core.tcp.any(|connection| connection.excludes(port, &binding));
+                let bound = table.bind_beside(port, binding, &endpoint, has_rival);
+                bound.map_err(|_| BindError::AddressInUse)?;
                 port
             }
         };

@@ -11,6 +11,7 @@ use crate::flow_table::Keyed;
 use crate::ip::Egress;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
+use crate::port_table::Binding;
 use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
@@ -92,6 +93,13 @@ impl TcpEndpoint {
             core.tcp_ports.remove_user(self.flow.local_port, self.port_use);
         }
         is_new
+    }
+
+    /// Whether a socket cannot have its port and address.
+    pub(crate) fn excludes(&self, port: u16, binding: &Binding) -> bool {
+        self.flow.local_port == port
+            && binding.takes(self.flow.local_addr)
+            && !binding.may_join(self.port_use)
     }
 
     /// The way out of a connection that could not be entered; `None` if there are other references to it.
