@@ -108,6 +108,15 @@ fn containers_run_stop_and_go() {
         "echo $A $PWD $(id -u); exit 5",
     ]);
     assert_eq!((exec.status, exec.out().as_str()), (5, "b /tmp 5\n"));
+    std::thread::scope(|scope| {
+        for code in 0..6 {
+            let docker = &docker;
+            scope.spawn(move || {
+                let exec = docker.run(&["exec", "long", "sh", "-c", &format!("echo {code}; exit {code}")]);
+                assert_eq!((exec.status, exec.out()), (code, format!("{code}\n")), "{}", exec.err());
+            });
+        }
+    });
     let _ = docker.run(&["pause", "long"]).ok();
     let _ = docker.run(&["unpause", "long"]).ok();
     let _ = docker.run(&["stop", "-t", "20", "long"]).ok();
@@ -133,6 +142,15 @@ fn containers_run_stop_and_go() {
         .resize(44, 88)
         .send("until stty size | grep '44 88'; do sleep 0.05; done; exit 9\n");
     assert_eq!(terminal.finish(), Some(9), "{}", terminal.text());
+    for round in 0..3 {
+        let script = "trap 'exit 4' TERM; echo started; while :; do sleep 0.05; done";
+        let _ = docker.sandboxed(&["-d", "--name", "again"], &["sh", "-c", script]).ok();
+        wait_until("it starts", LIMIT, || docker.run(&["logs", "again"]).out() == "started\n");
+        let _ = docker.run(&["stop", "-t", "20", "again"]).ok();
+        let code = docker.run(&["inspect", "-f", "{{.State.ExitCode}}", "again"]).ok().out();
+        assert_eq!(code, "4\n", "round {round}");
+        let _ = docker.run(&["rm", "again"]).ok();
+    }
     let left = fs::read_dir(docker.folder.path().join("state")).map(Iterator::count).unwrap_or(0);
     assert_eq!(left, 0, "state directories");
 }

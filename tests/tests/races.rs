@@ -93,6 +93,29 @@ fn traces(netns: &Netns) -> String {
 }
 
 #[test]
+fn nothing_is_left_of_commands_that_run_beside_each_other() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("nft"));
+    let (netns, outside) = (Netns::new(), Netns::new());
+    netns.veth(("up0", "10.86.0.2/24"), &outside, ("peer0", "10.86.0.1/24"));
+    netns.ip(&["route", "add", "default", "via", "10.86.0.1"]);
+    let state = tempfile::tempdir().expect("a folder");
+    let before = traces(&netns);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let mut command = netns.command(runsc());
+                    command.arg("--root").arg(state.path()).args(["do", "--quiet", "--", "true"]);
+                    let _ = Running::start(&mut command).finish(LIMIT).ok();
+                }
+            });
+        }
+    });
+    assert_eq!(traces(&netns), before);
+    assert_eq!(state.path().read_dir().expect("the folder").count(), 0);
+}
+
+#[test]
 fn nothing_is_left_of_commands_that_are_killed_while_they_start() {
     require!(Need::Root, Need::Program("ip"), Need::Program("nft"));
     let (netns, outside) = (Netns::new(), Netns::new());

@@ -112,7 +112,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         p::sys_sched_getattr,
         Partial("no deadline policy")
     ),
-    row!(SECCOMP, "seccomp", [Uint, Hex, Ptr], p::sys_seccomp, Partial("no SECCOMP_RET_USER_NOTIF")),
+    row!(SECCOMP, "seccomp", [Uint, Hex, Ptr], p::sys_seccomp, Full),
     row!(GETRANDOM, "getrandom", [Ptr, Uint, Hex], p::sys_getrandom, Full),
     row!(
         EXECVEAT,
