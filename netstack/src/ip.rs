@@ -5,6 +5,7 @@ mod arp;
 mod autoconf;
 mod edge;
 mod egress;
+mod extension;
 mod filtered;
 pub(crate) mod flow_label;
 mod forward;
@@ -37,11 +38,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
-use netstack_wire::ipv4;
+use netstack_wire::{ipv4, ipv6};
 
 use crate::interface::Interface;
 use crate::nic::NicId;
-use crate::options::Ipv4Options;
+use crate::options::{Ipv4Options, ReceivedExtensions};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::stack::Core;
@@ -51,6 +52,7 @@ pub(crate) use advertise::RouterVoice;
 pub(crate) use autoconf::Autoconf;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
+pub(crate) use extension::send_with_extensions;
 pub(crate) use group::{Groups, MemberId, join_group, leave_group, set_membership};
 pub(crate) use gso::frames_behind;
 pub(crate) use guard::AddressGuard;
@@ -92,15 +94,36 @@ pub(crate) struct IpMeta {
 }
 
 impl IpMeta {
-    /// The options of the packet's IPv4 header, if there are any.
+    /// The options of the packet's IPv4 header, or its extension headers of IPv6, if there are any.
     #[inline]
-    pub(crate) fn options(&self, packet: &Packet) -> Option<Box<Ipv4Options>> {
-        let start = usize::from(packet.meta.l3_offset) + ipv4::MIN_HEADER_LEN;
-        if self.source.is_ipv6() || self.offset <= start {
+    pub(crate) fn options(&self, packet: &Packet) -> Option<Box<IpExtra>> {
+        let start = usize::from(packet.meta.l3_offset);
+        let header_len = if self.source.is_ipv6() { ipv6::HEADER_LEN } else { ipv4::MIN_HEADER_LEN };
+        if self.offset <= start + header_len {
             return None;
         }
-        packet.get(start, self.offset - start).and_then(Ipv4Options::new).map(Box::new)
+        self.extra(packet, start, header_len)
     }
+
+    #[cold]
+    fn extra(&self, packet: &Packet, start: usize, header_len: usize) -> Option<Box<IpExtra>> {
+        let bytes = packet.get(start + header_len, self.offset - start - header_len)?;
+        let extra = match self.source {
+            IpAddr::V4(_) => IpExtra::V4(Ipv4Options::new(bytes)?),
+            IpAddr::V6(_) => {
+                let first = *packet.contiguous(start).get(ipv6::NEXT_HEADER_OFFSET)?;
+                IpExtra::V6(Arc::new(ReceivedExtensions::new(Protocol(first), bytes)))
+            }
+        };
+        Some(Box::new(extra))
+    }
+}
+
+/// What few packets have between their IP header and the transport's.
+#[derive(Debug, Clone)]
+pub(crate) enum IpExtra {
+    V4(Ipv4Options),
+    V6(Arc<ReceivedExtensions>),
 }
 
 /// How many a packet is addressed to.

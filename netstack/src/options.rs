@@ -1,5 +1,8 @@
 //! Socket options that belong to no single protocol, and the values that travel with one datagram.
 
+mod extension;
+mod stamp;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
@@ -9,6 +12,9 @@ use crate::buffer::{Sink, Source};
 use crate::nic::NicId;
 use crate::packet::Owner;
 use crate::time::Instant;
+
+pub use extension::{ExtensionHeader, Ipv6Extensions, ReceivedExtensions};
+pub use stamp::{SentStamp, StampKind, StampRequest};
 
 /// The IP family of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +77,8 @@ pub struct SocketOptions {
     /// The options of IPv4 datagrams, checked and a multiple of four bytes long (`IP_OPTIONS`). Those that record the route
     /// or the time begin with this stack. Streams have none.
     pub ip_options: Option<Ipv4Options>,
+    /// The extension headers of IPv6 datagrams. Streams have none.
+    pub extensions: Option<Arc<Ipv6Extensions>>,
     /// The hop limit of unicast IPv6 packets; the stack's default if not set (`IPV6_UNICAST_HOPS`).
     pub hop_limit: Option<u8>,
     /// The traffic class of IPv6 packets (`IPV6_TCLASS`).
@@ -150,6 +158,7 @@ impl Default for SocketOptions {
             ttl: None,
             tos: 0,
             ip_options: None,
+            extensions: None,
             hop_limit: None,
             traffic_class: 0,
             auto_flow_label: None,
@@ -204,7 +213,7 @@ pub enum PmtuDiscovery {
 }
 
 /// What one datagram overrides; `None` means the socket's own value.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SendMeta {
     /// The destination.
     pub to: Option<SocketAddr>,
@@ -223,6 +232,10 @@ pub struct SendMeta {
     pub segment_size: Option<u16>,
     /// The options of IPv4 in place of the socket's (`IP_RETOPTS`); see [`SocketOptions::ip_options`].
     pub ip_options: Option<Ipv4Options>,
+    /// The extension headers of IPv6 in place of the socket's.
+    pub extensions: Option<Arc<Ipv6Extensions>>,
+    /// The times of the datagram that the socket wants to be told (`SO_TIMESTAMPING`).
+    pub stamp: Option<StampRequest>,
     /// More data for the same UDP datagram follows with the next call (`MSG_MORE`).
     pub more: bool,
 }
@@ -238,6 +251,8 @@ impl SendMeta {
         flow_label: None,
         segment_size: None,
         ip_options: None,
+        extensions: None,
+        stamp: None,
         more: false,
     };
 }
@@ -297,7 +312,7 @@ impl RecvFlags {
 }
 
 /// What is known about a received datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
     /// Bytes that were copied to the application.
     pub copied: usize,
@@ -321,6 +336,8 @@ pub struct Datagram {
     pub segment_size: Option<u16>,
     /// The options of its IPv4 header, if it had some.
     pub ip_options: Option<Ipv4Options>,
+    /// Its extension headers of IPv6, if it had some.
+    pub extensions: Option<Arc<ReceivedExtensions>>,
 }
 
 /// One entry of a socket's error queue (`IP_RECVERR`).

@@ -45,8 +45,6 @@ static const struct exclusion {
     const char *why;
 } EXCLUSIONS[] = {
     {SOL_SOCKET, SO_DONTROUTE, "refused: routes are looked up as always"},
-    {SOL_SOCKET, 37 /* SO_TIMESTAMPING */, "refused: no timestamps of sent packets"},
-    {SOL_SOCKET, 65 /* SO_TIMESTAMPING_NEW */, "the same"},
     {SOL_SOCKET, SO_RXQ_OVFL, "refused: lost datagrams are not told by control messages"},
     {SOL_SOCKET, 60 /* SO_ZEROCOPY */, "refused: data is always copied"},
     {SOL_SOCKET, 75 /* SO_RCVMARK */, "refused: marks of received packets are not told"},
@@ -61,17 +59,7 @@ static const struct exclusion {
     {IPPROTO_IP, IP_CHECKSUM, "refused: checksums are not told"},
     {IPPROTO_IP, IP_RECVFRAGSIZE, "refused: sizes of fragments are not told"},
     {IPPROTO_IP, 26 /* IP_RECVERR_RFC4884 */, "refused: errors end before extensions"},
-    {IPPROTO_IPV6, 3 /* IPV6_2292HOPOPTS */, "refused: extension headers are neither sent nor told"},
-    {IPPROTO_IPV6, 4 /* IPV6_2292DSTOPTS */, "the same"},
-    {IPPROTO_IPV6, 5 /* IPV6_2292RTHDR */, "the same"},
-    {IPPROTO_IPV6, 6 /* IPV6_2292PKTOPTIONS */, "the same"},
-    {IPPROTO_IPV6, IPV6_RECVHOPOPTS, "the same"},
-    {IPPROTO_IPV6, IPV6_HOPOPTS, "the same"},
-    {IPPROTO_IPV6, IPV6_RTHDRDSTOPTS, "the same"},
-    {IPPROTO_IPV6, IPV6_RECVRTHDR, "the same"},
-    {IPPROTO_IPV6, IPV6_RTHDR, "the same"},
-    {IPPROTO_IPV6, IPV6_RECVDSTOPTS, "the same"},
-    {IPPROTO_IPV6, IPV6_DSTOPTS, "the same"},
+    {IPPROTO_IPV6, 6 /* IPV6_2292PKTOPTIONS */, "refused: the headers are set one by one"},
     {IPPROTO_IPV6, IPV6_MTU, "refused: sockets do not fragment below the path's MTU"},
     {IPPROTO_IPV6, 31 /* IPV6_RECVERR_RFC4884 */, "refused: errors end before extensions"},
     {IPPROTO_IPV6, IPV6_IPSEC_POLICY, "no IPsec; Linux answers by the modules that it has"},
@@ -99,8 +87,13 @@ static const struct exclusion {
 };
 
 static int is_excluded(int type, int level, int name) {
-    // Streams have no options of IPv4.
+    // Streams have no times of segments, no options of IPv4, and no extension headers.
+    if (type == SOCK_STREAM && level == SOL_SOCKET && (name == 37 /* SO_TIMESTAMPING */ || name == 65 /* SO_TIMESTAMPING_NEW */))
+        return 1;
     if (type == SOCK_STREAM && level == IPPROTO_IP && name == IP_OPTIONS)
+        return 1;
+    if (type == SOCK_STREAM && level == IPPROTO_IPV6 &&
+        (name == IPV6_HOPOPTS || name == IPV6_RTHDRDSTOPTS || name == IPV6_RTHDR || name == IPV6_DSTOPTS))
         return 1;
     for (size_t i = 0; i < sizeof EXCLUSIONS / sizeof *EXCLUSIONS; i++)
         if (EXCLUSIONS[i].level == level && EXCLUSIONS[i].name == name)

@@ -99,6 +99,7 @@ guests! {
     direct_io
     epoll
     exec_environment
+    extension_headers
     fast_open
     files
     flow_label
@@ -109,6 +110,7 @@ guests! {
     job_control
     linux_aio
     mappings
+    many_messages
     min_ttl
     multicast_netlink
     multicast_routing
@@ -134,6 +136,7 @@ guests! {
     sysv_ipc
     threads
     timers
+    timestamping
     tracing
     udp_cork
     vector_state

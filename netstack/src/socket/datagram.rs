@@ -15,12 +15,16 @@ use smallvec::SmallVec;
 use crate::bpf;
 use crate::buffer::{Sink, Source};
 use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
-use crate::ip::{Delivery, Egress, Origin, RouteError, RouteQuery, flow_label, unmapped};
+use crate::ip::{
+    Delivery, Egress, IpExtra, Origin, OutputError, RouteError, RouteQuery, flow_label, unmapped,
+};
 use crate::nic::NicId;
 use crate::options::{
-    Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, RecvMessage, Shutdown, SocketOptions,
+    Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, RecvMessage, SentStamp, Shutdown, SocketOptions,
+    StampKind, StampRequest,
 };
-use crate::packet::Body;
+use crate::outbox::Outbox;
+use crate::packet::{Body, Packet};
 use crate::socket::membership::Membership;
 use crate::socket::udp::{Corked, may_send_from};
 use crate::stack::Core;
@@ -60,6 +64,7 @@ pub(crate) struct State {
     queue: ReceiveQueue,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
+    stamps: Option<Box<VecDeque<SentStamp>>>,
     read_is_shut: bool,
     write_is_shut: bool,
     way: Option<Way>,
@@ -94,6 +99,7 @@ impl DatagramEndpoint {
             queue: ReceiveQueue::default(),
             error: None,
             errors: VecDeque::new(),
+            stamps: None,
             read_is_shut: false,
             write_is_shut: false,
             way: None,
@@ -237,7 +243,14 @@ impl DatagramEndpoint {
             flow_label: datagram.flow_label,
             arrival: datagram.arrival,
             segment_size: datagram.segment_size,
-            ip_options: datagram.ip_options.as_deref().copied(),
+            ip_options: match datagram.extra.as_deref() {
+                Some(IpExtra::V4(options)) => Some(*options),
+                Some(IpExtra::V6(_)) | None => None,
+            },
+            extensions: match datagram.extra.as_deref() {
+                Some(IpExtra::V6(extensions)) => Some(Arc::clone(extensions)),
+                Some(IpExtra::V4(_)) | None => None,
+            },
         })
     }
 
@@ -256,6 +269,7 @@ impl DatagramEndpoint {
             arrival: Instant::ZERO,
             segment_size: None,
             ip_options: None,
+            extensions: None,
         }
     }
 
@@ -271,7 +285,8 @@ impl DatagramEndpoint {
         ready.set(Readiness::IN, !state.queue.is_empty() || state.read_is_shut || state.error.is_some());
         ready.set(Readiness::RDHUP, state.read_is_shut);
         ready.set(Readiness::HUP, state.read_is_shut && state.write_is_shut);
-        ready.set(Readiness::ERR, state.error.is_some() || !state.errors.is_empty());
+        let has_errors = state.error.is_some() || !state.errors.is_empty() || state.has_stamps();
+        ready.set(Readiness::ERR, has_errors);
         ready
     }
 
@@ -281,6 +296,53 @@ impl DatagramEndpoint {
 
     pub(crate) fn take_queued_error(&self) -> Option<QueuedError> {
         self.state.lock().errors.pop_front()
+    }
+
+    pub(crate) fn take_sent_stamp(&self) -> Option<SentStamp> {
+        self.state.lock().stamps.as_mut()?.pop_front()
+    }
+
+    /// Sends a datagram on its way, and notes when, if the socket wants to know.
+    pub(crate) fn dispatch(
+        &self,
+        core: &Arc<Core>,
+        outgoing: &mut Outgoing,
+        packet: Packet,
+        outbox: &mut Outbox,
+    ) -> Result<(), OutputError> {
+        match outgoing.stamp {
+            None => outgoing.send(core, packet, outbox),
+            Some(request) => self.dispatch_stamped(core, outgoing, packet, request, outbox),
+        }
+    }
+
+    #[cold]
+    fn dispatch_stamped(
+        &self,
+        core: &Arc<Core>,
+        outgoing: &mut Outgoing,
+        packet: Packet,
+        request: StampRequest,
+        outbox: &mut Outbox,
+    ) -> Result<(), OutputError> {
+        let shown = if request.with_packet { outgoing.show(&packet) } else { Bytes::new() };
+        let scheduled = core.clock.now();
+        outgoing.send(core, packet, outbox)?;
+        let kinds = [
+            (request.scheduled, StampKind::Scheduled, scheduled),
+            (request.sent, StampKind::Sent, core.clock.now()),
+        ];
+        {
+            let mut state = self.state.lock();
+            let stamps = state.stamps.get_or_insert_default();
+            for (_, kind, at) in kinds.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
+                if stamps.len() < MAX_STAMPS {
+                    stamps.push_back(SentStamp { kind, id: request.id, at, packet: shown.clone() });
+                }
+            }
+        }
+        self.waiters.notify(Readiness::ERR);
+        Ok(())
     }
 
     pub(crate) fn options(&self) -> SocketOptions {
@@ -428,6 +490,10 @@ impl State {
         self.queue.charged() < self.options.recv_buffer
     }
 
+    fn has_stamps(&self) -> bool {
+        self.stamps.as_ref().is_some_and(|stamps| !stamps.is_empty())
+    }
+
     pub(crate) fn forget_way(&mut self) {
         self.way = None;
         self.express = None;
@@ -507,6 +573,8 @@ pub(crate) fn socket_addr(family: Family, address: IpAddr, port: u16, nic: Optio
 const AT_ONCE: usize = 16;
 /// Bounds the memory of an error queue that nobody reads.
 const MAX_ERRORS: usize = 64;
+/// The same for times of what was sent.
+const MAX_STAMPS: usize = 256;
 /// Stands in where nothing was received.
 const NO_NIC: NicId = match NicId::from_index(u32::MAX) {
     Some(nic) => nic,

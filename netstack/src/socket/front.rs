@@ -56,6 +56,12 @@ macro_rules! datagram_front {
                 self.endpoint.take_queued_error()
             }
 
+            /// Takes the oldest time of what was sent, of those that were asked for
+            /// ([`SendMeta::stamp`](crate::options::SendMeta::stamp)).
+            pub fn take_sent_stamp(&self) -> Option<$crate::options::SentStamp> {
+                self.endpoint.take_sent_stamp()
+            }
+
             /// Receives one datagram; what exceeds the room is cut off.
             pub fn try_recv(
                 &self,

@@ -11,8 +11,8 @@ use netstack_wire::ip::Protocol;
 use crate::buffer::Source;
 use crate::error::{BindError, ConnectError, SendError};
 use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{IpMeta, Rx, icmp};
-use crate::options::{Family, Ipv4Options, SendMeta, SocketOptions};
+use crate::ip::{IpExtra, IpMeta, Rx, icmp};
+use crate::options::{Family, SendMeta, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
 use crate::port_table::{Binding, Found, Target};
@@ -120,7 +120,7 @@ impl PingSocket {
         packet.meta.mark = outgoing.mark;
         packet.meta.owner = outgoing.owner;
         let mut outbox = Outbox::default();
-        let sent = outgoing.send(&self.core, packet, &mut outbox);
+        let sent = self.endpoint.dispatch(&self.core, &mut outgoing, packet, &mut outbox);
         outbox.flush(&self.core);
         self.endpoint.keep(outgoing.way);
         match sent {
@@ -171,7 +171,7 @@ pub(crate) fn deliver(
     ip: &IpMeta,
     ident: u16,
     message: &Bytes,
-    options: Option<Box<Ipv4Options>>,
+    options: Option<Box<IpExtra>>,
 ) {
     let target =
         Target { local: ip.destination, local_port: ident, remote: ip.source, remote_port: 0, nic: ip.nic };

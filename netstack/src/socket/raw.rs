@@ -154,7 +154,7 @@ impl RawSocket {
         } else {
             let offset = self.raw.settings.lock().checksum_offset;
             let packet = with_checksum(&outgoing, payload, offset).ok_or(SendError::Invalid)?;
-            outgoing.send(&self.core, packet, &mut outbox)
+            self.endpoint.dispatch(&self.core, &mut outgoing, packet, &mut outbox)
         };
         outbox.flush(&self.core);
         self.endpoint.keep(outgoing.way);

@@ -77,6 +77,16 @@ constants! { i32;
 constants! { i32;
     IPV6_ADDRFORM = 1,
     IPV6_2292PKTINFO = 2,
+    IPV6_2292HOPOPTS = 3,
+    IPV6_2292DSTOPTS = 4,
+    IPV6_2292RTHDR = 5,
+    IPV6_RECVHOPOPTS = 53,
+    IPV6_HOPOPTS = 54,
+    IPV6_RTHDRDSTOPTS = 55,
+    IPV6_RECVRTHDR = 56,
+    IPV6_RTHDR = 57,
+    IPV6_RECVDSTOPTS = 58,
+    IPV6_DSTOPTS = 59,
     IPV6_2292HOPLIMIT = 8,
     IPV6_CHECKSUM = 7,
     IPV6_NEXTHOP = 9,
@@ -225,6 +235,7 @@ constants! { u8;
     SO_EE_ORIGIN_LOCAL = 1,
     SO_EE_ORIGIN_ICMP = 2,
     SO_EE_ORIGIN_ICMP6 = 3,
+    SO_EE_ORIGIN_TIMESTAMPING = 4,
 }
 
 /// `struct sock_extended_err`; the offender's address follows in the control message.

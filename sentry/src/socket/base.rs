@@ -46,6 +46,10 @@ bitflags::bitflags! {
         const TIMESTAMP = 1 << 1;
         /// `SO_TIMESTAMPNS`; excludes the one above.
         const TIMESTAMP_NS = 1 << 2;
+        /// The times are told as `SO_TIMESTAMP_NEW` and its like say.
+        const TIMESTAMP_NEW = 1 << 14;
+        /// There are flags of `SO_TIMESTAMPING`.
+        const TIMESTAMPING = 1 << 15;
         /// `SO_OOBINLINE`.
         const OOB_INLINE = 1 << 3;
         /// `SO_KEEPALIVE`.

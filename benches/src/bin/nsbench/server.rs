@@ -247,7 +247,7 @@ impl Datagrams {
         let mut messages: Vec<_> = rooms.iter_mut().map(|room| RecvMessage::new(room)).collect();
         match self.socket.try_recv_many(&mut messages) {
             Ok(count) => {
-                let datagrams = messages.iter().filter_map(|message| message.datagram);
+                let datagrams = messages.iter().filter_map(|message| message.datagram.clone());
                 context.tallies.bytes += datagrams.map(|datagram| datagram.len as u64).sum::<u64>();
                 context.tallies.events += count as u64;
                 Step::Again

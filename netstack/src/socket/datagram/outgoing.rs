@@ -3,15 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use netstack_wire::ethernet::{self, EtherType};
 use netstack_wire::ip::Protocol;
 
 use crate::error::{SendError, SocketError};
 use crate::ip::{
     Delivery, Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Template, flow_label, send,
-    send_with_options, unmapped,
+    send_with_extensions, send_with_options, unmapped,
 };
 use crate::nic::NicId;
-use crate::options::{ErrorOrigin, Family, Ipv4Options, PmtuDiscovery, SendMeta, SocketOptions};
+use crate::options::{
+    ErrorOrigin, Family, Ipv4Options, Ipv6Extensions, PmtuDiscovery, SendMeta, SocketOptions, StampRequest,
+};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
@@ -36,6 +40,10 @@ pub(crate) struct Outgoing {
     pub(crate) is_repeated: bool,
     /// The options of IPv4.
     pub(crate) ip_options: Option<Ipv4Options>,
+    /// The extension headers of IPv6.
+    extensions: Option<Arc<Ipv6Extensions>>,
+    /// The times that the socket wants to be told.
+    pub(crate) stamp: Option<StampRequest>,
     auto_flow_label: Option<bool>,
     /// Of the socket's settings, up to now.
     changes: u32,
@@ -50,17 +58,31 @@ impl Outgoing {
         outbox: &mut Outbox,
     ) -> Result<(), OutputError> {
         let egress = &mut self.way.egress;
-        match &self.ip_options {
-            Some(options) if self.output.destination.is_ipv4() => {
+        match (&self.ip_options, &self.extensions) {
+            (Some(options), _) if self.output.destination.is_ipv4() => {
                 send_with_options(core, egress, &self.output, options.as_slice(), packet, outbox)
+            }
+            (_, Some(extensions)) => {
+                send_with_extensions(core, egress, &self.output, extensions, packet, outbox)
             }
             _ => send(core, egress, &self.output, packet, outbox),
         }
     }
 
+    /// A transport packet as it leaves, with headers in front of it.
+    pub(crate) fn show(&self, packet: &Packet) -> Bytes {
+        let header_len = self.output.header_len();
+        let mut bytes = vec![0; ethernet::HEADER_LEN + header_len];
+        let kind = if self.output.destination.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
+        bytes[ethernet::HEADER_LEN - 2..ethernet::HEADER_LEN].copy_from_slice(&kind.0.to_be_bytes());
+        self.output.emit_header(0, packet.len(), &mut bytes[ethernet::HEADER_LEN..]);
+        packet.slices().for_each(|slice| bytes.extend_from_slice(slice));
+        bytes.into()
+    }
+
     /// Whether its IP header is longer than others.
     pub(crate) fn has_extensions(&self) -> bool {
-        self.ip_options.is_some()
+        self.ip_options.is_some() || self.extensions.is_some()
     }
 
     /// Whether it goes to a multicast group.
@@ -129,7 +151,12 @@ impl DatagramEndpoint {
         if let Some(source) = meta.source {
             check_source(core, unmapped(source), &state.options)?;
         }
-        let (way, is_repeated) = state.resolve(core, &peer, meta)?;
+        let extensions = meta.extensions.as_ref().or(state.options.extensions.as_ref());
+        let extensions = extensions.filter(|_| peer.address.is_ipv6()).cloned();
+        let (way, is_repeated) = match extensions.as_deref().and_then(Ipv6Extensions::first_hop) {
+            Some(hop) => state.resolve(core, &Peer { address: IpAddr::V6(hop), ..peer }, meta)?,
+            None => state.resolve(core, &peer, meta)?,
+        };
         let egress = &way.egress;
         if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
             return Err(SendError::BroadcastNotPermitted);
@@ -170,6 +197,8 @@ impl DatagramEndpoint {
             segment_size: meta.segment_size.or(Some(options.segment_size)).filter(|&size| size > 0),
             is_repeated,
             ip_options: meta.ip_options.or(options.ip_options),
+            extensions,
+            stamp: meta.stamp,
             changes: state.changes,
             way,
         })

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::ip::IpMeta;
+use crate::ip::{IpExtra, IpMeta};
 use crate::nic::NicId;
-use crate::options::Ipv4Options;
 use crate::packet::{self, Body};
 use crate::socket::datagram::body_len;
 use crate::time::Instant;
@@ -27,8 +26,8 @@ pub(crate) struct Queued {
     pub(crate) arrival: Instant,
     /// The size of the datagrams that this one was made of, not zero; the last of them may be shorter.
     pub(crate) segment_size: Option<u16>,
-    /// The options of its IPv4 header.
-    pub(crate) ip_options: Option<Box<Ipv4Options>>,
+    /// The options of its IPv4 header, or its extension headers.
+    pub(crate) extra: Option<Box<IpExtra>>,
     /// Somebody has seen it, and left it.
     pub(crate) is_peeked: bool,
 }
@@ -64,14 +63,14 @@ impl Queued {
             flow_label: ip.flow_label,
             arrival: ip.arrival,
             segment_size: None,
-            ip_options: None,
+            extra: None,
             is_peeked: false,
         }
     }
 
-    /// The datagram with the options of its IPv4 header.
-    pub(crate) fn with_options(self, ip_options: Option<Box<Ipv4Options>>) -> Self {
-        Self { ip_options, ..self }
+    /// The datagram with the options of its IPv4 header, or its extension headers.
+    pub(crate) fn with_options(self, extra: Option<Box<IpExtra>>) -> Self {
+        Self { extra, ..self }
     }
 
     /// The datagrams that it was made of.
@@ -96,8 +95,8 @@ impl Queued {
             && self.len + next.len <= MAX_LEN
             && self.count() < MAX_COUNT
             && (self.ttl, self.tos, self.flow_label) == (next.ttl, next.tos, next.flow_label)
-            && self.ip_options.is_none()
-            && next.ip_options.is_none();
+            && self.extra.is_none()
+            && next.extra.is_none();
         match u16::try_from(size) {
             Ok(size) if joins => {
                 self.segment_size = Some(size);
@@ -203,7 +202,7 @@ mod tests {
             flow_label: 0,
             arrival: Instant::ZERO,
             segment_size: None,
-            ip_options: None,
+            extra: None,
             is_peeked: false,
         }
     }

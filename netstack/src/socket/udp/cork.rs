@@ -158,7 +158,7 @@ impl UdpSocket {
             check_segments(&outgoing, data.len(), size)?;
         }
         let packet = datagram(port, &outgoing, Packet::from_frame(data.into()));
-        let sent = outgoing.send(&self.core, packet, outbox);
+        let sent = self.endpoint.dispatch(&self.core, &mut outgoing, packet, outbox);
         let destination = (outgoing.output.destination, outgoing.port);
         sent.map_err(|error| self.endpoint.output_failed(error, destination))?;
         self.core.counters.udp_out_datagrams.increment();

@@ -143,7 +143,7 @@ impl UdpSocket {
         }
         outgoing.label(&self.core, port);
         let packet = datagram(port, &outgoing, payload(data, outgoing.segment_size)?);
-        let sent = outgoing.send(&self.core, packet, outbox);
+        let sent = self.endpoint.dispatch(&self.core, &mut outgoing, packet, outbox);
         if let (Ok(()), None, Some(to)) = (sent, outgoing.segment_size, express_to(meta)) {
             self.endpoint.prepare_express(&self.core, to, port, &outgoing);
         }
@@ -263,10 +263,16 @@ impl Express {
 
 /// Where a message goes that says nothing else; `None` if it does.
 fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
-    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options, more } = meta;
+    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options, extensions, stamp, more } =
+        meta;
     let is_plain =
         source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && flow_label.is_none();
-    let is_plain = is_plain && segment_size.is_none() && ip_options.is_none() && !more;
+    let is_plain = is_plain
+        && segment_size.is_none()
+        && ip_options.is_none()
+        && extensions.is_none()
+        && stamp.is_none()
+        && !more;
     is_plain.then_some(*to)
 }
 

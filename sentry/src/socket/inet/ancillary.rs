@@ -16,7 +16,7 @@ use zerocopy::FromBytes;
 use crate::errno::Errno;
 use crate::socket::control::ControlMessage;
 use crate::socket::inet::address::{encode, unmapped};
-use crate::socket::inet::{Receive, ip_options};
+use crate::socket::inet::{Receive, extension, ip_options};
 
 /// Applies the control messages of a send to `meta`.
 ///
@@ -65,7 +65,11 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
                 meta.ip_options = ip_options::parse(&data[..data.len().min(MAX_LEN)])?;
             }
             (SOL_IP, _) => return Err(Errno::EINVAL),
-            (SOL_IPV6, _) if family == Family::V6 => return Err(Errno::EINVAL),
+            (SOL_IPV6, kind) if family == Family::V6 => {
+                if !extension::apply(kind, data, &mut meta.extensions)? {
+                    return Err(Errno::EINVAL);
+                }
+            }
             // Messages of other levels are ignored (ip_cmsg_send).
             _ => {}
         }
@@ -155,6 +159,9 @@ fn describe_v6(wanted: Receive, to: IpAddr, datagram: &Datagram, out: &mut Vec<C
     let flow_info = u32::from(datagram.tos) << 20 | datagram.flow_label;
     if wanted.contains(Receive::FLOW_INFO) && to.is_ipv6() && flow_info != 0 {
         out.push(ControlMessage::value(SOL_IPV6, IPV6_FLOWINFO, &flow_info.to_be_bytes()));
+    }
+    if let Some(extensions) = &datagram.extensions {
+        extension::describe(wanted, extensions, out);
     }
     if wanted.contains(Receive::ORIGINAL_DESTINATION_V6) {
         let address = encode(Family::V6, datagram.to);

@@ -47,6 +47,35 @@ impl Sink for GuestSink<'_> {
     }
 }
 
+/// One of several guest buffers to receive into, which remembers whether it could be written.
+pub(super) struct WatchedSink<'a> {
+    sink: GuestSink<'a>,
+    has_failed: bool,
+}
+
+impl<'a> WatchedSink<'a> {
+    /// A buffer that nothing was written to yet.
+    pub(super) fn new(dst: &'a mut dyn IoDst) -> Self {
+        Self { sink: GuestSink(dst), has_failed: false }
+    }
+
+    /// Whether it could not be written.
+    #[must_use]
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+}
+
+impl Sink for WatchedSink<'_> {
+    fn room(&self) -> usize {
+        self.sink.room()
+    }
+
+    fn write_from(&mut self, data: &[u8]) -> Result<(), Fault> {
+        self.sink.write_from(data).inspect_err(|_| self.has_failed = true)
+    }
+}
+
 /// Throws away what is received: `MSG_TRUNC` on a TCP socket (`tcp(7)`).
 #[derive(Debug)]
 pub struct Discard(pub usize);

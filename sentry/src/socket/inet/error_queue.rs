@@ -51,6 +51,11 @@ fn describe(family: Family, error: &QueuedError) -> ControlMessage {
         info: *info,
         data: 0,
     };
+    message(family, &err, *offender)
+}
+
+/// `struct sock_extended_err` followed by an address.
+pub(super) fn message(family: Family, err: &SockExtendedErr, offender: Option<IpAddr>) -> ControlMessage {
     let mut data = SmallVec::from_slice(err.as_bytes());
     match offender {
         Some(address) => {
@@ -58,12 +63,17 @@ fn describe(family: Family, error: &QueuedError) -> ControlMessage {
                 IpAddr::V4(_) => family,
                 IpAddr::V6(_) => Family::V6,
             };
-            data.extend_from_slice(&encode(family, SocketAddr::new(*address, 0)));
+            data.extend_from_slice(&encode(family, SocketAddr::new(address, 0)));
         }
         None => {
-            let mut nobody = [0; 16];
+            // As long as an address of the family.
+            let len = match family {
+                Family::V4 => 16,
+                Family::V6 => 28,
+            };
+            let mut nobody = [0; 28];
             nobody[..2].copy_from_slice(&AF_UNSPEC.to_ne_bytes());
-            data.extend_from_slice(&nobody);
+            data.extend_from_slice(&nobody[..len]);
         }
     }
     match family {

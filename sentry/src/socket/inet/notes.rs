@@ -13,6 +13,7 @@ pub struct Notes {
     transmit_delay: AtomicI32,
     unicast_nics: [AtomicU32; 2],
     peer_label: AtomicU32,
+    stamp_id: AtomicU32,
 }
 
 impl Notes {
@@ -59,6 +60,21 @@ impl Notes {
         let to = to()?.ip().to_canonical();
         let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
         NicId::from_index(self.unicast_nic(family)).filter(|_| !to.is_multicast() && !to.is_loopback())
+    }
+
+    /// The number of the next datagram whose times are told (`SOF_TIMESTAMPING_OPT_ID`).
+    pub(super) fn take_stamp_id(&self) -> u32 {
+        self.stamp_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives back the number of a datagram that was not sent.
+    pub(super) fn untake_stamp_id(&self) {
+        self.stamp_id.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts from zero again.
+    pub fn restart_stamp_ids(&self) {
+        self.stamp_id.store(0, Ordering::Relaxed);
     }
 
     /// The flow label in the address that the socket was last connected to.

@@ -38,6 +38,18 @@ bitflags::bitflags! {
         const OPTIONS = 1 << 14;
         /// `IP_RETOPTS`: as an answer would be sent with.
         const OPTIONS_ECHOED = 1 << 15;
+        /// `IPV6_RECVHOPOPTS`.
+        const HOP_BY_HOP = 1 << 16;
+        /// `IPV6_RECVRTHDR`.
+        const ROUTING = 1 << 17;
+        /// `IPV6_RECVDSTOPTS`.
+        const DESTINATION = 1 << 18;
+        /// `IPV6_2292HOPOPTS`.
+        const HOP_BY_HOP_2292 = 1 << 19;
+        /// `IPV6_2292RTHDR`.
+        const ROUTING_2292 = 1 << 20;
+        /// `IPV6_2292DSTOPTS`.
+        const DESTINATION_2292 = 1 << 21;
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netstack::error::{FastOpenError, MembershipError, SendError};
 use netstack::options::{
-    Datagram, Family as IpFamily, QueuedError, RecvFlags, SendFlags, SendMeta, Shutdown, SocketOptions,
+    Datagram, Family as IpFamily, QueuedError, RecvFlags, RecvMessage, SendFlags, SendMeta, Shutdown,
+    SocketOptions,
 };
 use netstack::packet::Owner;
 use netstack::tcp::{FastOpenModes, State, UrgentError};
@@ -14,10 +15,8 @@ use netstack::{NicId, PingSocket, RawSocket, TcpSocket, UdpSocket};
 use sentry_abi::inet::TCP_CM_INQ;
 use sentry_abi::mroute::{SIOCGETSGCNT, SIOCGETVIFCNT};
 use sentry_abi::socket::{
-    AF_INET, AF_INET6, FIONREAD, MsgFlags, SIOCATMARK, SIOCOUTQNSD, SO_TIMESTAMP, SO_TIMESTAMPNS, SOL_SOCKET,
-    SOL_TCP, TIOCOUTQ, Ucred,
+    AF_INET, AF_INET6, FIONREAD, MsgFlags, SIOCATMARK, SIOCOUTQNSD, SOL_TCP, TIOCOUTQ, Ucred,
 };
-use sentry_abi::time::{Timespec, Timeval};
 
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
@@ -26,9 +25,10 @@ use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::base::{SocketBase, SocketType, Switches};
 use crate::socket::control::ControlMessage;
-use crate::socket::inet::copy::{Discard, GuestSink, GuestSource};
+use crate::socket::inet::copy::{Discard, GuestSink, GuestSource, WatchedSink};
 use crate::socket::inet::notes::Notes;
 use crate::socket::inet::receive::{Receive, ReceiveSwitches};
+use crate::socket::inet::stamp::{self, Stamping};
 use crate::socket::inet::{ToErrno, address, ancillary, error_queue};
 use crate::socket::mroute;
 use crate::socket::ops::{
@@ -405,6 +405,12 @@ impl InetSocket {
             self.namespace.flow_labels().check(self, label)?;
         }
         meta.nic = meta.nic.or_else(|| self.notes.nic_for(|| meta.to.or_else(|| self.peer())));
+        let mut counts = false;
+        if self.base.has(Switches::TIMESTAMPING) {
+            let stamping = Stamping::of(&self.base).with_message(&request.control)?;
+            counts = stamping.counts();
+            meta.stamp = stamping.request(if counts { self.notes.take_stamp_id() } else { 0 });
+        }
         let mut source = GuestSource(src);
         let sent = match &self.protocol {
             Protocol::Udp(s) => s.try_send(&mut source, &meta),
@@ -412,6 +418,9 @@ impl InetSocket {
             Protocol::Raw(s) => s.try_send(&mut source, &meta),
             Protocol::Tcp(s) => s.try_send(&mut source),
         };
+        if counts && sent.is_err() {
+            self.notes.untake_stamp_id();
+        }
         sent.map_err(|e| e.to_errno())
     }
 
@@ -477,6 +486,33 @@ impl InetSocket {
             Protocol::Tcp(_) => return Err(Errno::EOPNOTSUPP),
         };
         let datagram = got.map_err(|e| e.to_errno())?;
+        Ok(self.told(&datagram, room, request))
+    }
+
+    /// Receives as many datagrams as there are for the rooms, without waiting (`recvmmsg(2)`): under one lock, if the socket is
+    /// one that can; `None` for others.
+    ///
+    /// # Errors
+    /// As [`Socket::try_recv`]; of the first.
+    pub fn try_recv_many(&self, rooms: &mut [(&mut dyn IoDst, RecvRequest)]) -> Option<Result<Batch, Errno>> {
+        let is_plain = |request: &RecvRequest| {
+            !request.flags.intersects(MsgFlags::PEEK | MsgFlags::ERRQUEUE | MsgFlags::OOB)
+        };
+        let udp = self.udp().filter(|_| rooms.iter().all(|(_, request)| is_plain(request)))?;
+        let told: Vec<_> = rooms.iter().map(|(room, request)| (room.remaining(), *request)).collect();
+        let mut sinks: Vec<_> = rooms.iter_mut().map(|(room, _)| WatchedSink::new(&mut **room)).collect();
+        let mut messages: Vec<_> = sinks.iter_mut().map(|sink| RecvMessage::new(sink)).collect();
+        let received = udp.try_recv_many(&mut messages).map_err(|e| e.to_errno());
+        let datagrams: Vec<_> = messages.into_iter().filter_map(|message| message.datagram).collect();
+        let tell = |(datagram, (room, request)): (&Datagram, _)| self.told(datagram, room, request);
+        Some(received.map(|count| Batch {
+            received: datagrams.iter().zip(told).take(count).map(tell).collect(),
+            met_fault: sinks.iter().any(WatchedSink::has_failed),
+        }))
+    }
+
+    /// What the guest is told of a datagram for which it had `room`.
+    fn told(&self, datagram: &Datagram, room: usize, request: RecvRequest) -> Received {
         let mut received = Received { copied: datagram.copied, len: datagram.len, ..Received::default() };
         // udp_recvmsg: the whole length counts, also of what was passed over.
         received.flags.set(MsgFlags::TRUNC, datagram.copied < datagram.len && datagram.copied == room);
@@ -488,26 +524,34 @@ impl InetSocket {
             received.from = address::encode(self.family, datagram.from);
         }
         if request.wants_control {
-            self.stamp(&datagram, &mut received.control);
-            ancillary::describe(self.family, self.receive.get(), &datagram, &mut received.control);
+            stamp::describe_received(&self.base, || self.real_time(datagram.arrival), &mut received.control);
+            ancillary::describe(self.family, self.receive.get(), datagram, &mut received.control);
         }
-        Ok(received)
+        received
     }
 
-    /// `SO_TIMESTAMP` and `SO_TIMESTAMPNS`.
-    fn stamp(&self, datagram: &Datagram, out: &mut Vec<ControlMessage>) {
-        let switches = self.base.switches();
-        if !switches.intersects(Switches::TIMESTAMP | Switches::TIMESTAMP_NS) {
-            return;
-        }
-        let age = self.namespace.stack().now().saturating_duration_since(datagram.arrival);
+    /// An entry of the error queue that tells when a datagram was sent.
+    fn recv_stamp(&self, dst: &mut dyn IoDst) -> Result<Received, Errno> {
+        let stamp = match &self.protocol {
+            Protocol::Udp(s) => s.take_sent_stamp(),
+            Protocol::Ping(s) => s.take_sent_stamp(),
+            Protocol::Raw(s) => s.take_sent_stamp(),
+            Protocol::Tcp(_) => None,
+        };
+        let stamp = stamp.ok_or(Errno::EAGAIN)?;
+        let want = stamp.packet.len().min(dst.remaining());
+        let copied = if want == 0 { 0 } else { dst.put(&stamp.packet[..want])? };
+        let mut flags = MsgFlags::ERRQUEUE;
+        flags.set(MsgFlags::TRUNC, copied < stamp.packet.len());
+        let control = stamp::describe_sent(self.family, &self.base, &stamp, self.real_time(stamp.at));
+        Ok(Received { copied, len: stamp.packet.len(), flags, control, ..Received::default() })
+    }
+
+    /// A time of the stack in nanoseconds since 1970.
+    fn real_time(&self, at: netstack::time::Instant) -> u64 {
+        let age = self.namespace.stack().now().saturating_duration_since(at);
         let age_ns = u64::try_from(age.as_nanos()).unwrap_or(0);
-        let at = self.clocks.realtime_ns().saturating_sub(age_ns);
-        out.push(if switches.contains(Switches::TIMESTAMP_NS) {
-            ControlMessage::value(SOL_SOCKET, SO_TIMESTAMPNS, &Timespec::from_ns(at))
-        } else {
-            ControlMessage::value(SOL_SOCKET, SO_TIMESTAMP, &Timeval::from_ns(at))
-        });
+        self.clocks.realtime_ns().saturating_sub(age_ns)
     }
 
     fn queue_len(&self, request: u32) -> Result<usize, Errno> {
@@ -527,6 +571,15 @@ impl InetSocket {
             _ => Err(Errno::ENOTTY),
         }
     }
+}
+
+/// What one call has received.
+#[derive(Debug)]
+pub struct Batch {
+    /// The datagrams.
+    pub received: Vec<Received>,
+    /// The memory for the one behind them could not be written: it is lost.
+    pub met_fault: bool,
 }
 
 /// Joining or leaving.
@@ -643,8 +696,10 @@ impl Socket for InetSocket {
 
     fn try_recv(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
         if request.flags.contains(MsgFlags::ERRQUEUE) {
-            let error = self.take_queued_error().ok_or(Errno::EAGAIN)?;
-            return error_queue::deliver(self.family, &error, dst);
+            return match self.take_queued_error() {
+                Some(error) => error_queue::deliver(self.family, &error, dst),
+                None => self.recv_stamp(dst),
+            };
         }
         match &self.protocol {
             Protocol::Tcp(tcp) => self.recv_tcp(tcp, dst, request),

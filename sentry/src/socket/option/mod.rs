@@ -4,6 +4,7 @@
 //! whose absence a program cannot observe but in speed or in diagnostics; their rows say [`Effect::Hint`], and each
 //! use is counted in the network namespace.
 
+mod extension;
 mod filter;
 mod ip;
 mod ipv6;
@@ -18,6 +19,7 @@ mod tcp;
 mod tcp_fast_open;
 mod tcp_timing;
 mod tcp_zero_copy;
+mod timestamp;
 mod udp;
 mod value;
 
@@ -133,13 +135,15 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 17] = [
+    let tables: [&'static [OptionRow]; 19] = [
         socket_level::ROWS,
+        timestamp::ROWS,
         kept::ROWS,
         refused::ROWS,
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,
+        extension::ROWS,
         flow_label::ROWS,
         multicast::ROWS,
         iptables::ROWS,

@@ -52,12 +52,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_SNDTIMEO_NEW, get_send_timeout, set_send_timeout),
     option!(SOL_SOCKET, SO_BINDTODEVICE, get_bound_device, set_bound_device),
     option!(SOL_SOCKET, SO_BINDTOIFINDEX, get_bound_index, set_bound_index),
-    option!(SOL_SOCKET, SO_TIMESTAMP, get_timestamp, set_timestamp),
-    option!(SOL_SOCKET, SO_TIMESTAMP_NEW, get_timestamp, set_timestamp),
-    option!(SOL_SOCKET, SO_TIMESTAMPNS, get_timestamp_ns, set_timestamp_ns),
-    option!(SOL_SOCKET, SO_TIMESTAMPNS_NEW, get_timestamp_ns, set_timestamp_ns),
-    option!(SOL_SOCKET, SO_TIMESTAMPING, get_no_flags, set_only_zero),
-    option!(SOL_SOCKET, SO_TIMESTAMPING_NEW, get_no_flags, set_only_zero),
     option!(SOL_SOCKET, SO_ACCEPTCONN, get_is_listening, -),
     option!(SOL_SOCKET, SO_MARK, get_mark, set_mark),
     option!(SOL_SOCKET, SO_PROTOCOL, get_protocol, -),
@@ -84,11 +78,6 @@ fn get_zero(_: &Context<'_>) -> Result<Value, Errno> {
 
 fn get_one(_: &Context<'_>) -> Result<Value, Errno> {
     of_int(1)
-}
-
-/// Flags, and a word for a clock.
-fn get_no_flags(_: &Context<'_>) -> Result<Value, Errno> {
-    Ok(bytes(&[0_i32; 2]))
 }
 
 /// Raw, packet and netlink sockets have no `set_peek_off`.
@@ -561,30 +550,6 @@ fn set_bound_index(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let nic = NicId::from_index(u32::try_from(index).map_err(|_| Errno::EINVAL)?);
     context.socket.base().keep(context.option, index);
     bind_to_nic(context, nic)
-}
-
-fn get_timestamp(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(context.socket.base().has(Switches::TIMESTAMP))
-}
-
-fn set_timestamp(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let on = switch(value)?;
-    let base = context.socket.base();
-    base.set(Switches::TIMESTAMP, on);
-    base.set(Switches::TIMESTAMP_NS, false);
-    Ok(())
-}
-
-fn get_timestamp_ns(context: &Context<'_>) -> Result<Value, Errno> {
-    of_bool(context.socket.base().has(Switches::TIMESTAMP_NS))
-}
-
-fn set_timestamp_ns(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let on = switch(value)?;
-    let base = context.socket.base();
-    base.set(Switches::TIMESTAMP_NS, on);
-    base.set(Switches::TIMESTAMP, false);
-    Ok(())
 }
 
 fn get_mark(context: &Context<'_>) -> Result<Value, Errno> {

@@ -10,8 +10,10 @@ use crate::io::IoDst;
 use crate::kernel::KTime;
 use crate::mm::{UserAddr, UserIo};
 use crate::socket::control::{ControlMessage, Encoder};
-use crate::socket::{Received, RecvRequest, SocketFile, SocketType};
+use crate::socket::inet::Batch;
+use crate::socket::{Family, Received, RecvRequest, Socket, SocketFile, SocketType};
 use crate::syscall::Args;
+use crate::syscall::net::message::Message;
 use crate::syscall::net::wait::Patience;
 use crate::syscall::net::{address, message};
 use crate::task::CurrentTask;
@@ -48,17 +50,23 @@ pub(crate) fn sys_recvmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
     let mut flags = MsgFlags::from_bits_retain(args.u32(3));
     let waits_for_one = flags.contains(MsgFlags::WAITFORONE);
     flags.remove(MsgFlags::WAITFORONE);
-    let count = args.u32(2).min(UIO_MAXIOV);
+    let count = u64::from(args.u32(2).min(UIO_MAXIOV));
     let mut done = 0_u64;
-    while done < u64::from(count) {
+    while done < count {
         let at = args.addr(1).checked_add(done * MMSGHDR_LEN)?;
-        let result = receive_message(task, &file, at, flags).and_then(|len| {
-            // The length fits: one message moves at most 0x7ffff000 bytes.
-            let len = (len & 0xffff_ffff) as u32;
-            Ok(task.mm().write_obj(at.checked_add(MMSGHDR_MSG_LEN_OFFSET)?, &len)?)
-        });
+        // A limit of time is looked at after each message.
+        let at_once = if deadline.is_some() { 1 } else { (count - done).min(AT_ONCE) };
+        let result = match receive_some(task, &file, at, at_once, flags) {
+            Ok(Some((received, Then::End))) => return Ok(done + received),
+            Ok(Some((received, Then::GoOn))) => Ok(received),
+            Err(e) => Err(e),
+            Ok(None) => receive_message(task, &file, at, flags).and_then(|len| {
+                write_len(task, at, len)?;
+                Ok(1)
+            }),
+        };
         match result {
-            Ok(()) => done += 1,
+            Ok(received) => done += received,
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }
@@ -73,6 +81,68 @@ pub(crate) fn sys_recvmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
     Ok(done)
 }
 
+/// Messages that are received under one lock; the stack takes as many.
+const AT_ONCE: u64 = 16;
+
+/// Receives messages that are there already, and returns how many. `None` if they have to be received one by one: there is none to
+/// be had without waiting, or the socket is of another kind.
+fn receive_some(
+    task: &mut CurrentTask,
+    file: &Arc<File>,
+    at: UserAddr,
+    count: u64,
+    flags: MsgFlags,
+) -> Result<Option<(u64, Then)>, SysError> {
+    let socket = SocketFile::of(file)?.clone();
+    let Family::Inet(inet) = socket.family() else { return Ok(None) };
+    if count < 2 || inet.udp().is_none() || !inet.readiness().contains(Readiness::IN) {
+        return Ok(None);
+    }
+    let mut headers = Vec::new();
+    for index in 0..count {
+        let Ok(addr) = at.checked_add(index * MMSGHDR_LEN) else { break };
+        let Ok(message) = message::read(task, addr) else { break };
+        headers.push((addr, message));
+    }
+    let Batch { received, met_fault } = {
+        let rooms = headers.iter_mut().map(|(_, message)| {
+            let request = request_of(message, flags);
+            (&mut message.io as &mut dyn IoDst, request)
+        });
+        let mut rooms: Vec<_> = rooms.collect();
+        match inet.try_recv_many(&mut rooms) {
+            Some(Ok(batch)) => batch,
+            Some(Err(Errno::EAGAIN)) | None => return Ok(None),
+            Some(Err(e)) => return Err(e.into()),
+        }
+    };
+    let mut done = 0;
+    for ((addr, message), received) in headers.iter().zip(received) {
+        let told =
+            tell(task, *addr, message, received, flags).and_then(|len| Ok(write_len(task, *addr, len)?));
+        match told {
+            Ok(()) => done += 1,
+            // As if each had been received by itself, but for those behind it.
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(Some((done, Then::End))),
+        }
+    }
+    Ok(Some((done, if met_fault { Then::End } else { Then::GoOn })))
+}
+
+/// Whether a call looks for further messages.
+enum Then {
+    GoOn,
+    /// One could not be stored.
+    End,
+}
+
+fn write_len(task: &CurrentTask, at: UserAddr, len: u64) -> Result<(), Errno> {
+    // The length fits: one message moves at most 0x7ffff000 bytes.
+    let len = (len & 0xffff_ffff) as u32;
+    task.mm().write_obj(at.checked_add(MMSGHDR_MSG_LEN_OFFSET)?, &len)
+}
+
 fn timeout(task: &CurrentTask, addr: UserAddr) -> Result<Option<KTime>, Errno> {
     if addr.is_null() {
         return Ok(None);
@@ -83,9 +153,23 @@ fn timeout(task: &CurrentTask, addr: UserAddr) -> Result<Option<KTime>, Errno> {
 
 fn receive_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags: MsgFlags) -> SysResult {
     let mut message = message::read(task, addr)?;
-    let request =
-        RecvRequest { flags, wants_address: !message.name.is_null(), wants_control: message.control_len > 0 };
-    let mut received = receive(task, file, &mut message.io, request)?;
+    let request = request_of(&message, flags);
+    let received = receive(task, file, &mut message.io, request)?;
+    tell(task, addr, &message, received, flags)
+}
+
+fn request_of(message: &Message, flags: MsgFlags) -> RecvRequest {
+    RecvRequest { flags, wants_address: !message.name.is_null(), wants_control: message.control_len > 0 }
+}
+
+/// Writes what was received beside the data to the guest's header, and returns the result of the call.
+fn tell(
+    task: &mut CurrentTask,
+    addr: UserAddr,
+    message: &Message,
+    mut received: Received,
+    flags: MsgFlags,
+) -> SysResult {
     if !message.name.is_null() {
         let name_len = addr.checked_add(MsgHdr::NAME_LEN_OFFSET)?;
         address::write(task, &received.from, message.name, name_len)?;

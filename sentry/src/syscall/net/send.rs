@@ -9,6 +9,7 @@ use crate::errno::{Errno, SysError, SysResult};
 use crate::io::IoSrc;
 use crate::mm::{UserAddr, UserIo};
 use crate::socket::control::{self, Accepts, ControlMessage};
+use crate::socket::inet::extension;
 use crate::socket::{Destination, Family, SendRequest, Socket, SocketFile, SocketType, credentials_of};
 use crate::syscall::Args;
 use crate::syscall::net::wait::Patience;
@@ -79,7 +80,9 @@ fn send_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags:
                 Family::Unix(_) | Family::Netlink(_) => Accepts::Rights,
                 Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Accepts::OnlyBytes,
             };
-            control::decode(task, &bytes, accepts)?
+            let control = control::decode(task, &bytes, accepts)?;
+            extension::check_privilege(task, &control)?;
+            control
         }
     };
     send(task, file, message.io, to.as_deref(), flags, control)
