@@ -301,7 +301,12 @@ pub(crate) const TRANSPORTS: &[Row] = &[
     row("SYN and FIN to a listener", "ip() / tcp(dport=80, flags='SF')", "tcp_drop_listen_unexpected", ""),
     row("SYN and RST to a listener", "ip() / tcp(dport=80, flags='SR')", "tcp_drop_listen_unexpected", ""),
     row("all flags to a listener", "ip() / tcp(dport=80, flags='FSRPAU')", "tcp_drop_listen_unexpected", ""),
-    row("ACK to a listener", "ip() / tcp(dport=80, flags='A', ack=77)", "tcp_drop_bad_cookie", "tcp rst"),
+    row(
+        "ACK to a listener",
+        "ip() / tcp(dport=80, flags='A', ack=77)",
+        "tcp_drop_listen_unexpected",
+        "tcp rst",
+    ),
     row(
         "SYN and ACK to a listener",
         "ip() / tcp(dport=80, flags='SA', ack=77)",
