@@ -64,6 +64,7 @@ pub(crate) struct State {
     queue: ReceiveQueue,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
+    #[expect(clippy::box_collection, reason = "hardly a socket has them: a quarter of the bytes")]
     stamps: Option<Box<VecDeque<SentStamp>>>,
     read_is_shut: bool,
     write_is_shut: bool,

@@ -66,9 +66,7 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
             }
             (SOL_IP, _) => return Err(Errno::EINVAL),
             (SOL_IPV6, kind) if family == Family::V6 => {
-                if !extension::apply(kind, data, &mut meta.extensions)? {
-                    return Err(Errno::EINVAL);
-                }
+                extension::apply(kind, data, &mut meta.extensions)?;
             }
             // Messages of other levels are ignored (ip_cmsg_send).
             _ => {}

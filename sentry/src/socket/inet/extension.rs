@@ -37,28 +37,16 @@ pub fn check_privilege(task: &CurrentTask, control: &[ControlMessage]) -> Result
     Ok(())
 }
 
-/// Adds the header of a control message; false if the message is none of one.
+/// Adds the header of a control message.
 ///
 /// # Errors
-/// `EINVAL` for a header that is not whole, the second of a kind where Linux takes one, and routes: Linux asks of a message's
-/// that all its segments are left, which the one type that it knows never has.
+/// `EINVAL` for messages of other kinds, a header that is not whole, the second of a kind where Linux takes one, and routes: Linux
+/// asks of a message's that all its segments are left, which the one type that it knows never has.
 pub(super) fn apply(
     kind: i32,
     data: &[u8],
     extensions: &mut Option<Arc<Ipv6Extensions>>,
-) -> Result<bool, Errno> {
-    if !matches!(
-        kind,
-        IPV6_HOPOPTS
-            | IPV6_2292HOPOPTS
-            | IPV6_DSTOPTS
-            | IPV6_2292DSTOPTS
-            | IPV6_RTHDRDSTOPTS
-            | IPV6_RTHDR
-            | IPV6_2292RTHDR
-    ) {
-        return Ok(false);
-    }
+) -> Result<(), Errno> {
     let header = ExtensionHeader::new(data).ok_or(Errno::EINVAL)?;
     let all = Arc::make_mut(extensions.get_or_insert_default());
     let (place, is_single) = match kind {
@@ -66,13 +54,14 @@ pub(super) fn apply(
         IPV6_2292DSTOPTS => (&mut all.destination, true),
         IPV6_DSTOPTS => (&mut all.destination, false),
         IPV6_RTHDRDSTOPTS => (&mut all.routing_destination, false),
+        // Routes are among these.
         _ => return Err(Errno::EINVAL),
     };
     if is_single && place.is_some() {
         return Err(Errno::EINVAL);
     }
     *place = Some(header);
-    Ok(true)
+    Ok(())
 }
 
 /// A header for a socket to keep; none of no bytes (`ipv6_set_opt_hdr`).

@@ -180,7 +180,10 @@ fn udp_carries_datagrams_with_what_is_asked_for() {
             _ => panic!("{message:?}"),
         })
         .collect();
-    assert_eq!(kinds, [SO_TIMESTAMP, sentry_abi::inet::IP_PKTINFO, sentry_abi::inet::IP_TTL]);
+    assert_eq!(
+        kinds,
+        [sentry_abi::socket::SO_TIMESTAMP, sentry_abi::inet::IP_PKTINFO, sentry_abi::inet::IP_TTL]
+    );
     assert_eq!(recv(&receiver, 9), Ok(b"hello".to_vec()));
     assert_eq!(recv(&receiver, 9), Ok(vec![]));
     assert_eq!(recv(&receiver, 9), Err(Errno::EAGAIN));

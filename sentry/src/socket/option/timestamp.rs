@@ -78,10 +78,10 @@ fn set_stamping(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     let begins_to_count = flags.contains(Stamping::OPT_ID) && !old.contains(Stamping::OPT_ID);
-    if let Some(tcp) = inet.and_then(|inet| inet.tcp()).filter(|_| begins_to_count) {
-        if matches!(tcp.state(), netstack::tcp::State::Closed | netstack::tcp::State::Listen) {
-            return Err(Errno::EINVAL);
-        }
+    if let Some(tcp) = inet.and_then(|inet| inet.tcp()).filter(|_| begins_to_count)
+        && matches!(tcp.state(), netstack::tcp::State::Closed | netstack::tcp::State::Listen)
+    {
+        return Err(Errno::EINVAL);
     }
     if flags.contains(Stamping::OPT_STATS) && !flags.contains(Stamping::OPT_TSONLY) {
         return Err(Errno::EINVAL);

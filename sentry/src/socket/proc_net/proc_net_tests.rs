@@ -19,7 +19,7 @@ fn text(namespace: &Arc<NetNamespace>, name: &str) -> String {
 #[test]
 fn a_listener_is_a_line_of_tcp() {
     let namespace = NetNamespace::new(Stack::builder().build());
-    let socket = InetSocket::new(namespace.clone(), netstack::options::Family::V4, Transport::Tcp, 6, ME);
+    let socket = InetSocket::new(namespace.clone(), Family::V4, Transport::Tcp, 6, ME);
     let tcp = socket.tcp().unwrap();
     tcp.bind("127.0.0.1:80".parse().unwrap()).unwrap();
     tcp.listen(1).unwrap();
