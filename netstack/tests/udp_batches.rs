@@ -93,7 +93,7 @@ fn many_are_sent_and_received_with_one_call_each() {
         let mut rooms = vec![Vec::new(); 128];
         let mut messages: Vec<_> = rooms.iter_mut().map(|room| RecvMessage::new(room)).collect();
         assert_eq!(server.try_recv_many(&mut messages), Ok(100));
-        let from = messages[99].datagram.unwrap();
+        let from = messages[99].datagram.as_ref().unwrap();
         assert_eq!((from.from.port(), from.len), (client.local_addr().port(), 99 * 13));
         assert!(messages[100].datagram.is_none());
         assert_eq!(rooms[..100], data);

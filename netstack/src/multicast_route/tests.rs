@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::table::{Arrival, Decision, Replace, Table};
-use super::{MulticastRoute, MulticastRouteError, Thresholds, Vif, VifId};
+use super::{Entrance, MulticastRoute, MulticastRouteError, Thresholds, Vif, VifId};
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::time::Instant;
