@@ -304,6 +304,65 @@ static void device_files(void)
     CHECK(read(fd, buffer, 16) == 16 && read(fd, again, 16) == 16 && memcmp(buffer, again, 16) != 0);
 }
 
+static void same_numbers(const char *path, int most)
+{
+    DIR *dir = opendir(path);
+    CHECK(dir != NULL);
+    for (struct dirent *entry; most-- > 0 && (entry = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (strcmp(entry->d_name, "..") == 0 || fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (st.st_ino != entry->d_ino)
+            fprintf(stderr, "%s/%s\n", path, entry->d_name);
+        CHECK(st.st_ino == entry->d_ino);
+    }
+    closedir(dir);
+}
+
+static void listings_number_files_as_stat_does(void)
+{
+    CHECK(mkdir("numbers", 0755) == 0 && mkdir("numbers/folder", 0755) == 0 && mkfifo("numbers/fifo", 0600) == 0);
+    put("numbers/file", "x");
+    CHECK(symlink("file", "numbers/symbolic") == 0 && link("numbers/file", "numbers/hard") == 0);
+    put("numbers/old", "y");
+    CHECK(rename("numbers/old", "numbers/new") == 0 && rename("numbers/folder", "numbers/moved") == 0);
+    same_numbers("numbers", 100);
+    same_numbers("/etc/security", 100);
+}
+
+static blkcnt_t blocks_of(int fd)
+{
+    struct stat st;
+    CHECK(fstat(fd, &st) == 0);
+    return st.st_blocks;
+}
+
+static void blocks_are_those_that_were_written(void)
+{
+    char name[] = "/dev/shm/blocks-XXXXXX";
+    static char page[4096];
+    memset(page, 'p', sizeof page);
+    int fd = mkstemp(name);
+    CHECK(fd >= 0 && unlink(name) == 0);
+    // One after the other, then some that stand alone, beyond and between.
+    for (int i = 0; i < 21; i++)
+        CHECK(write(fd, page, sizeof page) == sizeof page && blocks_of(fd) == 8 * (i + 1));
+    CHECK(pwrite(fd, page, sizeof page, 100 * 4096) == sizeof page && blocks_of(fd) == 8 * 22);
+    CHECK(pwrite(fd, page, 1, 60 * 4096) == 1 && blocks_of(fd) == 8 * 23);
+    CHECK(lseek(fd, 0, SEEK_HOLE) == 21 * 4096 && lseek(fd, 21 * 4096, SEEK_DATA) == 60 * 4096);
+    CHECK(lseek(fd, 60 * 4096, SEEK_HOLE) == 61 * 4096 && lseek(fd, 61 * 4096, SEEK_DATA) == 100 * 4096);
+    CHECK(pwrite(fd, page, sizeof page, 101 * 4096) == sizeof page && blocks_of(fd) == 8 * 24);
+    // Longer without being written, shorter, and longer again.
+    CHECK(ftruncate(fd, 110 * 4096) == 0 && blocks_of(fd) == 8 * 24 && lseek(fd, 101 * 4096, SEEK_HOLE) == 102 * 4096);
+    CHECK(ftruncate(fd, 20 * 4096) == 0 && blocks_of(fd) == 8 * 20);
+    CHECK(pwrite(fd, page, sizeof page, 20 * 4096) == sizeof page && blocks_of(fd) == 8 * 21);
+    CHECK(ftruncate(fd, 40 * 4096) == 0 && pread(fd, page, 1, 21 * 4096) == 1 && page[0] == 0 && blocks_of(fd) == 8 * 21);
+    // Asked for beyond the end, they are there.
+    CHECK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 40 * 4096, 10 * 4096) == 0 && blocks_of(fd) == 8 * 31);
+    CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 20 * 4096) == 0 && blocks_of(fd) == 8 * 11);
+    close(fd);
+}
+
 int main(void)
 {
     CHECK(mkdtemp(folder) != NULL && chdir(folder) == 0);
@@ -314,6 +373,8 @@ int main(void)
     PART(attributes);
     PART(permissions_apply_to_others);
     PART(directories_list_everything_once);
+    PART(listings_number_files_as_stat_does);
+    PART(blocks_are_those_that_were_written);
     PART(relative_to_descriptors);
     PART(locks_exclude);
     PART(descriptors);

@@ -250,6 +250,23 @@ static void pidfd_polls_and_signals(void)
     siginfo_t info;
     CHECK(waitid(P_PIDFD, (id_t)fd, &info, WEXITED) == 0 && info.si_pid == child && info.si_status == SIGTERM);
     close(fd);
+    // A process's directory serves as well, nothing else does.
+    child = fork();
+    if (child == 0)
+        for (;;)
+            pause();
+    char path[40];
+    sprintf(path, "/proc/%d", (int)child);
+    fd = open(path, O_RDONLY | O_DIRECTORY);
+    CHECK(fd >= 0);
+    int other = openat(fd, "task", O_RDONLY | O_DIRECTORY);
+    CHECK(other >= 0);
+    CHECK_FAILS(syscall(SYS_pidfd_send_signal, other, SIGTERM, NULL, 0), EBADF);
+    CHECK(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0) == 0);
+    CHECK(waitpid(child, NULL, 0) == child);
+    CHECK_FAILS(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0), ESRCH);
+    close(other);
+    close(fd);
 }
 
 static void exec_failures_leave_the_process_as_it_was(void)

@@ -204,6 +204,9 @@ static void affinity(void)
     CHECK(CPU_EQUAL(&set, &one));
     CPU_ZERO(&one);
     CHECK_FAILS(sched_setaffinity(0, sizeof one, &one), EINVAL);
+    CHECK_FAILS(sched_getaffinity(-1, sizeof set, &set), ESRCH);
+    CHECK_FAILS(sched_setaffinity(-1, sizeof set, &set), ESRCH);
+    CHECK_FAILS(sched_getscheduler(-1), EINVAL);
 }
 
 static int threads_in_proc(void)

@@ -211,14 +211,19 @@ impl OverlayInode {
         }
         if let Some(upper) = &layers.upper {
             for entry in upper.ops().read_dir(caller)? {
-                let hidden = entry.kind == FileType::CharDevice
-                    && upper.lookup(caller, &entry.name).is_ok_and(|i| is_whiteout(&i).unwrap_or(false));
-                if hidden {
+                let Ok(inode) = upper.lookup(caller, &entry.name) else { continue };
+                if is_whiteout(&inode)? {
                     all.remove(&entry.name);
-                } else {
-                    let ino = all.get(&entry.name).map_or(entry.ino, |lower| lower.ino);
-                    all.insert(entry.name.clone(), DirEntry { ino, ..entry });
+                    continue;
                 }
+                let merges = |lower: &&DirEntry| {
+                    lower.kind == FileType::Directory && inode.is_dir() && inode.ops().xattr(OPAQUE).is_err()
+                };
+                let ino = match all.get(&entry.name).filter(merges) {
+                    Some(lower) => lower.ino,
+                    None => upper_number(&inode)?,
+                };
+                all.insert(entry.name.clone(), DirEntry { ino, ..entry });
             }
         }
         Ok(all)
@@ -298,7 +303,11 @@ fn number(layers: &Layers) -> Result<u64, Errno> {
     if let Some(lower) = &layers.lower {
         return Ok(lower.inode.ops().stat()?.ino);
     }
-    let upper = layers.upper.as_ref().ok_or(Errno::EIO)?;
+    upper_number(layers.upper.as_ref().ok_or(Errno::EIO)?)
+}
+
+/// The same for a file of the upper layer.
+fn upper_number(upper: &Inode) -> Result<u64, Errno> {
     match upper.ops().xattr(ORIGIN) {
         Ok(value) => Ok(value.try_into().map_or(0, u64::from_le_bytes)),
         Err(_) => Ok(FIRST_UPPER_INO + upper.ops().stat()?.ino),

@@ -24,6 +24,7 @@ use crate::vfs::{Dentry, SuperBlock};
 pub use net::{NetFolder, NetText, register_net, register_net_folders};
 pub(crate) use sys::write as write_setting;
 pub(crate) use system::cpu_count;
+pub(crate) use task::process_of;
 
 /// `statfs(2)`.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;

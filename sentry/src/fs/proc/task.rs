@@ -7,7 +7,7 @@ use crate::fs::proc::fd::{FdDir, FdDirKind};
 use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, root, status};
 use crate::fs::pseudo::{Text, TextInode};
-use crate::task::{Capabilities, Task};
+use crate::task::{Capabilities, Task, ThreadGroup};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, OpenFlags, Stat, VfsPath,
@@ -94,6 +94,12 @@ impl TaskDir {
         let bit = if self.kind == Kind::Thread { 1 << 31 } else { 0 };
         ino_of(self.task.tid().0) + at + bit
     }
+}
+
+/// The process whose directory an inode is, `/proc/PID`.
+pub(crate) fn process_of(inode: &Inode) -> Option<Arc<ThreadGroup>> {
+    let dir = inode.downcast::<TaskDir>().filter(|dir| dir.kind == Kind::Process)?;
+    Some(dir.task.thread_group().clone())
 }
 
 /// The owner of a task's files: its effective ids.

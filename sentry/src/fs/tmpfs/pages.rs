@@ -15,6 +15,9 @@ pub(super) struct Pages {
     /// By first page; extents do not overlap.
     extents: BTreeMap<u64, Extent>,
     count: u64,
+    /// Room behind the last extent, for a file that grows. It is none of the file's: it reads as a hole, is mapped nowhere, and
+    /// does not show in the number of blocks.
+    reserve: Option<Extent>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +66,7 @@ impl Bytes<'_> {
 
 impl Pages {
     pub(super) fn new(shared: Arc<TmpfsShared>) -> Self {
-        Self { shared, extents: BTreeMap::new(), count: 0 }
+        Self { shared, extents: BTreeMap::new(), count: 0, reserve: None }
     }
 
     /// How many pages are stored.
@@ -110,17 +113,52 @@ impl Pages {
             Piece::Hole(n) => n / PAGE_SIZE,
             Piece::Data(..) => return Err(Errno::EIO),
         };
-        // A growing file gets larger extents, so that its reads and mappings are few.
-        let generous = if page >= CHUNK_PAGES { wanted.next_multiple_of(CHUNK_PAGES) } else { wanted };
-        let pages = generous.min(hole).min(MAX_EXTENT_PAGES);
-        let (pages, memory) = match self.allocate(pages) {
-            Ok(memory) => (pages, memory),
+        let wanted = wanted.min(hole).min(MAX_EXTENT_PAGES);
+        let is_at_end = page == self.end();
+        if is_at_end && let Some(pages) = self.extend_into_reserve(wanted) {
+            return Ok(pages);
+        }
+        if page >= self.end() {
+            self.release_reserve();
+        }
+        // A file that grows gets room for more, so that its reads and mappings are few.
+        let generous =
+            if is_at_end && page >= CHUNK_PAGES { wanted.next_multiple_of(CHUNK_PAGES) } else { wanted };
+        let (pages, memory, reserved) = match self.allocate(generous) {
+            Ok(memory) => (wanted, memory, generous - wanted),
             // Close to the limit only what is needed, at least one page.
-            Err(_) => (1, self.allocate(1)?),
+            Err(_) => (1, self.allocate(1)?, 0),
         };
         self.extents.insert(page, Extent { memory, pages });
         self.count += pages;
+        if reserved > 0 {
+            self.reserve = Some(Extent { memory: memory + pages * PAGE_SIZE, pages: reserved });
+        }
         Ok(pages)
+    }
+
+    /// The page behind the last one that is stored.
+    fn end(&self) -> u64 {
+        self.extents.last_key_value().map_or(0, |(first, extent)| first + extent.pages)
+    }
+
+    /// Makes up to `wanted` pages of the reserve part of the last extent; `None` if there is no reserve.
+    fn extend_into_reserve(&mut self, wanted: u64) -> Option<u64> {
+        let mut reserve = self.reserve.take()?;
+        let pages = wanted.min(reserve.pages);
+        self.extents.last_entry()?.get_mut().pages += pages;
+        self.count += pages;
+        reserve.pages -= pages;
+        reserve.memory += pages * PAGE_SIZE;
+        self.reserve = Some(reserve).filter(|reserve| reserve.pages > 0);
+        Some(pages)
+    }
+
+    fn release_reserve(&mut self) {
+        if let Some(Extent { memory, pages }) = self.reserve.take() {
+            self.shared.memory().free(memory, pages * PAGE_SIZE);
+            self.shared.uncharge(pages);
+        }
     }
 
     fn allocate(&self, pages: u64) -> Result<u64, Errno> {
@@ -135,6 +173,9 @@ impl Pages {
     pub(super) fn remove(&mut self, from: u64, to: u64) {
         if from >= to {
             return;
+        }
+        if to >= self.end() {
+            self.release_reserve();
         }
         let first = self.extents.range(..=from).next_back().map_or(from, |(first, _)| *first);
         let touched: Vec<(u64, Extent)> = self.extents.range(first..to).map(|(f, e)| (*f, *e)).collect();

@@ -21,6 +21,11 @@ fn target(task: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
     }
 }
 
+/// The same for the affinity calls, for which a negative number is a thread that does not exist.
+fn affinity_target(task: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
+    if tid < 0 { Err(Errno::ESRCH) } else { target(task, tid) }
+}
+
 fn check_owner(task: &CurrentTask, target: &Task) -> Result<(), Errno> {
     let (mine, theirs) = (task.creds(), target.creds());
     let same = mine.euid == theirs.euid || mine.euid == theirs.uid;
@@ -40,7 +45,7 @@ pub(crate) fn sys_sched_getaffinity(task: &mut CurrentTask, args: &Args) -> SysR
     if len * 8 < cpu_count() as u64 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
-    let mask = target(task, args.i32(0))?.scheduling().cpus;
+    let mask = affinity_target(task, args.i32(0))?.scheduling().cpus;
     let bytes: Vec<u8> = mask.0.iter().flat_map(|w| w.to_le_bytes()).collect();
     // At most 128 bytes.
     let n = len.min(needed) as usize;
@@ -57,7 +62,7 @@ pub(crate) fn sys_sched_setaffinity(task: &mut CurrentTask, args: &Args) -> SysR
     for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = chunk.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b));
     }
-    let target = target(task, args.i32(0))?;
+    let target = affinity_target(task, args.i32(0))?;
     check_owner(task, &target)?;
     let mask = CpuMask(words).intersection(CpuMask::first(cpu_count()));
     if mask.is_empty() {

@@ -3,6 +3,7 @@
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, SysResult};
+use crate::fs::proc;
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::signal::kill::{check_permission, signal_or_none};
@@ -53,7 +54,11 @@ pub(crate) fn sys_pidfd_send_signal(task: &mut CurrentTask, args: &Args) -> SysR
         return Err(Errno::EINVAL.into());
     }
     let file = task.files().get(args.fd(0))?;
-    let group = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
+    // The directory of a process serves as well (Linux, tgid_pidfd_to_pid).
+    let group = match file.downcast::<PidFd>() {
+        Some(pidfd) => pidfd.group().clone(),
+        None => proc::process_of(file.inode()).ok_or(Errno::EBADF)?,
+    };
     let number = args.i32(1);
     let signal: Option<Signal> = signal_or_none(number)?;
     let leader = task.kernel().tree().process(group.pid()).map(|p| p.leader.clone());
