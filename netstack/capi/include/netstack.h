@@ -15,6 +15,9 @@
 #include <sys/socket.h>
 #include <poll.h>
 
+// Complete with _GNU_SOURCE.
+struct mmsghdr;
+
 // Somebody opens a TCP connection.
 #define NS_FORWARD_TCP 1
 
@@ -356,6 +359,28 @@ ssize_t ns_recvmsg(const struct ns_stack *stack,
                    int socket,
                    struct msghdr *message,
                    int flags);
+
+// Sends messages one after the other, as `sendmmsg(2)`: at most 1024, each as with `ns_sendmsg`, whose lengths go to `msg_len`. The
+// link gets datagrams in batches unless the call may wait. Returns how many were sent; an error only of the first.
+//
+// # Safety
+// `stack` is a valid stack, and `messages` points to `count` structures as for `ns_sendmsg`.
+ssize_t ns_sendmmsg(const struct ns_stack *stack,
+                    int socket,
+                    struct mmsghdr *messages,
+                    unsigned int count,
+                    int flags);
+
+// Receives messages one after the other, as `recvmmsg(2)` without a limit of time: at most 1024, each as with `ns_recvmsg`, whose
+// lengths go to `msg_len`. With `MSG_WAITFORONE`, only the first is waited for. Returns how many came; an error only if none did.
+//
+// # Safety
+// `stack` is a valid stack, and `messages` points to `count` structures as for `ns_recvmsg`.
+ssize_t ns_recvmmsg(const struct ns_stack *stack,
+                    int socket,
+                    struct mmsghdr *messages,
+                    unsigned int count,
+                    int flags);
 
 // Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, a forwarder (readable while there
 // is a request), or negative to be ignored. Returns how many entries have something in `revents`; zero when `timeout_ms` is over

@@ -12,6 +12,7 @@ mod frame;
 mod info;
 mod interface;
 mod message;
+mod messages;
 mod option;
 mod poll;
 mod socket;
@@ -27,6 +28,7 @@ pub use frame::{ns_inject, ns_take};
 pub use info::{ns_tcp_get_info, ns_tcp_info};
 pub use interface::{ns_address_add, ns_neighbour_add, ns_nic_add_channel, ns_nic_open, ns_route_add};
 pub use message::{ns_recvmsg, ns_sendmsg};
+pub use messages::{ns_recvmmsg, ns_sendmmsg};
 pub use option::{ns_getsockopt, ns_setsockopt};
 pub use poll::ns_poll;
 pub use socket::{

@@ -7,8 +7,19 @@ fn the_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     // In the order in which a reader wants them.
-    let sources =
-        ["stack", "interface", "frame", "socket", "transfer", "message", "poll", "option", "info", "forward"];
+    let sources = [
+        "stack",
+        "interface",
+        "frame",
+        "socket",
+        "transfer",
+        "message",
+        "messages",
+        "poll",
+        "option",
+        "info",
+        "forward",
+    ];
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in sources {
         builder = builder.with_src(root.join(format!("src/{source}.rs")));

@@ -285,6 +285,46 @@ static void errors(void) {
     CHECK(ns_close(stack, a), 0);
 }
 
+/* Several at once, with lengths of their own. */
+static void many(void) {
+    int a = ns_socket(stack, AF_INET, SOCK_DGRAM, 0), b = ns_socket(stack, AF_INET, SOCK_DGRAM, 0);
+    struct mmsghdr messages[4];
+    struct iovec vectors[4];
+    char data[4][8];
+    socklen_t len = sizeof there4;
+    there4 = address4("127.0.0.1", 0);
+    CHECK(ns_bind(stack, b, (struct sockaddr *)&there4, len), 0);
+    CHECK(ns_getsockname(stack, b, (struct sockaddr *)&there4, &len), 0);
+    memset(messages, 0, sizeof messages);
+    for (int i = 0; i < 4; i++) {
+        memset(data[i], 'a' + i, sizeof data[i]);
+        vectors[i] = (struct iovec){.iov_base = data[i], .iov_len = i + 1};
+        messages[i].msg_hdr = (struct msghdr){.msg_name = &there4, .msg_namelen = len, .msg_iov = &vectors[i], .msg_iovlen = 1};
+    }
+    CHECK(ns_sendmmsg(stack, a, messages, 2, 0), 2);
+    CHECK(ns_sendmmsg(stack, a, messages + 2, 2, MSG_DONTWAIT), 2);
+    CHECK(messages[3].msg_len, 4);
+    messages[1].msg_hdr.msg_namelen = 3;
+    CHECK(ns_sendmmsg(stack, a, messages, 2, 0), 1);
+    CHECK(ns_sendmmsg(stack, a, messages + 1, 1, 0), -EINVAL);
+    for (int i = 0; i < 4; i++) {
+        memset(data[i], 0, sizeof data[i]);
+        vectors[i].iov_len = sizeof data[i];
+        messages[i].msg_hdr.msg_namelen = sizeof there4;
+    }
+    CHECK(ns_recvmmsg(stack, b, messages, 4, 0), 4);
+    for (int i = 0; i < 4; i++) {
+        CHECK(messages[i].msg_len, i + 1);
+        CHECK(data[i][i], 'a' + i);
+    }
+    CHECK(ns_recvmmsg(stack, b, messages, 4, MSG_WAITFORONE), 1);
+    CHECK(messages[0].msg_len, 1);
+    CHECK(ns_recvmmsg(stack, b, messages, 4, MSG_DONTWAIT), -EAGAIN);
+    CHECK(ns_recvmmsg(stack, b, messages, 0, 0), 0);
+    CHECK(ns_close(stack, a), 0);
+    CHECK(ns_close(stack, b), 0);
+}
+
 /* On a stream there are only the buffers. */
 static void stream(void) {
     int listener = ns_socket(stack, AF_INET, SOCK_STREAM, 0), a = ns_socket(stack, AF_INET, SOCK_STREAM, 0);
@@ -319,6 +359,7 @@ int main(void) {
     version6();
     segments();
     errors();
+    many();
     stream();
 #ifndef NATIVE
     CHECK(ns_sendmsg(stack, 0, NULL, 0), -EBADF);

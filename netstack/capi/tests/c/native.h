@@ -28,6 +28,8 @@ static inline int ns_poll(ns_stack *stack, struct pollfd *entries, unsigned long
 static inline ssize_t ns_recv(ns_stack *stack, int fd, unsigned char *buffer, size_t len, int flags) { (void)stack; ANSWER(recv(fd, buffer, len, flags)); }
 static inline ssize_t ns_recvmsg(ns_stack *stack, int fd, struct msghdr *message, int flags) { (void)stack; ANSWER(recvmsg(fd, message, flags)); }
 static inline ssize_t ns_sendmsg(ns_stack *stack, int fd, const struct msghdr *message, int flags) { (void)stack; ANSWER(sendmsg(fd, message, flags)); }
+static inline ssize_t ns_recvmmsg(ns_stack *stack, int fd, struct mmsghdr *messages, unsigned count, int flags) { (void)stack; ANSWER(recvmmsg(fd, messages, count, flags, NULL)); }
+static inline ssize_t ns_sendmmsg(ns_stack *stack, int fd, struct mmsghdr *messages, unsigned count, int flags) { (void)stack; ANSWER(sendmmsg(fd, messages, count, flags)); }
 static inline int ns_close(ns_stack *stack, int fd) { (void)stack; ANSWER(close(fd)); }
 
 #endif
