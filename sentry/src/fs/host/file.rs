@@ -48,17 +48,17 @@ impl HostFile {
     /// and whoever they end or interrupt must not get the text.
     fn read_typed(&self, file: &File, dst: &mut dyn IoDst) -> Result<usize, Errno> {
         let watched = self.description.watched();
-        if !watched.readiness().contains(Readiness::IN) {
-            return self.read_from(dst, None);
-        }
-        if self.description.settle_keys() > 0 && !file.is_nonblocking() {
+        let is_ready = watched.readiness().contains(Readiness::IN);
+        if is_ready && self.description.settle_keys() > 0 && !file.is_nonblocking() {
             // The reader looks whether it is interrupted, and comes back if it is not.
             watched.queue().notify(Readiness::IN);
             return Err(Errno::EAGAIN);
         }
         let done = self.read_from(dst, None);
-        // In between there may have been another key.
-        self.description.settle_keys();
+        // In between there may have been another key, whose signal the reader meets before it sees what it has read.
+        if is_ready || done.is_ok_and(|count| count > 0) {
+            self.description.settle_keys();
+        }
         done
     }
 

@@ -5,6 +5,8 @@ use sentry_abi::inet::{IPPROTO_TCP, IPPROTO_UDP};
 
 use super::*;
 use crate::io::{SliceDst, SliceSrc};
+use crate::socket::control::ControlMessage;
+use crate::socket::ops::Destination;
 
 const ME: Ucred = Ucred { pid: 7, uid: 1000, gid: 100 };
 
