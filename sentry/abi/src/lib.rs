@@ -17,6 +17,7 @@ pub mod ptrace;
 pub mod resource;
 pub mod sched;
 pub mod seccomp;
+pub mod sigevent;
 pub mod signal;
 pub mod socket;
 pub mod syscall;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use sentry_abi::sigevent::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SigEvent};
 use sentry_abi::signal::{SigInfo, Signal, si_code};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::mqueue;
@@ -15,20 +15,6 @@ use crate::syscall::Args;
 use crate::syscall::file::context::real_file;
 use crate::task::{CurrentTask, ThreadGroup};
 use crate::vfs::Fd;
-
-/// `struct sigevent`.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct SigEvent {
-    value: u64,
-    signo: i32,
-    notify: i32,
-    pad: [i32; 12],
-}
-
-const SIGEV_SIGNAL: i32 = 0;
-const SIGEV_NONE: i32 = 1;
-const SIGEV_THREAD: i32 = 2;
 
 /// What the C library gets back when its thread is to be started: bytes of its own, of which the last tells why
 /// (`NOTIFY_COOKIE_LEN`, `NOTIFY_WOKENUP`, `NOTIFY_REMOVED`).

@@ -2,29 +2,13 @@
 
 use std::sync::Arc;
 
+use sentry_abi::sigevent::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, SigEvent};
 use sentry_abi::signal::Signal;
 use sentry_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec, clock};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::task::{CurrentTask, Expiry, Notify, Tid, TimerClock};
-
-/// `struct sigevent`.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct SigEvent {
-    value: u64,
-    signo: i32,
-    notify: i32,
-    tid: i32,
-    pad: [i32; 11],
-}
-
-const SIGEV_SIGNAL: i32 = 0;
-const SIGEV_NONE: i32 = 1;
-const SIGEV_THREAD: i32 = 2;
-const SIGEV_THREAD_ID: i32 = 4;
 
 /// `timer_create(2)`.
 pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult {
