@@ -11,6 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use sentry::boot::{ExitStatus, Reply, Request, SignalTarget};
 use sentry_hostio::tty;
 
+use crate::relay;
 use crate::sandbox::Client;
 
 /// What a process of the user's session may be sent and passes on.
@@ -41,10 +42,9 @@ impl Foreground {
         let set: SigSet = FORWARDED.into_iter().collect();
         set.thread_block()?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let stdin = io::stdin();
-        // The guest may leave the terminal in raw mode when it is killed.
-        let terminal = tty::Restore::new(stdin.as_fd()).ok();
-        Ok(Self { signals, _terminal: terminal })
+        // The guest may leave the terminal in raw mode when it is killed. Where it has one of its own, the user's is not ours to set.
+        let saved = if relay::is_behind() { None } else { tty::Restore::new(io::stdin().as_fd()).ok() };
+        Ok(Self { signals, _terminal: saved })
     }
 
     /// Waits for process `pid` of the sandbox, whose state directory is `dir`, to end.

@@ -47,7 +47,12 @@ pub(crate) struct Console {
 
 /// Whether the command is the first process and has a terminal to pass on.
 pub(crate) fn is_possible() -> bool {
-    std::env::var_os(VARIABLE).is_none() && own_terminal().is_some()
+    !is_behind() && own_terminal().is_some()
+}
+
+/// Whether the command is the second process. The user's terminal, which it has for its errors, is the first one's.
+pub(crate) fn is_behind() -> bool {
+    std::env::var_os(VARIABLE).is_some()
 }
 
 /// The socket for the terminal, in the second process.

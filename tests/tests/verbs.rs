@@ -201,7 +201,25 @@ fn exec_on_the_users_terminal_has_one_of_its_own() {
     // What is written at the end is shown whole.
     let mut terminal = Terminal::start(&bundle.command(&["exec", "-t", "c", "seq", "5000"]));
     assert_eq!(terminal.finish(), Some(0));
-    assert!(terminal.text().ends_with("4999\n5000\n"), "{}", terminal.text().len());
+    let text = terminal.text();
+    assert!(text.ends_with("4999\n5000\n"), "{} bytes, {:?}", text.len(), text.lines().next_back());
+    // And as it is, if the terminal takes it only after the process and the command behind its terminal have ended.
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid_file = folder.path().join("pid");
+    let file = pid_file.to_str().expect("a UTF-8 path");
+    let mut terminal =
+        Terminal::start(&bundle.command(&["exec", "-t", "--pid-file", file, "c", "seq", "4000"]));
+    wait_until("the end behind the terminal", Duration::from_secs(20), || {
+        let pid = fs::read_to_string(&pid_file).ok().and_then(|pid| pid.parse::<u32>().ok());
+        // Nobody waits for it before all is shown.
+        let has_ended =
+            |pid| fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        pid.is_some_and(has_ended)
+    });
+    assert_eq!(terminal.finish(), Some(0));
+    let expected: String = (1..=4000).map(|line| format!("{line}\n")).collect();
+    let text = terminal.text();
+    assert!(text == expected, "{} of {} bytes", text.len(), expected.len());
 }
 
 #[test]
