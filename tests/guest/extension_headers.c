@@ -1,13 +1,12 @@
 // Extension headers of IPv6: kept by the socket, given with a message, and told with what is received. What the calls give goes to
 // standard output, where it is compared with Linux.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -236,13 +235,7 @@ static void without_privilege(void) {
 }
 
 int main(void) {
-    // A network of its own, where there is one to be had.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     sticky(SOCK_DGRAM, 0);
     sticky(SOCK_RAW, 253);
     switches();

@@ -1,10 +1,9 @@
 // Flow labels of IPv6 (IPV6_FLOWINFO, IPV6_FLOWINFO_SEND, IPV6_AUTOFLOWLABEL, IPV6_FLOWLABEL_MGR), over the loopback.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <linux/in6.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -196,13 +195,7 @@ static void leases_expire(void) {
 }
 
 int main(void) {
-    // A network of its own, where there are such: leases are everybody's.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     socklen_t size = sizeof address;
     struct timeval limit = {.tv_sec = 5};
     server = socket(AF_INET6, SOCK_DGRAM, 0);

@@ -1,6 +1,6 @@
 // Addresses that are not ours: IP_FREEBIND lets a socket wait at one, IP_TRANSPARENT, which takes a capability, also send from there.
 // IPv6 asks only when a socket is bound.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -160,13 +160,7 @@ static void only_one_takes_a_capability(void) {
 }
 
 int main(void) {
-    CHECK(geteuid() != 0 || unshare(CLONE_NEWNET) == 0 || errno == EPERM || errno == EINVAL);
-    struct ifreq up = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    CHECK(ioctl(fd, SIOCGIFFLAGS, &up) == 0);
-    up.ifr_flags |= IFF_UP;
-    CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-    close(fd);
+    own_network();
     for (int i = 0; i < 2; i++)
         for (enum option option = NONE; option <= TRANSPARENT; option++) {
             datagrams(i ? AF_INET6 : AF_INET, option);

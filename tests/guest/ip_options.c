@@ -1,6 +1,6 @@
 // Options of IPv4 that a program sends with (IP_OPTIONS, IP_RETOPTS as control data) and is told (IP_RECVOPTS, IP_RETOPTS), as ping
 // -R and ping -T use them, over the loopback.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -8,7 +8,6 @@
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -169,13 +168,7 @@ static void ping_collects_times(void) {
 }
 
 int main(void) {
-    // A network of its own, where there are such.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     PART(options_are_checked_and_kept);
     PART(the_route_of_datagrams_is_recorded);
     PART(control_data_replaces_the_options);

@@ -1,12 +1,11 @@
 // IP_MINTTL, IPV6_MINHOPCOUNT and IP_LOCAL_PORT_RANGE, and flow labels that answers take over.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -196,13 +195,7 @@ static void labels_are_reflected(void) {
 }
 
 int main(void) {
-    // A network of its own, where there is one to be had.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     PART(min_ttl_v4);
     PART(min_ttl_v6);
     PART(datagrams_come_from_anywhere);

@@ -1,5 +1,5 @@
 // Routes for groups over netlink, and tables of them beside the default one (MRT_TABLE), over the loopback.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <linux/mroute.h>
@@ -255,13 +255,7 @@ static void reports_are_told_over_netlink(void) {
 }
 
 int main(void) {
-    // A network of its own, where there are such: others may route in this one.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &lo) == 0);
-        close(fd);
-    }
+    own_network();
     struct sockaddr_nl here = {.nl_family = AF_NETLINK};
     int group = RTNLGRP_IPV4_MROUTE;
     events = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);

@@ -1,12 +1,11 @@
 // Frames sent through a ring (PACKET_TX_RING), over the loopback.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -247,13 +246,7 @@ static void values_are_kept(void) {
 }
 
 int main(void) {
-    // A network of its own, where there are such: others may be talking in this one.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     struct sockaddr_ll on = lo();
     listener = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP));
     CHECK(bind(listener, (void *)&on, sizeof on) == 0);

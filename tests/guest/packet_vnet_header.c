@@ -1,5 +1,5 @@
 // Frames with virtio-net headers on packet sockets (PACKET_VNET_HDR), over the loopback.
-#include "check.h"
+#include "own_network.h"
 
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -9,7 +9,6 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -517,13 +516,7 @@ static void congestion_window_reduced_is_told(void) {
 }
 
 int main(void) {
-    // A network of its own, where there are such: others may be talking in this one.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     struct ifreq own = {.ifr_name = "lo:1"};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(OWN)};
     memcpy(&own.ifr_addr, &address, sizeof address);

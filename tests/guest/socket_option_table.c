@@ -1,12 +1,11 @@
 // Every option of every level on every kind of internet and local socket: its value, what buffers of other sizes get, and which
 // values it takes. The table goes to standard output, where it is compared with that of Linux.
-#include "check.h"
+#include "own_network.h"
 
 #include <limits.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -235,13 +234,7 @@ static void level(const struct kind *kind, const struct level *level) {
 }
 
 int main(void) {
-    // A network of its own, so that settings are those of a new one.
-    if (unshare(CLONE_NEWNET) == 0) {
-        int fd = socket(AF_INET, SOCK_DGRAM, 0);
-        struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-        CHECK(ioctl(fd, SIOCSIFFLAGS, &up) == 0);
-        close(fd);
-    }
+    own_network();
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
         for (size_t l = 0; l < sizeof LEVELS / sizeof *LEVELS; l++)
             level(&KINDS[k], &LEVELS[l]);

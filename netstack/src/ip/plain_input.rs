@@ -47,8 +47,8 @@ pub(crate) struct Arrival {
     pub(crate) len: usize,
 }
 
-/// What the fast path found in an IP packet. It is made in place and looked at there: moving addresses that were just written
-/// costs as much as looking up their connection.
+/// What the fast path found in an IP packet. It is made in place and looked at there: a move of addresses that were just written
+/// waits until they are.
 struct Found<'a> {
     /// Its addresses are of one family.
     flow: Flow,
@@ -93,7 +93,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     }
     let tos = found.tos;
     let end = ethernet::HEADER_LEN + found.header_len + found.tcp.len();
-    // Where a segment is plain, both were done for it.
+    // A plain one was summed up before it was shown to its connection.
     let needs_sum = plain.is_none() && !is_verified;
     let check = || {
         let view = TcpView::new(found.tcp).ok().filter(|view| !has_headers_to_save(core, view))?;
@@ -106,18 +106,13 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         let payload = || payload_of(packet, end, payload_len);
         return endpoint.on_alone(core, &arrival, (tos, repr), payload, outbox);
     }
-    let mut checked = None;
-    // Before anything is summed up.
-    let is_known = core.ways.look_in(core, (flow.local_addr, flow.remote_addr), nic, |interface| {
-        if arrival.is_for(interface) {
-            checked = check();
-        }
-        if checked.is_some() {
-            count(core, interface, arrival.len);
-        }
-        checked.is_some()
+    // What comes another way is not even summed up.
+    let checked = core.ways.look_in(core, (flow.local_addr, flow.remote_addr), nic, |interface| {
+        let checked = if arrival.is_for(interface) { check() } else { None }?;
+        count(core, interface, arrival.len);
+        Some(checked)
     });
-    let Some((repr, payload_len)) = checked.filter(|_| is_known) else { return false };
+    let Some((repr, payload_len)) = checked else { return false };
     let flow = *flow;
     let payload = payload_of(packet, end, payload_len);
     tcp_endpoint::input_unclaimed(core, nic, &flow, tos, repr, payload, outbox);

@@ -103,19 +103,19 @@ impl Ways {
     }
 
     /// Shows `look` the interface with the number `nic` if packets from `remote` to `local` were seen to come in there and
-    /// nothing has changed since; false if not. Whoever looks asks for no other way meanwhile.
-    pub(crate) fn look_in(
+    /// nothing has changed since. Whoever looks asks for no other way meanwhile.
+    pub(crate) fn look_in<T>(
         &self,
         core: &Core,
         (local, remote): (IpAddr, IpAddr),
         nic: NicId,
-        look: impl FnOnce(&Interface) -> bool,
-    ) -> bool {
+        look: impl FnOnce(&Interface) -> Option<T>,
+    ) -> Option<T> {
         let ways = self.slot(remote).lock();
         let is_it = |way: &&Way| {
             way.destination == remote && way.egress.source == local && way.egress.is_way_in(core, nic)
         };
-        ways.iter().flatten().find(is_it).is_some_and(|way| look(&way.egress.interface))
+        ways.iter().flatten().find(is_it).and_then(|way| look(&way.egress.interface))
     }
 
     /// Forgets all: an interface is to go away.

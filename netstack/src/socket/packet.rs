@@ -230,40 +230,16 @@ impl PacketSocket {
         flags: RecvFlags,
         lead: &mut dyn FnMut(&ReceivedFrame, &mut dyn Sink) -> Result<(), Fault>,
     ) -> Result<ReceivedFrame, RecvError> {
-        let frame = {
+        let endpoint::Queued { data, mut frame } = {
             let mut state = self.endpoint.state.lock();
             if let Some(error) = state.error.take() {
                 return Err(RecvError::Pending(error));
             }
             state.next(flags.peek).ok_or(RecvError::WouldBlock)?
         };
-        let endpoint::Queued {
-            data,
-            original_len,
-            link_len,
-            from,
-            arrival,
-            checksum,
-            gso,
-            headers_len,
-            has_cwr,
-        } = frame;
-        let len = body_len(&data);
-        let mut received = ReceivedFrame {
-            copied: 0,
-            len,
-            original_len,
-            link_len,
-            from,
-            arrival,
-            checksum,
-            gso,
-            headers_len,
-            has_cwr,
-        };
-        lead(&received, out)?;
-        received.copied = copy_out(&data, out)?;
-        Ok(received)
+        lead(&frame, out)?;
+        frame.copied = copy_out(&data, out)?;
+        Ok(frame)
     }
 
     /// The length of the next frame, if there is one (`FIONREAD`).

@@ -7,15 +7,14 @@ use crate::sync::Mutex;
 use netstack_wire::ethernet::EtherType;
 
 use super::frame::{Frame, FrameSink, Taken};
-use super::{LinkAddress, PacketMode, PacketStats};
+use super::{LinkAddress, PacketMode, PacketStats, ReceivedFrame};
 use crate::bpf;
 use crate::error::SocketError;
 use crate::nic::NicId;
 use crate::options::SocketOptions;
-use crate::packet::{AddressedTo, Body, Checksum, Gso};
+use crate::packet::{AddressedTo, Body};
 use crate::secret::Secrets;
 use crate::socket::datagram::body_len;
-use crate::time::Instant;
 use crate::wait::{Readiness, WaitQueue};
 
 pub(crate) struct PacketEndpoint {
@@ -40,14 +39,8 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Queued {
     pub(super) data: Body,
-    pub(super) original_len: usize,
-    pub(super) link_len: usize,
-    pub(super) from: LinkAddress,
-    pub(super) arrival: Instant,
-    pub(super) checksum: Checksum,
-    pub(super) gso: Option<Gso>,
-    pub(super) headers_len: usize,
-    pub(super) has_cwr: bool,
+    /// Nothing of it is copied yet.
+    pub(super) frame: ReceivedFrame,
 }
 
 impl PacketEndpoint {
@@ -116,9 +109,11 @@ impl State {
         let mut packet = frame.packet.clone();
         packet.truncate(frame.start + frame.captured);
         let data = packet.into_payload(frame.start);
-        self.queued_bytes += body_len(&data) + QUEUE_OVERHEAD;
-        self.queue.push_back(Queued {
-            data,
+        let len = body_len(&data);
+        self.queued_bytes += len + QUEUE_OVERHEAD;
+        let frame = ReceivedFrame {
+            copied: 0,
+            len,
             original_len: frame.len(),
             link_len: frame.link_len,
             from: frame.from,
@@ -127,7 +122,8 @@ impl State {
             gso: frame.gso(),
             headers_len: frame.headers_len(),
             has_cwr: frame.has_cwr(),
-        });
+        };
+        self.queue.push_back(Queued { data, frame });
         Taken::Ready
     }
 
