@@ -10,7 +10,7 @@ use netstack::Stack;
 use sentry::fs::gofer::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree};
 use sentry::io::{IoDst, IoSrc};
 use sentry::ipc::IpcNamespace;
-use sentry::kernel::{Kernel, KernelConfig, UtsNamespace};
+use sentry::kernel::{Kernel, KernelConfig, Namespaces, UtsNamespace};
 use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
 use sentry::vfs::{
@@ -78,8 +78,7 @@ fn main() {
             limits: Limits::default(),
             files,
             fs: FsContext::new(namespace),
-            uts: UtsNamespace::new(b"sandbox"),
-            ipc: IpcNamespace::new(),
+            namespaces: Namespaces::initial(UtsNamespace::new(b"sandbox"), IpcNamespace::new()),
         })
         .expect("a process");
     let status = kernel.wait_for_exit(task.pid()).expect("its status");

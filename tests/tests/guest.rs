@@ -114,6 +114,7 @@ guests! {
     min_ttl
     multicast_netlink
     multicast_routing
+    namespaces
     packet_receive_ring
     packet_transmit
     packet_vnet_header

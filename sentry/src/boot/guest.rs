@@ -26,7 +26,7 @@ use crate::errno::Errno;
 use crate::fs::host::{self, KeySignals};
 use crate::fs::proc::{register_net, register_net_folders, write_setting};
 use crate::ipc::IpcNamespace;
-use crate::kernel::{Kernel, KernelConfig, ProcessTree, UtsNamespace};
+use crate::kernel::{Kernel, KernelConfig, Namespaces, ProcessTree, UtsNamespace};
 use crate::socket::NetNamespace;
 use crate::socket::proc_net::{self, HostFiles};
 use crate::task::signal::Posted;
@@ -134,7 +134,11 @@ impl Guest {
             uts.set_domainname(config.domainname.into_bytes());
         }
         Ok(Arc::new(Self {
-            surroundings: Surroundings { kernel, fs: FsContext::new(namespace), uts, ipc },
+            surroundings: Surroundings {
+                kernel,
+                fs: FsContext::new(namespace),
+                namespaces: Namespaces::initial(uts, ipc),
+            },
             init: config.init,
             settings: config.network_settings,
             stack,

@@ -7,8 +7,7 @@ use netstack::bpf::Instruction;
 use crate::boot::{CapabilitySets, ControlError, FilterConfig, FilterInstruction, ProcessConfig, UserConfig};
 use crate::errno::Errno;
 use crate::fs::{host, tty};
-use crate::ipc::IpcNamespace;
-use crate::kernel::{Kernel, UtsNamespace};
+use crate::kernel::{Kernel, Namespaces};
 use crate::task::seccomp::{Filter, Logging};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
@@ -22,8 +21,7 @@ pub(super) struct Surroundings {
     pub(super) kernel: Arc<Kernel>,
     /// Root and mounts; the working directory is the process's own.
     pub(super) fs: Arc<FsContext>,
-    pub(super) uts: Arc<UtsNamespace>,
-    pub(super) ipc: Arc<IpcNamespace>,
+    pub(super) namespaces: Arc<Namespaces>,
 }
 
 /// Starts a process with `files` as its descriptors 0, 1, 2, ...
@@ -32,7 +30,7 @@ pub(super) fn start(
     config: &ProcessConfig,
     files: Vec<Arc<File>>,
 ) -> Result<Arc<Task>, ControlError> {
-    let Surroundings { kernel, fs, uts, ipc } = surroundings;
+    let Surroundings { kernel, fs, namespaces } = surroundings;
     let fs = fs.fork();
     let creds = credentials(&config.user, &config.capabilities, config.no_new_privileges);
     fs.set_umask(config.user.umask);
@@ -55,8 +53,7 @@ pub(super) fn start(
         limits,
         files: table.clone(),
         fs: fs.clone(),
-        uts: uts.clone(),
-        ipc: ipc.clone(),
+        namespaces: namespaces.clone(),
     };
     find_and_start(config, |path| {
         kernel.create_prepared(args(path), |task| {

@@ -6,6 +6,7 @@ pub mod event;
 pub mod gofer;
 pub mod host;
 pub(crate) mod mqueue;
+pub(crate) mod nsfs;
 pub mod overlay;
 pub mod pipe;
 pub mod proc;

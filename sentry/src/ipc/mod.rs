@@ -7,7 +7,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
+use crate::errno::Errno;
 use crate::fs::mqueue::QueueFs;
+use crate::kernel::{NamespaceBase, NamespaceKind};
+use crate::task::Credentials;
 
 mod message;
 mod permission;
@@ -30,6 +33,7 @@ pub(crate) use shared_memory::{SHMMIN, ShmAttachment, ShmSegment};
 /// The objects and limits of one IPC namespace (`ipc_namespaces(7)`).
 #[derive(Debug)]
 pub struct IpcNamespace {
+    pub(crate) base: NamespaceBase,
     pub(crate) shm: Arc<Registry<ShmSegment>>,
     pub(crate) sem: Registry<SemaphoreSet>,
     pub(crate) msg: Registry<MessageQueue>,
@@ -85,10 +89,23 @@ impl Default for IpcLimits {
 }
 
 impl IpcNamespace {
-    /// An empty namespace with the usual limits.
+    /// The first namespace, with the usual limits.
     #[must_use]
     pub fn new() -> Arc<Self> {
+        Self::with(NamespaceBase::initial(NamespaceKind::Ipc))
+    }
+
+    /// An empty namespace that `maker` makes (`CLONE_NEWIPC`).
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many.
+    pub fn create(maker: &Credentials) -> Result<Arc<Self>, Errno> {
+        Ok(Self::with(NamespaceBase::new(NamespaceKind::Ipc, maker)?))
+    }
+
+    fn with(base: NamespaceBase) -> Arc<Self> {
         Arc::new(Self {
+            base,
             shm: Arc::default(),
             sem: Registry::default(),
             msg: Registry::default(),

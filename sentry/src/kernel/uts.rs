@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::errno::Errno;
+use crate::kernel::{NamespaceBase, NamespaceKind};
+use crate::task::Credentials;
+
 /// The names of one UTS namespace.
 #[derive(Debug)]
 pub struct UtsNamespace {
+    pub(crate) base: NamespaceBase,
     names: Mutex<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -16,16 +21,20 @@ pub const RELEASE: &str = "6.6.0";
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC";
 
 impl UtsNamespace {
-    /// A namespace with this host name.
+    /// The first namespace, with this host name.
     #[must_use]
     pub fn new(hostname: &[u8]) -> Arc<Self> {
-        Arc::new(Self { names: Mutex::new((hostname.to_vec(), b"(none)".to_vec())) })
+        let names = Mutex::new((hostname.to_vec(), b"(none)".to_vec()));
+        Arc::new(Self { base: NamespaceBase::initial(NamespaceKind::Uts), names })
     }
 
-    /// A copy (`CLONE_NEWUTS`).
-    #[must_use]
-    pub fn fork(&self) -> Arc<Self> {
-        Arc::new(Self { names: Mutex::new(self.names.lock().clone()) })
+    /// A copy that `maker` makes (`CLONE_NEWUTS`).
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many.
+    pub fn fork(&self, maker: &Credentials) -> Result<Arc<Self>, Errno> {
+        let base = NamespaceBase::new(NamespaceKind::Uts, maker)?;
+        Ok(Arc::new(Self { base, names: Mutex::new(self.names.lock().clone()) }))
     }
 
     /// The host name.

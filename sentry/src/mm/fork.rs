@@ -45,6 +45,7 @@ impl MemoryManager {
             child.set_exe(exe);
         }
         child.set_dumpable(self.is_dumpable());
+        child.set_user_ns(self.user_ns());
         let mut layout = self.layout.write();
         let mut copy = child.layout.write();
         copy.brk = layout.brk.clone();

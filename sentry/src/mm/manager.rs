@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::RwLock;
 use sentry_platform::{Access, AddressSpace, MAX_PIECES, MemoryFile, Piece, Platform, PlatformError};
@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::errno::Errno;
 use crate::fs::aio::AioContexts;
 use crate::io::Transfer;
+use crate::kernel::UserNamespace;
 use crate::mm::fault::permits;
 use crate::mm::layout::Layout;
 use crate::mm::pma::PmaSource;
@@ -45,6 +46,8 @@ pub struct MemoryManager {
     pub(super) debuggers: AtomicU32,
     /// `PR_SET_DUMPABLE`.
     is_dumpable: AtomicBool,
+    /// Where the program was started, if not in the first user namespace.
+    user_ns: OnceLock<Arc<UserNamespace>>,
     /// Requests under way (`io_setup(2)`).
     pub(crate) aio: AioContexts,
 }
@@ -99,6 +102,7 @@ impl MemoryManager {
             has_several_processes: AtomicBool::new(false),
             debuggers: AtomicU32::new(0),
             is_dumpable: AtomicBool::new(true),
+            user_ns: OnceLock::new(),
             aio: AioContexts::default(),
         }))
     }
@@ -140,6 +144,18 @@ impl MemoryManager {
     /// Sets whether they may.
     pub fn set_dumpable(&self, is_dumpable: bool) {
         self.is_dumpable.store(is_dumpable, Ordering::Relaxed);
+    }
+
+    /// The user namespace that the program was started in: who has `CAP_SYS_PTRACE` there may look at it anyway.
+    #[must_use]
+    pub fn user_ns(&self) -> Arc<UserNamespace> {
+        self.user_ns.get().cloned().unwrap_or_else(UserNamespace::initial)
+    }
+
+    /// Says where; once, before the program runs.
+    pub fn set_user_ns(&self, user_ns: Arc<UserNamespace>) {
+        // A second time would be a mistake that changes nothing.
+        let _ = self.user_ns.set(user_ns);
     }
 
     /// The host's side.

@@ -7,14 +7,13 @@ use sentry_abi::sched::CloneFlags;
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, Restart, SysError, SysResult};
-use crate::ipc::IpcNamespace;
-use crate::kernel::{Process, ProcessTree};
+use crate::kernel::{Namespaces, Process, ProcessTree, UserNamespace};
 use crate::mm::{MemoryManager, UserAddr, Writers};
 use crate::task::signal::SigHandlers;
 use crate::task::thread::{CallWork, NewTask, Shared};
 use crate::task::trace::{LinkKind, Resume, ResumeMode};
 use crate::task::vfork::VforkLatch;
-use crate::task::{Capabilities, CurrentTask, Resource, Task, ThreadGroup, Tid, pidfd};
+use crate::task::{Capabilities, Credentials, CurrentTask, Resource, Task, ThreadGroup, Tid, pidfd};
 use crate::vfs::FdFlags;
 
 /// What to clone, after decoding.
@@ -47,6 +46,8 @@ impl CloneRequest {
         let valid = needs(CloneFlags::SIGHAND, CloneFlags::VM)
             && needs(CloneFlags::THREAD, CloneFlags::SIGHAND)
             && excludes(CloneFlags::NEWNS, CloneFlags::FS)
+            && excludes(CloneFlags::NEWUSER, CloneFlags::FS)
+            && excludes(CloneFlags::NEWUSER, CloneFlags::THREAD)
             && excludes(CloneFlags::CLEAR_SIGHAND, CloneFlags::SIGHAND)
             && excludes(CloneFlags::PIDFD, CloneFlags::DETACHED)
             && excludes(CloneFlags::NEWIPC, CloneFlags::SYSVSEM)
@@ -64,8 +65,10 @@ impl CurrentTask {
     pub(crate) fn clone_task(&mut self, request: &CloneRequest) -> SysResult {
         request.check()?;
         let flags = request.flags;
-        let namespaces = CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC | CloneFlags::NEWCGROUP;
-        if flags.intersects(namespaces) && !self.creds().has(Capabilities::SYS_ADMIN) {
+        let creds = self.child_credentials(flags)?;
+        if flags.intersects(CloneFlags::NEWNS | Namespaces::KINDS)
+            && !creds.has_in_own(Capabilities::SYS_ADMIN)
+        {
             return Err(Errno::EPERM.into());
         }
         self.check_task_limit()?;
@@ -86,7 +89,7 @@ impl CurrentTask {
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let event = self.clone_event(request);
         let traced = event.filter(|number| self.wants_event(*number));
-        let (child, tid) = self.insert_child(request, &mm, shared_signals, traced.is_some())?;
+        let (child, tid) = self.insert_child(request, &mm, creds, shared_signals, traced.is_some())?;
         if child.is_traced() {
             child.open_to_tracer();
         }
@@ -134,6 +137,31 @@ impl CurrentTask {
             self.event_stop(event::VFORK_DONE, tid_value(tid));
         }
         Ok(tid_value(tid))
+    }
+
+    /// The credentials of a child: in a namespace of its own, or those of its parent.
+    fn child_credentials(&self, flags: CloneFlags) -> Result<Arc<Credentials>, Errno> {
+        if !flags.contains(CloneFlags::NEWUSER) {
+            return Ok(self.creds());
+        }
+        self.check_root_for_user_namespace()?;
+        Ok(Arc::new(UserNamespace::create(&self.creds())?))
+    }
+
+    /// Who is held in a part of the files by his root directory would get out with the capabilities of a new user
+    /// namespace (`user_namespaces(7)`; `current_chrooted`).
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub(crate) fn check_root_for_user_namespace(&self) -> Result<(), Errno> {
+        let fs = self.fs();
+        if fs.root().is_same(&fs.namespace().root()) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// Whether others have the same root and working directory (`CLONE_FS`).
+    pub(crate) fn shares_fs(&self) -> bool {
+        // One reference is the task's, the other is in hand.
+        Arc::strong_count(&self.fs()) > 2
     }
 
     /// What a tracer is told, if it wants to be.
@@ -198,8 +226,8 @@ impl CurrentTask {
         let creds = self.creds();
         let limit = self.rlimit(Resource::Nproc).soft;
         // getrlimit(2): not enforced for the superuser and with CAP_SYS_RESOURCE or CAP_SYS_ADMIN.
-        let exempt = creds.uid.0 == 0
-            || creds.effective.intersects(Capabilities::SYS_RESOURCE | Capabilities::SYS_ADMIN);
+        let exempt =
+            creds.uid.0 == 0 || creds.has(Capabilities::SYS_RESOURCE) || creds.has(Capabilities::SYS_ADMIN);
         if !exempt && count as u64 >= limit {
             let own = tree.processes().filter(|p| p.leader.creds().uid == creds.uid);
             let threads: usize = own.map(|p| p.group.signals.lock().threads.len()).sum();
@@ -215,20 +243,19 @@ impl CurrentTask {
         &self,
         request: &CloneRequest,
         mm: &Arc<MemoryManager>,
+        creds: Arc<Credentials>,
         shared_signals: u64,
         is_traced: bool,
     ) -> Result<(Arc<Task>, Tid), SysError> {
         let flags = request.flags;
         let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
         let fs = match self.fs() {
-            fs if flags.contains(CloneFlags::NEWNS) => fs.fork_namespace(),
+            fs if flags.contains(CloneFlags::NEWNS) => fs.fork_namespace(&creds)?,
             fs if flags.contains(CloneFlags::FS) => fs,
             fs => fs.fork(),
         };
-        let uts = self.uts();
-        let uts = if flags.contains(CloneFlags::NEWUTS) { uts.fork() } else { uts };
-        let ipc = if flags.contains(CloneFlags::NEWIPC) { IpcNamespace::new() } else { self.ipc() };
-        let shared = Shared { mm: Some(mm.clone()), files, fs, creds: self.creds(), uts, ipc };
+        let namespaces = self.namespaces().fork(flags, &creds)?;
+        let shared = Shared { mm: Some(mm.clone()), files, fs, creds, namespaces };
         let mut tree = self.kernel().tree();
         let tid = tree.allocate_id()?;
         let group = if flags.contains(CloneFlags::THREAD) {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::kernel::UserNamespace;
+
 /// A user id in the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uid(pub u32);
@@ -72,6 +74,8 @@ bitflags::bitflags! {
 /// The credentials of a task. Immutable; a change installs a new value, as Linux does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
+    /// What the capabilities are relative to. The ids are those of the first user namespace, whatever this is.
+    pub user_ns: Arc<UserNamespace>,
     /// Real user.
     pub uid: Uid,
     /// Effective user.
@@ -117,6 +121,7 @@ impl Credentials {
     #[must_use]
     pub fn new(uid: Uid, gid: Gid, groups: &[Gid], caps: Capabilities) -> Arc<Self> {
         Arc::new(Self {
+            user_ns: UserNamespace::initial(),
             uid,
             euid: uid,
             suid: uid,
@@ -136,10 +141,70 @@ impl Credentials {
         })
     }
 
-    /// True where every capability of `caps` is effective.
+    /// True where every capability of `caps` is effective for the whole sandbox: in the first user namespace (Linux's
+    /// `capable`).
     #[must_use]
     pub fn has(&self, caps: Capabilities) -> bool {
+        self.effective.contains(caps) && self.user_ns.is_initial()
+    }
+
+    /// True where every capability of `caps` is effective in the user namespace of the task itself, which anybody can
+    /// make.
+    #[must_use]
+    pub fn has_in_own(&self, caps: Capabilities) -> bool {
         self.effective.contains(caps)
+    }
+
+    /// True where every capability of `caps` is effective for what belongs to `namespace` (`user_namespaces(7)`,
+    /// "Capabilities": in it, in one above it, or by having made it or one above it from right above that).
+    #[must_use]
+    pub fn has_in(&self, namespace: &UserNamespace, caps: Capabilities) -> bool {
+        let mut at = namespace;
+        loop {
+            if *at == *self.user_ns {
+                return self.effective.contains(caps);
+            }
+            if at.level() <= self.user_ns.level() {
+                return false;
+            }
+            let Some(parent) = at.parent() else { return false };
+            if *parent == self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+    }
+
+    /// Whether `other` has no capability that these credentials do not have as well, be it as the maker of its user
+    /// namespace (`cred_cap_issubset`).
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        if self.user_ns == other.user_ns {
+            return self.permitted.contains(other.permitted);
+        }
+        let mut at = &other.user_ns;
+        while let Some(parent) = at.parent() {
+            if *parent == self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+        false
+    }
+
+    /// The same in another user namespace: with all capabilities in that one, and none anywhere else.
+    #[must_use]
+    pub fn entered(&self, namespace: Arc<UserNamespace>) -> Self {
+        Self {
+            user_ns: namespace,
+            permitted: Capabilities::all(),
+            effective: Capabilities::all(),
+            inheritable: Capabilities::empty(),
+            bounding: Capabilities::all(),
+            ambient: Capabilities::empty(),
+            securebits: 0,
+            ..self.clone()
+        }
     }
 
     /// True where `gid` is the file system group or a supplementary group.

@@ -131,7 +131,7 @@ impl CurrentTask {
         let old = self.update_shared(|s| std::mem::replace(&mut s.creds, creds.clone()));
         // commit_creds: a process that has changed its identity may hold what others must not see.
         let ids = |c: &Credentials| (c.euid, c.egid, c.fsuid, c.fsgid);
-        if ids(&old) != ids(&creds) || !old.permitted.contains(creds.permitted) {
+        if ids(&old) != ids(&creds) || !old.holds(&creds) {
             self.mm.set_dumpable(false);
         }
         drop(old);

@@ -9,8 +9,7 @@ use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::mqueue;
-use crate::ipc::IpcNamespace;
-use crate::kernel::{Kernel, Process, Session, UtsNamespace};
+use crate::kernel::{Kernel, Namespaces, Process, Session};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
 use crate::task::clone::{initial_handlers, tid_value};
@@ -37,10 +36,8 @@ pub struct ProcessArgs {
     pub files: Arc<FdTable>,
     /// Root, working directory, umask.
     pub fs: Arc<FsContext>,
-    /// Host name.
-    pub uts: Arc<UtsNamespace>,
-    /// System V IPC.
-    pub ipc: Arc<IpcNamespace>,
+    /// The namespaces that are neither of users nor of mounts.
+    pub namespaces: Arc<Namespaces>,
 }
 
 /// The program to execute, as `execveat(2)` names it.
@@ -69,7 +66,7 @@ impl Kernel {
         args: ProcessArgs,
         prepare: impl FnOnce(&Task),
     ) -> Result<Arc<Task>, Errno> {
-        let ProcessArgs { path, argv, envp, creds, limits, files, fs, uts, ipc } = args;
+        let ProcessArgs { path, argv, envp, creds, limits, files, fs, namespaces } = args;
         let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
         let open = |path: &[u8]| open_exec(&Caller::kernel(&creds), &from, path, Last::Follow);
         let given = creds.clone();
@@ -98,7 +95,7 @@ impl Kernel {
             let task = Task::new(NewTask {
                 tid: pid,
                 group: group.clone(),
-                shared: Shared { mm: Some(mm.clone()), files, fs, creds, uts, ipc },
+                shared: Shared { mm: Some(mm.clone()), files, fs, creds, namespaces },
                 comm: [0; 16],
                 mask: SigSet::EMPTY,
                 scheduling: Scheduling::new(cpu_count()),
@@ -243,6 +240,7 @@ impl CurrentTask {
         self.timers_on_exec();
         self.release_memory();
         mm.set_exe(exe);
+        mm.set_user_ns(before.user_ns.clone());
         let files = self.files.fork();
         let closed = files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
         for queue in closed.iter().filter_map(|file| mqueue::queue_of(file)) {

@@ -8,7 +8,7 @@ use sentry_abi::signal::SigSet;
 use sentry_platform::Interrupter;
 
 use crate::ipc::{IpcNamespace, SemaphoreUndo};
-use crate::kernel::{KTime, Kernel, UtsNamespace};
+use crate::kernel::{KTime, Kernel, Namespaces, UtsNamespace};
 use crate::mm::MemoryManager;
 use crate::task::clocks::TaskClocks;
 use crate::task::seccomp::Seccomp;
@@ -107,8 +107,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<FdTable>,
     pub(crate) fs: Arc<FsContext>,
     pub(crate) creds: Arc<Credentials>,
-    pub(crate) uts: Arc<UtsNamespace>,
-    pub(crate) ipc: Arc<IpcNamespace>,
+    pub(crate) namespaces: Arc<Namespaces>,
 }
 
 /// What a new task starts with.
@@ -211,16 +210,22 @@ impl Task {
         self.shared.read().creds.clone()
     }
 
+    /// The namespaces that are neither of users nor of mounts.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        self.shared.read().namespaces.clone()
+    }
+
     /// Host and domain name.
     #[must_use]
     pub fn uts(&self) -> Arc<UtsNamespace> {
-        self.shared.read().uts.clone()
+        self.shared.read().namespaces.uts.clone()
     }
 
     /// System V IPC.
     #[must_use]
     pub fn ipc(&self) -> Arc<IpcNamespace> {
-        self.shared.read().ipc.clone()
+        self.shared.read().namespaces.ipc.clone()
     }
 
     /// What `SEM_UNDO` takes back when the process ends.

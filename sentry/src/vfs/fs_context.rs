@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::errno::Errno;
+use crate::task::Credentials;
 use crate::vfs::{MountNamespace, VfsPath};
 
 /// Root directory, working directory, umask and mount namespace. Shared by threads through `Arc`.
@@ -41,17 +43,19 @@ impl FsContext {
         })
     }
 
-    /// A copy with its own copy of the mounts (`CLONE_NEWNS`).
-    #[must_use]
-    pub fn fork_namespace(&self) -> Arc<Self> {
+    /// A copy with its own copy of the mounts, which `maker` makes (`CLONE_NEWNS`).
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many mount namespaces.
+    pub fn fork_namespace(&self, maker: &Credentials) -> Result<Arc<Self>, Errno> {
         let old = self.places.read().clone();
-        let (namespace, copies) = old.namespace.copy();
+        let (namespace, copies) = old.namespace.copy(maker)?;
         let moved = |path: VfsPath| match copies.get(&path.mount.id()) {
             Some(mount) => VfsPath::new(mount.clone(), path.dentry),
             None => path,
         };
         let places = Places { namespace, root: moved(old.root), cwd: moved(old.cwd) };
-        Arc::new(Self { places: RwLock::new(places), umask: AtomicU32::new(self.umask()) })
+        Ok(Arc::new(Self { places: RwLock::new(places), umask: AtomicU32::new(self.umask()) }))
     }
 
     /// The root directory.

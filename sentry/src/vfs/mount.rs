@@ -1,12 +1,14 @@
 //! Mounts and mount namespaces (`mount_namespaces(7)`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
 use crate::errno::Errno;
+use crate::kernel::{NamespaceBase, NamespaceKind};
+use crate::task::Credentials;
 use crate::vfs::{Dentry, SuperBlock, VfsPath};
 
 bitflags::bitflags! {
@@ -23,6 +25,8 @@ bitflags::bitflags! {
         const NODIRATIME = 2048;
         const RELATIME = 1 << 21;
         const STRICTATIME = 1 << 24;
+        /// Which access times are kept.
+        const ACCESS_TIMES = 1024 | 2048 | 1 << 21 | 1 << 24;
     }
 }
 
@@ -35,6 +39,10 @@ pub struct Mount {
     id: MountId,
     root: Arc<Dentry>,
     flags: AtomicU32,
+    /// The restrictions that cannot be lifted ([`Mount::lock`]).
+    locked_flags: AtomicU32,
+    /// It stays where it is ([`Mount::lock`]).
+    is_locked: AtomicBool,
     /// What `/proc/mounts` shows as the device.
     source: Vec<u8>,
     /// Where it is attached; the mount above is kept alive by the one below.
@@ -51,6 +59,8 @@ impl Mount {
             id: MountId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             root,
             flags: AtomicU32::new(flags.bits()),
+            locked_flags: AtomicU32::new(0),
+            is_locked: AtomicBool::new(false),
             source: source.to_vec(),
             place: RwLock::new(None),
             namespace: RwLock::new(Weak::new()),
@@ -90,6 +100,52 @@ impl Mount {
     /// Replaces the restrictions (`MS_REMOUNT`).
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Another mount of the same file system with the same restrictions, attached nowhere, with `root` on top.
+    #[must_use]
+    pub fn copy(&self, root: Arc<Dentry>) -> Arc<Self> {
+        let copy = Self::new(root, &self.source, self.flags());
+        copy.locked_flags.store(self.locked_flags.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy.is_locked.store(self.is_locked(), Ordering::Relaxed);
+        copy
+    }
+
+    /// Keeps the restrictions for good, for it is now in a namespace whose owner has less to say (`mount_namespaces(7)`,
+    /// "Restrictions on mount namespaces"). `stays`: what it covers stays covered, too.
+    pub(crate) fn lock(&self, stays: bool) {
+        let kept = MountFlags::RDONLY
+            | MountFlags::NOSUID
+            | MountFlags::NODEV
+            | MountFlags::NOEXEC
+            | MountFlags::ACCESS_TIMES;
+        let mut locked = self.flags() & kept;
+        // How access times are treated is locked, whatever it is.
+        locked |= MountFlags::ACCESS_TIMES;
+        self.locked_flags.store(locked.bits(), Ordering::Relaxed);
+        if stays {
+            self.is_locked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True where it must not be taken from its place alone, which would show what is below.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.is_locked.load(Ordering::Relaxed)
+    }
+
+    /// Lets it be taken from its place: nothing is hidden below.
+    pub(crate) fn set_locked(&self, is_locked: bool) {
+        self.is_locked.store(is_locked, Ordering::Relaxed);
+    }
+
+    /// Whether `flags` keep what is locked.
+    #[must_use]
+    pub fn keeps_locked(&self, flags: MountFlags) -> bool {
+        let locked = MountFlags::from_bits_retain(self.locked_flags.load(Ordering::Relaxed));
+        let times = MountFlags::ACCESS_TIMES;
+        let same_times = !locked.intersects(times) || flags & times == self.flags() & times;
+        same_times && flags.contains(locked.difference(times))
     }
 
     /// Fails for a read-only mount.
@@ -140,7 +196,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// A tree of mounts.
 #[derive(Debug)]
 pub struct MountNamespace {
-    id: u64,
+    base: NamespaceBase,
     root: RwLock<Arc<Mount>>,
     /// By the mount above and the dentry (its address) that is covered. Several mounts on one place stack: the key
     /// of the later one is the root of the earlier one.
@@ -148,23 +204,23 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    /// A namespace with one mount.
+    /// A namespace that is there from the beginning, with one mount.
     #[must_use]
     pub fn new(root: Arc<Mount>) -> Arc<Self> {
+        Self::with(NamespaceBase::initial(NamespaceKind::Mount), root)
+    }
+
+    fn with(base: NamespaceBase, root: Arc<Mount>) -> Arc<Self> {
         Arc::new_cyclic(|me| {
             *root.namespace.write() = me.clone();
-            Self {
-                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-                root: RwLock::new(root),
-                table: RwLock::default(),
-            }
+            Self { base, root: RwLock::new(root), table: RwLock::default() }
         })
     }
 
-    /// Names the namespace in `/proc/PID/ns/mnt`.
+    /// Its number and its owner.
     #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id
+    pub fn base(&self) -> &NamespaceBase {
+        &self.base
     }
 
     /// The root of the tree, below whatever covers it.
@@ -278,16 +334,24 @@ impl MountNamespace {
         self.attach(mount.clone(), place)
     }
 
-    /// A copy of the tree for a new namespace (`CLONE_NEWNS`), and a function from old places to new ones.
-    #[must_use]
-    pub fn copy(&self) -> (Arc<Self>, HashMap<MountId, Arc<Mount>>) {
+    /// A copy of the tree for a new namespace that `maker` makes (`CLONE_NEWNS`), and the copies of the mounts.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many namespaces.
+    pub fn copy(&self, maker: &Credentials) -> Result<(Arc<Self>, HashMap<MountId, Arc<Mount>>), Errno> {
+        let base = NamespaceBase::new(NamespaceKind::Mount, maker)?;
+        let is_lesser = base.owner() != self.base.owner();
         let table = self.table.read();
         let old_root = self.root_mount();
         let mut copies = HashMap::new();
         for old in std::iter::once(&old_root).chain(table.values()) {
-            copies.insert(old.id, Mount::new(old.root.clone(), &old.source, old.flags()));
+            let copy = old.copy(old.root.clone());
+            if is_lesser {
+                copy.lock(old.id != old_root.id);
+            }
+            copies.insert(old.id, copy);
         }
-        let new = Self::new(copies[&old_root.id].clone());
+        let new = Self::with(base, copies[&old_root.id].clone());
         let mut new_table = new.table.write();
         for old in table.values() {
             let Some(place) = old.mount_point() else { continue };
@@ -300,7 +364,7 @@ impl MountNamespace {
             *copy.namespace.write() = Arc::downgrade(&new);
         }
         drop(new_table);
-        (new, copies)
+        Ok((new, copies))
     }
 
     /// Makes `mount` the root and puts the old root at `put_old` (`pivot_root(2)`); the caller checked the places.

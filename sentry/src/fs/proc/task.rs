@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::errno::Errno;
+use crate::fs::nsfs::{LINKS as LINKS_OF_NAMESPACES, Namespace};
 use crate::fs::proc::fd::{FdDir, FdDirKind};
 use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, root, status};
 use crate::fs::pseudo::{Text, TextInode};
+use crate::task::trace::{AccessMode, check_access};
 use crate::task::{Capabilities, Task, ThreadGroup};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
@@ -70,8 +72,13 @@ const FILES: &[(&str, u32, Render)] = &[
 ];
 
 const LINKS: &[&str] = &["cwd", "exe", "root"];
-const NAMESPACES: &[&str] =
-    &["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"];
+/// Namespaces that exist once, with the texts of Linux's first ones.
+const SINGLE_NAMESPACES: &[(&str, &str)] = &[
+    ("net", "net:[4026531840]"),
+    ("pid", "pid:[4026531836]"),
+    ("pid_for_children", "pid:[4026531836]"),
+    ("time", "time:[4026531834]"),
+];
 
 impl TaskDir {
     /// `/proc/PID`.
@@ -279,22 +286,37 @@ struct NsDir {
     ino: u64,
 }
 
-impl NsDir {
-    /// The text of a namespace link. All but the mount and host name namespaces exist once in a sandbox; the numbers
-    /// are those of Linux's initial ones.
-    fn text(task: &Task, name: &str) -> Option<String> {
-        let (kind, number) = match name {
-            "cgroup" => ("cgroup", 4_026_531_835),
-            "ipc" => ("ipc", 4_026_531_839),
-            "mnt" => ("mnt", 4_026_531_841 + task.fs().namespace().id()),
-            "net" => ("net", 4_026_531_840),
-            "pid" | "pid_for_children" => ("pid", 4_026_531_836),
-            "time" => ("time", 4_026_531_834),
-            "user" => ("user", 4_026_531_837),
-            "uts" => ("uts", 4_026_531_838),
-            _ => return None,
-        };
-        Some(format!("{kind}:[{number}]"))
+/// One of its links.
+struct NsLink {
+    task: Arc<Task>,
+    find: fn(&Task) -> Namespace,
+    ino: u64,
+}
+
+impl NsLink {
+    fn namespace(&self, caller: &Caller<'_>) -> Result<Namespace, Errno> {
+        if let Some(task) = caller.task {
+            check_access(task, caller.creds, &self.task, AccessMode::FsCreds).map_err(|_| Errno::EACCES)?;
+        }
+        Ok((self.find)(&self.task))
+    }
+}
+
+impl InodeOps for NsLink {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(owned(&self.task, FileType::Symlink, 0o777, self.ino))
+    }
+
+    fn read_link(&self, caller: &Caller<'_>) -> Result<LinkTarget, Errno> {
+        Ok(LinkTarget::Object(self.namespace(caller)?.path()))
+    }
+
+    fn link_text(&self, caller: &Caller<'_>) -> Result<Vec<u8>, Errno> {
+        Ok(self.namespace(caller)?.text().into_bytes())
+    }
+
+    fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        Err(Errno::ELOOP)
     }
 }
 
@@ -305,8 +327,15 @@ impl InodeOps for NsDir {
 
     fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
-        let text = Self::text(&self.task, name).ok_or(Errno::ENOENT)?;
-        Ok(crate::fs::pseudo::PseudoLink::inode(&text))
+        if let Some((index, (_, find))) =
+            LINKS_OF_NAMESPACES.iter().enumerate().find(|(_, link)| link.0 == name)
+        {
+            let ino = self.ino + (1 << 20) + index as u64;
+            let link = NsLink { task: self.task.clone(), find: *find, ino };
+            return Ok(Inode::new(FileType::Symlink, Box::new(link)));
+        }
+        let text = SINGLE_NAMESPACES.iter().find(|single| single.0 == name).ok_or(Errno::ENOENT)?.1;
+        Ok(crate::fs::pseudo::PseudoLink::inode(text))
     }
 
     fn caches(&self, _: &[u8]) -> bool {
@@ -316,7 +345,9 @@ impl InodeOps for NsDir {
     fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
         let entry =
             |name: &&str| DirEntry { name: name.as_bytes().to_vec(), ino: self.ino, kind: FileType::Symlink };
-        Ok(NAMESPACES.iter().map(entry).collect())
+        let names =
+            LINKS_OF_NAMESPACES.iter().map(|link| &link.0).chain(SINGLE_NAMESPACES.iter().map(|s| &s.0));
+        Ok(names.map(entry).collect())
     }
 
     fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {

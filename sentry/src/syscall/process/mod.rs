@@ -15,6 +15,7 @@ mod random;
 mod rseq;
 mod scheduling;
 mod seccomp;
+mod setns;
 mod system;
 mod unshare;
 mod wait;
@@ -45,6 +46,7 @@ pub(crate) use scheduling::{
     sys_sched_setparam, sys_sched_setscheduler, sys_sched_yield, sys_setpriority,
 };
 pub(crate) use seccomp::sys_seccomp;
+pub(crate) use setns::sys_setns;
 pub(crate) use system::{sys_personality, sys_setdomainname, sys_sethostname, sys_sysinfo, sys_uname};
 pub(crate) use unshare::sys_unshare;
 pub(crate) use wait::{sys_wait4, sys_waitid};

@@ -1,20 +1,22 @@
 //! `unshare(2)`.
 
+use std::sync::Arc;
+
 use sentry_abi::sched::CloneFlags;
 
 use crate::errno::{Errno, SysResult};
-use crate::ipc::IpcNamespace;
+use crate::kernel::Namespaces;
+use crate::kernel::UserNamespace;
 use crate::syscall::Args;
 use crate::task::{Capabilities, CurrentTask};
 
-/// `unshare(2)`.
+/// `unshare(2)`. Everything is made first, so that a call that fails has changed nothing.
 pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
-    let flags = CloneFlags::from_bits(args.u64(0)).ok_or(Errno::EINVAL)?;
+    let mut flags = CloneFlags::from_bits(args.u64(0)).ok_or(Errno::EINVAL)?;
     let supported = CloneFlags::FILES
         | CloneFlags::FS
         | CloneFlags::NEWNS
-        | CloneFlags::NEWUTS
-        | CloneFlags::NEWIPC
+        | Namespaces::KINDS
         | CloneFlags::SYSVSEM
         | CloneFlags::THREAD
         | CloneFlags::SIGHAND
@@ -22,29 +24,38 @@ pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
     if !supported.contains(flags) {
         return Err(Errno::EINVAL.into());
     }
+    if flags.contains(CloneFlags::NEWUSER) {
+        flags |= CloneFlags::THREAD | CloneFlags::FS;
+    }
     // Threads, handlers and memory can only be "unshared" where nobody shares them.
     let single = CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM;
     if flags.intersects(single) && task.thread_group().threads().len() > 1 {
         return Err(Errno::EINVAL.into());
     }
-    let namespaces = CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC;
-    if flags.intersects(namespaces) && !task.creds().has(Capabilities::SYS_ADMIN) {
+    let mut creds = task.creds();
+    if flags.contains(CloneFlags::NEWUSER) {
+        task.check_root_for_user_namespace()?;
+        creds = Arc::new(UserNamespace::create(&creds)?);
+    }
+    let namespaces = CloneFlags::NEWNS | Namespaces::KINDS;
+    if flags.intersects(namespaces) && !creds.has_in_own(Capabilities::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
+    let fs = match task.fs() {
+        fs if flags.contains(CloneFlags::NEWNS) => Some(fs.fork_namespace(&creds)?),
+        fs => flags.contains(CloneFlags::FS).then(|| fs.fork()),
+    };
+    let others = task.namespaces().fork(flags, &creds)?;
     if flags.contains(CloneFlags::FILES) {
         task.set_files(task.files().fork());
     }
-    if flags.contains(CloneFlags::NEWNS) {
-        task.set_fs(task.fs().fork_namespace());
-    } else if flags.contains(CloneFlags::FS) {
-        task.set_fs(task.fs().fork());
+    if let Some(fs) = fs {
+        task.set_fs(fs);
     }
-    if flags.contains(CloneFlags::NEWUTS) {
-        let uts = task.uts().fork();
-        task.update_shared(|s| s.uts = uts);
-    }
-    if flags.contains(CloneFlags::NEWIPC) {
-        task.update_shared(|s| s.ipc = IpcNamespace::new());
+    let old = task.update_shared(|shared| std::mem::replace(&mut shared.namespaces, others));
+    drop(old);
+    if flags.contains(CloneFlags::NEWUSER) {
+        task.set_creds(creds);
     }
     if flags.intersects(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
         // unshare(2): what was to be undone by the process is undone now, if nobody shares it.

@@ -95,7 +95,8 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(WAITID, "waitid", [Int, Int, Ptr, Hex, Ptr], p::sys_waitid, Partial("usage has times only")),
     row!(IOPRIO_SET, "ioprio_set", [Int, Int, Hex], p::sys_ioprio_set, Partial("checked, not applied")),
     row!(IOPRIO_GET, "ioprio_get", [Int, Int], p::sys_ioprio_get, Partial("always 0")),
-    row!(UNSHARE, "unshare", [Hex], p::sys_unshare, Partial("no user, pid, network, time namespaces")),
+    row!(SETNS, "setns", [Fd, Hex], p::sys_setns, Partial("no pid, network, time namespaces")),
+    row!(UNSHARE, "unshare", [Hex], p::sys_unshare, Partial("no pid, network, time namespaces")),
     row!(PRLIMIT64, "prlimit64", [Int, Uint, Ptr, Ptr], p::sys_prlimit64, Partial("as setrlimit")),
     row!(GETCPU, "getcpu", [Ptr, Ptr], p::sys_getcpu, Partial("a CPU of the mask, node 0")),
     row!(
