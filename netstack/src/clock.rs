@@ -15,11 +15,10 @@ pub(crate) enum Clock {
 }
 
 impl Clock {
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
         match self {
-            Self::Monotonic(start) => {
-                Instant::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-            }
+            Self::Monotonic(start) => since(start),
             Self::Manual(now) => Instant::from_nanos(now.load(Ordering::Acquire)),
         }
     }
@@ -49,6 +48,12 @@ impl Clock {
             }
         }
     }
+}
+
+/// Out of line: many places ask, and a look at the clock takes longer than a call.
+#[inline(never)]
+fn since(start: &std::time::Instant) -> Instant {
+    Instant::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 const MILLISECONDS_PER_DAY: u128 = 86_400_000;

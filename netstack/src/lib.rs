@@ -18,6 +18,7 @@ mod flow_table;
 pub mod forward;
 pub mod gauges;
 pub mod guide;
+mod hint;
 mod interface;
 mod ip;
 mod ip_config;

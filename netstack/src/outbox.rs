@@ -13,6 +13,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::filter;
+use crate::hint::likely;
 use crate::interface::Interface;
 use crate::ip;
 use crate::link::LinkError;
@@ -437,15 +438,23 @@ pub(crate) fn transmit_one(interface: &Interface, packet: Packet) {
     // Found once: each use would look for the thread's own.
     let counters: &NicCounters = &interface.counters;
     let len = packet.len() as u64;
-    let sent = if interface.is_up() { interface.link.send(packet) } else { Err(LinkError::Down) };
+    let sent = if likely(interface.is_up()) { interface.link.send(packet) } else { Err(LinkError::Down) };
     match sent {
         Ok(()) => {
             counters.tx_packets.increment();
             counters.tx_bytes.add(len);
         }
-        Err(LinkError::Full) => counters.tx_dropped_full.increment(),
-        Err(LinkError::TooLarge) => counters.tx_dropped_too_large.increment(),
-        Err(LinkError::Down | LinkError::Gone) => counters.tx_dropped_down.increment(),
+        Err(error) => count_drop(counters, error),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn count_drop(counters: &NicCounters, error: LinkError) {
+    match error {
+        LinkError::Full => counters.tx_dropped_full.increment(),
+        LinkError::TooLarge => counters.tx_dropped_too_large.increment(),
+        LinkError::Down | LinkError::Gone => counters.tx_dropped_down.increment(),
     }
 }
 

@@ -111,15 +111,22 @@ impl Packet {
     #[inline]
     pub(crate) fn push_room(&mut self, len: usize) -> &mut [u8] {
         if self.head.room() < len {
-            let spilled = Bytes::copy_from_slice(self.head.as_slice());
-            self.body.insert(0, spilled);
-            self.head = Head::default();
+            self.spill();
         }
         if let Checksum::Partial { start, .. } = &mut self.meta.checksum {
             // A packet that long cannot be addressed by any checksum offload; links then refuse it.
             *start = start.saturating_add(u16::try_from(len).unwrap_or(u16::MAX));
         }
         self.head.push(len)
+    }
+
+    /// Moves what is in the head to the front of the body.
+    #[cold]
+    #[inline(never)]
+    fn spill(&mut self) {
+        let spilled = Bytes::copy_from_slice(self.head.as_slice());
+        self.body.insert(0, spilled);
+        self.head = Head::default();
     }
 
     /// Prepends a copy of `header` to the head and returns it to be patched; otherwise as

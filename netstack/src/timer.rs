@@ -78,6 +78,7 @@ impl TimerQueue {
     }
 
     /// Makes sure that `target` is looked at when `deadline` has come.
+    #[inline]
     pub(crate) fn arm<T: TimerTarget + 'static>(&self, target: &Arc<T>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
         if !target.slot().covers(deadline) {
@@ -85,6 +86,7 @@ impl TimerQueue {
         }
     }
 
+    #[inline(never)]
     fn enter<T: TimerTarget + 'static>(&self, target: &Arc<T>, at: u64) {
         let mut entries = self.entries.lock();
         let slot = &target.slot().0;

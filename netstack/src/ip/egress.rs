@@ -172,10 +172,16 @@ impl Egress {
     pub(crate) fn neighbour(&mut self, core: &Arc<Core>, outbox: &mut Outbox) -> Option<&Arc<Neighbour>> {
         let Medium::Ethernet(_) = self.interface.medium else { return None };
         if self.neighbour.as_ref().is_none_or(|neighbour| neighbour.is_retired()) {
-            let cache = &self.interface.neighbours;
-            self.neighbour = Some(cache.lookup_or_begin(core, &self.interface, self.next_hop, outbox));
+            self.look_up_neighbour(core, outbox);
         }
         self.neighbour.as_ref()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_up_neighbour(&mut self, core: &Arc<Core>, outbox: &mut Outbox) {
+        let cache = &self.interface.neighbours;
+        self.neighbour = Some(cache.lookup_or_begin(core, &self.interface, self.next_hop, outbox));
     }
 
     /// An address of the NIC, for packets to `destination` that shall seem to come from us.

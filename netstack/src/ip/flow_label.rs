@@ -71,6 +71,14 @@ impl ConnectionLabel {
         match self {
             Self::Fixed(label) => label,
             _ if flow.remote_addr.is_ipv4() || !is_automatic(core, options.auto_flow_label) => 0,
+            _ => self.computed(core, flow),
+        }
+    }
+
+    #[inline(never)]
+    fn computed(self, core: &Core, flow: &Flow) -> u32 {
+        match self {
+            Self::Fixed(label) => label,
             Self::OfFlow => of_hash(core, core.secrets.hash_flow(flow)),
             Self::Rethought(hash) => of_hash(core, hash.into()),
         }

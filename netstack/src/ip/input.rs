@@ -58,6 +58,12 @@ pub(crate) fn input(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outb
     {
         return frames.clear();
     }
+    input_batch(core, nic, frames, outbox);
+}
+
+/// The same for any frames.
+#[inline(never)]
+fn input_batch(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &mut Outbox) {
     // Before the topology, so that what is found with it is never taken for newer than it is.
     let generation = core.topology.generation();
     let topology = core.topology.load();

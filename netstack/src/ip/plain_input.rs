@@ -26,6 +26,7 @@ use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN as TCP_LEN, TcpFlags, TcpOptions, TcpRepr, TcpView};
 use netstack_wire::{checksum, ipv4, ipv6};
 
+use crate::hint::{cold_path, likely, unlikely};
 use crate::interface::Interface;
 use crate::ip::{Cast, Rx, input_v4, input_v6, zone_of};
 use crate::link::Medium;
@@ -64,12 +65,18 @@ struct Found<'a> {
 #[inline]
 pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, outbox: &mut Outbox) -> bool {
     let Some(frame) = frame_of(packet) else { return false };
-    let Some((link, ip)) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>() else { return false };
+    let Some((link, ip)) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>() else {
+        cold_path();
+        return false;
+    };
     let &[a, b, c, d, e, f, .., t0, t1] = link;
     let family = match EtherType(u16::from_be_bytes([t0, t1])) {
         EtherType::IPV4 => Family::V4,
         EtherType::IPV6 => Family::V6,
-        _ => return false,
+        _ => {
+            cold_path();
+            return false;
+        }
     };
     if is_watched(core, family) {
         return false;
@@ -82,7 +89,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let mut has_none = false;
     let plain = plain_segment(found.tcp, found.tos);
     if let Some(segment) = &plain {
-        if !is_verified && !has_right_checksum(found) {
+        if !is_verified && unlikely(!has_right_checksum(found)) {
             return false;
         }
         match tcp_endpoint::input_single(core, &arrival, flow, segment, outbox) {
@@ -123,7 +130,7 @@ impl Arrival {
     /// Whether the interface takes frames that are addressed like this.
     #[inline]
     pub(crate) fn is_for(&self, interface: &Interface) -> bool {
-        interface.medium == Medium::Ethernet(self.station) && interface.is_up()
+        likely(interface.medium == Medium::Ethernet(self.station)) && likely(interface.is_up())
     }
 }
 
@@ -204,19 +211,22 @@ fn frame_of(packet: &Packet) -> Option<&[u8]> {
         ([], [frame]) => &frame[..],
         // From a stack of this process: all of it is in the header buffer.
         (frame, []) => frame,
-        _ => return None,
+        _ => {
+            cold_path();
+            return None;
+        }
     };
     let is_finished = packet.meta.gso.is_none() && !matches!(packet.meta.checksum, Checksum::Partial { .. });
-    is_finished.then_some(frame)
+    if likely(is_finished) { Some(frame) } else { None }
 }
 
 /// Whether somebody besides the connections wants to see packets.
 #[inline]
 fn is_watched(core: &Core, family: Family) -> bool {
-    core.filter.is_active(family)
-        || !core.packet_sockets.is_empty()
-        || core.raw.is_any()
-        || core.filters_streams.load(Ordering::Relaxed)
+    unlikely(core.filter.is_active(family))
+        || unlikely(!core.packet_sockets.is_empty())
+        || unlikely(core.raw.is_any())
+        || unlikely(core.filters_streams.load(Ordering::Relaxed))
 }
 
 /// The IP packet of a frame for this station that nobody else wants to see.
@@ -254,21 +264,23 @@ fn transport(family: Family, ip: &[u8], nic: NicId) -> Option<Found<'_>> {
 
 #[inline(always)]
 fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
-    let (header, rest) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
+    let Some((header, rest)) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>() else {
+        cold_path();
+        return None;
+    };
     let &[version, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
     let is_whole = u16::from_be_bytes([f0, f1]) & !DONT_FRAGMENT == 0;
-    if version != VERSION_4 || !is_whole || protocol != Protocol::TCP.0 {
+    if unlikely(version != VERSION_4) || unlikely(!is_whole) || unlikely(protocol != Protocol::TCP.0) {
         return None;
     }
     // In whatever order of bytes.
     let sum = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    if checksum::fold(sum) != 0xffff {
+    if unlikely(checksum::fold(sum) != 0xffff) {
         return None;
     }
     // What is behind the packet is padding.
-    let len = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(ipv4::MIN_HEADER_LEN)?;
-    let tcp = rest.get(..len)?;
-    let (remote_port, local_port) = ports_of(tcp)?;
+    let len = usize::from(u16::from_be_bytes([l0, l1])).wrapping_sub(ipv4::MIN_HEADER_LEN);
+    let (tcp, (remote_port, local_port)) = segment_in(rest, len)?;
     let flow = Flow {
         local_addr: IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)),
         remote_addr: IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)),
@@ -281,16 +293,18 @@ fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
 
 #[inline]
 fn transport_v6(ip: &[u8], nic: NicId) -> Option<Found<'_>> {
-    let (header, rest) = ip.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let Some((header, rest)) = ip.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        cold_path();
+        return None;
+    };
     let (fixed, addresses) = header.split_first_chunk::<8>()?;
     let (source, destination) = addresses.split_first_chunk::<16>()?;
     let &[v0, v1, _, _, l0, l1, next, _] = fixed;
-    if v0 >> 4 != VERSION_6 || next != Protocol::TCP.0 {
+    if unlikely(v0 >> 4 != VERSION_6) || unlikely(next != Protocol::TCP.0) {
         return None;
     }
     let len = usize::from(u16::from_be_bytes([l0, l1]));
-    let tcp = rest.get(..len)?;
-    let (remote_port, local_port) = ports_of(tcp)?;
+    let (tcp, (remote_port, local_port)) = segment_in(rest, len)?;
     let (source, destination) = (Ipv6Addr::from(*source), *destination.first_chunk::<16>()?);
     let flow = Flow {
         local_addr: IpAddr::V6(Ipv6Addr::from(destination)),
@@ -302,11 +316,14 @@ fn transport_v6(ip: &[u8], nic: NicId) -> Option<Found<'_>> {
     Some(Found { flow, tos: v0 << 4 | v1 >> 4, header_len: ipv6::HEADER_LEN, tcp })
 }
 
-/// The source and the destination port.
+/// The first `len` bytes, and the source and the destination port in them; `None` if there are not so many.
 #[inline]
-fn ports_of(tcp: &[u8]) -> Option<(u16, u16)> {
-    let &[s0, s1, d0, d1, ..] = tcp else { return None };
-    Some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+fn segment_in(rest: &[u8], len: usize) -> Option<(&[u8], (u16, u16))> {
+    if let Some(tcp @ &[s0, s1, d0, d1, ..]) = rest.get(..len) {
+        return Some((tcp, (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))));
+    }
+    cold_path();
+    None
 }
 
 #[inline(always)]
@@ -322,11 +339,14 @@ fn has_right_checksum(&Found { flow: Flow { remote_addr, local_addr, .. }, tcp, 
 fn plain_segment(tcp: &[u8], tos: u8) -> Option<PlainSegment<'_>> {
     let (header, rest) = tcp.split_first_chunk::<TCP_LEN>()?;
     let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, ..] = header;
-    if !is_plain(flags) || tos & ECN != 0 {
+    if !is_plain(flags) || unlikely(tos & ECN != 0) {
         return None;
     }
-    let options = (usize::from(offset >> 4) * 4).checked_sub(TCP_LEN)?;
-    let (options, payload) = rest.split_at_checked(options)?;
+    let options = (usize::from(offset >> 4) * 4).wrapping_sub(TCP_LEN);
+    let Some((options, payload)) = rest.split_at_checked(options) else {
+        cold_path();
+        return None;
+    };
     let timestamps = match options {
         [] => None,
         options => Some(TcpOptions::only_timestamps(options)?),

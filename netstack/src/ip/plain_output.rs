@@ -18,6 +18,7 @@ use netstack_wire::tcp::{CHECKSUM_OFFSET, TcpFlags, TcpOptions, TcpRepr, Timesta
 use netstack_wire::{ipv4, ipv6};
 
 use crate::cidr::family_of;
+use crate::hint::likely;
 use crate::ip::{Delivery, Egress};
 use crate::link::Medium;
 use crate::options::Family;
@@ -56,11 +57,11 @@ pub(crate) fn plain_way(
     // A path's MTU may exceed what fits a packet.
     let most = egress.mtu.min(u32::from(u16::MAX));
     let family = family_of(egress.next_hop);
-    let is_plain = egress.delivery == Delivery::Unicast
-        && u32::try_from(ip_len(family) + tcp_len).is_ok_and(|total| total <= most)
-        && egress.interface.is_up()
-        && !core.filter.is_active(family)
-        && core.packet_sockets.is_empty();
+    let is_plain = likely(egress.delivery == Delivery::Unicast)
+        && likely(u32::try_from(ip_len(family) + tcp_len).is_ok_and(|total| total <= most))
+        && likely(egress.interface.is_up())
+        && likely(!core.filter.is_active(family))
+        && likely(core.packet_sockets.is_empty());
     if is_plain { link_header(core, egress, outbox) } else { None }
 }
 

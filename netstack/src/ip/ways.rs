@@ -78,6 +78,7 @@ impl Ways {
 
     /// Those who come next need not look for the neighbour.
     #[cold]
+    #[inline(never)]
     fn note_neighbour(slot: &BriefMutex<Slot>, kind: usize, egress: &Egress) {
         let mut ways = slot.lock();
         if let Some(way) = &mut ways[kind] {

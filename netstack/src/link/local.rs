@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use crate::hint::unlikely;
 use crate::link::{Capabilities, Link, LinkError, Medium};
 use crate::packet::Packet;
 
@@ -90,7 +91,7 @@ impl Link for LocalLink {
         // Moved once, into its place.
         let mut packet = Some(packet);
         self.with_queue(|queue| {
-            if queue.len() >= self.capacity {
+            if unlikely(queue.len() >= self.capacity) {
                 return Err(LinkError::Full);
             }
             queue.extend(packet.take());
@@ -117,6 +118,7 @@ struct Queue {
 
 /// Gives the thread a queue for a link, and forgets those of links that are gone. Returns its place.
 #[cold]
+#[inline(never)]
 fn add_queue(queues: &mut Vec<Queue>, link: &Weak<LocalLink>) -> usize {
     queues.retain(|queue| queue.link.strong_count() > 0);
     queues.push(Queue { address: link.as_ptr().addr(), link: Weak::clone(link), packets: Vec::new() });

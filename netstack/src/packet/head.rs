@@ -3,6 +3,7 @@
 //! Packets move a lot, so the buffer is behind a pointer, and received packets have none. A thread keeps the buffers of
 //! the packets that it dropped: what sends also drops, and so no allocator is asked for each packet.
 
+use crate::hint::likely;
 use std::cell::Cell;
 
 /// Bytes reserved for headers in front of the payload: Ethernet with a VLAN tag (18), IPv6 (40) with one 8-byte
@@ -99,7 +100,7 @@ impl Drop for Head {
             let _ = SPARE.try_with(|spare| {
                 let below = spare.take();
                 let depth = below.as_ref().map_or(0, |below| below.depth + 1);
-                if depth < MAX_SPARE {
+                if likely(depth < MAX_SPARE) {
                     (buffer.below, buffer.depth) = (below, depth);
                     spare.set(Some(buffer));
                 } else {
@@ -135,6 +136,7 @@ fn take_spare() -> Box<Buffer> {
 }
 
 #[cold]
+#[inline(never)]
 fn make() -> Box<Buffer> {
     Box::new(Buffer { start: CAPACITY, below: None, depth: 0, bytes: [0; CAPACITY] })
 }

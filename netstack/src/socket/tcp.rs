@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use crate::hint::{cold_path, likely};
 use crate::sync::{BriefMutex, RwLock};
 
 use crate::bpf;
@@ -479,6 +480,7 @@ impl TcpSocket {
         reason.map(socket_error)
     }
 
+    #[inline(never)]
     fn connection(&self) -> Option<Arc<TcpEndpoint>> {
         match &*self.role.read() {
             Role::Connected(endpoint) => Some(Arc::clone(endpoint)),
@@ -490,7 +492,13 @@ impl TcpSocket {
     /// [`connection`](Self::connection) may know one.
     #[inline]
     fn quick_connection(&self) -> Option<&Arc<TcpEndpoint>> {
-        self.first.get().filter(|endpoint| !endpoint.is_left())
+        match self.first.get() {
+            Some(endpoint) if likely(!endpoint.is_left()) => Some(endpoint),
+            _ => {
+                cold_path();
+                None
+            }
+        }
     }
 
     fn peer_of(&self, flow: &Flow) -> SocketAddr {

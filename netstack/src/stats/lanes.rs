@@ -52,6 +52,7 @@ fn own_lane() -> usize {
 
 /// Takes a free lane for this thread until it ends, or the shared one if all are taken.
 #[cold]
+#[inline(never)]
 fn claim() -> usize {
     // Fails while the thread ends: what it still counts goes to the shared lane.
     let lane = CLAIM.try_with(|claim| claim.0).unwrap_or(SHARED);

@@ -27,7 +27,10 @@ impl<T> BriefMutex<T> {
     /// Takes the lock, however long that takes.
     #[inline]
     pub(crate) fn lock(&self) -> BriefGuard<'_, T> {
-        self.try_lock().unwrap_or_else(|| self.wait())
+        match self.try_lock() {
+            Some(guard) => guard,
+            None => self.wait(),
+        }
     }
 
     /// Takes the lock if nobody has it.

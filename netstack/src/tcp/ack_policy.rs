@@ -4,6 +4,7 @@
 //! timer adapted to the gaps between arrivals, and none of the delay's benefit lost on one-way streams.
 
 use super::config::Config;
+use crate::hint::{cold_path, unlikely};
 use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
@@ -99,6 +100,7 @@ impl AckPolicy {
         let min = nanos_of(config.delayed_ack_min);
         match self.delay {
             None => {
+                cold_path();
                 self.quick = self.quick.max(max_quick);
                 self.delay = Some(min);
             }
@@ -108,7 +110,7 @@ impl AckPolicy {
                     self.delay = Some(delay / 2 + min / 2);
                 } else if gap < delay {
                     self.delay = Some((delay / 2).saturating_add(gap).min(rto));
-                } else if gap > rto {
+                } else if unlikely(gap > rto) {
                     // The sender has restarted and waits for each ACK.
                     self.quick = self.quick.max(max_quick);
                 }
@@ -158,7 +160,7 @@ impl AckPolicy {
     /// A segment with an up-to-date acknowledgment left.
     pub(super) fn on_ack_sent(&mut self, config: &Config) {
         self.pending = Pending::None;
-        if self.quick > 0 {
+        if unlikely(self.quick > 0) {
             self.quick -= 1;
             if self.quick == 0 {
                 self.delay = self.delay.map(|_| nanos_of(config.delayed_ack_min));

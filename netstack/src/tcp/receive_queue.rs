@@ -68,6 +68,13 @@ impl ReceiveQueue {
             self.len -= sat_u32(count);
             return count;
         }
+        self.read_ranges(buf)
+    }
+
+    /// The same where there is more than a few bytes.
+    #[inline(never)]
+    fn read_ranges(&mut self, buf: &mut [u8]) -> usize {
+        let Some(store) = &mut self.store else { return 0 };
         let mut done = 0;
         while done < buf.len() {
             let Some(front) = store.front() else { break };
@@ -144,7 +151,18 @@ impl Store {
         self.ranges.front_mut()
     }
 
-    fn push_small(&mut self, mut bytes: &[u8]) {
+    #[inline]
+    fn push_small(&mut self, bytes: &[u8]) {
+        if bytes.len() <= self.small.capacity() - self.small.len() {
+            self.small.extend_from_slice(bytes);
+        } else {
+            self.push_in_parts(bytes);
+        }
+    }
+
+    /// The same where they do not fit the block.
+    #[inline(never)]
+    fn push_in_parts(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.small.capacity() - self.small.len();
             if room == 0 {

@@ -1,5 +1,6 @@
 //! Dynamic right-sizing: the receive buffer follows the rate at which the user reads (Linux's `tcp_rcv_space_adjust`).
 
+use crate::hint::likely;
 use crate::time::Instant;
 use core::num::NonZeroU64;
 use netstack_wire::seq::SeqNum;
@@ -63,7 +64,7 @@ impl ReceiveTuning {
         let previous = self.space;
         self.read_from = read_to;
         self.since = now;
-        if copied <= previous {
+        if likely(copied <= previous) {
             return None;
         }
         self.space = copied;
@@ -73,6 +74,7 @@ impl ReceiveTuning {
         Some(u32::try_from(window + grow * 2).unwrap_or(u32::MAX))
     }
 
+    #[inline(never)]
     fn sample(&mut self, rtt: u64) {
         let rtt = rtt.max(MIN_RTT);
         self.rtt = NonZeroU64::new(match self.rtt {

@@ -11,6 +11,7 @@ use super::receive_queue::ReceiveQueue;
 use super::receive_tuning::ReceiveTuning;
 use super::segment::{Payload, SegmentIn};
 use super::urgent::Urgent;
+use crate::hint::{cold_path, likely, unlikely};
 use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{SackBlock, Timestamps};
@@ -146,8 +147,8 @@ impl Receiver {
     /// Whether a segment at `seq` with `len` bytes is just the next one: it fits the window, and nothing waits for it.
     pub(super) fn is_next(&self, seq: SeqNum, len: usize) -> bool {
         seq == self.rcv_nxt
-            && self.out_of_order.is_none()
-            && self.fin_at.is_none()
+            && likely(self.out_of_order.is_none())
+            && likely(self.fin_at.is_none())
             && len <= usize_of(self.open_window())
     }
 
@@ -283,7 +284,7 @@ impl Receiver {
     /// Linux's `__tcp_ack_snd_check`: more than one full segment, or a hole (RFC 5681 section 4.2).
     fn wants_ack_now(&self) -> bool {
         let unacked = self.rcv_nxt - self.last_ack_sent;
-        self.out_of_order.is_some() || unacked > self.policy.rcv_mss()
+        unlikely(self.out_of_order.is_some()) || unacked > self.policy.rcv_mss()
     }
 
     /// The window to offer now (RFC 9293 section 3.8.6.2.2, silly window avoidance; never takes back what was offered).
@@ -299,18 +300,22 @@ impl Receiver {
     }
 
     /// Whether reading has opened the window enough to tell the peer (Linux's `tcp_cleanup_rbuf`).
+    #[inline]
     pub(super) fn on_read(&mut self, config: &Config, now: Instant, may_tune: bool) {
         let read_to = self.rcv_nxt - self.queue.len();
         let mss = u32::from(self.advertised_mss);
         if may_tune && let Some(window) = self.tuning.on_read(now, read_to, mss) {
+            cold_path();
             let buffer = window.saturating_mul(2).min(config.receive_buffer.max);
             self.buffer = self.buffer.max(buffer);
         }
-        if self.policy.is_owed() && self.rcv_nxt - self.last_ack_sent > self.policy.rcv_mss() {
+        if self.policy.is_owed() && unlikely(self.rcv_nxt - self.last_ack_sent > self.policy.rcv_mss()) {
             return self.policy.demand();
         }
         let open = self.open_window();
-        if open.saturating_mul(2) <= self.space() && self.select_window() >= open.saturating_mul(2).max(1) {
+        if unlikely(open.saturating_mul(2) <= self.space())
+            && self.select_window() >= open.saturating_mul(2).max(1)
+        {
             self.policy.demand();
         }
     }
@@ -375,10 +380,10 @@ impl WindowOffer {
         let &Self { open, full, queued, rcv_mss, shift } = self;
         let free = full.saturating_sub(queued);
         let mss = rcv_mss.min(full);
-        if free < full / 2 && (free < full / 16 || free < mss) {
+        if unlikely(free < full / 2) && (free < full / 16 || free < mss) {
             return open.next_multiple_of(1 << shift);
         }
-        let window = if shift > 0 {
+        let window = if likely(shift > 0) {
             free
         } else if open <= free.saturating_sub(mss) || open > free {
             free / mss.max(1) * mss.max(1)
@@ -394,7 +399,7 @@ impl WindowOffer {
 fn is_timestamp_old(recent: Option<(u32, Instant)>, now: Instant, timestamps: Option<Timestamps>) -> bool {
     let (Some((recent, at)), Some(new)) = (recent, timestamps) else { return false };
     // Section 5.5: after 24 days of silence the clock may have wrapped.
-    new.value.wrapping_sub(recent).cast_signed() < 0 && now.nanos_since(at) < PAWS_EXPIRY
+    unlikely(new.value.wrapping_sub(recent).cast_signed() < 0) && now.nanos_since(at) < PAWS_EXPIRY
 }
 
 /// What `on_payload` needs to know besides the payload.

@@ -1,6 +1,7 @@
 //! Round-trip time and the retransmission timeout (RFC 6298), with the windowed minimum that RACK and HyStart++ use.
 
 use super::config::Config;
+use crate::hint::{likely, unlikely};
 use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
@@ -32,7 +33,7 @@ impl RttEstimator {
         // A zero would make every timer zero; the clock's resolution is not that good.
         let rtt = rtt.clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
         self.min.on_sample(now, rtt);
-        if self.srtt_ns == 0 {
+        if unlikely(self.srtt_ns == 0) {
             self.srtt_ns = rtt;
             self.rttvar_ns = rtt / 2;
             return;
@@ -98,7 +99,7 @@ impl RttEstimator {
     #[inline]
     pub(super) fn rto_ns(&self, config: &Config) -> u64 {
         let base = self.base_rto_ns(config);
-        if self.backoff == 0 {
+        if likely(self.backoff == 0) {
             return base;
         }
         let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
@@ -107,7 +108,7 @@ impl RttEstimator {
 
     /// The timeout without backoff, at most the largest.
     fn base_rto_ns(&self, config: &Config) -> u64 {
-        if self.srtt_ns == 0 {
+        if unlikely(self.srtt_ns == 0) {
             let first = if self.rttvar_ns > 0 { self.rttvar_ns } else { nanos_of(config.rto_initial) };
             return first.min(nanos_of(config.rto_max));
         }
@@ -134,7 +135,7 @@ impl Default for MinFilter {
 
 impl MinFilter {
     fn on_sample(&mut self, now: Instant, rtt: u64) {
-        if now.nanos_since(self.since) > HALF_MIN_RTT_WINDOW_NS {
+        if unlikely(now.nanos_since(self.since) > HALF_MIN_RTT_WINDOW_NS) {
             self.previous = core::mem::replace(&mut self.current, u64::MAX);
             self.since = now;
         }

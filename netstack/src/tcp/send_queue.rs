@@ -6,6 +6,7 @@
 
 use super::num::{sat_u32, usize_of};
 use super::segment::Payload;
+use crate::hint::unlikely;
 use bytes::{Buf, Bytes, BytesMut};
 use netstack_wire::seq::SeqNum;
 use std::collections::VecDeque;
@@ -123,15 +124,16 @@ impl SendQueue {
     }
 
     /// Forgets the bytes before `to`.
+    #[inline]
     pub(super) fn advance(&mut self, to: SeqNum) {
         let to = to.min(self.end);
-        if to.le(self.start) {
+        if unlikely(to.le(self.start)) {
             return;
         }
         self.start = to;
         let Some(store) = &mut self.store else { return };
-        while store.frozen.front().is_some_and(|block| block.end().le(to)) {
-            store.frozen.pop_front();
+        if !store.frozen.is_empty() {
+            store.forget_before(to);
         }
         if to == self.end {
             // The room is there again for what comes next.
@@ -155,6 +157,14 @@ impl SendQueue {
 }
 
 impl Store {
+    /// Forgets the blocks that end at `to` or before.
+    #[inline(never)]
+    fn forget_before(&mut self, to: SeqNum) {
+        while self.frozen.front().is_some_and(|block| block.end().le(to)) {
+            self.frozen.pop_front();
+        }
+    }
+
     /// Where `growing` starts; `end` is the end of the queue.
     fn unfrozen_from(&self, end: SeqNum) -> SeqNum {
         end - sat_u32(self.growing.len())

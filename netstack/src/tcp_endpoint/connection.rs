@@ -8,6 +8,7 @@ use netstack_wire::tcp::FastOpenCookie;
 
 use crate::bpf;
 use crate::flow_table::Keyed;
+use crate::hint::cold_path;
 use crate::ip::Egress;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
@@ -231,6 +232,7 @@ impl TcpEndpoint {
     }
 
     #[cold]
+    #[inline(never)]
     fn drain_backlog(self: &Arc<Self>, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         for segment in self.take_backlog() {
             self.process(core, inner, segment, outbox);
@@ -353,9 +355,11 @@ pub(super) fn min_ttl_of(options: &SocketOptions, flow: &Flow) -> u8 {
 }
 
 /// RFC 4861 section 7.3.1: an acknowledgment of new data is "forward progress".
+#[inline]
 fn confirm_neighbour(inner: &Inner, now: Instant) {
     let neighbour = inner.egress.as_ref().and_then(Egress::known_neighbour);
     if let Some(neighbour) = neighbour.filter(|neighbour| neighbour.wants_confirmation()) {
+        cold_path();
         neighbour.confirm(now);
     }
 }

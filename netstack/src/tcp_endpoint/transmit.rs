@@ -6,6 +6,7 @@ use std::sync::Arc;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{CHECKSUM_OFFSET, TcpFlags};
 
+use crate::hint::{cold_path, unlikely};
 use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{
     Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_frame, plain_way,
@@ -87,15 +88,23 @@ pub(super) fn frame_of_few(
     data: &[u8],
     outbox: &mut Outbox,
 ) -> bool {
-    if !egress.is_current(core) || fragmenting(options.pmtu_discovery) != Fragmenting::IfNeeded {
+    if unlikely(!egress.is_current(core))
+        || unlikely(fragmenting(options.pmtu_discovery) != Fragmenting::IfNeeded)
+    {
         return false;
     }
     let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox);
-    let Some(link) = link else { return false };
+    let Some(link) = link else {
+        cold_path();
+        return false;
+    };
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
     let segment = machine.send_now(now, data);
-    let Some(segment) = &segment else { return false };
+    let Some(segment) = &segment else {
+        cold_path();
+        return false;
+    };
     let header = plain_header(core, flow, egress, options, (label, segment.ecn));
     plain_frame(packet, core, egress, link, &header, (flow, segment), data);
     true

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::{TcpSocket, socket_error};
 use crate::buffer::{Sink, Source};
 use crate::error::{RecvError, SendError};
+use crate::hint::{cold_path, likely, unlikely};
 use crate::options::{RecvFlags, SendFlags};
 use crate::outbox::Outbox;
 use crate::packet::INLINE_PAYLOAD;
@@ -60,7 +61,7 @@ impl TcpSocket {
     /// Sends a few bytes of which all go.
     #[inline]
     fn send_few(&self, endpoint: &Arc<TcpEndpoint>, few: &[u8]) -> Result<usize, SendError> {
-        if endpoint.send_few(&self.core, few) {
+        if likely(endpoint.send_few(&self.core, few)) {
             return Ok(few.len());
         }
         let mut copied = Copied::of_few(few);
@@ -118,7 +119,7 @@ impl TcpSocket {
                 &found
             }
         };
-        if flags.peek {
+        if unlikely(flags.peek) {
             return self.peek(endpoint, out, flags.skip.unwrap_or(0));
         }
         if let Some(count) = self.receive_few(endpoint, out)? {
@@ -160,8 +161,12 @@ impl TcpSocket {
         out: &mut dyn Sink,
     ) -> Result<Option<usize>, RecvError> {
         let mut few = [0; FEW_BYTES];
-        let Some(count) = endpoint.receive_few(&self.core, out.room(), &mut few) else { return Ok(None) };
+        let Some(count) = endpoint.receive_few(&self.core, out.room(), &mut few) else {
+            cold_path();
+            return Ok(None);
+        };
         if let Err(fault) = out.write_from(&few[..count]) {
+            cold_path();
             self.put_back(endpoint, &[Bytes::copy_from_slice(&few[..count])]);
             return Err(fault.into());
         }

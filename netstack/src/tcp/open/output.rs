@@ -5,6 +5,7 @@ use super::super::num::sat_u32;
 use super::super::segment::{Ecn, Payload, PlainTransmit, Transmit};
 use super::super::sender::{DataOut, TIMESTAMPS_LEN, TransmitLimits};
 use super::{Open, Synchronised};
+use crate::hint::{likely, unlikely};
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
@@ -64,19 +65,22 @@ impl Open {
         data: &[u8],
     ) -> Option<PlainTransmit> {
         let len = sat_u32(data.len());
-        let is_plain = self.state == Synchronised::Established
-            && self.unconfirmed.is_none()
-            && !self.is_keepalive_due
-            && !self.has_more
-            && self.cork_until.is_none()
-            && !self.is_cork_expired
-            && !self.wants_rest
-            && self.snd.not_sent() == 0
-            && self.snd.has_room_behind(data.len())
-            && !self.snd.is_urgent()
-            && !self.rcv.has_report();
+        let is_plain = likely(self.state == Synchronised::Established)
+            && likely(self.unconfirmed.is_none())
+            && likely(!self.is_keepalive_due)
+            && likely(!self.has_more)
+            && likely(self.cork_until.is_none())
+            && likely(!self.is_cork_expired)
+            && likely(!self.wants_rest)
+            && likely(self.snd.not_sent() == 0)
+            && likely(self.snd.has_room_behind(data.len()))
+            && likely(!self.snd.is_urgent())
+            && likely(!self.rcv.has_report());
+        if !is_plain || unlikely(len == 0) {
+            return None;
+        }
         let limits = self.limits(common, 0, 0);
-        if !is_plain || len == 0 || !self.snd.may_send_last(&common.config, now, len, &limits) {
+        if !self.snd.may_send_last(&common.config, now, len, &limits) {
             return None;
         }
         self.note_app_limit(common);

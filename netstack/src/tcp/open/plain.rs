@@ -18,6 +18,7 @@ use super::super::receiver::PayloadFacts;
 use super::super::segment::PlainSegment;
 use super::super::sender::{AckInput, Sender};
 use super::{Open, Synchronised};
+use crate::hint::{likely, unlikely};
 use crate::time::Instant;
 use netstack_wire::tcp::SackBlocks;
 
@@ -29,7 +30,7 @@ impl Open {
         now: Instant,
         segment: &PlainSegment<'_>,
     ) -> Option<Events> {
-        if !self.expects(now, segment) {
+        if unlikely(!self.expects(now, segment)) {
             return None;
         }
         let &PlainSegment { seq, ack, window, is_pushed: _, has_fin: _, timestamps, payload } = segment;
@@ -69,13 +70,13 @@ impl Open {
 
     /// The preconditions.
     fn expects(&self, now: Instant, segment: &PlainSegment<'_>) -> bool {
-        !segment.has_fin
-            && self.state == Synchronised::Established
-            && self.unconfirmed.is_none()
-            && !self.rcv.is_urgent_announced()
-            && self.rcv.is_next(segment.seq, segment.payload.len())
-            && !self.rcv.is_paws_violation(now, segment.timestamps)
-            && segment.ack.ge(self.snd.snd_una)
-            && segment.ack.le(self.snd.snd_nxt)
+        likely(!segment.has_fin)
+            && likely(self.state == Synchronised::Established)
+            && likely(self.unconfirmed.is_none())
+            && likely(!self.rcv.is_urgent_announced())
+            && likely(self.rcv.is_next(segment.seq, segment.payload.len()))
+            && likely(!self.rcv.is_paws_violation(now, segment.timestamps))
+            && likely(segment.ack.ge(self.snd.snd_una))
+            && likely(segment.ack.le(self.snd.snd_nxt))
     }
 }

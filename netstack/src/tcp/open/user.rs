@@ -6,6 +6,7 @@ use super::super::error::SendError;
 use super::super::num::usize_of;
 use super::super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 use super::{Next, Open, Reaction, Synchronised};
+use crate::hint::likely;
 use crate::time::Instant;
 use bytes::Bytes;
 use netstack_wire::seq::SeqNum;
@@ -54,7 +55,7 @@ impl Open {
     #[inline]
     pub(super) fn note_app_limit(&mut self, common: &Common) {
         let queued = self.snd.queued();
-        if queued < common.least_send_capacity() / 2 || queued < self.send_capacity(common) / 2 {
+        if likely(queued < common.least_send_capacity() / 2) || queued < self.send_capacity(common) / 2 {
             self.snd.note_app_limit();
         }
     }
@@ -74,8 +75,8 @@ impl Open {
     #[inline]
     pub(in super::super) fn has_send_room(&self, common: &Common, len: u32) -> bool {
         let wanted = self.snd.queued().saturating_add(len);
-        !self.is_write_shut()
-            && (wanted <= common.least_send_capacity() || wanted <= self.send_capacity(common))
+        likely(!self.is_write_shut())
+            && (likely(wanted <= common.least_send_capacity()) || wanted <= self.send_capacity(common))
     }
 
     /// See [`Common::send_capacity`].
@@ -96,6 +97,7 @@ impl Open {
         self.is_partly_writable(common)
     }
 
+    #[inline(never)]
     fn is_partly_writable(&self, common: &Common) -> bool {
         let capacity = self.send_capacity(common);
         let free = capacity.saturating_sub(self.snd.queued());

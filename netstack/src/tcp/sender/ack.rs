@@ -59,6 +59,7 @@ impl Sender {
     }
 
     /// The same without looking for what is usual first.
+    #[inline(never)]
     pub(super) fn on_any_ack(&mut self, config: &Config, input: AckInput) -> AckReport {
         let mut context = self.take_delivery(input);
         let acked = context.delivered.acked;

@@ -20,6 +20,7 @@ use super::super::scoreboard::{Delivered, Record};
 use super::super::segment::Payload;
 use super::ack::{AckInput, AckReport};
 use super::{Sender, SenderTimer, TransmitLimits};
+use crate::hint::{likely, unlikely};
 use crate::time::Instant;
 use core::time::Duration;
 use netstack_wire::seq::SeqNum;
@@ -28,16 +29,16 @@ impl Sender {
     /// The preconditions.
     #[inline]
     pub(super) fn is_calm(&self, input: &AckInput) -> bool {
-        input.ack.gt(self.snd_una)
-            && input.sack.is_empty()
-            && !input.has_ecn_echo
-            && self.board.is_untroubled()
-            && self.probe.is_none()
-            && !self.is_mtu_probing()
-            && self.recovery.is_open()
-            && self.recovery.undo.is_none()
-            && !matches!(self.timer, Some((SenderTimer::Persist, _)))
-            && !self.congestion.is_autonomous()
+        likely(input.ack.gt(self.snd_una))
+            && likely(input.sack.is_empty())
+            && likely(!input.has_ecn_echo)
+            && likely(self.board.is_untroubled())
+            && likely(self.probe.is_none())
+            && likely(!self.is_mtu_probing())
+            && likely(self.recovery.is_open())
+            && likely(self.recovery.undo.is_none())
+            && likely(!matches!(self.timer, Some((SenderTimer::Persist, _))))
+            && likely(!self.congestion.is_autonomous())
     }
 
     /// Processes it.
@@ -136,15 +137,15 @@ impl Sender {
         unsent: u32,
         limits: &TransmitLimits,
     ) -> bool {
-        let may_go = unsent <= limits.segment
-            && unsent <= self.window_room()
-            && self.forced.is_none()
-            && self.board.lost() == 0
-            && self.recovery.is_open()
-            && self.pacing.is_none()
-            && !self.has_fin
-            && !self.cwr_pending;
-        if !may_go || unsent > self.cwnd_room() {
+        let may_go = likely(unsent <= limits.segment)
+            && likely(unsent <= self.window_room())
+            && likely(self.forced.is_none())
+            && likely(self.board.lost() == 0)
+            && likely(self.recovery.is_open())
+            && likely(self.pacing.is_none())
+            && likely(!self.has_fin)
+            && likely(!self.cwr_pending);
+        if !may_go || unlikely(unsent > self.cwnd_room()) {
             return false;
         }
         let is_idle = self.board.is_empty();

@@ -8,6 +8,7 @@ use super::super::recovery::{Frto, Phase};
 use super::super::scoreboard::Fate;
 use super::ack::MIN_TIMEOUT;
 use super::{Forced, Sender};
+use crate::hint::{likely, unlikely};
 use crate::time::{Instant, nanos_of};
 use core::time::Duration;
 
@@ -74,12 +75,12 @@ impl Sender {
     fn probe_timeout_ns(&self, config: &Config) -> Option<u64> {
         let may_probe = config.tail_loss_probe
             && self.has_sack
-            && self.recovery.is_open()
-            && self.board.sacked() == 0
-            && self.probe.is_none()
-            && self.rtt.backoff() == 0;
+            && likely(self.recovery.is_open())
+            && likely(self.board.sacked() == 0)
+            && likely(self.probe.is_none())
+            && likely(self.rtt.backoff() == 0);
         let srtt = self.rtt.srtt_ns();
-        if !may_probe || srtt == 0 {
+        if !may_probe || unlikely(srtt == 0) {
             return None;
         }
         // "If the flight size is one segment, PTO += WCDelAckT": the receiver may delay its only ACK.

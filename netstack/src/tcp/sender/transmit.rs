@@ -341,10 +341,8 @@ impl Sender {
     pub(super) fn account(&mut self, config: &Config, now: Instant, bytes: u32) {
         self.counters.bytes_sent += u64::from(bytes);
         self.recovery.on_sent(bytes);
-        if self.is_past_first_window(config)
-            && let Some(pacing) = &mut self.pacing
-        {
-            pacing.on_sent(now, bytes);
+        if self.pacing.is_some() {
+            self.pace(config, now, bytes);
         }
         self.last_sent_at = now;
         // RFC 6298 section 5.1; a probe timer moves with each transmission (RFC 8985 section 7.2).
@@ -354,6 +352,15 @@ impl Sender {
         };
         if must_arm {
             self.arm(config, now);
+        }
+    }
+
+    #[inline(never)]
+    fn pace(&mut self, config: &Config, now: Instant, bytes: u32) {
+        if self.is_past_first_window(config)
+            && let Some(pacing) = &mut self.pacing
+        {
+            pacing.on_sent(now, bytes);
         }
     }
 

@@ -84,6 +84,12 @@ impl TcpEndpoint {
         if self.bits.load(Ordering::Relaxed) & HAS_LABEL == 0 {
             return ConnectionLabel::OfFlow;
         }
+        self.rare_label()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rare_label(&self) -> ConnectionLabel {
         self.rare.lock().as_ref().map_or(ConnectionLabel::OfFlow, |rare| rare.label)
     }
 

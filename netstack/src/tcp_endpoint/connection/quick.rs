@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use netstack_wire::tcp::TcpRepr;
 
 use super::{Concluded, Inner, SMALL_WRITE_U32, TcpEndpoint, WAKING};
+use crate::hint::{cold_path, likely, unlikely};
 use crate::ip::{Arrival, Rx, count};
 use crate::outbox::{Outbox, transmit_one};
 use crate::packet::Packet;
@@ -40,13 +41,26 @@ impl TcpEndpoint {
         segment: &PlainSegment<'_>,
         outbox: &mut Outbox,
     ) -> Option<Option<Aftermath>> {
-        let mut inner = self.inner.try_lock()?;
-        let Inner { machine, egress, events, .. } = &mut *inner;
-        let interface = &egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic))?.interface;
-        if !arrival.is_for(interface) || self.has_backlog() {
+        let Some(mut inner) = self.inner.try_lock() else {
+            cold_path();
+            return None;
+        };
+        let Inner { machine, egress: Some(egress), events, .. } = &mut *inner else {
+            cold_path();
+            return None;
+        };
+        if !likely(egress.is_way_in(core, arrival.nic)) || unlikely(self.has_backlog()) {
             return None;
         }
-        *events |= machine.on_plain(outbox.now(core), segment)?;
+        let interface = &egress.interface;
+        if !arrival.is_for(interface) {
+            return None;
+        }
+        let Some(news) = machine.on_plain(outbox.now(core), segment) else {
+            cold_path();
+            return None;
+        };
+        *events |= news;
         count(core, interface, arrival.len);
         core.counters.tcp_in_segs.increment();
         let concluded = self.conclude(core, &mut inner, outbox);
@@ -105,14 +119,18 @@ impl TcpEndpoint {
         let mut outbox = Outbox::default();
         let now = outbox.now(core);
         let mut inner = self.inner.lock();
-        if !inner.events.is_empty() || self.has_backlog() {
+        if unlikely(!inner.events.is_empty()) || unlikely(self.has_backlog()) {
             return false;
         }
         let label = self.label();
-        let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else { return false };
+        let Inner { machine, egress: Some(egress), options, .. } = &mut *inner else {
+            cold_path();
+            return false;
+        };
         let mut frame = Packet::default();
         let (way, options, turn) = ((&self.flow, &mut *egress), (&**options, label), (&mut *machine, now));
         if !frame_of_few(&mut frame, core, way, options, turn, data, &mut outbox) {
+            cold_path();
             drop(inner);
             // The way to the neighbour may have been asked for.
             outbox.flush(core);
@@ -157,7 +175,7 @@ impl TcpEndpoint {
             return None;
         }
         let received = inner.machine.recv(core.clock.now(), &mut buf[..queued]).ok()?;
-        if inner.machine.has_output() || self.has_backlog() {
+        if unlikely(inner.machine.has_output()) || unlikely(self.has_backlog()) {
             let mut outbox = Outbox::default();
             self.release(core, inner, &mut outbox);
             outbox.flush(core);
