@@ -54,7 +54,7 @@ pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
 pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
 pub(crate) use extension::send_with_extensions;
 pub(crate) use group::{Groups, MemberId, join_group, leave_group, set_membership};
-pub(crate) use gso::frames_behind;
+pub(crate) use gso::{frames_behind, segments};
 pub(crate) use guard::AddressGuard;
 pub(crate) use icmp_error::{IcmpReason, reject, report, report_unfiltered};
 pub(crate) use input::{Rx, input, input_looped};

@@ -14,7 +14,7 @@ use crate::packet::Owner;
 use crate::time::Instant;
 
 pub use extension::{ExtensionHeader, Ipv6Extensions, ReceivedExtensions};
-pub use stamp::{SentStamp, StampKind, StampRequest};
+pub use stamp::{SentStamp, StampKind, StampOrigin, StampRequest};
 
 /// The IP family of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,9 +75,10 @@ pub struct SocketOptions {
     /// The TOS byte of IPv4 packets (`IP_TOS`).
     pub tos: u8,
     /// The options of IPv4 datagrams, checked and a multiple of four bytes long (`IP_OPTIONS`). Those that record the route
-    /// or the time begin with this stack. Streams have none.
+    /// or the time begin with this stack. The segments of streams have them too; those of an accepted connection have what
+    /// answers the options of the SYN.
     pub ip_options: Option<Ipv4Options>,
-    /// The extension headers of IPv6 datagrams. Streams have none.
+    /// The extension headers of IPv6, of streams as well: accepted ones have their listener's.
     pub extensions: Option<Arc<Ipv6Extensions>>,
     /// The hop limit of unicast IPv6 packets; the stack's default if not set (`IPV6_UNICAST_HOPS`).
     pub hop_limit: Option<u8>,
@@ -127,6 +128,8 @@ pub struct SocketOptions {
     pub coalesce: bool,
     /// Raw sockets: the application supplies the IP header (`IP_HDRINCL`).
     pub header_included: bool,
+    /// Remembers when the bytes of streams arrived ([`TcpSocket::try_recv_stamped`](crate::TcpSocket::try_recv_stamped)).
+    pub stamp_arrivals: bool,
     /// The firewall mark of sent packets (`SO_MARK`).
     pub mark: u32,
     /// Whose socket it is, for the packet filter.
@@ -138,6 +141,21 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
+    /// Whether nothing comes between the IP header and that of the transport.
+    #[inline]
+    pub(crate) fn has_plain_headers(&self) -> bool {
+        self.ip_options.is_none() && self.extensions.is_none()
+    }
+
+    /// How much longer than usual the IP headers of a stream to `remote` are.
+    pub(crate) fn header_overhead(&self, remote: IpAddr) -> u16 {
+        let len = match remote {
+            IpAddr::V4(_) => self.ip_options.map_or(0, |options| options.as_slice().len()),
+            IpAddr::V6(_) => self.extensions.as_ref().map_or(0, |extensions| extensions.len()),
+        };
+        u16::try_from(len).unwrap_or(u16::MAX)
+    }
+
     /// The defaults, shared: sockets keep options of their own only once they differ.
     pub(crate) fn shared_default() -> Arc<Self> {
         static DEFAULT: LazyLock<Arc<SocketOptions>> = LazyLock::new(Arc::default);
@@ -184,6 +202,7 @@ impl Default for SocketOptions {
             segment_size: 0,
             coalesce: false,
             header_included: false,
+            stamp_arrivals: false,
             mark: 0,
             owner: None,
             send_buffer: DEFAULT_BUFFER,
@@ -294,6 +313,8 @@ pub struct SendFlags {
     pub more: bool,
     /// The last byte is urgent (`MSG_OOB`).
     pub urgent: bool,
+    /// The times of the last byte that the socket wants to be told (`SO_TIMESTAMPING`).
+    pub stamp: Option<StampRequest>,
 }
 
 /// How to receive.

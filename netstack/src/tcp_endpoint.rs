@@ -9,6 +9,7 @@
 mod coalesce;
 mod connection;
 mod input;
+mod ip_options;
 mod listener;
 mod transmit;
 

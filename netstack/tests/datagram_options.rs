@@ -124,7 +124,8 @@ fn times_of_sending_wait_where_errors_do() {
     let _server = wire.b.udp(SERVER);
     let client = connected(&wire);
     let ask = |id, with_packet| {
-        let stamp = StampRequest { scheduled: with_packet, sent: true, id, with_packet };
+        let stamp =
+            StampRequest { scheduled: with_packet, sent: true, id, with_packet, ..StampRequest::default() };
         SendMeta { stamp: Some(stamp), ..SendMeta::default() }
     };
     put(&client, b"unseen", &SendMeta::default());

@@ -134,6 +134,8 @@ guests! {
     socket_option_table
     socket_tcp_options
     socket_unix
+    stream_headers
+    stream_stamps
     sysv_ipc
     threads
     timers

@@ -95,7 +95,7 @@ fn send_flags(socket: &Socket, flags: c_int) -> Result<SendFlags, Errno> {
     if flags & !known != 0 {
         return Err(Errno(libc::EOPNOTSUPP));
     }
-    Ok(SendFlags { more: flags & libc::MSG_MORE != 0, urgent: flags & libc::MSG_OOB != 0 })
+    Ok(SendFlags { more: flags & libc::MSG_MORE != 0, urgent: flags & libc::MSG_OOB != 0, stamp: None })
 }
 
 /// Receives, as `recv(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_PEEK`, `MSG_ERRQUEUE` (what an error of `IP_RECVERR` quotes of the

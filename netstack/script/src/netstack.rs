@@ -415,7 +415,7 @@ fn send(tcp: &TcpState, data: &[u8], flags: Flags) -> Reply {
     if flags.fast_open {
         return error("EOPNOTSUPP");
     }
-    let flags = SendFlags { more: flags.more, urgent: flags.oob };
+    let flags = SendFlags { more: flags.more, urgent: flags.oob, stamp: None };
     match tcp.socket.send_as(&mut &data[..], flags) {
         // The stack knows datagrams, too; for a stream it is EPIPE (observed).
         Err(netstack::error::SendError::NotConnected) => error("EPIPE"),

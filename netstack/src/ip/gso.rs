@@ -12,7 +12,7 @@ use crate::packet::{Body, Checksum, GsoKind, HEADROOM, Meta, Packet};
 
 /// Cuts a transport packet (header in the head, payload in the body, partial checksum) into segments of the size in its
 /// metadata, before it has an IP header. A packet that is no super-segment comes back as it is.
-pub(super) fn segments(packet: Packet) -> impl Iterator<Item = Packet> {
+pub(crate) fn segments(packet: Packet) -> impl Iterator<Item = Packet> {
     let gso = packet.meta.gso;
     let mut template = Template::of(&packet);
     let total = packet.body_len();

@@ -44,6 +44,14 @@ impl Ipv6Extensions {
         [hop_by_hop, routing_destination, routing, destination].iter().all(|header| header.is_none())
     }
 
+    /// The bytes of all that are sent.
+    pub(crate) fn len(&self) -> usize {
+        let before_route = self.routing_destination.as_ref().filter(|_| self.routing.is_some());
+        let headers =
+            [self.hop_by_hop.as_ref(), before_route, self.routing.as_ref(), self.destination.as_ref()];
+        headers.into_iter().flatten().map(|header| header.as_slice().len()).sum()
+    }
+
     /// Where the route goes first; `None` without one.
     pub(crate) fn first_hop(&self) -> Option<Ipv6Addr> {
         let route = self.routing.as_ref()?.as_slice();

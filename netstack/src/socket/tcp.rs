@@ -222,7 +222,7 @@ impl TcpSocket {
             }
         };
         let peer = self.peer_of(&endpoint.flow);
-        let options = Arc::clone(&self.settings.lock().socket);
+        let options = endpoint.socket_options();
         let waiters = Arc::clone(&endpoint.waiters);
         let role = Role::Connected(endpoint);
         let accepted = Self::with_role(Arc::clone(&self.core), self.family, options, waiters, role);

@@ -147,6 +147,10 @@ impl HalfOpenTable {
         self.by_flow.contains_key(flow)
     }
 
+    pub(super) fn get(&self, flow: &Flow) -> Option<&HalfOpen> {
+        self.by_flow.get(flow)
+    }
+
     pub(super) fn get_mut(&mut self, flow: &Flow) -> Option<&mut HalfOpen> {
         self.by_flow.get_mut(flow)
     }

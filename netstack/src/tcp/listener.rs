@@ -16,7 +16,7 @@ use super::negotiated::{HandshakeAnswer, Negotiated, Offer, PeerOffer, send_mss}
 use super::options::{Options, SaveSyn};
 use super::outcome::DropReason;
 use super::path::PathInfo;
-use super::segment::{SegmentIn, Transmit};
+use super::segment::{SegmentIn, SynHeaders, Transmit};
 use super::syn_sent::{backed_off, timestamp};
 use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
@@ -157,6 +157,11 @@ impl Listener {
         self.saved_syns.remove(flow)
     }
 
+    /// The headers of the SYN of a handshake under way, if it had any to remember.
+    pub fn syn_headers(&self, flow: &Flow) -> Option<&SynHeaders> {
+        self.half_open.get(flow)?.saved_syn.as_deref()
+    }
+
     /// Keeps what the user wants of a SYN whose connection is handed out.
     fn save_syn(&mut self, flow: &Flow, half: &HalfOpen) {
         let Some(headers) = &half.saved_syn else { return };
@@ -274,9 +279,8 @@ impl Listener {
             seed.iss = seed.iss.max(above);
         }
         let mut half = HalfOpen::new(now, seed, repr.seq, peer, offer, path);
-        if self.common.options.save_syn != SaveSyn::Off {
-            half.saved_syn.clone_from(&segment.headers);
-        }
+        // Where nobody wants them, they are there only if they say how to answer.
+        half.saved_syn.clone_from(&segment.headers);
         let mut reply = syn_ack(common, now, &half);
         match self.judge_fast_open(flow, segment) {
             FastOpenVerdict::Accept(cookie) => {

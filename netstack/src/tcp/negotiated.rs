@@ -151,7 +151,7 @@ impl PeerOffer {
 /// What we may send: the least of what the peer takes, the path carries and the user wants.
 pub(super) fn send_mss(config: &Config, options: &Options, path: PathInfo, peer_mss: u16) -> u16 {
     let user = options.max_segment.unwrap_or(u16::MAX);
-    peer_mss.min(path.path_mss).min(user).max(config.min_mss)
+    peer_mss.min(path.path_mss).min(user).saturating_sub(options.header_overhead).max(config.min_mss)
 }
 
 /// The part of a receive buffer of `bytes` that is offered as window. Half, as in Linux (`tcp_adv_win_scale` 1): the other

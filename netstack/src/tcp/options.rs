@@ -58,6 +58,9 @@ pub struct Options {
     pub save_syn: SaveSyn,
     /// `TCP_THIN_LINEAR_TIMEOUTS`: no backoff of the first timeouts of a stream with little in flight.
     pub thin_linear_timeouts: bool,
+    /// How much longer than 20 or 40 bytes the IP headers of the segments are, which the MSS counts (RFC 6691 section 3). The
+    /// sockets keep it in step with their IP options.
+    pub header_overhead: u16,
     /// `TCP_RTO_MAX_MS`. This and the two below stay as they are once a connection has them, unless another value is set.
     pub rto_max: Option<Duration>,
     /// `TCP_RTO_MIN_US`.

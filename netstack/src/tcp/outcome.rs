@@ -52,6 +52,8 @@ bitflags::bitflags! {
         const CLOSED = 1 << 8;
         /// Bytes of the send queue were acknowledged (for linger and SIOCOUTQ waiters).
         const ACKED = 1 << 9;
+        /// The shell has a time to tell of what was sent. No machine says this.
+        const STAMPED = 1 << 10;
     }
 }
 

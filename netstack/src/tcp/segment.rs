@@ -22,7 +22,8 @@ pub struct SegmentIn {
     /// The memory that holding `payload` pins, at least its length; it is what the receive buffer is charged. A
     /// payload far smaller than its backing block is copied out by the machine.
     pub true_size: u32,
-    /// The headers of a SYN as they came, for listeners that keep them (`TCP_SAVE_SYN`).
+    /// The headers of a SYN as they came, for listeners that keep them (`TCP_SAVE_SYN`), and those of any segment with
+    /// options of IPv4.
     pub headers: Option<Arc<SynHeaders>>,
 }
 
@@ -227,6 +228,11 @@ impl Payload {
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let small = Some(self.small.as_slice()).filter(|small| !small.is_empty());
         small.into_iter().chain(self.ranges.iter().map(AsRef::as_ref))
+    }
+
+    /// A copy in one piece.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        self.slices().flatten().copied().collect()
     }
 
     /// Consumes the payload into its ranges.

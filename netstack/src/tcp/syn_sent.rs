@@ -254,7 +254,8 @@ impl SynSent {
         // RFC 7413 section 4.2.1: a SYN that was lost may have been dropped for its data or option.
         if let Some(attempt) = self.fast_open.as_ref().filter(|_| self.retransmits == 0) {
             syn.repr.options.fast_open = attempt.cookie;
-            syn.payload = attempt.syn_payload(self.path.path_mss);
+            let overhead = common.options.header_overhead;
+            syn.payload = attempt.syn_payload(self.path.path_mss.saturating_sub(overhead));
             self.syn_data = syn.payload.len_u32();
         }
         Some(syn)

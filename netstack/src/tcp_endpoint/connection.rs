@@ -17,7 +17,7 @@ use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
-use crate::tcp_endpoint::transmit::{max_payload, resolve_marked, send_plain_segment, send_segment};
+use crate::tcp_endpoint::transmit::{max_payload, resolve_with, send_plain_segment, send_segment, shown};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -25,10 +25,13 @@ use crate::wait::{Readiness, WaitQueue};
 mod aside;
 mod quick;
 mod readiness;
+mod stamps;
 
 use aside::Rare;
 pub(crate) use readiness::readiness_of;
 use readiness::readiness_of_events;
+pub(super) use stamps::Shown;
+use stamps::Span;
 
 /// A connection with its lock, its backlog and those who wait for it.
 pub(crate) struct TcpEndpoint {
@@ -70,9 +73,13 @@ impl TcpEndpoint {
         filter: Option<bpf::Program>,
         port_use: PortUse,
     ) -> Arc<Self> {
-        let inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: true };
+        let mut inner = Inner { machine, egress, options, events: Events::empty(), is_in_table: true };
+        if !inner.options.has_plain_headers() {
+            inner.count_headers(&flow);
+        }
+        let notes_arrivals = inner.options.stamp_arrivals;
         let (bits, rare) = Rare::begin(filter);
-        Arc::new(Self {
+        let endpoint = Arc::new(Self {
             flow,
             waiters,
             port_use,
@@ -82,7 +89,11 @@ impl TcpEndpoint {
             bits,
             rare,
             inner: BriefMutex::new(inner),
-        })
+        });
+        if notes_arrivals {
+            endpoint.note_arrivals(true);
+        }
+        endpoint
     }
 
     /// Enters the connection into the table; false if there is one with that flow.
@@ -149,11 +160,21 @@ impl TcpEndpoint {
             && inner.machine.state() == State::TimeWait;
         let copy = is_syn_in_time_wait.then(|| segment.clone());
         let granted = granted_cookie(&segment);
+        let span = self.has_stamps().then(|| Span {
+            // A SYN is a number of its own.
+            start: segment.repr.seq
+                + (segment.sequence_len() - segment.payload.len_u32())
+                    .min(u32::from(segment.repr.flags.contains(netstack_wire::tcp::TcpFlags::SYN))),
+            len: segment.payload.len_u32(),
+        });
         let outcome = inner.machine.on_segment(outbox.now(core), segment);
         if let Some((cookie, mss)) = granted.filter(|_| outcome.events.contains(Events::CONNECTED)) {
             core.fast_open.store(self.flow.remote_addr, cookie, mss);
         }
         inner.events |= outcome.events;
+        if let Some(span) = span {
+            self.stamp_arrival(inner, span, outbox.now(core));
+        }
         match outcome.verdict {
             Verdict::Accepted => {}
             Verdict::Dropped(reason) => core.counters.count_tcp_drop(reason),
@@ -247,7 +268,8 @@ impl TcpEndpoint {
     fn transmit(&self, core: &Arc<Core>, inner: &mut Inner, outbox: &mut Outbox) {
         let now = outbox.now(core);
         let label = self.label();
-        let Inner { machine, egress: way, options, .. } = inner;
+        let has_stamps = self.has_stamps();
+        let Inner { machine, egress: way, options, events, .. } = inner;
         if let Some(egress) = way.as_mut().filter(|egress| egress.is_current(core))
             && let Some(plain) = machine.poll_plain(now)
         {
@@ -263,12 +285,16 @@ impl TcpEndpoint {
         let limit = egress.as_ref().map_or(0, |egress| max_payload(egress, &self.flow));
         while let Some(transmit) = machine.poll_transmit(now, limit) {
             if egress.as_ref().is_none_or(|egress| !egress.is_current(core)) {
-                *egress = resolve_marked(core, &self.flow, options.mark).ok();
+                *egress = resolve_with(core, &self.flow, options).ok();
             }
             let Some(egress) = egress else {
                 core.counters.ip_out_no_routes.increment();
                 continue;
             };
+            if has_stamps {
+                let show = || shown(core, &self.flow, egress, options, &transmit);
+                *events |= self.stamp_departure(core, &transmit, show);
+            }
             match send_segment(core, &self.flow, egress, options, label, transmit, outbox) {
                 Ok(()) => {}
                 // As if the segment had been lost; the machine's timers and ICMP decide what it means.
@@ -291,13 +317,29 @@ impl TcpEndpoint {
 
     /// What can be done now.
     pub(crate) fn readiness(&self) -> Readiness {
-        readiness_of(self.inner.lock().machine.readiness())
+        let ready = readiness_of(self.inner.lock().machine.readiness());
+        if self.has_sent_stamps() { ready | Readiness::ERR } else { ready }
     }
 
     /// The socket's options changed.
     pub(crate) fn set_socket_options(&self, options: Arc<SocketOptions>) {
-        // The old ones may be the last reference; they are dropped after the lock.
-        let _old = std::mem::replace(&mut self.inner.lock().options, options);
+        let mut inner = self.inner.lock();
+        let old = std::mem::replace(&mut inner.options, options);
+        if !old.has_plain_headers() || !inner.options.has_plain_headers() {
+            inner.count_headers(&self.flow);
+        }
+        let notes_arrivals = inner.options.stamp_arrivals;
+        drop(inner);
+        if notes_arrivals != old.stamp_arrivals {
+            self.note_arrivals(notes_arrivals);
+        }
+        // They may be the last reference, which is dropped after the lock.
+        drop(old);
+    }
+
+    /// The socket's options.
+    pub(crate) fn socket_options(&self) -> Arc<SocketOptions> {
+        Arc::clone(&self.inner.lock().options)
     }
 }
 
@@ -309,6 +351,17 @@ struct Concluded {
 }
 
 impl Inner {
+    /// Tells the machine how long the IP headers are that the socket's options ask for.
+    #[cold]
+    fn count_headers(&mut self, flow: &Flow) {
+        let header_overhead = self.options.header_overhead(flow.remote_addr);
+        self.machine.set_header_overhead(header_overhead);
+        if self.options.extensions.as_ref().is_some_and(|extensions| extensions.first_hop().is_some()) {
+            // The way may be another one.
+            self.egress = None;
+        }
+    }
+
     /// Notes what an operation on the machine has caused, for [`TcpEndpoint::with`] to act on.
     pub(crate) fn note(&mut self, outcome: tcp::Outcome) {
         self.events |= outcome.events;

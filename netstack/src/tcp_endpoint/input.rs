@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use netstack_wire::checksum::{self, Accumulator};
 use netstack_wire::ip::Protocol;
+use netstack_wire::ipv4;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{MIN_HEADER_LEN, TcpFlags, TcpRepr, TcpView};
 
@@ -23,7 +24,7 @@ use crate::stack::Core;
 use crate::tcp::{self, Ecn, Flow, IcmpError, Payload, PlainSegment, SegmentIn, SynHeaders};
 use crate::tcp_endpoint::coalesce::{self, Held};
 use crate::tcp_endpoint::transmit::send_labelled;
-use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint};
+use crate::tcp_endpoint::{ListenEndpoint, TcpEndpoint, ip_options};
 
 /// Takes a TCP segment for us.
 pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
@@ -66,7 +67,9 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     }
     let is_syn = repr.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
     let is_kept = is_syn || flow_label::reflects(rx.core, flow.remote_addr);
-    let headers = (is_kept && rx.core.saves_syns.load(Ordering::Relaxed))
+    let l3 = usize::from(packet.meta.l3_offset);
+    let has_ip_options = flow.remote_addr.is_ipv4() && ip.offset > l3 + ipv4::MIN_HEADER_LEN;
+    let headers = (has_ip_options || is_kept && rx.core.saves_syns.load(Ordering::Relaxed))
         .then(|| Arc::new(headers_of(&packet, ip.offset + header_len)));
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
@@ -276,7 +279,9 @@ fn to_listener_on(
             core.counters.tcp_no_ports.increment();
             if let Some(reset) = tcp::reset_reply(&segment) {
                 let label = ConnectionLabel::of_reset(core, segment.headers.as_deref());
-                send_labelled(core, flow, &SocketOptions::default(), label, reset, outbox);
+                let ip_options = ip_options::of_answer(&segment);
+                let options = SocketOptions { ip_options, ..SocketOptions::default() };
+                send_labelled(core, flow, &options, label, reset, outbox);
             }
         }
     }

@@ -17,8 +17,8 @@ use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
 use crate::tcp_endpoint::connection::min_ttl_of;
-use crate::tcp_endpoint::transmit::{path_of, resolve, send_segment};
-use crate::tcp_endpoint::{TcpEndpoint, send_bare};
+use crate::tcp_endpoint::transmit::{path_of, resolve, resolve_with, send_segment};
+use crate::tcp_endpoint::{TcpEndpoint, ip_options, send_bare};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -39,6 +39,8 @@ struct Listening {
     queue: VecDeque<Arc<TcpEndpoint>>,
     socket_options: Arc<SocketOptions>,
     port_use: PortUse,
+    /// A SYN has come with options of IPv4.
+    answers_options: bool,
     /// Connections that Fast Open has opened and whose handshake may not be complete.
     fast_opening: Vec<Weak<TcpEndpoint>>,
 }
@@ -75,7 +77,14 @@ impl ListenEndpoint {
             None => {
                 let machine = Listener::new(&config, options, backlog, secret, core.seeds.clone());
                 let (queue, fast_opening) = (VecDeque::new(), Vec::new());
-                *listening = Some(Listening { machine, queue, socket_options, port_use, fast_opening });
+                *listening = Some(Listening {
+                    machine,
+                    queue,
+                    socket_options,
+                    port_use,
+                    answers_options: false,
+                    fast_opening,
+                });
             }
         }
     }
@@ -157,10 +166,10 @@ impl ListenEndpoint {
             if is_syn && (segment.repr.options.fast_open.is_some() || !segment.payload.is_empty()) {
                 listening.count_fast_opening();
             }
+            let options = listening.options_for(flow, &segment);
             let machine = &mut listening.machine;
             let outcome = machine.on_segment_above(now, flow, path_of(&egress), segment, isn_above);
             let deadline = machine.next_deadline();
-            let options = Arc::clone(&listening.socket_options);
             // Under the lock: the next segment of the flow must find the connection or the half-open record.
             let outcome = match outcome {
                 ListenOutcome::Ready(machine) | ListenOutcome::FastOpen(machine) => {
@@ -216,9 +225,16 @@ impl ListenEndpoint {
                 // Those who wait look at the queue under the lock.
                 self.waiters.notify_synchronised(Readiness::IN);
             }
-            Handled::Send(transmit, mut egress, options) => {
-                // Lost like any segment, if at all.
-                let _ = send_segment(core, flow, &mut egress, &options, label, transmit, outbox);
+            Handled::Send(transmit, egress, options) => {
+                let egress = if options.extensions.is_some() {
+                    resolve_with(core, flow, &options).ok()
+                } else {
+                    Some(egress)
+                };
+                if let Some(mut egress) = egress {
+                    // Lost like any segment, if at all.
+                    let _ = send_segment(core, flow, &mut egress, &options, label, transmit, outbox);
+                }
             }
             Handled::Nothing => {}
         }
@@ -227,8 +243,9 @@ impl ListenEndpoint {
     /// Stops listening: resets what waits for being accepted and what is half open.
     pub(crate) fn close(&self, core: &Arc<Core>, outbox: &mut Outbox) {
         let Some(mut listening) = self.listening.lock().take() else { return };
+        let options = ip_options::with(&listening.socket_options, None);
         for (flow, reset) in listening.machine.close() {
-            send_bare(core, &flow, &listening.socket_options, reset, outbox);
+            send_bare(core, &flow, &options, reset, outbox);
         }
         for endpoint in listening.queue {
             endpoint.with(core, outbox, |inner| {
@@ -240,6 +257,24 @@ impl ListenEndpoint {
 }
 
 impl Listening {
+    /// The options of what answers a segment, and of the connection that it opens: those of the listener, but with what
+    /// answers the IPv4 options of the SYN (Linux's `tcp_v4_send_synack` and `tcp_v4_syn_recv_sock`).
+    fn options_for(&mut self, flow: &Flow, segment: &SegmentIn) -> Arc<SocketOptions> {
+        let has_options = segment.headers.is_some() && flow.remote_addr.is_ipv4();
+        self.answers_options |= has_options;
+        if !self.answers_options && self.socket_options.ip_options.is_none() {
+            return Arc::clone(&self.socket_options);
+        }
+        let of_syn = self.machine.syn_headers(flow).map(ip_options::answering);
+        ip_options::with(&self.socket_options, of_syn.unwrap_or_else(|| ip_options::of_answer(segment)))
+    }
+
+    /// The options of a SYN-ACK that is sent again.
+    fn options_of_half_open(&self, flow: Option<&Flow>) -> Arc<SocketOptions> {
+        let headers = flow.and_then(|flow| self.machine.syn_headers(flow));
+        ip_options::with(&self.socket_options, headers.and_then(ip_options::answering))
+    }
+
     /// Forgets the connections whose handshake has ended, and tells the machine how many are left. At most as many as the
     /// queue's limit are looked at, and only for a SYN that wants to be one more.
     fn count_fast_opening(&mut self) {
@@ -269,7 +304,8 @@ impl TimerTarget for ListenEndpoint {
                 let mut guard = self.listening.lock();
                 let Some(listening) = guard.as_mut() else { return };
                 let due = listening.machine.on_timer(now);
-                (due, Arc::clone(&listening.socket_options), listening.machine.next_deadline())
+                let options = listening.options_of_half_open(due.as_ref().map(|(flow, _)| flow));
+                (due, options, listening.machine.next_deadline())
             };
             let Some((flow, transmit)) = due else {
                 return core.timers.arm(&self, deadline);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netstack_wire::ethernet::{self, EtherType};
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{CHECKSUM_OFFSET, TcpFlags};
 
@@ -10,7 +11,7 @@ use crate::hint::{cold_path, unlikely};
 use crate::ip::flow_label::ConnectionLabel;
 use crate::ip::{
     Egress, Fragmenting, IpOutput, Origin, OutputError, PlainHeader, RouteQuery, plain_frame, plain_way,
-    send, send_plain,
+    segments, send, send_plain, send_with_extensions, send_with_options,
 };
 use crate::nic::NicId;
 use crate::options::{PmtuDiscovery, SocketOptions};
@@ -18,6 +19,7 @@ use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
 use crate::stack::Core;
 use crate::tcp::{Connection, Ecn, Flow, PathInfo, PlainTransmit, Transmit};
+use crate::tcp_endpoint::connection::Shown;
 use crate::time::Instant;
 
 /// Sends a machine's segment.
@@ -46,7 +48,7 @@ pub(super) fn send_segment(
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
     if gso_size.is_none()
-        && fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
+        && may_go_plainly(options)
         && let Some(link) = plain_way(core, egress, tcp_len, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, ecn));
@@ -71,7 +73,68 @@ pub(super) fn send_segment(
         loops: false,
     };
     core.counters.tcp_out_segs.increment();
-    send(core, egress, &output, packet, outbox)
+    if options.has_plain_headers() {
+        return send(core, egress, &output, packet, outbox);
+    }
+    send_with_headers(core, egress, &output, options, packet, outbox)
+}
+
+/// A segment as it leaves, from the station addresses on, of which nothing is known yet, and its payload.
+#[cold]
+pub(super) fn shown(
+    core: &Core,
+    flow: &Flow,
+    egress: &Egress,
+    options: &SocketOptions,
+    Transmit { repr, payload, ecn, .. }: &Transmit,
+) -> Shown {
+    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, *ecn);
+    let output = IpOutput {
+        source: flow.local_addr,
+        destination: flow.remote_addr,
+        protocol: Protocol::TCP,
+        ttl,
+        tos,
+        flow_label: 0,
+        fragmenting: fragmenting(options.pmtu_discovery),
+        loops: false,
+    };
+    let payload = payload.to_bytes();
+    let mut bytes = vec![0; ethernet::HEADER_LEN + output.header_len() + repr.header_len()];
+    let kind = if flow.remote_addr.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
+    bytes[ethernet::HEADER_LEN - 2..ethernet::HEADER_LEN].copy_from_slice(&kind.0.to_be_bytes());
+    let (ip, tcp) = bytes[ethernet::HEADER_LEN..].split_at_mut(output.header_len());
+    output.emit_header(0, tcp.len() + payload.len(), ip);
+    // The slice is as long as the header.
+    let _ = repr.emit(tcp);
+    bytes.extend_from_slice(&payload);
+    Shown { packet: bytes.into(), payload }
+}
+
+/// Whether a segment may have the headers that most have.
+#[inline]
+fn may_go_plainly(options: &SocketOptions) -> bool {
+    fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded && options.has_plain_headers()
+}
+
+/// Sends a segment with what its socket wants between the headers: no link cuts super-segments of that kind for us.
+#[cold]
+fn send_with_headers(
+    core: &Arc<Core>,
+    egress: &mut Egress,
+    output: &IpOutput,
+    options: &SocketOptions,
+    packet: Packet,
+    outbox: &mut Outbox,
+) -> Result<(), OutputError> {
+    match (output.destination, &options.ip_options, &options.extensions) {
+        (IpAddr::V4(_), Some(ip_options), _) => segments(packet).try_for_each(|segment| {
+            send_with_options(core, egress, output, ip_options.as_slice(), segment, outbox)
+        }),
+        (IpAddr::V6(_), _, Some(extensions)) => segments(packet)
+            .try_for_each(|segment| send_with_extensions(core, egress, output, extensions, segment, outbox)),
+        _ => send(core, egress, output, packet, outbox),
+    }
 }
 
 /// Makes of an empty packet the frame of a machine's segment with a few bytes, which `data` queues and gives out, if all of it
@@ -88,9 +151,7 @@ pub(super) fn frame_of_few(
     data: &[u8],
     outbox: &mut Outbox,
 ) -> bool {
-    if unlikely(!egress.is_current(core))
-        || unlikely(fragmenting(options.pmtu_discovery) != Fragmenting::IfNeeded)
-    {
+    if unlikely(!egress.is_current(core)) || unlikely(!may_go_plainly(options)) {
         return false;
     }
     let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox);
@@ -120,7 +181,7 @@ pub(super) fn send_plain_segment(
     segment: PlainTransmit,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
-    if fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded
+    if may_go_plainly(options)
         && let Some(link) = plain_way(core, egress, LONGEST_PLAIN_HEADER, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, segment.ecn));
@@ -179,7 +240,11 @@ pub(super) fn send_labelled(
     transmit: Transmit,
     outbox: &mut Outbox,
 ) {
-    let Ok(mut egress) = resolve(core, flow, outbox.now(core)) else { return };
+    let resolved = match &options.extensions {
+        None => resolve(core, flow, outbox.now(core)),
+        Some(_) => resolve_with(core, flow, options),
+    };
+    let Ok(mut egress) = resolved else { return };
     // What is lost here is repeated by whoever needs it.
     let _ = send_segment(core, flow, &mut egress, options, label, transmit, outbox);
 }
@@ -188,14 +253,29 @@ pub(super) fn send_labelled(
 pub(crate) fn resolve(core: &Core, flow: &Flow, now: Instant) -> Result<Egress, crate::ip::RouteError> {
     match flow.zone {
         0 => core.ways.find(core, Some(flow.local_addr), flow.remote_addr, now),
-        _ => resolve_marked(core, flow, 0),
+        _ => resolve_marked(core, flow, flow.remote_addr, 0),
     }
 }
 
-/// The same for a connection with a firewall mark.
-pub(super) fn resolve_marked(core: &Core, flow: &Flow, mark: u32) -> Result<Egress, crate::ip::RouteError> {
+/// The same for a connection with a firewall mark, or whose segments go by a route of their sender's.
+pub(super) fn resolve_with(
+    core: &Core,
+    flow: &Flow,
+    options: &SocketOptions,
+) -> Result<Egress, crate::ip::RouteError> {
+    let hop = options.extensions.as_ref().filter(|_| flow.remote_addr.is_ipv6());
+    let hop = hop.and_then(|extensions| extensions.first_hop()).map(IpAddr::V6);
+    resolve_marked(core, flow, hop.unwrap_or(flow.remote_addr), options.mark)
+}
+
+fn resolve_marked(
+    core: &Core,
+    flow: &Flow,
+    destination: IpAddr,
+    mark: u32,
+) -> Result<Egress, crate::ip::RouteError> {
     let nic = NicId::from_index(flow.zone);
-    let query = RouteQuery { destination: flow.remote_addr, source: Some(flow.local_addr), nic };
+    let query = RouteQuery { destination, source: Some(flow.local_addr), nic };
     Egress::resolve_for(core, query, Origin { mark, arrived_on: None })
 }
 

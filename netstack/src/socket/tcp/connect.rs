@@ -117,11 +117,13 @@ impl TcpSocket {
             return Err(ConnectError::NetworkUnreachable);
         }
         let nic = options.bound_nic.or(nic);
-        let query = RouteQuery { destination: address, source: bound, nic };
+        let hop = options.extensions.as_ref().filter(|_| address.is_ipv6());
+        let hop = hop.and_then(|extensions| extensions.first_hop()).map(IpAddr::V6);
+        let query = RouteQuery { destination: hop.unwrap_or(address), source: bound, nic };
         let origin = Origin { mark: options.mark, arrived_on: None };
         let resolved = match (nic, options.mark) {
-            (None, 0) => core.ways.find(core, bound, address, outbox.now(core)),
-            _ => Egress::resolve_for(core, query, origin),
+            (None, 0) if hop.is_none() => core.ways.find(core, bound, address, outbox.now(core)),
+            (None | Some(_), _) => Egress::resolve_for(core, query, origin),
         };
         let egress = resolved.map_err(|error| match error {
             RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,

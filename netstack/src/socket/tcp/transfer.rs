@@ -9,12 +9,13 @@ use super::{TcpSocket, socket_error};
 use crate::buffer::{Sink, Source};
 use crate::error::{RecvError, SendError};
 use crate::hint::{cold_path, likely, unlikely};
-use crate::options::{RecvFlags, SendFlags};
+use crate::options::{RecvFlags, SendFlags, SentStamp, StampOrigin};
 use crate::outbox::Outbox;
 use crate::packet::INLINE_PAYLOAD;
 use crate::socket::copy_in::Copied;
 use crate::tcp;
 use crate::tcp_endpoint::{SMALL_WRITE, TcpEndpoint};
+use crate::time::Instant;
 
 impl TcpSocket {
     /// Queues as much of `data` as fits and returns how much that was (never zero unless `data` is empty).
@@ -87,6 +88,9 @@ impl TcpSocket {
                 if flags.urgent && left == 0 {
                     inner.machine.mark_urgent();
                 }
+                if let Some(request) = flags.stamp.filter(|_| count > 0) {
+                    endpoint.want_stamp(inner, request);
+                }
                 Ok(count)
             }
             Err(error) => Err(error),
@@ -150,6 +154,32 @@ impl TcpSocket {
                 return Ok(total);
             }
             ranges.clear();
+        }
+    }
+
+    /// [`try_recv`](Self::try_recv) that also tells when the last of the bytes arrived, where
+    /// [`SocketOptions::stamp_arrivals`](crate::options::SocketOptions::stamp_arrivals) was set before they did.
+    pub fn try_recv_stamped(
+        &self,
+        out: &mut dyn Sink,
+        flags: RecvFlags,
+    ) -> Result<(usize, Option<Instant>), RecvError> {
+        let count = self.try_recv(out, flags)?;
+        let ahead = if flags.peek { count + flags.skip.unwrap_or(0) } else { 0 };
+        let endpoint = self.connection().filter(|_| count > 0);
+        Ok((count, endpoint.and_then(|endpoint| endpoint.arrival(ahead))))
+    }
+
+    /// Takes the oldest of the times that were asked for ([`SendFlags::stamp`]).
+    pub fn take_sent_stamp(&self) -> Option<SentStamp> {
+        self.connection()?.take_stamp()
+    }
+
+    /// Says which byte has the number zero in the times to come. Without this, it is the first that is not acknowledged when
+    /// a time is asked for first.
+    pub fn number_stamps(&self, origin: StampOrigin) {
+        if let Some(endpoint) = self.connection() {
+            endpoint.number_stamps(origin);
         }
     }
 

@@ -11,6 +11,8 @@ use super::super::urgent::UrgentError;
 use super::{Connection, Phase, Shutdown};
 use crate::time::Instant;
 use bytes::Bytes;
+use netstack_wire::seq::SeqNum;
+use std::sync::Arc;
 
 impl Connection {
     /// Queues a copy of as much of `data` as there is room for, and returns how much.
@@ -318,10 +320,23 @@ impl Connection {
     pub fn set_options(&mut self, now: Instant, options: Options) {
         // With the options under which it went to rest.
         self.wake(Some(now));
-        let had_keepalive = self.common.options.keepalive;
+        let before = Arc::clone(&self.common.options);
         self.common.set_options(options);
         if let Phase::Open(open) = &mut self.phase {
-            open.set_options(&self.common, now, had_keepalive);
+            open.set_options(&self.common, now, &before);
+        }
+    }
+
+    /// The IP headers of the segments are longer than 20 or 40 bytes by so much: the MSS shrinks by it.
+    pub fn set_header_overhead(&mut self, header_overhead: u16) {
+        let before = Arc::clone(&self.common.options);
+        if header_overhead == before.header_overhead {
+            return;
+        }
+        self.wake(None);
+        self.common.set_options(Options { header_overhead, ..*before });
+        if let Phase::Open(open) = &mut self.phase {
+            open.set_header_overhead(&self.common, &before);
         }
     }
 
@@ -342,6 +357,29 @@ impl Connection {
             Phase::TimeWait(_) | Phase::Closed(_) => {
                 self.common.error.take().map_or(SendError::WriteClosed, SendError::Failed)
             }
+        }
+    }
+
+    /// SND.UNA and the number of the byte that is written next, of a synchronised connection.
+    #[must_use]
+    pub fn send_marks(&self) -> Option<(SeqNum, SeqNum)> {
+        match &self.phase {
+            Phase::Open(open) => Some((open.snd.snd_una, open.snd.queue_end())),
+            Phase::Resting(resting) => {
+                let una = resting.snd_una();
+                Some((una, una))
+            }
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
+        }
+    }
+
+    /// The sequence number of the byte that is read next, while bytes may come.
+    #[must_use]
+    pub fn read_position(&self) -> Option<SeqNum> {
+        match &self.phase {
+            Phase::Open(open) => Some(open.read_position()),
+            Phase::Resting(resting) => Some(resting.read_position()),
+            Phase::SynSent(_) | Phase::SynReceived(_) | Phase::TimeWait(_) | Phase::Closed(_) => None,
         }
     }
 

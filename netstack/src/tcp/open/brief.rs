@@ -235,6 +235,16 @@ impl Resting {
         self.rcv.rcv_nxt() - 1
     }
 
+    /// SND.UNA.
+    pub(in super::super) fn snd_una(&self) -> SeqNum {
+        self.snd.snd_una()
+    }
+
+    /// The number of the byte that is read next.
+    pub(in super::super) fn read_position(&self) -> SeqNum {
+        self.rcv.rcv_nxt() - u32::from(self.is_fin_received())
+    }
+
     fn snd_nxt(&self) -> SeqNum {
         let has_sent_fin = self.is_write_shut() && !self.is_fin_due;
         self.snd.snd_una() + u32::from(has_sent_fin)

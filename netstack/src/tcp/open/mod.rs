@@ -24,6 +24,7 @@ use super::sender::Sender;
 use super::state::State;
 use super::unconfirmed::Unconfirmed;
 use crate::time::Instant;
+use netstack_wire::seq::SeqNum;
 
 pub(super) use brief::Step;
 pub(super) use rest::Resting;
@@ -156,6 +157,11 @@ impl Open {
     /// Whether a read at an empty queue gives the end of the stream.
     pub(super) fn is_read_over(&self) -> bool {
         self.is_read_shut || self.is_fin_received()
+    }
+
+    /// The number of the byte that is read next.
+    pub(super) fn read_position(&self) -> SeqNum {
+        self.rcv.rcv_nxt - u32::from(self.is_fin_received()) - self.rcv.queue.len()
     }
 
     /// Linux's `tcp_poll`.

@@ -4,6 +4,7 @@ use super::super::common::Common;
 use super::super::connection::Shutdown;
 use super::super::error::SendError;
 use super::super::num::usize_of;
+use super::super::options::Options;
 use super::super::outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 use super::{Next, Open, Reaction, Synchronised};
 use crate::hint::likely;
@@ -175,7 +176,9 @@ impl Open {
     }
 
     /// Takes over changed options.
-    pub(in super::super) fn set_options(&mut self, common: &Common, now: Instant, had_keepalive: bool) {
+    pub(in super::super) fn set_options(&mut self, common: &Common, now: Instant, before: &Options) {
+        let had_keepalive = before.keepalive;
+        self.set_header_overhead(common, before);
         self.rcv.set_options(&common.options);
         self.snd.set_algorithm(common.algorithm());
         self.snd.set_max_pacing_rate(common.options.max_pacing_rate);
@@ -186,6 +189,14 @@ impl Open {
         if !common.options.cork {
             self.cork_until = None;
             self.is_cork_expired = false;
+        }
+    }
+
+    /// The options may say another length of the IP headers than before.
+    pub(in super::super) fn set_header_overhead(&mut self, common: &Common, before: &Options) {
+        let (before, now) = (before.header_overhead, common.options.header_overhead);
+        if before != now {
+            self.snd.set_header_overhead(before, now, common.config.min_mss);
         }
     }
 
@@ -205,7 +216,7 @@ impl Open {
         if quoted.is_some_and(|seq| !self.is_in_flight(seq)) {
             return self.ignored();
         }
-        self.snd.set_path_mss(path_mss, common.config.min_mss);
+        self.snd.set_path_mss(path_mss, common.options.header_overhead, common.config.min_mss);
         let events = if self.wants_to_transmit() { Events::TRANSMIT } else { Events::empty() };
         Reaction::stay(events)
     }

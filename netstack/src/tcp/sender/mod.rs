@@ -199,6 +199,11 @@ impl Sender {
         self.has_fin = true;
     }
 
+    /// The number of the byte that is written next.
+    pub(super) fn queue_end(&self) -> SeqNum {
+        self.queue.end()
+    }
+
     /// Bytes in the queue: not sent or not acknowledged.
     pub(super) fn queued(&self) -> u32 {
         self.queue.len()
@@ -275,9 +280,20 @@ impl Sender {
 
     /// The path changed: uses `path_mss` from now on and resends what no longer fits (RFC 1191 section 6.5). Returns
     /// whether the MSS went down.
-    pub(super) fn set_path_mss(&mut self, path_mss: u16, min_mss: u16) -> bool {
-        let new = self.peer_mss.min(path_mss).max(min_mss);
+    pub(super) fn set_path_mss(&mut self, path_mss: u16, overhead: u16, min_mss: u16) -> bool {
+        let new = self.peer_mss.min(path_mss).saturating_sub(overhead).max(min_mss);
         let new = self.bound_mtu_search(new);
+        self.set_base_mss(new)
+    }
+
+    /// The IP headers are as much longer as `now` exceeds `before`.
+    pub(super) fn set_header_overhead(&mut self, before: u16, now: u16, min_mss: u16) {
+        let new = self.base_mss.saturating_add(before).min(self.peer_mss).saturating_sub(now).max(min_mss);
+        let new = self.bound_mtu_search(new);
+        self.set_base_mss(new);
+    }
+
+    fn set_base_mss(&mut self, new: u16) -> bool {
         let is_smaller = new < self.base_mss;
         if new == self.base_mss {
             return false;

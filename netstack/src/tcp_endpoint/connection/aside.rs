@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::TcpEndpoint;
+use super::stamps::Stamps;
 use crate::bpf;
 use crate::ip::flow_label::ConnectionLabel;
 use crate::stack::Core;
@@ -19,6 +20,8 @@ pub(super) struct Rare {
     filter: Option<bpf::Program>,
     /// The flow label, if it is not that of the flow.
     label: ConnectionLabel,
+    /// Times of bytes.
+    stamps: Option<Box<Stamps>>,
 }
 
 impl Rare {
@@ -100,12 +103,39 @@ impl TcpEndpoint {
         self.bits.fetch_or(HAS_LABEL, Ordering::Relaxed);
     }
 
+    /// Whether times are noted.
+    #[inline]
+    pub(super) fn has_stamps(&self) -> bool {
+        // Relaxed: a segment on its way while this changes may be noted or not.
+        self.bits.load(Ordering::Relaxed) & HAS_STAMPS != 0
+    }
+
+    /// Whether something wants each segment to go the general way.
+    #[inline]
+    pub(super) fn has_aside(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & (HAS_BACKLOG | HAS_STAMPS) != 0
+    }
+
+    /// Looks at the times, or changes them.
+    pub(super) fn with_stamps<T>(&self, look: impl FnOnce(&mut Stamps) -> T) -> T {
+        let mut rare = self.rare.lock();
+        let stamps = rare.get_or_insert_default().stamps.get_or_insert_default();
+        let result = look(stamps);
+        match stamps.is_empty() {
+            false => self.bits.fetch_or(HAS_STAMPS, Ordering::Relaxed),
+            true => self.bits.fetch_and(!HAS_STAMPS, Ordering::Relaxed),
+        };
+        result
+    }
+
     /// Takes the segments that wait.
     pub(super) fn take_backlog(&self) -> Vec<SegmentIn> {
         let mut rare = self.rare.lock();
         self.bits.fetch_and(!HAS_BACKLOG, Ordering::Release);
         let backlog = rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
-        let is_empty = |rare: &Rare| rare.filter.is_none() && rare.label == ConnectionLabel::OfFlow;
+        let is_empty = |rare: &Rare| {
+            rare.filter.is_none() && rare.label == ConnectionLabel::OfFlow && rare.stamps.is_none()
+        };
         if rare.as_ref().is_some_and(|rare| is_empty(rare)) {
             *rare = None;
         }
@@ -124,6 +154,9 @@ const IS_LEFT: u8 = 4;
 
 /// Its flow label is not that of the flow.
 const HAS_LABEL: u8 = 8;
+
+/// Times of bytes are noted.
+const HAS_STAMPS: u8 = 16;
 
 /// Segments that wait for the application to let go of the lock: more than any window in super-segments.
 const MAX_BACKLOG: usize = 1024;

@@ -21,6 +21,9 @@ impl TcpEndpoint {
     /// Takes a plain segment if the connection expects it and nobody else is busy with it. Otherwise nothing has happened.
     #[inline]
     pub(in super::super) fn on_plain(self: &Arc<Self>, rx: &mut Rx<'_>, segment: &PlainSegment<'_>) -> bool {
+        if unlikely(self.has_stamps()) {
+            return false;
+        }
         let Some(mut inner) = self.inner.try_lock() else { return false };
         let Some(events) = inner.machine.on_plain(rx.now, segment) else { return false };
         inner.events |= events;
@@ -49,7 +52,7 @@ impl TcpEndpoint {
             cold_path();
             return None;
         };
-        if !likely(egress.is_way_in(core, arrival.nic)) || unlikely(self.has_backlog()) {
+        if !likely(egress.is_way_in(core, arrival.nic)) || unlikely(self.has_aside()) {
             return None;
         }
         let interface = &egress.interface;
@@ -119,7 +122,7 @@ impl TcpEndpoint {
         let mut outbox = Outbox::default();
         let now = outbox.now(core);
         let mut inner = self.inner.lock();
-        if unlikely(!inner.events.is_empty()) || unlikely(self.has_backlog()) {
+        if unlikely(!inner.events.is_empty()) || unlikely(self.has_aside()) {
             return false;
         }
         let label = self.label();

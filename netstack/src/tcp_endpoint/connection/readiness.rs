@@ -28,6 +28,7 @@ pub(super) fn readiness_of_events(events: Events) -> Readiness {
         (Events::READ_CLOSED, Readiness::IN.union(Readiness::RDHUP)),
         (Events::ERROR, Readiness::ERR.union(Readiness::IN).union(Readiness::OUT).union(Readiness::HUP)),
         (Events::URGENT, Readiness::PRI),
+        (Events::STAMPED, Readiness::ERR),
         (Events::CLOSED, Readiness::HUP.union(Readiness::IN).union(Readiness::OUT)),
         (Events::TIME_WAIT, Readiness::HUP.union(Readiness::IN)),
     ] {

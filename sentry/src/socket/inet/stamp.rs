@@ -125,9 +125,25 @@ impl Stamping {
         self.intersects(Self::TX_SOFTWARE | Self::TX_SCHED).then(|| StampRequest {
             scheduled: self.contains(Self::TX_SCHED),
             sent: self.contains(Self::TX_SOFTWARE),
+            acknowledged: false,
             id,
             with_packet: !self.contains(Self::OPT_TSONLY),
         })
+    }
+
+    /// What the stack is asked for about the last byte of a write.
+    pub(super) fn request_of_stream(self) -> Option<StampRequest> {
+        let acknowledged = self.contains(Self::TX_ACK);
+        let with_packet = !self.contains(Self::OPT_TSONLY);
+        let of_ack = || acknowledged.then(|| StampRequest { with_packet, ..StampRequest::default() });
+        self.request(0).or_else(of_ack).map(|request| StampRequest { acknowledged, ..request })
+    }
+
+    /// Whether times of arrival are of use, with the other switches of the socket.
+    #[must_use]
+    pub fn wants_arrivals(base: &SocketBase) -> bool {
+        base.switches().intersects(Switches::TIMESTAMP | Switches::TIMESTAMP_NS)
+            || Self::of(base).contains(Self::SOFTWARE | Self::RX_SOFTWARE)
     }
 }
 
@@ -172,6 +188,7 @@ pub(super) fn describe_sent(
         info: match stamp.kind {
             StampKind::Sent => SCM_TSTAMP_SND,
             StampKind::Scheduled => SCM_TSTAMP_SCHED,
+            StampKind::Acknowledged => SCM_TSTAMP_ACK,
         },
         data: stamp.id,
     };
@@ -189,3 +206,4 @@ fn message(base: &SocketBase, at: u64) -> ControlMessage {
 /// `SCM_TSTAMP_*`.
 const SCM_TSTAMP_SND: u32 = 0;
 const SCM_TSTAMP_SCHED: u32 = 1;
+const SCM_TSTAMP_ACK: u32 = 2;

@@ -68,7 +68,9 @@ pub fn tcp_info(state: State, info: Option<&Info>) -> TcpInfo {
     // Linux shows TCP_INFINITE_SSTHRESH, a number of segments, as it is.
     out.snd_ssthresh = if info.ssthresh == u32::MAX { 0x7fff_ffff } else { segments(info.ssthresh) };
     out.snd_cwnd = segments(info.cwnd);
-    out.advmss = info.advertised_mss;
+    // tcp_rcv_synsent_state_process takes off what timestamps need.
+    out.advmss =
+        info.advertised_mss - if info.has_timestamps { TIMESTAMPS_LEN.min(info.advertised_mss) } else { 0 };
     out.reordering = info.reordering;
     out.rcv_space = info.receive_space;
     out.total_retrans = low32(info.total_retransmits);
@@ -116,3 +118,6 @@ fn byte(n: u32) -> u8 {
 fn low32(n: u64) -> u32 {
     (n & 0xffff_ffff) as u32
 }
+
+/// The timestamps option with its padding.
+const TIMESTAMPS_LEN: u32 = 12;

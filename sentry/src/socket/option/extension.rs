@@ -9,14 +9,14 @@ use sentry_abi::socket::SOL_IPV6;
 use crate::errno::Errno;
 use crate::socket::inet::{InetSocket, Receive, extension};
 use crate::socket::option::value::{of_bool, switch};
-use crate::socket::option::{Context, Effect, OptionRow, Value, option};
+use crate::socket::option::{Context, OptionRow, Value, option};
 use crate::task::Capabilities;
 
 pub(super) const ROWS: &[OptionRow] = &[
-    option!(SOL_IPV6, IPV6_HOPOPTS, get, set, DATAGRAMS),
-    option!(SOL_IPV6, IPV6_RTHDRDSTOPTS, get, set, DATAGRAMS),
-    option!(SOL_IPV6, IPV6_RTHDR, get, set, DATAGRAMS),
-    option!(SOL_IPV6, IPV6_DSTOPTS, get, set, DATAGRAMS),
+    option!(SOL_IPV6, IPV6_HOPOPTS, get, set),
+    option!(SOL_IPV6, IPV6_RTHDRDSTOPTS, get, set),
+    option!(SOL_IPV6, IPV6_RTHDR, get, set),
+    option!(SOL_IPV6, IPV6_DSTOPTS, get, set),
     option!(SOL_IPV6, IPV6_RECVHOPOPTS, get_switch, set_switch),
     option!(SOL_IPV6, IPV6_RECVRTHDR, get_switch, set_switch),
     option!(SOL_IPV6, IPV6_RECVDSTOPTS, get_switch, set_switch),
@@ -24,8 +24,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_IPV6, IPV6_2292RTHDR, get_switch, set_switch),
     option!(SOL_IPV6, IPV6_2292DSTOPTS, get_switch, set_switch),
 ];
-
-const DATAGRAMS: Effect = Effect::Partial("not for streams");
 
 fn v6<'a>(context: &Context<'a>) -> Result<&'a InetSocket, Errno> {
     context.inet().ok().filter(|inet| inet.ip_family() == IpFamily::V6).ok_or(Errno::ENOPROTOOPT)
@@ -59,13 +57,8 @@ fn set(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
         len => context.read_buffer(len)?,
     };
     let header = extension::parse(&value)?;
-    if let Some(header) = &header {
-        if is_route && !extension::is_route(header, &value) {
-            return Err(Errno::EINVAL);
-        }
-        if inet.tcp().is_some() {
-            return Err(Errno::ENOPROTOOPT);
-        }
+    if header.as_ref().is_some_and(|header| is_route && !extension::is_route(header, &value)) {
+        return Err(Errno::EINVAL);
     }
     inet.change_options(|options| {
         let mut all = options.extensions.take().unwrap_or_default();

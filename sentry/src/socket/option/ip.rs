@@ -157,9 +157,6 @@ fn set_options(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if value.is_empty() && inet.options().ip_options.is_none() {
         return Ok(());
     }
-    if inet.tcp().is_some() {
-        return Err(Errno::ENOPROTOOPT);
-    }
     let options = ip_options::parse(value)?;
     change(context, |all| all.ip_options = options)
 }

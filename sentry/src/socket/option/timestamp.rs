@@ -1,6 +1,7 @@
 //! Times of packets: `SO_TIMESTAMP`, `SO_TIMESTAMPNS`, `SO_TIMESTAMPING`, each by two numbers (`socket(7)`, Linux's
 //! `Documentation/networking/timestamping.rst`).
 
+use netstack::options::StampOrigin;
 use sentry_abi::socket::*;
 
 use crate::errno::Errno;
@@ -15,11 +16,11 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_TIMESTAMP_NEW, get, set),
     option!(SOL_SOCKET, SO_TIMESTAMPNS, get, set),
     option!(SOL_SOCKET, SO_TIMESTAMPNS_NEW, get, set),
-    option!(SOL_SOCKET, SO_TIMESTAMPING, get_stamping, set_stamping, DATAGRAMS),
-    option!(SOL_SOCKET, SO_TIMESTAMPING_NEW, get_stamping, set_stamping, DATAGRAMS),
+    option!(SOL_SOCKET, SO_TIMESTAMPING, get_stamping, set_stamping, SOFTWARE),
+    option!(SOL_SOCKET, SO_TIMESTAMPING_NEW, get_stamping, set_stamping, SOFTWARE),
 ];
 
-const DATAGRAMS: Effect = Effect::Partial("not for streams and packet sockets; no times of hardware");
+const SOFTWARE: Effect = Effect::Partial("not for packet sockets; no times of hardware");
 
 /// Whether the option is one with the layout of 64-bit times on all machines, which is the same here, and whether it counts in
 /// nanoseconds.
@@ -52,6 +53,7 @@ fn set(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     if on {
         base.set(Switches::TIMESTAMP_NEW, is_new);
     }
+    note_arrivals(context);
     Ok(())
 }
 
@@ -90,9 +92,8 @@ fn set_stamping(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
         return Err(Errno::EOPNOTSUPP);
     }
     let has_times = match context.socket.family() {
-        Family::Inet(inet) => inet.tcp().is_none(),
-        // Nothing of theirs has a time on Linux, either.
-        Family::Unix(_) | Family::Netlink(_) => true,
+        // Nothing of local ones has a time on Linux, either.
+        Family::Inet(_) | Family::Unix(_) | Family::Netlink(_) => true,
         Family::Packet(_) | Family::Host(_) => false,
     };
     if !has_times && flags.intersects(Stamping::SOFTWARE_TIMES) {
@@ -100,9 +101,22 @@ fn set_stamping(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     }
     if let Some(inet) = inet.filter(|_| begins_to_count) {
         inet.notes().restart_stamp_ids();
+        let is_from_unwritten = flags.contains(Stamping::OPT_ID_TCP);
+        let origin = if is_from_unwritten { StampOrigin::Unwritten } else { StampOrigin::Unacknowledged };
+        inet.tcp().into_iter().for_each(|tcp| tcp.number_stamps(origin));
     }
     flags.keep(base);
     let (is_new, _) = kind(context);
     base.set(Switches::TIMESTAMP_NEW, is_new);
+    note_arrivals(context);
     Ok(())
+}
+
+/// Has the stack remember when the bytes of a stream come, or no longer.
+fn note_arrivals(context: &Context<'_>) {
+    let Some(inet) = context.inet().ok().filter(|inet| inet.tcp().is_some()) else { return };
+    let stamp_arrivals = Stamping::wants_arrivals(context.socket.base());
+    if inet.options().stamp_arrivals != stamp_arrivals {
+        inet.change_options(|options| options.stamp_arrivals = stamp_arrivals);
+    }
 }

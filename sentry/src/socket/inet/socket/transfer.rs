@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use netstack::TcpSocket;
 use netstack::error::{FastOpenError, SendError};
-use netstack::options::{Datagram, Family as IpFamily, RecvFlags, RecvMessage, SendFlags, SendMeta};
+use netstack::options::{
+    Datagram, Family as IpFamily, RecvFlags, RecvMessage, SendFlags, SendMeta, SentStamp,
+};
 use netstack::tcp::{FastOpenModes, State, UrgentError};
 use sentry_abi::inet::TCP_CM_INQ;
 use sentry_abi::socket::{MsgFlags, SOL_TCP};
@@ -30,10 +32,14 @@ impl InetSocket {
         if request.flags.contains(MsgFlags::FASTOPEN) {
             return self.open_with_data(tcp, src, request);
         }
-        let flags = SendFlags {
+        let mut flags = SendFlags {
             more: request.flags.contains(MsgFlags::MORE),
             urgent: request.flags.contains(MsgFlags::OOB),
+            stamp: None,
         };
+        if self.base.has(Switches::TIMESTAMPING) || !request.control.is_empty() {
+            flags.stamp = Stamping::of(&self.base).with_message(&request.control)?.request_of_stream();
+        }
         if src.remaining() == 0 {
             let is_open = matches!(tcp.state(), State::Established | State::CloseWait);
             return if is_open { Ok(0) } else { Err(self.take_error().unwrap_or(Errno::EPIPE)) };
@@ -126,14 +132,18 @@ impl InetSocket {
             peek: request.flags.contains(MsgFlags::PEEK),
             skip: self.base.peek_skip(request.flags),
         };
-        let got = if request.flags.contains(MsgFlags::TRUNC) {
-            tcp.try_recv(&mut Discard(dst.remaining()), flags)
-        } else {
-            tcp.try_recv(&mut GuestSink(dst), flags)
+        let wants_time = request.wants_control && Stamping::wants_arrivals(&self.base);
+        let got = match (request.flags.contains(MsgFlags::TRUNC), wants_time) {
+            (true, _) => tcp.try_recv_stamped(&mut Discard(dst.remaining()), flags),
+            (false, true) => tcp.try_recv_stamped(&mut GuestSink(dst), flags),
+            (false, false) => tcp.try_recv(&mut GuestSink(dst), flags).map(|copied| (copied, None)),
         };
-        let copied = got.map_err(|e| e.to_errno())?;
+        let (copied, arrival) = got.map_err(|e| e.to_errno())?;
         self.base.note_received(request.flags, copied);
         let mut received = Received { copied, len: copied, ..Received::default() };
+        if let Some(arrival) = arrival.filter(|_| request.wants_control) {
+            stamp::describe_received(&self.base, || self.real_time(arrival), &mut received.control);
+        }
         if request.wants_control && self.receive.get().contains(Receive::IN_QUEUE) {
             let left = i32::try_from(tcp.recv_queue_len()).unwrap_or(i32::MAX);
             received.control.push(ControlMessage::value(SOL_TCP, TCP_CM_INQ, &left));
@@ -225,7 +235,7 @@ impl InetSocket {
             Protocol::Udp(s) => s.take_sent_stamp(),
             Protocol::Ping(s) => s.take_sent_stamp(),
             Protocol::Raw(s) => s.take_sent_stamp(),
-            Protocol::Tcp(_) => None,
+            Protocol::Tcp(s) => s.take_sent_stamp().map(|stamp| self.numbered(stamp)),
         };
         let stamp = stamp.ok_or(Errno::EAGAIN)?;
         let want = stamp.packet.len().min(dst.remaining());
@@ -234,6 +244,12 @@ impl InetSocket {
         flags.set(MsgFlags::TRUNC, copied < stamp.packet.len());
         let control = stamp::describe_sent(self.family, &self.base, &stamp, self.real_time(stamp.at));
         Ok(Received { copied, len: stamp.packet.len(), flags, control, ..Received::default() })
+    }
+
+    /// As the socket wants what is sent to be counted (`__skb_complete_tx_timestamp`).
+    fn numbered(&self, stamp: SentStamp) -> SentStamp {
+        let counts = Stamping::of(&self.base).contains(Stamping::OPT_ID);
+        SentStamp { id: if counts { stamp.id } else { 0 }, ..stamp }
     }
 
     /// A time of the stack in nanoseconds since 1970.
