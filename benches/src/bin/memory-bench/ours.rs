@@ -1,5 +1,6 @@
 //! Our stack at both ends.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use netstack::pool::Pool;
 use netstack::{MacAddr, NicId, Stack, TcpSocket, UdpSocket};
 
 use crate::scenario::{PACKET, Pair, Scenario};
+
+/// Where the second host listens.
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 80);
 
 pub(crate) fn open(scenario: Scenario) -> Box<dyn Pair> {
     let trusted = Capabilities { tx_checksum: true, rx_checksum_trusted: true, ..Capabilities::default() };
@@ -99,14 +103,14 @@ impl Wire {
 
     fn listener(&self) -> TcpSocket {
         let listener = TcpSocket::new(&self.hosts[1].stack, Family::V4);
-        listener.bind("10.0.0.2:80".parse().expect("well-formed")).expect("the port is free");
+        listener.bind(SERVER).expect("the port is free");
         listener.listen(16).expect("the socket is bound");
         listener
     }
 
     fn connect(&mut self, listener: &TcpSocket) -> (TcpSocket, TcpSocket) {
         let client = TcpSocket::new(&self.hosts[0].stack, Family::V4);
-        client.connect("10.0.0.2:80".parse().expect("well-formed")).expect("there is a route");
+        client.connect(SERVER).expect("there is a route");
         self.settle();
         let (server, _) = listener.try_accept().expect("the wire loses nothing");
         (client, server)
@@ -247,9 +251,9 @@ impl Datagrams {
     fn new(calls: Calls) -> Self {
         let wire = Wire::new(Capabilities::default(), Crossing::Copied);
         let server = UdpSocket::new(&wire.hosts[1].stack, Family::V4);
-        server.bind("10.0.0.2:7".parse().expect("well-formed")).expect("the port is free");
+        server.bind(SERVER).expect("the port is free");
         let client = UdpSocket::new(&wire.hosts[0].stack, Family::V4);
-        client.connect("10.0.0.2:7".parse().expect("well-formed")).expect("there is a route");
+        client.connect(SERVER).expect("there is a route");
         Self { calls, wire, client, server }
     }
 }
