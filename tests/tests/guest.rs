@@ -142,5 +142,6 @@ guests! {
     timestamping
     tracing
     udp_cork
+    user_namespaces
     vector_state
 }

@@ -216,6 +216,23 @@ impl SigInfo {
         info
     }
 
+    /// Whether the union has `si_pid` and `si_uid` (Linux's `has_si_pid_and_uid`).
+    #[must_use]
+    pub fn names_process(&self) -> bool {
+        match self.code {
+            si_code::SI_TIMER | si_code::SI_SIGIO => false,
+            ..=0 => true,
+            code => self.signo == Signal::SIGCHLD.number() && code <= si_code::CLD_CONTINUED,
+        }
+    }
+
+    /// The same from another process or user.
+    #[must_use]
+    pub fn naming(mut self, pid: i32, uid: u32) -> Self {
+        self.fields[0] = pack(pid.cast_unsigned(), uid);
+        self
+    }
+
     /// `si_pid`, where the union has it.
     #[must_use]
     pub fn pid(&self) -> i32 {

@@ -34,8 +34,11 @@ pub(crate) enum Namespace {
     Uts(Arc<UtsNamespace>),
 }
 
+/// Finds a namespace of a task.
+pub(crate) type Find = fn(&Task) -> Namespace;
+
 /// The links in `/proc/PID/ns`, and how to find what they lead to.
-pub(crate) const LINKS: &[(&str, fn(&Task) -> Namespace)] = &[
+pub(crate) const LINKS: &[(&str, Find)] = &[
     ("cgroup", |task| Namespace::Cgroup(task.namespaces().cgroup.clone())),
     ("ipc", |task| Namespace::Ipc(task.ipc())),
     ("mnt", |task| Namespace::Mount(task.fs().namespace())),

@@ -21,7 +21,7 @@ mod semaphore_undo;
 mod shared_memory;
 
 pub(crate) use message::{Message, MessageQueue, Selection};
-pub(crate) use permission::{Access, Permission};
+pub(crate) use permission::{Access, Permission, show_ids};
 pub(crate) use posix_queue::{
     Announce, Capacity, Letter, Maker, Notification, PRIORITIES, Queue, QueueAccounts, QueueLimits,
 };

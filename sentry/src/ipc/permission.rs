@@ -4,6 +4,7 @@ use sentry_abi::sysv_ipc::IpcPerm;
 
 use crate::errno::Errno;
 use crate::ipc::IpcId;
+use crate::kernel::UserNamespace;
 use crate::task::{Capabilities, Credentials, Gid, Uid};
 
 /// Owner, creator and mode of an object.
@@ -40,7 +41,12 @@ impl Permission {
 
     /// # Errors
     /// `EACCES`.
-    pub(crate) fn check(&self, access: Access, creds: &Credentials) -> Result<(), Errno> {
+    pub(crate) fn check(
+        &self,
+        access: Access,
+        creds: &Credentials,
+        owner: &UserNamespace,
+    ) -> Result<(), Errno> {
         // What is asked of any class is asked of the caller's.
         let wanted = (access.0 >> 6 | access.0 >> 3 | access.0) & 0o7;
         let granted = if creds.euid == self.creator || creds.euid == self.uid {
@@ -50,7 +56,7 @@ impl Permission {
         } else {
             self.mode
         };
-        let suffices = wanted & !granted == 0 || creds.has(Capabilities::IPC_OWNER);
+        let suffices = wanted & !granted == 0 || creds.has_in(owner, Capabilities::IPC_OWNER);
         if suffices { Ok(()) } else { Err(Errno::EACCES) }
     }
 
@@ -58,26 +64,24 @@ impl Permission {
     ///
     /// # Errors
     /// `EPERM`.
-    pub(crate) fn check_control(&self, creds: &Credentials) -> Result<(), Errno> {
+    pub(crate) fn check_control(&self, creds: &Credentials, owner: &UserNamespace) -> Result<(), Errno> {
         let owns = creds.euid == self.creator || creds.euid == self.uid;
-        if owns || creds.has(Capabilities::SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+        if owns || creds.has_in(owner, Capabilities::SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     /// Applies `IPC_SET`.
     ///
     /// # Errors
     /// `EINVAL` for an id that cannot be.
-    pub(crate) fn set(&mut self, to: &IpcPerm) -> Result<(), Errno> {
-        if to.uid == u32::MAX || to.gid == u32::MAX {
-            return Err(Errno::EINVAL);
-        }
-        self.uid = Uid(to.uid);
-        self.gid = Gid(to.gid);
+    pub(crate) fn set(&mut self, to: &IpcPerm, user_ns: &UserNamespace) -> Result<(), Errno> {
+        let (uid, gid) = (user_ns.uid(to.uid), user_ns.gid(to.gid));
+        self.uid = uid.ok_or(Errno::EINVAL)?;
+        self.gid = gid.ok_or(Errno::EINVAL)?;
         self.mode = to.mode & 0o777;
         Ok(())
     }
 
-    /// As the guest sees it.
+    /// As it is, with the ids of the first user namespace.
     pub(crate) fn to_abi(self, id: IpcId) -> IpcPerm {
         IpcPerm {
             key: self.key,
@@ -90,4 +94,12 @@ impl Permission {
             ..IpcPerm::default()
         }
     }
+}
+
+/// Shows the ids in `perm` as those of `user_ns`.
+pub(crate) fn show_ids(perm: &mut IpcPerm, user_ns: &UserNamespace) {
+    perm.uid = user_ns.show_uid(Uid(perm.uid));
+    perm.gid = user_ns.show_gid(Gid(perm.gid));
+    perm.cuid = user_ns.show_uid(Uid(perm.cuid));
+    perm.cgid = user_ns.show_gid(Gid(perm.cgid));
 }

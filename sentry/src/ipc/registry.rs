@@ -8,6 +8,7 @@ use sentry_abi::sysv_ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE};
 
 use crate::errno::Errno;
 use crate::ipc::{Access, Permission};
+use crate::kernel::UserNamespace;
 use crate::task::Credentials;
 
 /// Bits of an id that say where the object is; the others tell those apart that were there one after another.
@@ -51,6 +52,8 @@ pub(crate) struct Request<'a> {
     /// `IPC_CREAT`, `IPC_EXCL` and a mode.
     pub(crate) flags: i32,
     pub(crate) creds: &'a Credentials,
+    /// The user namespace that the objects belong to.
+    pub(crate) owner: &'a UserNamespace,
     /// How many objects there may be.
     pub(crate) limit: usize,
 }
@@ -87,7 +90,7 @@ impl<T: IpcObject> Registry<T> {
         check: impl FnOnce(&T) -> Result<(), Errno>,
         make: impl FnOnce(&mut dyn Iterator<Item = &T>, IpcId, Permission) -> Result<Arc<T>, Errno>,
     ) -> Result<IpcId, Errno> {
-        let Request { key, flags, creds, limit } = *request;
+        let Request { key, flags, creds, owner, limit } = *request;
         let mut slots = self.slots.lock();
         let known = if key == IPC_PRIVATE { None } else { slots.keys.get(&key) };
         if let Some((id, object)) = known.and_then(|index| slots.objects.get(index)) {
@@ -95,7 +98,7 @@ impl<T: IpcObject> Registry<T> {
                 return Err(Errno::EEXIST);
             }
             check(object)?;
-            object.permission().check(Access(flags.cast_unsigned() & 0o777), creds)?;
+            object.permission().check(Access(flags.cast_unsigned() & 0o777), creds, owner)?;
             return Ok(*id);
         }
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {

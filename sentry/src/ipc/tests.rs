@@ -14,7 +14,7 @@ fn queue(
     flags: i32,
     creds: &Credentials,
 ) -> Result<IpcId, Errno> {
-    let request = Request { key, flags, creds, limit: 4 };
+    let request = Request { key, flags, creds, owner: &creds.user_ns, limit: 4 };
     registry.get(&request, |_| Ok(()), |_, id, permission| Ok(MessageQueue::new(id, 100, permission)))
 }
 

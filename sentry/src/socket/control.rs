@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::Errno;
-use crate::task::{Capabilities, CurrentTask, Resource};
+use crate::task::{Capabilities, CurrentTask, Gid, Resource, Uid};
 use crate::vfs::{Fd, FdFlags, File};
 
 /// One piece of ancillary data.
@@ -53,7 +53,7 @@ pub fn decode(task: &CurrentTask, buf: &[u8], accepts: Accepts) -> Result<Vec<Co
             (SOL_SOCKET, SCM_RIGHTS) if accepts == Accepts::Rights => decode_rights(task, data, &mut rights)?,
             (SOL_SOCKET, SCM_CREDENTIALS) if accepts == Accepts::Rights => {
                 let ucred = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
-                check_credentials(task, ucred)?;
+                let ucred = check_credentials(task, ucred)?;
                 messages.push(ControlMessage::Credentials(ucred));
             }
             (SOL_SOCKET, SCM_RIGHTS | SCM_CREDENTIALS) => {}
@@ -91,15 +91,26 @@ fn decode_rights(task: &CurrentTask, data: &[u8], rights: &mut Vec<Arc<File>>) -
 }
 
 /// unix(7): a process without privilege can send only its own process id and one of its real, effective and saved
-/// user and group ids.
-fn check_credentials(task: &CurrentTask, claimed: Ucred) -> Result<(), Errno> {
+/// user and group ids. Returns the ids as the sandbox keeps them.
+fn check_credentials(task: &CurrentTask, claimed: Ucred) -> Result<Ucred, Errno> {
     let creds = task.creds();
+    let (uid, gid) = (creds.user_ns.uid(claimed.uid), creds.user_ns.gid(claimed.gid));
+    let (uid, gid) = (uid.ok_or(Errno::EINVAL)?, gid.ok_or(Errno::EINVAL)?);
     let is_pid = claimed.pid == task.pid().0 || creds.has(Capabilities::SYS_ADMIN);
-    let is_uid =
-        [creds.uid.0, creds.euid.0, creds.suid.0].contains(&claimed.uid) || creds.has(Capabilities::SETUID);
-    let is_gid =
-        [creds.gid.0, creds.egid.0, creds.sgid.0].contains(&claimed.gid) || creds.has(Capabilities::SETGID);
-    if is_pid && is_uid && is_gid { Ok(()) } else { Err(Errno::EPERM) }
+    let is_uid = [creds.uid, creds.euid, creds.suid].contains(&uid) || creds.has_in_own(Capabilities::SETUID);
+    let is_gid = [creds.gid, creds.egid, creds.sgid].contains(&gid) || creds.has_in_own(Capabilities::SETGID);
+    if is_pid && is_uid && is_gid {
+        Ok(Ucred { pid: claimed.pid, uid: uid.0, gid: gid.0 })
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// Credentials as `task` sees them.
+#[must_use]
+pub fn seen_by(task: &CurrentTask, ucred: Ucred) -> Ucred {
+    let user_ns = task.user_ns();
+    Ucred { pid: ucred.pid, uid: user_ns.show_uid(Uid(ucred.uid)), gid: user_ns.show_gid(Gid(ucred.gid)) }
 }
 
 /// Lays out control messages in a buffer of a fixed size.
@@ -122,7 +133,7 @@ impl Encoder {
         match message {
             ControlMessage::Rights(files) => self.put_rights(task, files, flags),
             ControlMessage::Credentials(ucred) => {
-                self.put_bytes(SOL_SOCKET, SCM_CREDENTIALS, ucred.as_bytes());
+                self.put_bytes(SOL_SOCKET, SCM_CREDENTIALS, seen_by(task, ucred).as_bytes());
             }
             ControlMessage::Bytes { level, kind, data } => self.put_bytes(level, kind, &data),
         }

@@ -35,7 +35,7 @@ impl FilesInFlight {
         files: usize,
     ) -> Result<Arc<FlightCharge>, Errno> {
         let creds = task.creds();
-        let is_held = !creds.effective.intersects(Capabilities::SYS_RESOURCE | Capabilities::SYS_ADMIN);
+        let is_held = !creds.has(Capabilities::SYS_RESOURCE) && !creds.has(Capabilities::SYS_ADMIN);
         let limit = usize::try_from(task.rlimit(Resource::Nofile).soft).unwrap_or(usize::MAX);
         let user = creds.uid;
         let mut users = self.users.lock();

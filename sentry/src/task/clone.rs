@@ -31,11 +31,8 @@ pub(crate) struct CloneRequest {
 }
 
 /// Namespaces that cannot be made.
-const UNSUPPORTED: CloneFlags = CloneFlags::NEWUSER
-    .union(CloneFlags::NEWPID)
-    .union(CloneFlags::NEWNET)
-    .union(CloneFlags::NEWTIME)
-    .union(CloneFlags::INTO_CGROUP);
+const UNSUPPORTED: CloneFlags =
+    CloneFlags::NEWPID.union(CloneFlags::NEWNET).union(CloneFlags::NEWTIME).union(CloneFlags::INTO_CGROUP);
 
 impl CloneRequest {
     /// Checks the combination of flags (`clone(2)`, ERRORS).

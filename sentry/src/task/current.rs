@@ -7,6 +7,7 @@ use sentry_abi::signal::SigSet;
 use sentry_abi::syscall::nr;
 use sentry_platform::{Answers, Context, Fault, Regs};
 
+use crate::kernel::UserNamespace;
 use crate::mm::{MemoryManager, UserAddr, UserIo};
 use crate::task::restart::{Continuation, Interrupted};
 use crate::task::trace::Watch;
@@ -21,6 +22,8 @@ pub struct CurrentTask {
     pub(crate) task: Arc<Task>,
     pub(crate) mm: Arc<MemoryManager>,
     pub(crate) files: Arc<FdTable>,
+    /// That of its credentials, which nobody else changes.
+    user_ns: Arc<UserNamespace>,
     pub(crate) regs: Regs,
     pub(crate) context: Box<dyn Context>,
     pub(crate) restart_block: Option<Continuation>,
@@ -59,7 +62,9 @@ impl CurrentTask {
         context: Box<dyn Context>,
     ) -> Self {
         let files = task.files();
+        let user_ns = task.creds().user_ns.clone();
         Self {
+            user_ns,
             task,
             mm,
             files,
@@ -94,6 +99,12 @@ impl CurrentTask {
     #[must_use]
     pub fn files(&self) -> &Arc<FdTable> {
         &self.files
+    }
+
+    /// The user namespace.
+    #[must_use]
+    pub fn user_ns(&self) -> &Arc<UserNamespace> {
+        &self.user_ns
     }
 
     /// The registers as of the last system call or fault.
@@ -135,6 +146,7 @@ impl CurrentTask {
             self.mm.set_dumpable(false);
         }
         drop(old);
+        self.user_ns = creds.user_ns.clone();
         self.publish_identity();
     }
 
@@ -150,13 +162,14 @@ impl CurrentTask {
         let unseen = |number: u64, answer: Option<u32>| {
             answer.filter(|_| !is_traced && self.seccomp().always_allows(number))
         };
+        // An id that is nobody's may become somebody's when the map is written.
         let answers = Answers {
             pid: unseen(nr::GETPID, id(self.pid())),
             tid: unseen(nr::GETTID, id(self.tid())),
-            uid: unseen(nr::GETUID, Some(creds.uid.0)),
-            euid: unseen(nr::GETEUID, Some(creds.euid.0)),
-            gid: unseen(nr::GETGID, Some(creds.gid.0)),
-            egid: unseen(nr::GETEGID, Some(creds.egid.0)),
+            uid: unseen(nr::GETUID, creds.user_ns.uid_of(creds.uid)),
+            euid: unseen(nr::GETEUID, creds.user_ns.uid_of(creds.euid)),
+            gid: unseen(nr::GETGID, creds.user_ns.gid_of(creds.gid)),
+            egid: unseen(nr::GETEGID, creds.user_ns.gid_of(creds.egid)),
         };
         self.context.publish(&answers);
     }

@@ -18,7 +18,9 @@ use crate::task::thread::{NewTask, Shared};
 use crate::task::trace::{DebugRegisters, LinkKind};
 use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
 use crate::vfs::open::{open_exec, open_exec_place};
-use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, VfsPath, WalkRoot};
+use crate::vfs::{
+    Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, MountNamespace, VfsPath, WalkRoot,
+};
 
 /// A process to make from outside the sandbox.
 pub struct ProcessArgs {
@@ -155,8 +157,9 @@ impl CurrentTask {
         let open = |path: &[u8]| open_exec(&caller, &root, path, Last::Follow);
         // A tracer that may not trace what the program would become keeps it from becoming that.
         let tracer = self.tracer();
-        let is_held = tracer.is_some_and(|tracer| !tracer.creds().has(Capabilities::SYS_PTRACE));
-        let credentials = |file: &File| credentials_after(&creds, file, is_held);
+        let is_held =
+            tracer.is_some_and(|tracer| !tracer.creds().has_in(&creds.user_ns, Capabilities::SYS_PTRACE));
+        let credentials = |file: &File| credentials_after(&creds, file, &fs.namespace(), is_held);
         let image = loader::load(
             self.kernel(),
             LoadRequest {
@@ -292,11 +295,22 @@ const KEEP_CAPS: u32 = 1 << 4;
 fn credentials_after(
     old: &Arc<Credentials>,
     file: &File,
+    namespace: &Arc<MountNamespace>,
     is_held: bool,
 ) -> Result<(Arc<Credentials>, bool), Errno> {
     let mut new = Credentials::clone(old);
     let stat = file.stat()?;
-    let honours = !old.no_new_privs && !is_held && !file.path().mount.flags().contains(MountFlags::NOSUID);
+    let mount = &file.path().mount;
+    // A file system that was mounted in a user namespace has its say in there only, and so have the mounts of another
+    // mount namespace (`mnt_may_suid`); who owns the file has to be somebody here.
+    let honours = !old.no_new_privs
+        && !is_held
+        && !mount.flags().contains(MountFlags::NOSUID)
+        && mount.superblock().user_ns().holds(&old.user_ns)
+        && (old.user_ns.is_initial()
+            || mount.namespace().is_some_and(|of| Arc::ptr_eq(&of, namespace))
+                && old.user_ns.uid_of(Uid(stat.uid)).is_some()
+                && old.user_ns.gid_of(Gid(stat.gid)).is_some());
     if honours && stat.mode & S_ISUID != 0 {
         new.euid = Uid(stat.uid);
     }
@@ -308,15 +322,16 @@ fn credentials_after(
     new.fsuid = new.euid;
     new.sgid = new.egid;
     new.fsgid = new.egid;
-    let is_root = old.securebits & NOROOT == 0 && (new.euid == Uid::ROOT || new.uid == Uid::ROOT);
-    let file_effective = old.securebits & NOROOT == 0 && new.euid == Uid::ROOT;
+    let root = old.user_ns.uid(0);
+    let is_root = old.securebits & NOROOT == 0 && (Some(new.euid) == root || Some(new.uid) == root);
+    let file_effective = old.securebits & NOROOT == 0 && Some(new.euid) == root;
     if is_set_id {
         new.ambient = Capabilities::empty();
     }
     new.permitted = if is_root { new.inheritable | new.bounding } else { new.ambient };
     new.effective = if file_effective { new.permitted } else { new.ambient };
     new.securebits &= !KEEP_CAPS;
-    let gained = old.uid != Uid::ROOT && !new.permitted.difference(new.ambient).is_empty();
+    let gained = Some(old.uid) != root && !new.permitted.difference(new.ambient).is_empty();
     Ok((Arc::new(new), is_set_id || gained))
 }
 

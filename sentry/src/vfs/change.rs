@@ -88,7 +88,7 @@ pub(crate) fn owned_by(
             mode |= S_ISGID;
         } else if mode & (S_ISGID | 0o010) == S_ISGID | 0o010
             && !caller.in_group(gid)
-            && !caller.has(Capabilities::FSETID)
+            && !caller.has_for(&parent, Capabilities::FSETID)
         {
             mode &= !S_ISGID;
         }
@@ -179,7 +179,7 @@ pub fn unlink(caller: &Caller<'_>, at: &Walked, what: Remove) -> Result<(), Errn
         (Remove::Directory, false) => return Err(Errno::ENOTDIR),
         _ => {}
     }
-    if is_busy(&victim) {
+    if is_busy(caller, &victim) {
         return Err(Errno::EBUSY);
     }
     match what {
@@ -207,9 +207,11 @@ fn tell_removed(dir: &Inode, victim: &Arc<Dentry>, name: &[u8]) {
     }
 }
 
-/// A mount point cannot be removed or replaced.
-fn is_busy(dentry: &Dentry) -> bool {
+/// A mount point cannot be removed or replaced, by those who see it: who mounts in a namespace of his own takes nothing
+/// from others (`is_local_mountpoint`).
+fn is_busy(caller: &Caller<'_>, dentry: &Arc<Dentry>) -> bool {
     dentry.mounted.load(std::sync::atomic::Ordering::Acquire) > 0
+        && caller.task.is_none_or(|task| task.fs().namespace().is_mount_point(dentry))
 }
 
 /// Moves what `from` found to the name of `to` (both walked with `Last::Parent`).
@@ -339,7 +341,7 @@ impl RenameCheck<'_> {
                 }
             }
         }
-        if is_busy(self.old) || self.new.is_some_and(|n| is_busy(n)) {
+        if is_busy(self.caller, self.old) || self.new.is_some_and(|n| is_busy(self.caller, n)) {
             return Err(Errno::EBUSY);
         }
         // A directory that moves gets a new `..`, so it must be writable itself.

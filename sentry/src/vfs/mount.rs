@@ -144,8 +144,18 @@ impl Mount {
     pub fn keeps_locked(&self, flags: MountFlags) -> bool {
         let locked = MountFlags::from_bits_retain(self.locked_flags.load(Ordering::Relaxed));
         let times = MountFlags::ACCESS_TIMES;
-        let same_times = !locked.intersects(times) || flags & times == self.flags() & times;
+        // RELATIME is what is done without any of them, and without any of them they stay.
+        let shown = |flags: MountFlags| flags & times.difference(MountFlags::RELATIME);
+        let same_times =
+            !locked.intersects(times) || !flags.intersects(times) || shown(flags) == shown(self.flags());
         same_times && flags.contains(locked.difference(times))
+    }
+
+    /// Whether a view with `flags` is as read-only as this one has to stay.
+    #[must_use]
+    pub fn keeps_locked_read_only(&self, flags: MountFlags) -> bool {
+        let locked = MountFlags::from_bits_retain(self.locked_flags.load(Ordering::Relaxed));
+        !locked.contains(MountFlags::RDONLY) || flags.contains(MountFlags::RDONLY)
     }
 
     /// Fails for a read-only mount.
@@ -282,6 +292,28 @@ impl MountNamespace {
         Ok(mount)
     }
 
+    /// True where something is mounted below `mount` for good.
+    #[must_use]
+    pub fn has_locked_children(&self, mount: &Mount) -> bool {
+        let table = self.table.read();
+        table.iter().any(|((id, _), below)| *id == mount.id && below.is_locked())
+    }
+
+    /// True where something is mounted for good at or below `place` in its mount (`has_locked_children`).
+    #[must_use]
+    pub fn covers_for_good(&self, place: &VfsPath) -> bool {
+        let table = self.table.read();
+        let mut below = table.iter().filter(|((id, _), below)| *id == place.mount.id && below.is_locked());
+        below.any(|(_, below)| below.mount_point().is_some_and(|at| place.dentry.is_ancestor_of(&at.dentry)))
+    }
+
+    /// True where something is mounted on `dentry` in this namespace.
+    #[must_use]
+    pub fn is_mount_point(&self, dentry: &Arc<Dentry>) -> bool {
+        let on = |mount: &Arc<Mount>| mount.mount_point().is_some_and(|at| Arc::ptr_eq(&at.dentry, dentry));
+        self.table.read().values().any(on)
+    }
+
     /// True where something is mounted below `mount`.
     #[must_use]
     pub fn has_children(&self, mount: &Mount) -> bool {
@@ -304,6 +336,10 @@ impl MountNamespace {
             return Err(Errno::EBUSY);
         }
         for gone in &below {
+            // What hides something for good goes on to do so for those who are still in there (`umount_tree`).
+            if gone.is_locked() && !Arc::ptr_eq(gone, mount) {
+                continue;
+            }
             if let Some(place) = gone.place.write().take() {
                 place.dentry.mounted.fetch_sub(1, Ordering::Release);
                 table.remove(&(place.mount.id, Arc::as_ptr(&place.dentry).addr()));
@@ -338,7 +374,7 @@ impl MountNamespace {
     ///
     /// # Errors
     /// `ENOSPC` where there are too many namespaces.
-    pub fn copy(&self, maker: &Credentials) -> Result<(Arc<Self>, HashMap<MountId, Arc<Mount>>), Errno> {
+    pub fn copy(&self, maker: &Credentials) -> Result<(Arc<Self>, MountCopies), Errno> {
         let base = NamespaceBase::new(NamespaceKind::Mount, maker)?;
         let is_lesser = base.owner() != self.base.owner();
         let table = self.table.read();
@@ -381,6 +417,11 @@ impl MountNamespace {
             *new_root.place.write() = None;
             *self.root.write() = new_root.clone();
         }
+        if old_root.is_locked() {
+            // What hid something as the root goes on to do so (`pivot_root` of Linux).
+            new_root.set_locked(true);
+            old_root.set_locked(false);
+        }
         self.attach(old_root, put_old)
     }
 
@@ -397,6 +438,9 @@ impl MountNamespace {
         subtree(&self.table.read(), mount)
     }
 }
+
+/// The mounts of a copy by those that they were made of.
+pub(super) type MountCopies = HashMap<MountId, Arc<Mount>>;
 
 /// What [`MountNamespace::detach`] does with mounts below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

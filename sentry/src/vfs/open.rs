@@ -202,7 +202,9 @@ fn check_open(caller: &Caller<'_>, place: &VfsPath, flags: OpenFlags) -> Result<
         return Err(Errno::EISDIR);
     }
     let is_device = matches!(kind, FileType::CharDevice | FileType::BlockDevice);
-    if is_device && mount_flags.contains(MountFlags::NODEV) {
+    let has_devices =
+        place.mount.superblock().has_devices() || place.mount.superblock().fs().type_name() == "devpts";
+    if is_device && (mount_flags.contains(MountFlags::NODEV) || !has_devices) {
         return Err(Errno::EACCES);
     }
     // Pipes, sockets and devices on a read-only mount can be written.

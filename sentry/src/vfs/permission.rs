@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::errno::Errno;
-use crate::task::{Capabilities, Credentials, Gid, Task};
+use crate::task::{Capabilities, Credentials, Gid, Task, Uid};
 use crate::vfs::attr::{S_ISGID, S_ISUID, S_ISVTX, S_IXGRP};
 use crate::vfs::{FileType, Inode, Stat};
 
@@ -42,16 +42,31 @@ impl<'a> Caller<'a> {
         Self { creds, task: Some(task) }
     }
 
-    /// True where every capability of `caps` is effective.
+    /// True where every capability of `caps` is effective for the whole sandbox.
     #[must_use]
     pub fn has(&self, caps: Capabilities) -> bool {
         self.creds.has(caps)
     }
 
-    /// True for the owner of a file and for those with `CAP_FOWNER`.
+    /// True where every capability of `caps` is effective for a file with these attributes: its owner and group have to
+    /// be somebody in the caller's user namespace (`capable_wrt_inode_uidgid`).
+    #[must_use]
+    pub fn has_for(&self, stat: &Stat, caps: Capabilities) -> bool {
+        let creds = self.creds;
+        creds.effective.contains(caps)
+            && (creds.user_ns.is_initial()
+                || self.is_mapped(stat) && creds.user_ns.gid_of(Gid(stat.gid)).is_some())
+    }
+
+    fn is_mapped(&self, stat: &Stat) -> bool {
+        self.creds.user_ns.uid_of(Uid(stat.uid)).is_some()
+    }
+
+    /// True for the owner of a file and for those with `CAP_FOWNER` where the owner is somebody.
     #[must_use]
     pub fn owns(&self, stat: &Stat) -> bool {
-        self.creds.fsuid.0 == stat.uid || self.has(Capabilities::FOWNER)
+        self.creds.fsuid.0 == stat.uid
+            || self.creds.effective.contains(Capabilities::FOWNER) && self.is_mapped(stat)
     }
 
     /// True where the caller is in the group of a file.
@@ -92,20 +107,20 @@ pub fn check_mode(caller: &Caller<'_>, stat: &Stat, want: Access) -> Result<(), 
         return Ok(());
     }
     if stat.is_dir() {
-        if caller.has(Capabilities::DAC_OVERRIDE) {
+        if caller.has_for(stat, Capabilities::DAC_OVERRIDE) {
             return Ok(());
         }
-        if !want.contains(Access::WRITE) && caller.has(Capabilities::DAC_READ_SEARCH) {
+        if !want.contains(Access::WRITE) && caller.has_for(stat, Capabilities::DAC_READ_SEARCH) {
             return Ok(());
         }
         return Err(Errno::EACCES);
     }
     // CAP_DAC_OVERRIDE gives execution only where somebody has it (capabilities(7)).
     let executable = !want.contains(Access::EXEC) || stat.mode & 0o111 != 0;
-    if executable && caller.has(Capabilities::DAC_OVERRIDE) {
+    if executable && caller.has_for(stat, Capabilities::DAC_OVERRIDE) {
         return Ok(());
     }
-    if want == Access::READ && caller.has(Capabilities::DAC_READ_SEARCH) {
+    if want == Access::READ && caller.has_for(stat, Capabilities::DAC_READ_SEARCH) {
         return Ok(());
     }
     Err(Errno::EACCES)
@@ -121,8 +136,9 @@ pub fn check_delete(caller: &Caller<'_>, dir: &Inode, victim: &Inode) -> Result<
     if parent.mode & S_ISVTX == 0 || caller.has(Capabilities::FOWNER) {
         return Ok(());
     }
-    let uid = caller.creds.fsuid.0;
-    if uid == parent.uid || uid == victim.ops().stat()?.uid { Ok(()) } else { Err(Errno::EPERM) }
+    let (uid, victim) = (caller.creds.fsuid.0, victim.ops().stat()?);
+    let may = uid == parent.uid || uid == victim.uid || caller.has_for(&victim, Capabilities::FOWNER);
+    if may { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// The mode that a file keeps after an unprivileged write or change of owner: set-user-ID and, where the group may

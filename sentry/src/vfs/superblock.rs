@@ -1,12 +1,13 @@
 //! An instance of a file system.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::kernel::UserNamespace;
 use crate::vfs::dentry::DentryCache;
 use crate::vfs::{Dentry, DeviceId, Inode, StatFs};
 
@@ -52,6 +53,8 @@ pub trait FileSystem: Any + Send + Sync {
 
 /// A file system that can be mounted, in one or more places.
 pub struct SuperBlock {
+    /// Whose the file system is, if not the first user namespace's.
+    user_ns: OnceLock<Arc<UserNamespace>>,
     device: u64,
     fs: Box<dyn FileSystem>,
     caches_absence: bool,
@@ -76,6 +79,7 @@ impl SuperBlock {
     #[must_use]
     pub fn bare(fs: Box<dyn FileSystem>) -> Arc<Self> {
         Arc::new(Self {
+            user_ns: OnceLock::new(),
             device: DeviceId::new(0, NEXT_MINOR.fetch_add(1, Ordering::Relaxed)).encode(),
             caches_absence: fs.caches_absence(),
             revalidates: fs.revalidates(),
@@ -84,6 +88,23 @@ impl SuperBlock {
             mounts: AtomicUsize::new(0),
             rename_lock: Mutex::new(()),
         })
+    }
+
+    /// The user namespace that it was mounted in.
+    #[must_use]
+    pub fn user_ns(&self) -> Arc<UserNamespace> {
+        self.user_ns.get().cloned().unwrap_or_else(UserNamespace::initial)
+    }
+
+    /// Says where it was mounted; once, before anybody uses it.
+    pub(crate) fn set_user_ns(&self, user_ns: Arc<UserNamespace>) {
+        // One that is shown in several places stays with the first.
+        let _ = self.user_ns.set(user_ns);
+    }
+
+    /// Whether devices on it can be opened (Linux's `SB_I_NODEV`).
+    pub(crate) fn has_devices(&self) -> bool {
+        self.user_ns.get().is_none_or(|user_ns| user_ns.is_initial())
     }
 
     /// `st_dev` of its files.

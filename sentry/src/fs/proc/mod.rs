@@ -1,6 +1,7 @@
 //! `proc(5)`.
 
 mod fd;
+mod id_map;
 mod mem;
 mod mounts;
 mod net;

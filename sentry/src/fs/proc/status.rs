@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::fs::proc::system::{TICK_NS, cpu_count};
-use crate::kernel::KTime;
+use crate::fs::proc::task::Reader;
+use crate::kernel::{KTime, UserNamespace};
 use crate::mm::{AreaReport, MemoryUsage, PAGE_SIZE, Prot};
 use crate::task::{Resource, RunState, Task};
 
@@ -39,8 +40,6 @@ pub(super) fn store(task: &Arc<Task>, name: &str, data: &[u8]) -> Result<(), Err
             task.thread_group().set_oom_score_adj(value * 1000 / 17);
             Ok(())
         }
-        // There is one user namespace, whose maps are fixed.
-        "uid_map" | "gid_map" | "setgroups" => Err(Errno::EPERM),
         "loginuid" | "timerslack_ns" => Ok(()),
         _ => Err(Errno::EACCES),
     }
@@ -75,10 +74,6 @@ pub(super) fn environ(task: &Arc<Task>) -> Rendered {
     Ok(task.mm().map_or_else(Vec::new, |mm| mm.environment()))
 }
 
-pub(super) fn id_map(_: &Arc<Task>) -> Rendered {
-    Ok(b"         0          0 4294967295\n".to_vec())
-}
-
 pub(super) fn io(_: &Arc<Task>) -> Rendered {
     Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
         .to_vec())
@@ -107,10 +102,6 @@ pub(super) fn personality(task: &Arc<Task>) -> Rendered {
 pub(super) fn schedstat(task: &Arc<Task>) -> Rendered {
     let (user, system) = task.cpu_times();
     Ok(format!("{} 0 0\n", user + system).into_bytes())
-}
-
-pub(super) fn setgroups(_: &Arc<Task>) -> Rendered {
-    Ok(b"allow\n".to_vec())
 }
 
 /// `proc_pid_syscall(5)`: known of threads that are stopped for a tracer.
@@ -356,6 +347,12 @@ fn handled(task: &Task) -> (u64, u64) {
 
 /// `proc_pid_status(5)`.
 pub(super) fn status(task: &Arc<Task>) -> Rendered {
+    status_for(task, &Reader { user_ns: UserNamespace::initial() })
+}
+
+/// The same for somebody in another namespace.
+pub(super) fn status_for(task: &Arc<Task>, reader: &Reader) -> Rendered {
+    let Reader { user_ns } = reader;
     let group = task.thread_group();
     let r = relations(task);
     let creds = task.creds();
@@ -367,7 +364,7 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
         't' => "tracing stop",
         _ => "zombie",
     };
-    let groups: String = creds.groups.iter().map(|g| format!("{} ", g.0)).collect();
+    let groups: String = creds.groups.iter().map(|g| format!("{} ", user_ns.show_gid(*g))).collect();
     let (tid, pid) = (task.tid().0, task.pid().0);
     let fd_size = task.files().open_fds().last().map_or(0, |fd| fd.0 + 1).max(64).cast_unsigned();
     let mut out = format!(
@@ -378,14 +375,14 @@ pub(super) fn status(task: &Arc<Task>) -> Rendered {
         task.fs().umask(),
         r.parent,
         task.tracer_tid().0,
-        creds.uid.0,
-        creds.euid.0,
-        creds.suid.0,
-        creds.fsuid.0,
-        creds.gid.0,
-        creds.egid.0,
-        creds.sgid.0,
-        creds.fsgid.0,
+        user_ns.show_uid(creds.uid),
+        user_ns.show_uid(creds.euid),
+        user_ns.show_uid(creds.suid),
+        user_ns.show_uid(creds.fsuid),
+        user_ns.show_gid(creds.gid),
+        user_ns.show_gid(creds.egid),
+        user_ns.show_gid(creds.sgid),
+        user_ns.show_gid(creds.fsgid),
         fd_size.next_power_of_two(),
         r.group,
         r.session,

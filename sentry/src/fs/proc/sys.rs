@@ -1,6 +1,7 @@
 //! `/proc/sys`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -9,8 +10,8 @@ use crate::fs::aio::AioAccount;
 use crate::fs::pipe;
 use crate::fs::proc::{sys_ipc, sys_net};
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
-use crate::kernel::{Kernel, RELEASE, VERSION};
-use crate::task::Credentials;
+use crate::kernel::{Kernel, NamespaceKind, RELEASE, UserNamespace, VERSION};
+use crate::task::{Capabilities, Credentials, Task};
 use crate::vfs::{Caller, Inode};
 
 /// A value that the guest can change, without an effect beyond being read again. Names whose value matters are
@@ -63,6 +64,7 @@ pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("fs", fs(kernel)),
         ("kernel", kernel_directory(kernel)),
         ("net", sys_net::directory(kernel)),
+        ("user", user()),
         ("vm", vm()),
     ])
 }
@@ -111,6 +113,54 @@ fn fs(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("protected_symlinks", fixed("1")),
         ("suid_dumpable", fixed("0")),
     ])
+}
+
+/// How many namespaces of a kind a user may make in the user namespace of whoever opens the file (`namespaces(7)`).
+struct Maximum {
+    kind: NamespaceKind,
+    of: Arc<UserNamespace>,
+    writer: Option<Credentials>,
+}
+
+impl Text for Maximum {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok(format!("{}\n", self.of.maximum(self.kind).load(Ordering::Relaxed)).into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        if !self.writer.as_ref().is_some_and(|writer| writer.has_in(&self.of, Capabilities::SYS_RESOURCE)) {
+            return Err(Errno::EPERM);
+        }
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let value: u64 = text.trim_matches(['\n', '\0', ' ']).parse().map_err(|_| Errno::EINVAL)?;
+        if value > u64::from(i32::MAX.unsigned_abs()) {
+            return Err(Errno::EINVAL);
+        }
+        self.of.maximum(self.kind).store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        let creds = task.creds();
+        let writer = Some(Credentials::clone(&creds));
+        Some(Arc::new(Self { kind: self.kind, of: creds.user_ns.clone(), writer }))
+    }
+}
+
+/// `/proc/sys/user`. Who may write there is a matter of capabilities (`set_permissions` of Linux), so the mode lets all.
+fn user() -> Arc<Inode> {
+    let files = [
+        ("max_cgroup_namespaces", NamespaceKind::Cgroup),
+        ("max_ipc_namespaces", NamespaceKind::Ipc),
+        ("max_mnt_namespaces", NamespaceKind::Mount),
+        ("max_net_namespaces", NamespaceKind::Net),
+        ("max_pid_namespaces", NamespaceKind::Pid),
+        ("max_time_namespaces", NamespaceKind::Time),
+        ("max_user_namespaces", NamespaceKind::User),
+        ("max_uts_namespaces", NamespaceKind::Uts),
+    ];
+    let file = |kind| TextInode::inode(0o666, Maximum { kind, of: UserNamespace::initial(), writer: None });
+    PseudoDir::inode(files.into_iter().map(|(name, kind)| (name, file(kind))).collect())
 }
 
 /// A random UUID, a new one for each read.

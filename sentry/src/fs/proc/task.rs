@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::errno::Errno;
-use crate::fs::nsfs::{LINKS as LINKS_OF_NAMESPACES, Namespace};
+use crate::fs::nsfs::{Find, LINKS as LINKS_OF_NAMESPACES, Namespace};
 use crate::fs::proc::fd::{FdDir, FdDirKind};
+use crate::fs::proc::id_map::{self, IdMapInode};
 use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, root, status};
 use crate::fs::pseudo::{Text, TextInode};
+use crate::kernel::UserNamespace;
 use crate::task::trace::{AccessMode, check_access};
-use crate::task::{Capabilities, Task, ThreadGroup};
+use crate::task::{Gid, Task, ThreadGroup, Uid};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, OpenFlags, Stat, VfsPath,
@@ -45,7 +47,6 @@ const FILES: &[(&str, u32, Render)] = &[
     ("cmdline", 0o444, status::cmdline),
     ("comm", 0o644, status::comm),
     ("environ", 0o400, status::environ),
-    ("gid_map", 0o644, status::id_map),
     ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
     ("loginuid", 0o644, status::loginuid),
@@ -59,7 +60,6 @@ const FILES: &[(&str, u32, Render)] = &[
     ("personality", 0o400, status::personality),
     ("schedstat", 0o444, status::schedstat),
     ("sessionid", 0o444, status::loginuid),
-    ("setgroups", 0o644, status::setgroups),
     ("smaps", 0o444, status::smaps),
     ("smaps_rollup", 0o444, status::smaps_rollup),
     ("stat", 0o444, status::stat),
@@ -67,9 +67,12 @@ const FILES: &[(&str, u32, Render)] = &[
     ("status", 0o444, status::status),
     ("syscall", 0o400, status::syscall),
     ("timerslack_ns", 0o666, status::timerslack),
-    ("uid_map", 0o644, status::id_map),
     ("wchan", 0o444, status::wchan),
 ];
+
+/// What only those may read who could debug the process, whatever the mode says (proc(5)).
+const GUARDED: &[&str] =
+    &["auxv", "environ", "io", "maps", "personality", "smaps", "smaps_rollup", "syscall"];
 
 const LINKS: &[&str] = &["cwd", "exe", "root"];
 /// Namespaces that exist once, with the texts of Linux's first ones.
@@ -96,7 +99,8 @@ impl TaskDir {
             .iter()
             .map(|f| f.0)
             .chain(LINKS.iter().copied())
-            .chain(["fd", "fdinfo", "mem", "net", "ns", "task"]);
+            .chain(["fd", "fdinfo", "mem", "net", "ns", "task"])
+            .chain(id_map::NAMES.iter().copied());
         let at = names.into_iter().position(|n| n.as_bytes() == name).unwrap_or(0) as u64 + 1;
         let bit = if self.kind == Kind::Thread { 1 << 31 } else { 0 };
         ino_of(self.task.tid().0) + at + bit
@@ -109,21 +113,27 @@ pub(crate) fn process_of(inode: &Inode) -> Option<Arc<ThreadGroup>> {
     Some(dir.task.thread_group().clone())
 }
 
-/// The owner of a task's files: its effective ids.
+/// The owner of a task's files: its effective ids, or root for a process that is not to be looked at, that of the
+/// namespace it was started in (`task_dump_owner`).
 pub(super) fn owned(task: &Task, kind: FileType, permissions: u32, ino: u64) -> Stat {
     let creds = task.creds();
+    let is_open_to_all = kind == FileType::Directory && permissions & 0o555 == 0o555;
+    if let Some(mm) = task.mm().filter(|mm| !is_open_to_all && !mm.is_dumpable()) {
+        let user_ns = mm.user_ns();
+        let (uid, gid) = (user_ns.uid(0).unwrap_or(Uid::ROOT).0, user_ns.gid(0).unwrap_or(Gid::ROOT).0);
+        return Stat { uid, gid, ..Stat::new(kind, permissions, ino) };
+    }
     Stat { uid: creds.euid.0, gid: creds.egid.0, ..Stat::new(kind, permissions, ino) }
 }
 
-/// `PTRACE_MODE_READ` in short: the same user, or `CAP_SYS_PTRACE` (`ptrace(2)`).
+/// Whether `caller` may look at what only debuggers and the process itself may (`ptrace(2)`, "Ptrace access mode
+/// checking", `PTRACE_MODE_READ_FSCREDS`).
 ///
 /// # Errors
 /// `EACCES`.
 pub(super) fn check_may_inspect(caller: &Caller<'_>, task: &Task) -> Result<(), Errno> {
-    let target = task.creds();
-    let same = caller.task.is_some_and(|t| t.pid() == task.pid())
-        || [target.uid, target.euid, target.suid].iter().all(|id| *id == caller.creds.fsuid);
-    if same || caller.has(Capabilities::SYS_PTRACE) { Ok(()) } else { Err(Errno::EACCES) }
+    let Some(who) = caller.task else { return Ok(()) };
+    check_access(who, caller.creds, task, AccessMode::FsCreds).map_err(|_| Errno::EACCES)
 }
 
 impl InodeOps for TaskDir {
@@ -136,7 +146,7 @@ impl InodeOps for TaskDir {
         let ino = self.ino(name);
         if let Some((name, permissions, render)) = FILES.iter().find(|f| f.0.as_bytes() == name) {
             let stat = owned(task, FileType::Regular, *permissions, ino);
-            let text = TaskText { task: task.clone(), name, render: *render };
+            let text = TaskText { task: task.clone(), name, render: *render, reader: None };
             return Ok(TextInode::with_stat(stat, text));
         }
         let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
@@ -145,6 +155,7 @@ impl InodeOps for TaskDir {
                 let which = LINKS.iter().copied().find(|l| *l == text).unwrap_or("exe");
                 Ok(Inode::new(FileType::Symlink, Box::new(PlaceLink { task: task.clone(), which, ino })))
             }
+            _ if id_map::NAMES.contains(&text) => Ok(IdMapInode::inode(task, text, ino)),
             "mem" => Ok(MemoryFileInode::inode(task, ino)),
             "fd" => Ok(FdDir::inode(task, FdDirKind::Links, ino)),
             "fdinfo" => Ok(FdDir::inode(task, FdDirKind::Info, ino)),
@@ -165,6 +176,7 @@ impl InodeOps for TaskDir {
         let entry = |name: &str, kind| DirEntry { name: name.into(), ino: self.ino(name.as_bytes()), kind };
         let mut list: Vec<DirEntry> = FILES.iter().map(|f| entry(f.0, FileType::Regular)).collect();
         list.push(entry("mem", FileType::Regular));
+        list.extend(id_map::NAMES.iter().map(|name| entry(name, FileType::Regular)));
         list.extend(LINKS.iter().map(|name| entry(name, FileType::Symlink)));
         list.extend(["fd", "fdinfo", "net", "ns"].map(|name| entry(name, FileType::Directory)));
         if self.kind == Kind::Process {
@@ -178,16 +190,40 @@ impl InodeOps for TaskDir {
     }
 }
 
+/// How who opened a file sees ids.
+pub(super) struct Reader {
+    /// The user namespace.
+    pub(super) user_ns: Arc<UserNamespace>,
+}
+
 /// A generated file about a task.
 struct TaskText {
     task: Arc<Task>,
     name: &'static str,
     render: Render,
+    /// Who opened the file, where he does not see ids as they are.
+    reader: Option<Reader>,
 }
 
 impl Text for TaskText {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        (self.render)(&self.task)
+        match (&self.reader, self.name) {
+            (Some(reader), "status") => status::status_for(&self.task, reader),
+            _ => (self.render)(&self.task),
+        }
+    }
+
+    fn check_open(&self, caller: &Caller<'_>) -> Result<(), Errno> {
+        if GUARDED.contains(&self.name) { check_may_inspect(caller, &self.task) } else { Ok(()) }
+    }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        let user_ns = task.creds().user_ns.clone();
+        if user_ns.is_initial() {
+            return None;
+        }
+        let Self { task, name, render, reader: _ } = self;
+        Some(Arc::new(Self { task: task.clone(), name, render: *render, reader: Some(Reader { user_ns }) }))
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
@@ -289,15 +325,13 @@ struct NsDir {
 /// One of its links.
 struct NsLink {
     task: Arc<Task>,
-    find: fn(&Task) -> Namespace,
+    find: Find,
     ino: u64,
 }
 
 impl NsLink {
     fn namespace(&self, caller: &Caller<'_>) -> Result<Namespace, Errno> {
-        if let Some(task) = caller.task {
-            check_access(task, caller.creds, &self.task, AccessMode::FsCreds).map_err(|_| Errno::EACCES)?;
-        }
+        check_may_inspect(caller, &self.task)?;
         Ok((self.find)(&self.task))
     }
 }

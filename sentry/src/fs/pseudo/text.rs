@@ -26,6 +26,15 @@ pub(crate) trait Text: Send + Sync + 'static {
         Err(Errno::EACCES)
     }
 
+    /// Whether `caller` may open the file, beyond what the mode says.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    fn check_open(&self, caller: &Caller<'_>) -> Result<(), Errno> {
+        let _ = caller;
+        Ok(())
+    }
+
     /// The text that `task` gets by opening the file, where that depends on the namespaces it is in.
     fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
         let _ = task;
@@ -75,6 +84,7 @@ impl InodeOps for TextInode {
     }
 
     fn open(&self, _: &Arc<Inode>, _: OpenFlags, caller: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        self.text.check_open(caller)?;
         let own = caller.task.and_then(|task| self.text.opened_by(task));
         let text = own.unwrap_or_else(|| self.text.clone());
         Ok(Box::new(TextFile { text, shown: Mutex::default() }))

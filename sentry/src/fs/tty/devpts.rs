@@ -10,8 +10,8 @@ use crate::fs::host::{self, Description};
 use crate::fs::pseudo::pseudo_stat;
 use crate::fs::tty::file::{Master, Slave};
 use crate::fs::tty::pty::Pty;
-use crate::kernel::Kernel;
-use crate::task::Uid;
+use crate::kernel::{Kernel, UserNamespace};
+use crate::task::{Gid, Uid};
 use crate::vfs::open::{open_directory, status_flags};
 use crate::vfs::{
     BareInode, Caller, Dentry, DeviceId, DirEntry, File, FileOps, FileSystem, FileType, Inode, InodeOps,
@@ -64,18 +64,22 @@ const PTS_MAJOR: u32 = 136;
 const FIRST_INO: u64 = 3;
 
 /// A devpts with the data of `mount(2)` (`gid=5,mode=620,ptmxmode=666`); returns the dentry of its root.
+/// Ids are those of `user_ns`, whose root owns the files.
 ///
 /// # Errors
 /// `EINVAL` for bad options.
-pub fn create(kernel: &Arc<Kernel>, data: &str) -> Result<Arc<Dentry>, Errno> {
-    let (mut mode, mut gid, mut ptmx_mode) = (0o600, 0, 0o666);
+pub fn create(kernel: &Arc<Kernel>, data: &str, user_ns: &UserNamespace) -> Result<Arc<Dentry>, Errno> {
+    let (mut mode, mut gid, mut ptmx_mode) = (0o600, user_ns.gid(0).unwrap_or(Gid::ROOT).0, 0o666);
     for option in data.split(',').filter(|o| !o.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         let octal = || u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL);
         match key {
             "mode" => mode = octal()? & 0o777,
             "ptmxmode" => ptmx_mode = octal()? & 0o777,
-            "gid" => gid = value.parse().map_err(|_| Errno::EINVAL)?,
+            "gid" => {
+                let id = value.parse().map_err(|_| Errno::EINVAL)?;
+                gid = user_ns.gid(id).ok_or(Errno::EINVAL)?.0;
+            }
             "uid" | "newinstance" | "max" => {}
             _ => return Err(Errno::EINVAL),
         }

@@ -7,6 +7,7 @@ use sentry_abi::socket::*;
 
 use crate::errno::Errno;
 use crate::socket::base::Switches;
+use crate::socket::control;
 use crate::socket::inet::Protocol;
 use crate::socket::ops::Family;
 use crate::socket::option::refused::memory_info;
@@ -448,7 +449,7 @@ fn set_pass_credentials(context: &Context<'_>, value: &[u8]) -> Result<(), Errno
 
 fn get_peer_credentials(context: &Context<'_>) -> Result<Value, Errno> {
     Ok(match context.socket.family() {
-        Family::Unix(unix) => bytes(&unix.peer_credentials()),
+        Family::Unix(unix) => bytes(&control::seen_by(context.task, unix.peer_credentials())),
         Family::Inet(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => {
             bytes(&Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX })
         }

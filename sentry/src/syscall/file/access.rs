@@ -6,7 +6,7 @@ use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path};
-use crate::task::{Capabilities, Credentials, CurrentTask, Uid};
+use crate::task::{Capabilities, Credentials, CurrentTask};
 use crate::vfs::permission::check_access;
 use crate::vfs::{Access, Fd, FileType, MountFlags};
 
@@ -60,6 +60,7 @@ fn real_ids(creds: &Credentials) -> Arc<Credentials> {
     let mut real = creds.clone();
     real.fsuid = creds.uid;
     real.fsgid = creds.gid;
-    real.effective = if creds.uid == Uid::ROOT { creds.permitted } else { Capabilities::empty() };
+    real.effective =
+        if Some(creds.uid) == creds.user_ns.uid(0) { creds.permitted } else { Capabilities::empty() };
     Arc::new(real)
 }

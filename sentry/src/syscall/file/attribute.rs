@@ -58,7 +58,7 @@ fn chmod(caller: &Caller<'_>, place: &VfsPath, mode: u32) -> SysResult {
     }
     let mut mode = mode & MODE_MASK;
     // Only members of the group make a file set-group-ID (chmod(2)).
-    if !caller.in_group(stat.gid) && !caller.has(Capabilities::FSETID) {
+    if !caller.in_group(stat.gid) && !caller.has_for(&stat, Capabilities::FSETID) {
         mode &= !S_ISGID;
     }
     place.inode().ops().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })?;
@@ -105,7 +105,10 @@ const KEEP: u32 = u32::MAX;
 fn chown(caller: &Caller<'_>, place: &VfsPath, (uid, gid): (u32, u32)) -> SysResult {
     place.mount.check_writable()?;
     let stat = place.stat()?;
-    let privileged = caller.has(Capabilities::CHOWN);
+    let privileged = caller.has_for(&stat, Capabilities::CHOWN);
+    let user_ns = &caller.creds.user_ns;
+    let uid = if uid == KEEP { KEEP } else { user_ns.uid(uid).ok_or(Errno::EINVAL)?.0 };
+    let gid = if gid == KEEP { KEEP } else { user_ns.gid(gid).ok_or(Errno::EINVAL)?.0 };
     let is_owner = caller.creds.fsuid.0 == stat.uid;
     if uid != KEEP && !privileged && !(is_owner && uid == stat.uid) {
         return Err(Errno::EPERM.into());

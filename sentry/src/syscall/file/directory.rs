@@ -126,7 +126,7 @@ pub(crate) fn sys_chroot(task: &mut CurrentTask, args: &Args) -> SysResult {
     let context = PathContext::new(task);
     let place = context.place(task, Fd(AT_FDCWD), &path, 0)?;
     check_directory(&context, &place)?;
-    if !context.caller().has(Capabilities::SYS_CHROOT) {
+    if !context.caller().creds.has_in_own(Capabilities::SYS_CHROOT) {
         return Err(Errno::EPERM.into());
     }
     context.fs().set_root(place);

@@ -8,7 +8,7 @@ use crate::mm::PAGE_SIZE;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path};
 use crate::task::{Capabilities, CurrentTask};
-use crate::vfs::{DetachChildren, Fd, Mount, MountFlags, VfsPath};
+use crate::vfs::{Dentry, DetachChildren, Fd, Mount, MountFlags, MountNamespace, VfsPath};
 
 const MS_REMOUNT: u32 = 32;
 const MS_BIND: u32 = 4096;
@@ -43,16 +43,11 @@ pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
     };
     let context = PathContext::new(task);
     let place = context.place(task, Fd(AT_FDCWD), &target, 0)?;
-    if !context.caller().has(Capabilities::SYS_ADMIN) {
-        return Err(Errno::EPERM.into());
-    }
     let namespace = context.fs().namespace();
+    check_may_mount(&context, &namespace)?;
     let mount_flags = MountFlags::from_bits_truncate(flags);
     if flags & MS_REMOUNT != 0 {
-        if !place.is_mount_root() {
-            return Err(Errno::EINVAL.into());
-        }
-        place.mount.set_flags(mount_flags);
+        remount(&context, &place, mount_flags, flags & MS_BIND != 0)?;
         return Ok(0);
     }
     if flags & MS_BIND != 0 {
@@ -68,7 +63,7 @@ pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
     }
     if flags & MS_MOVE != 0 {
         let from = context.place(task, Fd(AT_FDCWD), &source, 0)?;
-        if !from.is_mount_root() {
+        if !from.is_mount_root() || from.mount.is_locked() || !is_in(&namespace, &from.mount) {
             return Err(Errno::EINVAL.into());
         }
         namespace.move_mount(&from.mount, place)?;
@@ -77,15 +72,73 @@ pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
     let kind = String::from_utf8(kind).map_err(|_| Errno::ENODEV)?;
     let data = String::from_utf8(data).map_err(|_| Errno::EINVAL)?;
     let root = fs::registry::create(task, &kind, &data)?;
+    if is_too_revealing(&namespace, &root, mount_flags) {
+        return Err(Errno::EPERM.into());
+    }
     let shown = if source.is_empty() { b"none".to_vec() } else { source };
     namespace.mount(root, &shown, place, mount_flags)?;
     Ok(0)
 }
 
+/// Who may change the mounts of a namespace (Linux's `may_mount`).
+fn check_may_mount(context: &PathContext, namespace: &MountNamespace) -> Result<(), Errno> {
+    let may = context.caller().creds.has_in(namespace.base().owner(), Capabilities::SYS_ADMIN);
+    if may { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Whether the mount is one of the namespace's (`check_mnt`).
+fn is_in(namespace: &Arc<MountNamespace>, mount: &Mount) -> bool {
+    mount.namespace().is_some_and(|of| Arc::ptr_eq(&of, namespace))
+}
+
+/// `MS_REMOUNT`: with `MS_BIND` of this mount, else of the file system, which has to be one's own.
+fn remount(context: &PathContext, place: &VfsPath, flags: MountFlags, is_bind: bool) -> Result<(), Errno> {
+    if !place.is_mount_root() || !is_in(&context.fs().namespace(), &place.mount) {
+        return Err(Errno::EINVAL);
+    }
+    if !place.mount.keeps_locked(flags) {
+        return Err(Errno::EPERM);
+    }
+    let owner = place.mount.superblock().user_ns();
+    if !is_bind && !context.caller().creds.has_in(&owner, Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let times = MountFlags::ACCESS_TIMES;
+    let kept = if flags.intersects(times) { MountFlags::empty() } else { place.mount.flags() & times };
+    place.mount.set_flags(flags | kept);
+    Ok(())
+}
+
+/// Whether a new view of `root`'s file system, in a user namespace, would show what is covered or read-only in the views
+/// that are there (`mount_too_revealing`).
+fn is_too_revealing(namespace: &MountNamespace, root: &Dentry, flags: MountFlags) -> bool {
+    let kind = root.superblock().fs().type_name();
+    if namespace.base().owner().is_initial() || !matches!(kind, "proc" | "sysfs") {
+        return false;
+    }
+    let shows_all = |mount: &Arc<Mount>| {
+        mount.superblock().fs().type_name() == kind
+            && mount.root().parent().is_none()
+            && mount.keeps_locked_read_only(flags)
+            && !namespace.has_locked_children(mount)
+    };
+    !namespace.mounts().iter().any(shows_all)
+}
+
 /// Shows `from` also at `place`, with `recursive` what is mounted below it too.
 fn bind(context: &PathContext, from: &VfsPath, place: VfsPath, recursive: bool) -> Result<(), Errno> {
     let namespace = context.fs().namespace();
-    let top = Mount::new(from.dentry.clone(), from.mount.source(), from.mount.flags());
+    // A file that stands for a namespace belongs to none (`do_loopback`).
+    let is_nsfs = fs::nsfs::Namespace::of(from.inode()).is_some();
+    if !is_nsfs && !is_in(&namespace, &from.mount) {
+        return Err(Errno::EINVAL);
+    }
+    // Not without what covers parts of it for good.
+    if !recursive && namespace.covers_for_good(from) {
+        return Err(Errno::EINVAL);
+    }
+    let top = from.mount.copy(from.dentry.clone());
+    top.set_locked(false);
     // Taken before attaching, so that a bind of a tree into itself ends.
     let below = if recursive { namespace.subtree(&from.mount) } else { Vec::new() };
     namespace.attach(top.clone(), place)?;
@@ -98,7 +151,7 @@ fn bind(context: &PathContext, from: &VfsPath, place: VfsPath, recursive: bool) 
         if visible && !from.dentry.is_ancestor_of(&old_place.dentry) {
             continue;
         }
-        let copy = Mount::new(old.root().clone(), old.source(), old.flags());
+        let copy = old.copy(old.root().clone());
         namespace.attach(copy.clone(), VfsPath::new(parent, old_place.dentry))?;
         copies.push((old.id(), copy));
     }
@@ -121,18 +174,19 @@ pub(crate) fn sys_umount2(task: &mut CurrentTask, args: &Args) -> SysResult {
     let context = PathContext::new(task);
     let follow = if flags & UMOUNT_NOFOLLOW != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
     let place = context.place(task, Fd(AT_FDCWD), &path, follow)?;
-    if !context.caller().has(Capabilities::SYS_ADMIN) {
-        return Err(Errno::EPERM.into());
-    }
-    if !place.is_mount_root() {
+    let namespace = context.fs().namespace();
+    check_may_mount(&context, &namespace)?;
+    if !place.is_mount_root() || !is_in(&namespace, &place.mount) || place.mount.is_locked() {
         return Err(Errno::EINVAL.into());
+    }
+    if flags & MNT_FORCE != 0 && !context.caller().has(Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM.into());
     }
     if flags & MNT_EXPIRE != 0 {
         return Err(Errno::EAGAIN.into());
     }
     let mount = place.mount.clone();
     drop(place);
-    let namespace = context.fs().namespace();
     if flags & MNT_DETACH == 0 {
         // Every open file and working directory holds a reference: ours, and the table's, are the only others.
         if Arc::strong_count(&mount) > 2 {
@@ -150,9 +204,7 @@ pub(crate) fn sys_pivot_root(task: &mut CurrentTask, args: &Args) -> SysResult {
     let new_path = read_path(task, args.addr(0))?;
     let old_path = read_path(task, args.addr(1))?;
     let context = PathContext::new(task);
-    if !context.caller().has(Capabilities::SYS_ADMIN) {
-        return Err(Errno::EPERM.into());
-    }
+    check_may_mount(&context, &context.fs().namespace())?;
     let new_root = context.place(task, Fd(AT_FDCWD), &new_path, 0)?;
     let put_old = context.place(task, Fd(AT_FDCWD), &old_path, 0)?;
     if !new_root.inode().is_dir() || !put_old.inode().is_dir() {
@@ -164,6 +216,10 @@ pub(crate) fn sys_pivot_root(task: &mut CurrentTask, args: &Args) -> SysResult {
     let root_mount = namespace.root_mount();
     if Arc::ptr_eq(&new_root.mount, &root_mount) || Arc::ptr_eq(&put_old.mount, &root_mount) {
         return Err(Errno::EBUSY.into());
+    }
+    if new_root.mount.is_locked() || !is_in(&namespace, &new_root.mount) || !is_in(&namespace, &put_old.mount)
+    {
+        return Err(Errno::EINVAL.into());
     }
     if !new_root.is_mount_root() || !old_root.is_mount_root() || !is_below(&put_old, &new_root) {
         return Err(Errno::EINVAL.into());

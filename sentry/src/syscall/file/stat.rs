@@ -4,18 +4,19 @@ use sentry_abi::fs::{StatBuf, Statx, StatxTimestamp};
 use zerocopy::FromZeros;
 
 use crate::errno::{Errno, SysResult};
+use crate::kernel::UserNamespace;
 use crate::syscall::Args;
 use crate::syscall::file::context::{
     AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, PathContext, read_optional_path, read_path,
 };
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Gid, Uid};
 use crate::vfs::{DeviceId, Fd, FileTime, Stat, VfsPath};
 
 /// `stat(2)`.
 pub(crate) fn sys_stat(task: &mut CurrentTask, args: &Args) -> SysResult {
     let path = read_path(task, args.addr(0))?;
     let stat = PathContext::new(task).place(task, Fd(AT_FDCWD), &path, 0)?.stat()?;
-    task.mm().write_obj(args.addr(1), &to_abi(&stat))?;
+    task.mm().write_obj(args.addr(1), &to_abi(&stat, task.user_ns()))?;
     Ok(0)
 }
 
@@ -23,14 +24,14 @@ pub(crate) fn sys_stat(task: &mut CurrentTask, args: &Args) -> SysResult {
 pub(crate) fn sys_lstat(task: &mut CurrentTask, args: &Args) -> SysResult {
     let path = read_path(task, args.addr(0))?;
     let stat = PathContext::new(task).place(task, Fd(AT_FDCWD), &path, AT_SYMLINK_NOFOLLOW)?.stat()?;
-    task.mm().write_obj(args.addr(1), &to_abi(&stat))?;
+    task.mm().write_obj(args.addr(1), &to_abi(&stat, task.user_ns()))?;
     Ok(0)
 }
 
 /// `fstat(2)`.
 pub(crate) fn sys_fstat(task: &mut CurrentTask, args: &Args) -> SysResult {
     let stat = task.files().get(args.fd(0))?.stat()?;
-    task.mm().write_obj(args.addr(1), &to_abi(&stat))?;
+    task.mm().write_obj(args.addr(1), &to_abi(&stat, task.user_ns()))?;
     Ok(0)
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn sys_newfstatat(task: &mut CurrentTask, args: &Args) -> SysResult {
     } else {
         PathContext::new(task).place(task, args.fd(0), &path, flags)?.stat()?
     };
-    task.mm().write_obj(args.addr(2), &to_abi(&stat))?;
+    task.mm().write_obj(args.addr(2), &to_abi(&stat, task.user_ns()))?;
     Ok(0)
 }
 
@@ -80,19 +81,19 @@ pub(crate) fn sys_statx(task: &mut CurrentTask, args: &Args) -> SysResult {
     };
     let place = PathContext::new(task).place(task, args.fd(0), &path, flags)?;
     let stat = place.stat()?;
-    task.mm().write_obj(args.addr(4), &to_statx(&stat, &place))?;
+    task.mm().write_obj(args.addr(4), &to_statx(&stat, &place, task.user_ns()))?;
     Ok(0)
 }
 
 /// `struct stat` of `stat`.
-fn to_abi(stat: &Stat) -> StatBuf {
+fn to_abi(stat: &Stat, user_ns: &UserNamespace) -> StatBuf {
     StatBuf {
         st_dev: stat.dev,
         st_ino: stat.ino,
         st_nlink: stat.nlink.into(),
         st_mode: stat.mode,
-        st_uid: stat.uid,
-        st_gid: stat.gid,
+        st_uid: user_ns.show_uid(Uid(stat.uid)),
+        st_gid: user_ns.show_gid(Gid(stat.gid)),
         pad: 0,
         st_rdev: stat.rdev.encode(),
         st_size: stat.size.cast_signed(),
@@ -108,15 +109,15 @@ fn to_abi(stat: &Stat) -> StatBuf {
     }
 }
 
-fn to_statx(stat: &Stat, place: &VfsPath) -> Statx {
+fn to_statx(stat: &Stat, place: &VfsPath, user_ns: &UserNamespace) -> Statx {
     let time = |t: FileTime| StatxTimestamp { tv_sec: t.sec, tv_nsec: t.nsec, reserved: 0 };
     let dev = DeviceId::decode(stat.dev);
     let mut buf = Statx::new_zeroed();
     buf.stx_mask = STATX_BASIC_STATS | STATX_MNT_ID;
     buf.stx_blksize = stat.blksize;
     buf.stx_nlink = stat.nlink;
-    buf.stx_uid = stat.uid;
-    buf.stx_gid = stat.gid;
+    buf.stx_uid = user_ns.show_uid(Uid(stat.uid));
+    buf.stx_gid = user_ns.show_gid(Gid(stat.gid));
     // A mode has 16 bits.
     buf.stx_mode = (stat.mode & 0xffff) as u16;
     buf.stx_ino = stat.ino;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use sentry_abi::sysv_ipc::{IPC_NOWAIT, MsgInfo, MsqidDs, cmd, msg};
 
 use crate::errno::{Errno, SysError, SysResult};
-use crate::ipc::{Access, IpcId, IpcObject, Message, MessageQueue, Request, Selection};
+use crate::ipc::{Access, IpcId, IpcObject, Message, MessageQueue, Request, Selection, show_ids};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::ipc::shm::id_value;
@@ -23,7 +23,7 @@ pub(crate) fn sys_msgget(task: &mut CurrentTask, args: &Args) -> SysResult {
     let creds = task.creds();
     let limit = ipc.limits.msgmni.load(Ordering::Relaxed);
     let bytes = ipc.limits.msgmnb.load(Ordering::Relaxed);
-    let request = Request { key, flags, creds: &creds, limit };
+    let request = Request { key, flags, creds: &creds, owner: ipc.base.owner(), limit };
     let id = ipc.msg.get(
         &request,
         |_| Ok(()),
@@ -48,7 +48,7 @@ pub(crate) fn sys_msgsnd(task: &mut CurrentTask, args: &Args) -> SysResult {
     let mut message = Some(Message { kind, text });
     let attempt = |_: &mut CurrentTask| {
         let attempt = (|| {
-            queue.lock()?.permission().check(Access::ALTER, &creds)?;
+            queue.lock()?.permission().check(Access::ALTER, &creds, ipc.base.owner())?;
             message = queue.send(message.take().ok_or(Errno::EIO)?, pid)?;
             if message.is_none() { Ok(()) } else { Err(Errno::EAGAIN) }
         })();
@@ -76,12 +76,13 @@ pub(crate) fn sys_msgrcv(task: &mut CurrentTask, args: &Args) -> SysResult {
         1.. => Selection::Kind(kind),
         _ => Selection::UpTo(kind.checked_neg().unwrap_or(i64::MAX)),
     };
-    let queue = task.ipc().msg.by_id(id)?;
+    let ipc = task.ipc();
+    let queue = ipc.msg.by_id(id)?;
     let creds = task.creds();
     let pid = task.pid().0;
     let attempt = |_: &mut CurrentTask| {
         let attempt = (|| {
-            queue.lock()?.permission().check(Access::READ, &creds)?;
+            queue.lock()?.permission().check(Access::READ, &creds, ipc.base.owner())?;
             queue.receive(selection, size, flags & msg::MSG_NOERROR != 0, pid)
         })();
         attempt.transpose()
@@ -134,25 +135,27 @@ pub(crate) fn sys_msgctl(task: &mut CurrentTask, args: &Args) -> SysResult {
                 (Some(id), queue)
             };
             if command != cmd::MSG_STAT_ANY {
-                queue.permission().check(Access::READ, &creds)?;
+                queue.permission().check(Access::READ, &creds, task.ipc().base.owner())?;
             }
-            task.mm().write_obj(buf, &queue.stat()?)?;
+            let mut stat = queue.stat()?;
+            show_ids(&mut stat.perm, task.user_ns());
+            task.mm().write_obj(buf, &stat)?;
             Ok(found.map_or(0, id_value))
         }
         cmd::IPC_SET => {
             let to: MsqidDs = task.mm().read_obj(buf)?;
             let queue = ipc.msg.by_id(IpcId(id))?;
-            queue.permission().check_control(&creds)?;
+            queue.permission().check_control(&creds, task.ipc().base.owner())?;
             let limit = usize::try_from(to.qbytes).unwrap_or(usize::MAX);
             if limit > ipc.limits.msgmnb.load(Ordering::Relaxed) && !creds.has(Capabilities::SYS_RESOURCE) {
                 return Err(Errno::EPERM.into());
             }
-            queue.update(limit, |permission| permission.set(&to.perm))?;
+            queue.update(limit, |permission| permission.set(&to.perm, task.user_ns()))?;
             Ok(0)
         }
         cmd::IPC_RMID => {
             let queue = ipc.msg.by_id(IpcId(id))?;
-            queue.permission().check_control(&creds)?;
+            queue.permission().check_control(&creds, task.ipc().base.owner())?;
             ipc.msg.remove(IpcId(id));
             queue.remove();
             Ok(0)

@@ -7,7 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
-use crate::task::{Capabilities, CurrentTask, Tid};
+use crate::task::trace::{AccessMode, check_access};
+use crate::task::{CurrentTask, Tid};
 
 /// `struct robust_list_head`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -42,11 +43,7 @@ pub(crate) fn sys_get_robust_list(task: &mut CurrentTask, args: &Args) -> SysRes
     } else {
         task.kernel().tree().thread(Tid(tid)).cloned().ok_or(Errno::ESRCH)?
     };
-    let (mine, theirs) = (task.creds(), target.creds());
-    let same = mine.euid == theirs.uid && mine.euid == theirs.suid;
-    if !same && !mine.has(Capabilities::SYS_PTRACE) {
-        return Err(Errno::EPERM.into());
-    }
+    check_access(task.task(), &task.creds(), &target, AccessMode::RealCreds)?;
     task.mm().write_obj(args.addr(2), &HEAD_SIZE)?;
     task.mm().write_obj(args.addr(1), &target.robust_list.load(Ordering::Relaxed))?;
     Ok(0)

@@ -7,7 +7,9 @@ use sentry_abi::sysv_ipc::{SEM_UNDO, SemBuf, SemInfo, SemidDs, cmd};
 use zerocopy::IntoBytes;
 
 use crate::errno::{Errno, SysResult};
-use crate::ipc::{Access, IpcId, IpcObject, PendingOperations, Request, SEMVMX, SemaphoreSet, Step};
+use crate::ipc::{
+    Access, IpcId, IpcObject, PendingOperations, Request, SEMVMX, SemaphoreSet, Step, show_ids,
+};
 use crate::kernel::KTime;
 use crate::mm::UserAddr;
 use crate::syscall::Args;
@@ -25,7 +27,7 @@ pub(crate) fn sys_semget(task: &mut CurrentTask, args: &Args) -> SysResult {
     }
     let creds = task.creds();
     let limit = ipc.limits.semmni.load(Ordering::Relaxed);
-    let request = Request { key, flags, creds: &creds, limit };
+    let request = Request { key, flags, creds: &creds, owner: ipc.base.owner(), limit };
     let check = |set: &SemaphoreSet| if count > set.len() { Err(Errno::EINVAL) } else { Ok(()) };
     let id = ipc.sem.get(&request, check, |others, id, permission| {
         if count == 0 {
@@ -86,7 +88,7 @@ fn operate(
     }
     let step = {
         let mut state = set.lock()?;
-        state.permission().check(access, &task.creds())?;
+        state.permission().check(access, &task.creds(), task.ipc().base.owner())?;
         state.operate(&operations, undo.as_ref().map(|undo| undo.id()), task.pid().0, task.waiter())?
     };
     match step {
@@ -133,9 +135,11 @@ pub(crate) fn sys_semctl(task: &mut CurrentTask, args: &Args) -> SysResult {
         cmd::SEM_STAT | cmd::SEM_STAT_ANY => {
             let (id, set) = ipc.sem.by_index(id)?;
             if command == cmd::SEM_STAT {
-                set.permission().check(Access::READ, &task.creds())?;
+                set.permission().check(Access::READ, &task.creds(), task.ipc().base.owner())?;
             }
-            task.mm().write_obj(buf, &set.stat()?)?;
+            let mut stat = set.stat()?;
+            show_ids(&mut stat.perm, task.user_ns());
+            task.mm().write_obj(buf, &stat)?;
             Ok(id_value(id))
         }
         _ => control_set(task, &ipc.sem.by_id(IpcId(id))?, IpcId(id), num, command, arg),
@@ -153,24 +157,26 @@ fn control_set(
 ) -> SysResult {
     let buf = UserAddr(arg);
     let creds = task.creds();
-    let check = |access| set.lock()?.permission().check(access, &creds);
+    let check = |access| set.lock()?.permission().check(access, &creds, task.ipc().base.owner());
     let pid = task.pid().0;
     match command {
         cmd::IPC_STAT => {
             check(Access::READ)?;
-            task.mm().write_obj(buf, &set.stat()?)?;
+            let mut stat = set.stat()?;
+            show_ids(&mut stat.perm, task.user_ns());
+            task.mm().write_obj(buf, &stat)?;
             Ok(0)
         }
         cmd::IPC_SET => {
             let to: SemidDs = task.mm().read_obj(buf)?;
             set.lock()?.update(|permission| {
-                permission.check_control(&creds)?;
-                permission.set(&to.perm)
+                permission.check_control(&creds, task.ipc().base.owner())?;
+                permission.set(&to.perm, task.user_ns())
             })?;
             Ok(0)
         }
         cmd::IPC_RMID => {
-            set.lock()?.permission().check_control(&creds)?;
+            set.lock()?.permission().check_control(&creds, task.ipc().base.owner())?;
             task.ipc().sem.remove(id);
             set.remove();
             Ok(0)

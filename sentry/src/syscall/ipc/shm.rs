@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use sentry_abi::sysv_ipc::{ShmLimits, ShmUsage, ShmidDs, cmd, shm};
 
 use crate::errno::{Errno, SysResult};
-use crate::ipc::{Access, IpcId, IpcObject, Request, SHMMIN, ShmAttachment, ShmSegment};
+use crate::ipc::{Access, IpcId, IpcObject, Request, SHMMIN, ShmAttachment, ShmSegment, show_ids};
 use crate::mm::{MapFile, MapRequest, PAGE_SIZE, Placement, Prot, UserAddr, VmaFlags};
 use crate::syscall::Args;
 use crate::task::{Capabilities, CurrentTask};
@@ -17,7 +17,7 @@ pub(crate) fn sys_shmget(task: &mut CurrentTask, args: &Args) -> SysResult {
     let ipc = task.ipc();
     let creds = task.creds();
     let limit = ipc.limits.shmmni.load(Ordering::Relaxed);
-    let request = Request { key, flags, creds: &creds, limit };
+    let request = Request { key, flags, creds: &creds, owner: ipc.base.owner(), limit };
     let check = |segment: &ShmSegment| if size > segment.size() { Err(Errno::EINVAL) } else { Ok(()) };
     let pid = task.pid().0;
     let id = ipc.shm.get(&request, check, |others, id, permission| {
@@ -58,7 +58,7 @@ pub(crate) fn sys_shmat(task: &mut CurrentTask, args: &Args) -> SysResult {
         access.0 |= 0o111;
     }
     let permission = segment.permission();
-    permission.check(access, &task.creds())?;
+    permission.check(access, &task.creds(), task.ipc().base.owner())?;
     let mut max_prot = Prot::all();
     max_prot.set(Prot::WRITE, prot.contains(Prot::WRITE));
     let size = segment.size();
@@ -120,9 +120,11 @@ pub(crate) fn sys_shmctl(task: &mut CurrentTask, args: &Args) -> SysResult {
                 (Some(id), segment)
             };
             if command != cmd::SHM_STAT_ANY {
-                segment.permission().check(Access::READ, &task.creds())?;
+                segment.permission().check(Access::READ, &task.creds(), task.ipc().base.owner())?;
             }
-            task.mm().write_obj(buf, &segment.stat())?;
+            let mut stat = segment.stat();
+            show_ids(&mut stat.perm, task.user_ns());
+            task.mm().write_obj(buf, &stat)?;
             Ok(found.map_or(0, id_value))
         }
         cmd::IPC_SET => {
@@ -130,22 +132,22 @@ pub(crate) fn sys_shmctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             let segment = ipc.shm.by_id(IpcId(id))?;
             let creds = task.creds();
             segment.update(|permission| {
-                permission.check_control(&creds)?;
-                permission.set(&to.perm)
+                permission.check_control(&creds, task.ipc().base.owner())?;
+                permission.set(&to.perm, task.user_ns())
             })?;
             Ok(0)
         }
         cmd::IPC_RMID => {
             let segment = ipc.shm.by_id(IpcId(id))?;
-            segment.permission().check_control(&task.creds())?;
+            segment.permission().check_control(&task.creds(), task.ipc().base.owner())?;
             segment.remove();
             Ok(0)
         }
         cmd::SHM_LOCK | cmd::SHM_UNLOCK => {
             let segment = ipc.shm.by_id(IpcId(id))?;
             let creds = task.creds();
-            if !creds.has(Capabilities::IPC_LOCK) {
-                segment.permission().check_control(&creds)?;
+            if !creds.has_in(ipc.base.owner(), Capabilities::IPC_LOCK) {
+                segment.permission().check_control(&creds, task.ipc().base.owner())?;
             }
             segment.set_locked(command == cmd::SHM_LOCK);
             Ok(0)

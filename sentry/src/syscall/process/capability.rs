@@ -69,7 +69,7 @@ pub(crate) fn sys_capset(task: &mut CurrentTask, args: &Args) -> SysResult {
     };
     let (effective, permitted, inheritable) = (set(0), set(1), set(2));
     let old = task.creds();
-    let may_inherit = if old.has(Capabilities::SETPCAP) {
+    let may_inherit = if old.has_in_own(Capabilities::SETPCAP) {
         old.inheritable | old.bounding
     } else {
         old.inheritable | old.permitted

@@ -73,7 +73,7 @@ pub(crate) fn sys_prlimit64(task: &mut CurrentTask, args: &Args) -> SysResult {
         let (mine, theirs) = (task.creds(), target.creds());
         let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid)
             && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.gid);
-        if !same && !mine.has(Capabilities::SYS_RESOURCE) {
+        if !same && !mine.has_in(&theirs.user_ns, Capabilities::SYS_RESOURCE) {
             return Err(Errno::EPERM.into());
         }
         target.thread_group().clone()

@@ -3,7 +3,8 @@
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::task::pidfd::{self, PidFd};
-use crate::task::{Capabilities, CurrentTask, Resource, Tid};
+use crate::task::trace::{AccessMode, check_access};
+use crate::task::{CurrentTask, Resource, Tid};
 use crate::vfs::{Fd, FdFlags, OpenFlags};
 
 fn fd_value(fd: Fd) -> u64 {
@@ -39,11 +40,7 @@ pub(crate) fn sys_pidfd_getfd(task: &mut CurrentTask, args: &Args) -> SysResult 
     let file = task.files().get(args.fd(0))?;
     let group = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
     let target = group.threads().into_iter().next().ok_or(Errno::ESRCH)?;
-    let (mine, theirs) = (task.creds(), target.creds());
-    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid);
-    if !same && !mine.has(Capabilities::SYS_PTRACE) {
-        return Err(Errno::EPERM.into());
-    }
+    check_access(task.task(), &task.creds(), &target, AccessMode::RealCreds)?;
     let stolen = target.files().get(args.fd(1))?;
     let limit = task.rlimit(Resource::Nofile).soft;
     Ok(fd_value(task.files().install(stolen, FdFlags::CLOEXEC, 0, limit)?))

@@ -75,7 +75,7 @@ pub(crate) fn sys_prctl(task: &mut CurrentTask, args: &Args) -> SysResult {
         }
         PR_CAPBSET_DROP => {
             let (cap, old) = (capability(value)?, task.creds());
-            if !old.has(Capabilities::SETPCAP) {
+            if !old.has_in_own(Capabilities::SETPCAP) {
                 return Err(Errno::EPERM.into());
             }
             let bounding = old.bounding.difference(cap);
@@ -141,7 +141,7 @@ fn set_securebits(task: &mut CurrentTask, value: u64) -> SysResult {
     let old = task.creds();
     let locks = old.securebits & LOCKS;
     let frozen = locks | locks >> 1;
-    if !old.has(Capabilities::SETPCAP) || (old.securebits ^ new) & frozen != 0 {
+    if !old.has_in_own(Capabilities::SETPCAP) || (old.securebits ^ new) & frozen != 0 {
         return Err(Errno::EPERM.into());
     }
     task.set_creds(Arc::new(Credentials { securebits: new, ..Credentials::clone(&old) }));

@@ -29,7 +29,7 @@ fn affinity_target(task: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
 fn check_owner(task: &CurrentTask, target: &Task) -> Result<(), Errno> {
     let (mine, theirs) = (task.creds(), target.creds());
     let same = mine.euid == theirs.euid || mine.euid == theirs.uid;
-    if same || mine.has(Capabilities::SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
+    if same || mine.has_in(&theirs.user_ns, Capabilities::SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// `sched_yield(2)`.
@@ -235,8 +235,10 @@ fn priority_targets(task: &CurrentTask, which: i32, who: i32) -> Result<Vec<Arc<
             tree.group_members(pgid).map(|p| p.group.clone()).collect()
         }
         PRIO_USER => {
-            let uid = if who == 0 { task.creds().uid.0 } else { who.cast_unsigned() };
-            let theirs = tree.processes().filter(|p| p.leader.creds().uid.0 == uid);
+            let creds = task.creds();
+            let named = || creds.user_ns.uid(who.cast_unsigned()).ok_or(Errno::ESRCH);
+            let uid = if who == 0 { creds.uid } else { named()? };
+            let theirs = tree.processes().filter(|p| p.leader.creds().uid == uid);
             theirs.map(|p| p.group.clone()).collect()
         }
         _ => return Err(Errno::EINVAL),

@@ -84,7 +84,7 @@ fn set_filter(task: &mut CurrentTask, flags: u64, at: UserAddr) -> SysResult {
     }
     // "... or the caller must have the CAP_SYS_ADMIN capability": a set-user-ID program would run under the filter.
     let creds = task.creds();
-    if !creds.no_new_privs && !creds.has(Capabilities::SYS_ADMIN) {
+    if !creds.no_new_privs && !creds.has_in_own(Capabilities::SYS_ADMIN) {
         return Err(Errno::EACCES.into());
     }
     let source = bpf::read_instructions(task.mm(), at, count)?;

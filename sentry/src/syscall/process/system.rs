@@ -40,7 +40,7 @@ pub(crate) fn sys_sysinfo(task: &mut CurrentTask, args: &Args) -> SysResult {
 }
 
 fn read_name(task: &CurrentTask, at: UserAddr, len: i32) -> Result<Vec<u8>, Errno> {
-    if !task.creds().has(Capabilities::SYS_ADMIN) {
+    if !task.creds().has_in(task.uts().base.owner(), Capabilities::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
     let len = usize::try_from(len).ok().filter(|n| *n < UTS_LEN).ok_or(Errno::EINVAL)?;

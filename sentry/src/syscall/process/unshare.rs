@@ -16,6 +16,7 @@ pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
     let supported = CloneFlags::FILES
         | CloneFlags::FS
         | CloneFlags::NEWNS
+        | CloneFlags::NEWUSER
         | Namespaces::KINDS
         | CloneFlags::SYSVSEM
         | CloneFlags::THREAD

@@ -3,14 +3,14 @@
 use sentry_abi::resource::Rusage;
 use sentry_abi::sched::wait::{P_ALL, P_PGID, P_PID, P_PIDFD, WALL, WCLONE, WCONTINUED, WEXITED};
 use sentry_abi::sched::wait::{WNOHANG, WNOTHREAD, WSTOPPED, WUNTRACED};
-use sentry_abi::signal::{SigInfo, Signal};
+use sentry_abi::signal::Signal;
 use sentry_abi::time::Timeval;
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::pidfd::PidFd;
-use crate::task::{CurrentTask, Tid, WAIT_OPTIONS, Waited, Which, tid_value};
+use crate::task::{CurrentTask, Tid, Uid, WAIT_OPTIONS, Waited, Which, tid_value};
 use crate::vfs::Fd;
 
 fn write_rusage(task: &CurrentTask, at: UserAddr, waited: &Waited) -> Result<(), Errno> {
@@ -80,8 +80,8 @@ pub(crate) fn sys_waitid(task: &mut CurrentTask, args: &Args) -> SysResult {
         let mut fields = [0_i32; 7];
         if let Some(waited) = &waited {
             let (code, status) = waited.child_info();
-            let info = SigInfo::child(Signal::SIGCHLD, code, waited.pid.0, waited.uid, status, 0, 0);
-            fields = [info.signo, 0, code, 0, waited.pid.0, waited.uid.cast_signed(), status];
+            let uid = task.user_ns().show_uid(Uid(waited.uid));
+            fields = [Signal::SIGCHLD.number(), 0, code, 0, waited.pid.0, uid.cast_signed(), status];
         }
         task.mm().write_obj(info_at, &fields)?;
     }

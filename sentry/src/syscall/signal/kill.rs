@@ -19,7 +19,7 @@ pub(crate) fn check_permission(
 ) -> Result<(), Errno> {
     let (mine, theirs) = (task.creds(), target.creds());
     let same = [theirs.uid, theirs.suid].iter().any(|uid| mine.uid == *uid || mine.euid == *uid);
-    if same || mine.has(Capabilities::KILL) {
+    if same || mine.has_in(&theirs.user_ns, Capabilities::KILL) {
         return Ok(());
     }
     // "In the case of SIGCONT, it suffices when the sending and receiving processes belong to the same session."

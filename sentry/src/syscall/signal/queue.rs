@@ -14,6 +14,11 @@ use crate::task::{CurrentTask, Tid};
 fn read_info(task: &CurrentTask, at: UserAddr, number: i32, pid: Tid) -> Result<SigInfo, Errno> {
     let mut info: SigInfo = task.mm().read_obj(at)?;
     info.signo = number;
+    if info.names_process() {
+        // Ids are kept as those of the first namespace; one that is nobody's is shown as such.
+        let uid = task.user_ns().uid(info.uid()).map_or(u32::MAX, |uid| uid.0);
+        info = info.naming(info.pid(), uid);
+    }
     let pretends = info.code >= 0 || info.code == si_code::SI_TKILL;
     if pretends && pid != task.pid() { Err(Errno::EPERM) } else { Ok(info) }
 }

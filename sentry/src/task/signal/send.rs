@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::kernel::{Kernel, ProcessTree};
 use crate::task::signal::{DefaultAction, GroupSignals, JobState};
 use crate::task::thread::CallWork;
-use crate::task::{ExitStatus, Resource, Task, ThreadGroup, Tid};
+use crate::task::{ExitStatus, Resource, Task, ThreadGroup, Tid, Uid};
 use crate::wait::Readiness;
 
 /// To whom a signal goes.
@@ -128,6 +128,7 @@ impl ThreadGroup {
         if signal == Signal::SIGKILL {
             wake = begin_exit(signals, ExitStatus::Signaled(signal));
         } else if !self.is_dropped(signals, target, signal, &info) {
+            let info = seen_by(signals, info);
             self.check_queue_limit(signals, target, signal, &info)?;
             match target {
                 Target::Process => signals.pending.push(signal, info),
@@ -218,6 +219,16 @@ impl ThreadGroup {
         let full = queued as u64 >= self.limits.read().get(Resource::Sigpending).soft;
         if full && info.code != si_code::SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
     }
+}
+
+/// What a signal says about who sent it, as the process sees it (`__send_signal_locked`).
+fn seen_by(signals: &GroupSignals, info: SigInfo) -> SigInfo {
+    if !info.names_process() {
+        return info;
+    }
+    let Some(task) = signals.threads.first() else { return info };
+    let uid = task.creds().user_ns.show_uid(Uid(info.uid()));
+    info.naming(info.pid(), uid)
 }
 
 /// Sets the status that every thread leaves with, unless the process ends already, and returns the threads.
