@@ -138,6 +138,23 @@ pub enum FastOpenError {
     Fault(#[from] Fault),
 }
 
+/// Why a connection cannot go on in this stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Its addresses are of two families.
+    #[error("address family does not match")]
+    FamilyMismatch,
+    /// The stack does not have its local address.
+    #[error("no local address available")]
+    AddressNotAvailable,
+    /// No route leads to its other end.
+    #[error("network unreachable")]
+    NetworkUnreachable,
+    /// The same connection exists already.
+    #[error("address in use")]
+    AddressInUse,
+}
+
 /// Why nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {

@@ -55,5 +55,7 @@ pub use ip_config::{AutoFlowLabels, FlowLabels, IpConfig};
 pub use netstack_wire as wire;
 pub use netstack_wire::ethernet::MacAddr;
 pub use nic::NicId;
-pub use socket::{PacketSocket, PingSocket, RawSocket, TcpSocket, UdpSocket};
+pub use socket::{
+    PacketSocket, PingSocket, RawSocket, StreamSnapshot, StreamSnapshotError, TcpSocket, UdpSocket,
+};
 pub use stack::{Stack, StackBuilder};

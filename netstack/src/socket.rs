@@ -24,5 +24,5 @@ pub use packet::{
 pub use ping::PingSocket;
 pub(crate) use raw::RawSockets;
 pub use raw::{Icmp6Filter, RawInlet, RawSocket};
-pub use tcp::TcpSocket;
+pub use tcp::{StreamSnapshot, StreamSnapshotError, TcpSocket};
 pub use udp::UdpSocket;

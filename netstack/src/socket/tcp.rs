@@ -26,8 +26,13 @@ mod connect;
 mod fast_open;
 mod filter;
 mod forwarded;
+mod moved;
+mod moved_bytes;
 mod transfer;
 mod zero_copy;
+
+pub use moved::StreamSnapshot;
+pub use moved_bytes::StreamSnapshotError;
 
 /// A TCP socket.
 #[derive(Debug)]
@@ -63,6 +68,8 @@ struct Early {
     claim: Option<Box<Claim>>,
     /// Of an accepted connection.
     saved_syn: Option<Vec<u8>>,
+    /// What the connection that is being made goes on from.
+    restored: Option<Box<tcp::Snapshot>>,
 }
 
 impl Settings {

@@ -37,13 +37,13 @@ mod user;
 /// flow may be forgotten; unread data stays readable for as long as the value lives.
 #[derive(Debug)]
 pub struct Connection {
-    common: Common,
-    phase: Phase,
+    pub(super) common: Common,
+    pub(super) phase: Phase,
 }
 
 /// The states by the data that they need.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     SynSent(SynSent),
     SynReceived(Box<SynReceived>),
     Open(Box<Open>),
@@ -55,13 +55,13 @@ enum Phase {
 
 /// A state in which nothing more arrives for the user, with what has not been read yet.
 #[derive(Debug)]
-struct Ended<T> {
+pub(super) struct Ended<T> {
     rest: T,
     unread: Unread,
 }
 
 #[derive(Debug)]
-struct Closed {
+pub(super) struct Closed {
     reason: CloseReason,
     /// A last RST or ACK.
     farewell: Option<Box<Transmit>>,

@@ -42,6 +42,7 @@ mod segment;
 mod send_queue;
 mod sender;
 mod siphash;
+mod snapshot;
 mod state;
 mod syn_received;
 mod syn_sent;
@@ -64,6 +65,7 @@ pub use outcome::{CloseReason, DropReason, Events, IcmpError, Outcome, Verdict};
 pub use path::PathInfo;
 pub use readiness::Readiness;
 pub use segment::{Ecn, Payload, PlainSegment, PlainTransmit, SegmentIn, SynHeaders, Transmit};
+pub use snapshot::Snapshot;
 pub use state::State;
 pub use urgent::UrgentError;
 

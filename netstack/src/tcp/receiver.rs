@@ -16,6 +16,7 @@ use crate::time::Instant;
 use netstack_wire::seq::SeqNum;
 use netstack_wire::tcp::{SackBlock, Timestamps};
 
+mod moved;
 mod rest;
 mod sack;
 mod urgent;

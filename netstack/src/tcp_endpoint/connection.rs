@@ -17,7 +17,9 @@ use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Events, Flow, SegmentIn, State, Verdict};
 use crate::tcp_endpoint::input;
-use crate::tcp_endpoint::transmit::{max_payload, resolve_with, send_plain_segment, send_segment, shown};
+use crate::tcp_endpoint::transmit::{
+    max_payload, path_of, resolve_with, send_plain_segment, send_segment, shown,
+};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
 use crate::wait::{Readiness, WaitQueue};
@@ -351,6 +353,26 @@ struct Concluded {
 }
 
 impl Inner {
+    /// Puts a changed machine in the place of the one that was.
+    pub(crate) fn repair<T>(
+        &mut self,
+        flow: &Flow,
+        now: Instant,
+        core: &Core,
+        config: &Arc<tcp::Config>,
+        change: impl FnOnce(&mut tcp::Snapshot) -> T,
+    ) -> Option<T> {
+        if self.egress.is_none() {
+            self.egress = resolve_with(core, flow, &self.options).ok();
+        }
+        let path = path_of(self.egress.as_ref()?);
+        let mut snapshot = self.machine.snapshot(now)?;
+        let result = change(&mut snapshot);
+        let options = *self.machine.options();
+        self.machine = Connection::restore(now, config, options, flow, path, &snapshot);
+        Some(result)
+    }
+
     /// Tells the machine how long the IP headers are that the socket's options ask for.
     #[cold]
     fn count_headers(&mut self, flow: &Flow) {

@@ -30,6 +30,11 @@ impl TcpSocket {
         self.begin(remote, opening)
     }
 
+    /// Starts a connection without Fast Open.
+    pub(super) fn connect_plainly(&self, remote: SocketAddr) -> Result<(), ConnectError> {
+        self.begin(remote, Opening::Plain)
+    }
+
     /// Starts a connection; with Fast Open, the SYN carries what it says.
     pub(super) fn begin(&self, remote: SocketAddr, opening: Opening) -> Result<(), ConnectError> {
         let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
@@ -202,10 +207,15 @@ impl TcpSocket {
         now: Instant,
     ) -> Result<Arc<TcpEndpoint>, Option<Egress>> {
         let core = &self.core;
-        let Set { socket, tcp, filter, has_early: _ } = set;
-        let seed = core.seeds.seed(now, flow);
+        let Set { socket, tcp, filter, has_early: _, restored } = set;
         let path = path_of(&egress);
-        let machine = Connection::connect(now, &core.tcp_config.lock(), tcp, flow, path, seed);
+        let machine = match restored {
+            None => {
+                let seed = core.seeds.seed(now, flow);
+                Connection::connect(now, &core.tcp_config.lock(), tcp, flow, path, seed)
+            }
+            Some(snapshot) => Connection::restore(now, &core.tcp_config.lock(), tcp, flow, path, &snapshot),
+        };
         let waiters = Arc::clone(&self.waiters);
         let endpoint = TcpEndpoint::new(*flow, machine, Some(egress), socket, waiters, filter, port_use);
         if !endpoint.register(core) {
@@ -223,6 +233,8 @@ struct Set {
     filter: Option<Program>,
     /// Something unusual was set.
     has_early: bool,
+    /// What the connection goes on from, if it is not a new one.
+    restored: Option<Box<tcp::Snapshot>>,
 }
 
 impl Set {
@@ -233,6 +245,7 @@ impl Set {
             tcp: settings.tcp_options(),
             filter: early.and_then(|early| early.filter.clone()),
             has_early: early.is_some(),
+            restored: early.and_then(|early| early.restored.clone()),
         }
     }
 }

@@ -147,7 +147,7 @@ impl Connection {
 
     /// Makes a resting connection one that can be used. It rests again when it has been idle for a while, from now on or,
     /// where nobody knows the time, from the last segment on.
-    pub(super) fn wake(&mut self, now: Option<Instant>) {
+    pub(in super::super) fn wake(&mut self, now: Option<Instant>) {
         if let Phase::Resting(resting) = &self.phase {
             self.phase = Phase::Open(Box::new(resting.wake(&self.common, now)));
         }
@@ -217,7 +217,11 @@ impl Connection {
         self.phase = Phase::Closed(Ended { rest: Closed { reason, farewell }, unread });
     }
 
-    pub(super) fn close_silently(&mut self, reason: CloseReason, farewell: Option<Box<Transmit>>) -> Outcome {
+    pub(in super::super) fn close_silently(
+        &mut self,
+        reason: CloseReason,
+        farewell: Option<Box<Transmit>>,
+    ) -> Outcome {
         self.close_phase(reason, farewell);
         Outcome { verdict: Verdict::Accepted, events: Events::CLOSED | self.transmit_event() }
     }

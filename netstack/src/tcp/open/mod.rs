@@ -134,6 +134,16 @@ impl Open {
         self.unconfirmed = Some(Box::new(unconfirmed));
     }
 
+    /// Goes on in a later state than ESTABLISHED.
+    pub(super) fn resume_state(&mut self, is_fin_received: bool, is_write_shut: bool) {
+        if is_fin_received {
+            self.state = Synchronised::CloseWait;
+        }
+        if is_write_shut {
+            self.close_write();
+        }
+    }
+
     pub(super) fn state(&self) -> State {
         if self.unconfirmed.is_some() && self.state == Synchronised::Established {
             return State::SynReceived;

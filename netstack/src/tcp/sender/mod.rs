@@ -6,6 +6,7 @@
 mod ack;
 mod calm;
 mod loss;
+mod moved;
 mod mtu_search;
 mod phase;
 mod rest;

@@ -116,7 +116,9 @@ impl Stamps {
     /// Everything before `una` is acknowledged.
     fn note_acked(&mut self, una: SeqNum, now: Instant) -> bool {
         let mut has_some = false;
-        while let Some(wanted) = self.wanted.pop_front_if(|wanted| wanted.key.lt(una)) {
+        while self.wanted.front().is_some_and(|wanted| wanted.key.lt(una))
+            && let Some(wanted) = self.wanted.pop_front()
+        {
             if wanted.request.acknowledged {
                 has_some = true;
                 self.push(StampKind::Acknowledged, wanted.key, now, wanted.payload);
