@@ -3,10 +3,11 @@
 //! Taken is a frame with all of these; any other goes through `input.rs`, `input_v4.rs`, `input_v6.rs` and the transport, which
 //! treat this one just the same:
 //! - one contiguous buffer (of a device, or the header buffer of a stack in this process) from an Ethernet or IP link,
-//!   addressed to this station, with no unfinished checksum and not a super-segment;
+//!   addressed to this station and not a super-segment;
 //! - an IPv4 header without options, whole and with a right checksum, or an IPv6 header with no other behind it, between two
 //!   unicast addresses of which the destination is ours;
-//! - a TCP header that makes sense, and a right checksum;
+//! - a TCP header that makes sense, and a right checksum, or one that nobody has to look at: the link vouches for it, or the
+//!   sender, on this machine, has left it unfinished;
 //! - no rules, packet sockets, raw sockets or programs of sockets that want to see it.
 //!
 //! A [`PlainSegment`] is then shown to its connection without taking it out of the frame; what the connection does not
@@ -85,7 +86,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     let Some(found) = &found else { return false };
     let flow = &found.flow;
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
-    let is_verified = packet.meta.checksum == Checksum::Verified;
+    let is_verified = packet.meta.checksum != Checksum::Plain;
     let mut has_none = false;
     let plain = plain_segment(found.tcp, found.tos);
     if let Some(segment) = &plain {
@@ -157,7 +158,7 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     let found = transport(family, ip, rx.interface.id);
     let Some(found) = &found else { return false };
     let is_verified =
-        packet.meta.checksum == Checksum::Verified || rx.interface.capabilities.rx_checksum_trusted;
+        packet.meta.checksum != Checksum::Plain || rx.interface.capabilities.rx_checksum_trusted;
     if !is_verified && !has_right_checksum(found) {
         return false;
     }
@@ -216,8 +217,7 @@ fn frame_of(packet: &Packet) -> Option<&[u8]> {
             return None;
         }
     };
-    let is_finished = packet.meta.gso.is_none() && !matches!(packet.meta.checksum, Checksum::Partial { .. });
-    if likely(is_finished) { Some(frame) } else { None }
+    if likely(packet.meta.gso.is_none()) { Some(frame) } else { None }
 }
 
 /// Whether somebody besides the connections wants to see packets.
