@@ -143,5 +143,6 @@ guests! {
     tracing
     udp_cork
     user_namespaces
+    vdso
     vector_state
 }

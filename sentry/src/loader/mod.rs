@@ -6,6 +6,7 @@ mod script;
 mod segment;
 mod stack;
 mod vdso;
+mod vdso_image;
 
 pub use elf::{Elf, ElfKind};
 pub use image::{Addresses, FindCredentials, Image, LoadRequest, OpenProgram, load};
