@@ -13,6 +13,7 @@ mod listener;
 mod machine;
 mod packets;
 pub mod replay;
+mod snapshot;
 mod stack;
 mod usernet;
 mod wire;
@@ -23,6 +24,7 @@ pub use filter::filter;
 pub use fragments::fragments;
 pub use listener::listener;
 pub use machine::machine;
+pub use snapshot::snapshot;
 pub use stack::stack;
 pub use usernet::{usernet, usernet_is_possible};
 pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, igmp, ipv4, ipv6, mld, ndp, tcp, udp};
@@ -31,7 +33,7 @@ pub use wire::{arp, checksum, ethernet, icmpv4, icmpv6, igmp, ipv4, ipv6, mld, n
 pub type Body = fn(&[u8]);
 
 /// All bodies by the names of their targets.
-pub const TARGETS: [(&str, Body); 20] = [
+pub const TARGETS: [(&str, Body); 21] = [
     ("arp", arp),
     ("bpf", bpf),
     ("checksum", checksum),
@@ -48,6 +50,7 @@ pub const TARGETS: [(&str, Body); 20] = [
     ("machine", machine),
     ("mld", mld),
     ("ndp", ndp),
+    ("snapshot", snapshot),
     ("stack", stack),
     ("tcp", tcp),
     ("udp", udp),

@@ -128,10 +128,11 @@ impl Reader<'_> {
             None => None,
         };
         let timestamps = self.pair()?;
-        let span = |(seconds, nanos): (u32, u32)| {
-            Duration::from_secs(seconds.into()) + Duration::from_nanos(nanos.into())
+        let srtt = match self.pair()? {
+            Some((seconds, nanos)) if nanos < NANOS_PER_SECOND => Some(Duration::new(seconds.into(), nanos)),
+            Some(_) => return None,
+            None => None,
         };
-        let srtt = self.pair()?.map(span);
         let (unacked, unread) = (self.bytes()?, self.bytes()?);
         let connection = Snapshot {
             snd_una,
@@ -200,3 +201,4 @@ impl Reader<'_> {
 }
 
 const VERSION: u8 = 1;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;

@@ -26,6 +26,7 @@ impl Receiver {
         }
         // Not behind what has come: an acknowledgment said that before it was moved, or will now.
         self.last_ack_sent = SeqNum(from.rcv_wup).min(self.rcv_nxt);
-        self.rcv_wnd = from.rcv_wnd;
+        // No segment could have offered more.
+        self.rcv_wnd = from.rcv_wnd.min(u32::from(u16::MAX) << self.wnd_shift);
     }
 }

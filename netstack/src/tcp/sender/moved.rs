@@ -24,9 +24,11 @@ impl Sender {
 
     /// Goes on where another one was. What that has sent counts as sent now.
     pub(in super::super) fn restore(&mut self, config: &Config, now: Instant, from: &Snapshot) {
-        self.snd_wnd = from.snd_wnd;
+        // No segment could have offered more.
+        let most = u32::from(u16::MAX) << self.wnd_shift;
+        self.snd_wnd = from.snd_wnd.min(most);
         self.snd_wl1 = SeqNum(from.snd_wl1);
-        self.max_wnd = from.max_wnd.max(from.snd_wnd);
+        self.max_wnd = from.max_wnd.min(most).max(self.snd_wnd);
         self.largest_flight = self.congestion.cwnd().min(self.snd_wnd);
         self.push_shared(from.unacked.clone());
         let sent = from.sent.min(self.queue.len());
