@@ -119,6 +119,7 @@ guests! {
     packet_transmit
     packet_vnet_header
     peek_offset
+    pid_namespaces
     pipes
     ports_of_connections
     posix_queues

@@ -79,6 +79,18 @@ same! {
         cc -g -O0 -o t t.c; gdb -nx -batch -ex 'set debuginfod enabled off' -ex 'break main' -ex run -ex 'break add if b == 3' \
         -ex continue -ex backtrace -ex 'print a' -ex 'print add(20, 22)' -ex stepi -ex finish -ex 'watch total' -ex continue -ex continue -ex continue -ex 'info threads' ./t 2>/dev/null | grep -E '^[^\\[]*(add|inner|main|Value|\\$|Old|New|exited)' \
         | sed 's/0x[0-9a-f]*/ADDRESS/g'";
+    unshare_users: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Ur sh -c \
+        'id; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; stat -c %u / /proc/self'";
+    unshare_processes: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Urpf --mount-proc sh -c \
+        'echo $$; sleep 100 & echo $!; ps -e -o pid=,ppid=,comm=; readlink /proc/self; kill $!; wait; grep ^NSpid /proc/self/status'";
+    unshare_mounts: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Urm sh -c \
+        'mount -t tmpfs none /mnt && echo x > /mnt/x && stat -c %u:%g:%a /mnt/x && umount /mnt && ls /mnt; umount /proc 2>&1 | grep -c .'";
+    enter_namespaces: ["unshare", "nsenter"] "d=$(mktemp -d); mkfifo $d/a $d/b; unshare -Uru sh -c \
+        \"hostname inside; echo > $d/a; read x < $d/b\" & read x < $d/a; nsenter -t $! -U -u --preserve-credentials sh -c 'id -u; uname -n'; \
+        uname -n | grep -c inside; echo > $d/b; wait; rm -r $d";
+    bubblewrap: ["bwrap", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups bwrap --unshare-user --unshare-pid --unshare-ipc \
+        --unshare-uts --hostname box --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp sh -c \
+        'id -u; uname -n; echo $$; ls /tmp /dev; touch /x 2>&1; echo > /tmp/y; ls /tmp; echo hi > /dev/null'";
     busybox_applets: ["busybox"] "busybox seq 3 | busybox awk '{s+=$1} END {print s}'; busybox sh -c 'echo $((6*7))'";
 }
 

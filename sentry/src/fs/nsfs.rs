@@ -4,7 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use crate::errno::{Errno, SysResult};
 use crate::ipc::IpcNamespace;
-use crate::kernel::{CgroupNamespace, NamespaceBase, NamespaceKind, UserNamespace, UtsNamespace};
+use crate::kernel::{
+    CgroupNamespace, NamespaceBase, NamespaceKind, PidNamespace, UserNamespace, UtsNamespace,
+};
 use crate::mm::UserAddr;
 use crate::task::{Credentials, CurrentTask, Resource, Task};
 use crate::vfs::{
@@ -28,6 +30,8 @@ pub(crate) enum Namespace {
     Ipc(Arc<IpcNamespace>),
     /// `mnt`.
     Mount(Arc<MountNamespace>),
+    /// `pid`.
+    Pid(Arc<PidNamespace>),
     /// `user`.
     User(Arc<UserNamespace>),
     /// `uts`.
@@ -42,6 +46,8 @@ pub(crate) const LINKS: &[(&str, Find)] = &[
     ("cgroup", |task| Namespace::Cgroup(task.namespaces().cgroup.clone())),
     ("ipc", |task| Namespace::Ipc(task.ipc())),
     ("mnt", |task| Namespace::Mount(task.fs().namespace())),
+    ("pid", |task| Namespace::Pid(task.pid_ns().clone())),
+    ("pid_for_children", |task| Namespace::Pid(task.namespaces().pid_for_children.clone())),
     ("user", |task| Namespace::User(task.creds().user_ns.clone())),
     ("uts", |task| Namespace::Uts(task.uts())),
 ];
@@ -53,6 +59,7 @@ impl Namespace {
             Self::Cgroup(_) => NamespaceKind::Cgroup,
             Self::Ipc(_) => NamespaceKind::Ipc,
             Self::Mount(_) => NamespaceKind::Mount,
+            Self::Pid(_) => NamespaceKind::Pid,
             Self::User(_) => NamespaceKind::User,
             Self::Uts(_) => NamespaceKind::Uts,
         }
@@ -64,6 +71,7 @@ impl Namespace {
             Self::Cgroup(namespace) => Some(&namespace.base),
             Self::Ipc(namespace) => Some(&namespace.base),
             Self::Mount(namespace) => Some(namespace.base()),
+            Self::Pid(namespace) => Some(&namespace.base),
             Self::User(_) => None,
             Self::Uts(namespace) => Some(&namespace.base),
         }
@@ -88,6 +96,10 @@ impl Namespace {
     fn parent(&self, task: &Task) -> Result<Self, Errno> {
         match self {
             Self::User(_) => self.visible_owner(&task.creds()),
+            Self::Pid(namespace) => {
+                let parent = namespace.parent().filter(|parent| task.pid_ns().holds(parent));
+                parent.cloned().map(Self::Pid).ok_or(Errno::EPERM)
+            }
             _ => Err(Errno::EINVAL),
         }
     }

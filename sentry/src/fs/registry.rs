@@ -6,7 +6,7 @@ use sentry_platform::MemoryFile;
 
 use crate::errno::Errno;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
-use crate::kernel::{Kernel, UserNamespace};
+use crate::kernel::{Kernel, PidNamespace, UserNamespace};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::Dentry;
 
@@ -31,8 +31,9 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
     let (initial, own) = (UserNamespace::initial(), &creds.user_ns);
     let user_ns = match kind {
         "mqueue" => task.ipc().base.owner().clone(),
-        // They show the processes and the network of the first namespaces.
-        "proc" | "sysfs" => initial,
+        "proc" => task.pid_ns().base.owner().clone(),
+        // It shows the network of the first namespace.
+        "sysfs" => initial,
         _ => own.clone(),
     };
     if !creds.has_in(&user_ns, Capabilities::SYS_ADMIN) {
@@ -50,6 +51,7 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
                 if named("gid=") { own.gid(options.gid).ok_or(Errno::EINVAL)? } else { creds.fsgid }.0;
             Tmpfs::create(task.kernel().memory_file().clone(), &options)
         }
+        "proc" => crate::fs::proc::create(task.kernel(), task.pid_ns()),
         "devpts" => crate::fs::tty::create(task.kernel(), data, own)?,
         _ => create_at_boot(task.kernel(), kind, data)?,
     };
@@ -64,7 +66,7 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
 pub(crate) fn create_at_boot(kernel: &Arc<Kernel>, kind: &str, data: &str) -> Result<Arc<Dentry>, Errno> {
     match kind {
         "tmpfs" | "ramfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
-        "proc" => Ok(crate::fs::proc::create(kernel)),
+        "proc" => Ok(crate::fs::proc::create(kernel, &PidNamespace::initial())),
         "sysfs" => Ok(crate::fs::sysfs::create()),
         "devpts" => crate::fs::tty::create(kernel, data, &UserNamespace::initial()),
         _ => Err(Errno::ENODEV),

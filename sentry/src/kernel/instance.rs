@@ -165,6 +165,11 @@ impl Kernel {
         self.traced.get_or_init(|| (0..MAX_SYSCALL).filter(is_named).collect());
     }
 
+    /// Waits until some process has ended, for some milliseconds at most.
+    pub(crate) fn wait_for_end_of_any(&self, tree: &mut MutexGuard<'_, ProcessTree>) {
+        self.ended.wait_for(tree, std::time::Duration::from_millis(5));
+    }
+
     pub(crate) fn notify_ended(&self) {
         self.ended.notify_all();
     }

@@ -8,7 +8,7 @@ use sentry_abi::sched::CloneFlags;
 use crate::errno::Errno;
 use crate::ipc::IpcNamespace;
 use crate::kernel::user_namespace::NamespaceCount;
-use crate::kernel::{UserNamespace, UtsNamespace};
+use crate::kernel::{PidNamespace, UserNamespace, UtsNamespace};
 use crate::task::Credentials;
 
 /// The kinds of namespaces.
@@ -139,6 +139,8 @@ pub struct Namespaces {
     pub cgroup: Arc<CgroupNamespace>,
     /// System V IPC and POSIX message queues.
     pub ipc: Arc<IpcNamespace>,
+    /// Where the processes are that the task makes; it is itself in that of its thread group.
+    pub pid_for_children: Arc<PidNamespace>,
     /// Host and domain name.
     pub uts: Arc<UtsNamespace>,
 }
@@ -148,18 +150,24 @@ impl Namespaces {
     #[must_use]
     pub fn initial(uts: Arc<UtsNamespace>, ipc: Arc<IpcNamespace>) -> Arc<Self> {
         let base = NamespaceBase::initial(NamespaceKind::Cgroup);
-        Arc::new(Self { cgroup: Arc::new(CgroupNamespace { base }), ipc, uts })
+        let cgroup = Arc::new(CgroupNamespace { base });
+        Arc::new(Self { cgroup, ipc, pid_for_children: PidNamespace::initial(), uts })
     }
 
     /// What [`Namespaces::fork`] can make new.
     pub(crate) const KINDS: CloneFlags =
-        CloneFlags::NEWCGROUP.union(CloneFlags::NEWIPC).union(CloneFlags::NEWUTS);
+        CloneFlags::NEWCGROUP.union(CloneFlags::NEWIPC).union(CloneFlags::NEWPID).union(CloneFlags::NEWUTS);
 
-    /// The same with a new one for each flag, made by `maker`. The caller checked that it may.
+    /// The same with a new one for each flag, made by `maker`, who is in `pid_ns`. The caller checked that it may.
     ///
     /// # Errors
-    /// `ENOSPC` where there are too many.
-    pub(crate) fn fork(self: &Arc<Self>, flags: CloneFlags, maker: &Credentials) -> Result<Arc<Self>, Errno> {
+    /// `ENOSPC` where there are too many, `EINVAL` for a second PID namespace before the first has a process.
+    pub(crate) fn fork(
+        self: &Arc<Self>,
+        flags: CloneFlags,
+        maker: &Credentials,
+        pid_ns: &PidNamespace,
+    ) -> Result<Arc<Self>, Errno> {
         if !flags.intersects(Self::KINDS) {
             return Ok(self.clone());
         }
@@ -170,6 +178,12 @@ impl Namespaces {
         }
         if flags.contains(CloneFlags::NEWIPC) {
             new.ipc = IpcNamespace::create(maker)?;
+        }
+        if flags.contains(CloneFlags::NEWPID) {
+            if *self.pid_for_children != *pid_ns {
+                return Err(Errno::EINVAL);
+            }
+            new.pid_for_children = self.pid_for_children.create(maker)?;
         }
         if flags.contains(CloneFlags::NEWUTS) {
             new.uts = self.uts.fork(maker)?;

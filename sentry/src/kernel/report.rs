@@ -25,6 +25,9 @@ impl Report {
     }
 }
 
+/// How often the first process of a namespace looks for others that have not ended yet, some milliseconds apart.
+const ZAP_TRIES: u32 = 1000;
+
 /// Nanoseconds in a clock tick of `si_utime`.
 const TICK_NS: u64 = 10_000_000;
 
@@ -76,6 +79,7 @@ impl Kernel {
     /// The last thread of `pid` is gone: orphans move to their heir, the parent is told, and process groups that lost
     /// their last link to the session are hung up.
     pub(crate) fn report_exit(&self, pid: Tid, status: ExitStatus) {
+        self.empty_namespace_of(pid);
         let mut reports = Vec::new();
         let mut hung_up = Vec::new();
         let mut terminal = None;
@@ -127,6 +131,33 @@ impl Kernel {
 }
 
 impl Kernel {
+    /// Where `pid` is the first process of a PID namespace that guests made, ends all others and waits until they have:
+    /// the parent of the first finds nothing left (`zap_pid_ns_processes`).
+    fn empty_namespace_of(&self, pid: Tid) {
+        let mut tree = self.tree();
+        let group = tree.process(pid).map(|p| p.group.clone());
+        let Some(group) = group.filter(|group| group.is_init() && !group.pid_ns().is_initial()) else {
+            return;
+        };
+        let pid_ns = group.pid_ns();
+        pid_ns.close();
+        let is_left =
+            |p: &&Process| p.exit.is_none() && p.group.pid() != pid && pid_ns.holds(p.group.pid_ns());
+        let others: Vec<_> = tree.processes().filter(is_left).map(|p| p.group.clone()).collect();
+        drop(tree);
+        for group in others {
+            group.begin_exit(ExitStatus::Signaled(Signal::SIGKILL));
+        }
+        tree = self.tree();
+        // Killed processes need nothing that could keep them; the bound is for what is not foreseen.
+        for _ in 0..ZAP_TRIES {
+            if !tree.processes().any(|p| is_left(&p)) {
+                break;
+            }
+            self.wait_for_end_of_any(&mut tree);
+        }
+    }
+
     /// Tells the parent of a zombie, whose tracer is gone or has waited for it.
     pub(crate) fn release_zombie(&self, pid: Tid) {
         let mut reports = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sentry_abi::signal::Signal;
 
 use crate::errno::Errno;
-use crate::kernel::Session;
+use crate::kernel::{PidNamespace, Session};
 use crate::task::trace::Tracee;
 use crate::task::{ExitStatus, Task, ThreadGroup, Tid};
 
@@ -66,6 +66,8 @@ pub struct ProcessTree {
     processes: BTreeMap<Tid, Process>,
     threads: HashMap<Tid, Arc<Task>>,
     last: i32,
+    /// The ids that have numbers in further namespaces, until they are used again.
+    numbered: HashMap<Tid, Arc<PidNamespace>>,
     /// See [`ProcessTree::close`].
     is_closed: bool,
 }
@@ -76,24 +78,36 @@ impl ProcessTree {
         self.is_closed = true;
     }
 
-    /// The lowest id above the last one given that nothing uses.
+    /// The lowest id above the last one given that nothing uses, for something in `pid_ns`.
     ///
     /// # Errors
     /// `EAGAIN` when there is none; `ENOMEM` once init has ended (pid_namespaces(7)).
-    pub(crate) fn allocate_id(&mut self) -> Result<Tid, Errno> {
+    pub(crate) fn allocate_id(&mut self, pid_ns: &Arc<PidNamespace>) -> Result<Tid, Errno> {
         if self.is_closed {
             return Err(Errno::ENOMEM);
         }
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { PID_WRAP } else { self.last + 1 };
             let id = Tid(self.last);
-            let in_use = self.threads.contains_key(&id)
-                || self.processes.values().any(|p| p.pgid == id || p.session.id() == id);
-            if !in_use {
-                return Ok(id);
+            if self.is_used(id) {
+                continue;
             }
+            if let Some(old) = self.numbered.remove(&id) {
+                old.forget(id);
+            }
+            if !pid_ns.is_initial() {
+                pid_ns.admit(id, &|id| self.is_used(id))?;
+                self.numbered.insert(id, pid_ns.clone());
+            }
+            return Ok(id);
         }
         Err(Errno::EAGAIN)
+    }
+
+    /// Whether an id is a thread's, a group's or a session's.
+    fn is_used(&self, id: Tid) -> bool {
+        self.threads.contains_key(&id)
+            || self.processes.values().any(|p| p.pgid == id || p.session.id() == id)
     }
 
     /// Adds a process whose leader is `process.leader`.
@@ -207,14 +221,18 @@ impl ProcessTree {
     /// Who adopts the children of `pid`: the nearest living ancestor that is a subreaper, else init.
     #[must_use]
     pub fn heir_of(&self, pid: Tid) -> Option<Tid> {
-        let mut at = self.processes.get(&pid)?.parent;
-        while let Some(process) = at.and_then(|p| self.processes.get(&p)) {
+        let ended = self.processes.get(&pid)?;
+        let pid_ns = ended.group.pid_ns();
+        let mut at = ended.parent;
+        // "... within the same PID namespace" (PR_SET_CHILD_SUBREAPER(2const)).
+        let is_near = |process: &&Process| process.group.pid_ns() == pid_ns;
+        while let Some(process) = at.and_then(|p| self.processes.get(&p)).filter(is_near) {
             if process.is_subreaper && process.exit.is_none() {
                 return at;
             }
             at = process.parent;
         }
-        let init = Tid(1);
+        let init = pid_ns.init()?;
         (pid != init && self.processes.get(&init).is_some_and(|p| p.exit.is_none())).then_some(init)
     }
 

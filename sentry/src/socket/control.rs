@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::Errno;
-use crate::task::{Capabilities, CurrentTask, Gid, Resource, Uid};
+use crate::task::{Capabilities, CurrentTask, Gid, Resource, Tid, Uid};
 use crate::vfs::{Fd, FdFlags, File};
 
 /// One piece of ancillary data.
@@ -96,11 +96,13 @@ fn check_credentials(task: &CurrentTask, claimed: Ucred) -> Result<Ucred, Errno>
     let creds = task.creds();
     let (uid, gid) = (creds.user_ns.uid(claimed.uid), creds.user_ns.gid(claimed.gid));
     let (uid, gid) = (uid.ok_or(Errno::EINVAL)?, gid.ok_or(Errno::EINVAL)?);
-    let is_pid = claimed.pid == task.pid().0 || creds.has(Capabilities::SYS_ADMIN);
+    let is_own = claimed.pid == task.number(task.pid());
+    let is_pid = is_own || creds.has_in(task.pid_ns().base.owner(), Capabilities::SYS_ADMIN);
+    let pid = if is_own { Some(task.pid()) } else { task.named(claimed.pid).ok() };
     let is_uid = [creds.uid, creds.euid, creds.suid].contains(&uid) || creds.has_in_own(Capabilities::SETUID);
     let is_gid = [creds.gid, creds.egid, creds.sgid].contains(&gid) || creds.has_in_own(Capabilities::SETGID);
     if is_pid && is_uid && is_gid {
-        Ok(Ucred { pid: claimed.pid, uid: uid.0, gid: gid.0 })
+        Ok(Ucred { pid: pid.ok_or(Errno::ESRCH)?.0, uid: uid.0, gid: gid.0 })
     } else {
         Err(Errno::EPERM)
     }
@@ -110,7 +112,8 @@ fn check_credentials(task: &CurrentTask, claimed: Ucred) -> Result<Ucred, Errno>
 #[must_use]
 pub fn seen_by(task: &CurrentTask, ucred: Ucred) -> Ucred {
     let user_ns = task.user_ns();
-    Ucred { pid: ucred.pid, uid: user_ns.show_uid(Uid(ucred.uid)), gid: user_ns.show_gid(Gid(ucred.gid)) }
+    let pid = task.number(Tid(ucred.pid));
+    Ucred { pid, uid: user_ns.show_uid(Uid(ucred.uid)), gid: user_ns.show_gid(Gid(ucred.gid)) }
 }
 
 /// Lays out control messages in a buffer of a fixed size.

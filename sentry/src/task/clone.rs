@@ -7,7 +7,7 @@ use sentry_abi::sched::CloneFlags;
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, Restart, SysError, SysResult};
-use crate::kernel::{Namespaces, Process, ProcessTree, UserNamespace};
+use crate::kernel::{Namespaces, PidNamespace, Process, ProcessTree, UserNamespace};
 use crate::mm::{MemoryManager, UserAddr, Writers};
 use crate::task::signal::SigHandlers;
 use crate::task::thread::{CallWork, NewTask, Shared};
@@ -31,8 +31,7 @@ pub(crate) struct CloneRequest {
 }
 
 /// Namespaces that cannot be made.
-const UNSUPPORTED: CloneFlags =
-    CloneFlags::NEWPID.union(CloneFlags::NEWNET).union(CloneFlags::NEWTIME).union(CloneFlags::INTO_CGROUP);
+const UNSUPPORTED: CloneFlags = CloneFlags::NEWNET.union(CloneFlags::NEWTIME).union(CloneFlags::INTO_CGROUP);
 
 impl CloneRequest {
     /// Checks the combination of flags (`clone(2)`, ERRORS).
@@ -45,6 +44,8 @@ impl CloneRequest {
             && excludes(CloneFlags::NEWNS, CloneFlags::FS)
             && excludes(CloneFlags::NEWUSER, CloneFlags::FS)
             && excludes(CloneFlags::NEWUSER, CloneFlags::THREAD)
+            && excludes(CloneFlags::NEWPID, CloneFlags::THREAD)
+            && excludes(CloneFlags::NEWPID, CloneFlags::PARENT)
             && excludes(CloneFlags::CLEAR_SIGHAND, CloneFlags::SIGHAND)
             && excludes(CloneFlags::PIDFD, CloneFlags::DETACHED)
             && excludes(CloneFlags::NEWIPC, CloneFlags::SYSVSEM)
@@ -62,6 +63,11 @@ impl CurrentTask {
     pub(crate) fn clone_task(&mut self, request: &CloneRequest) -> SysResult {
         request.check()?;
         let flags = request.flags;
+        let is_elsewhere = self.namespaces().pid_for_children != *self.pid_ns();
+        let parts_from_init = flags.contains(CloneFlags::PARENT) && self.thread_group().is_protected();
+        if flags.contains(CloneFlags::THREAD) && is_elsewhere || parts_from_init {
+            return Err(Errno::EINVAL.into());
+        }
         let creds = self.child_credentials(flags)?;
         if flags.intersects(CloneFlags::NEWNS | Namespaces::KINDS)
             && !creds.has_in_own(Capabilities::SYS_ADMIN)
@@ -114,10 +120,10 @@ impl CurrentTask {
         }
         // Stores that fail are ignored, as Linux does.
         if flags.contains(CloneFlags::PARENT_SETTID) {
-            let _ = self.mm.write_obj(request.parent_tid, &tid.0);
+            let _ = self.mm.write_obj(request.parent_tid, &self.number(tid));
         }
         if flags.contains(CloneFlags::CHILD_SETTID) {
-            let _ = mm.write_obj(request.child_tid, &tid.0);
+            let _ = mm.write_obj(request.child_tid, &child.number(tid));
         }
         if flags.contains(CloneFlags::PIDFD) {
             self.install_pidfd(&child, request.pidfd)?;
@@ -127,13 +133,18 @@ impl CurrentTask {
             return Err(errno.into());
         }
         if let Some(number) = traced {
-            self.event_stop(number, tid_value(tid));
+            self.event_stop(number, self.value_for_tracer(tid));
         }
         if let Some(latch) = latch {
             self.wait_for_vfork(&latch);
-            self.event_stop(event::VFORK_DONE, tid_value(tid));
+            self.event_stop(event::VFORK_DONE, self.value_for_tracer(tid));
         }
-        Ok(tid_value(tid))
+        Ok(self.number_value(tid))
+    }
+
+    /// An id as the tracer sees it.
+    pub(crate) fn value_for_tracer(&self, id: Tid) -> u64 {
+        self.tracer().map_or(0, |tracer| tracer.number_value(id))
     }
 
     /// The credentials of a child: in a namespace of its own, or those of its parent.
@@ -251,14 +262,15 @@ impl CurrentTask {
             fs if flags.contains(CloneFlags::FS) => fs,
             fs => fs.fork(),
         };
-        let namespaces = self.namespaces().fork(flags, &creds)?;
+        let namespaces = self.namespaces().fork(flags, &creds, self.pid_ns())?;
+        let pid_ns = namespaces.pid_for_children.clone();
         let shared = Shared { mm: Some(mm.clone()), files, fs, creds, namespaces };
         let mut tree = self.kernel().tree();
-        let tid = tree.allocate_id()?;
+        let tid = tree.allocate_id(&pid_ns)?;
         let group = if flags.contains(CloneFlags::THREAD) {
             self.thread_group().clone()
         } else {
-            self.new_group(flags, tid)
+            self.new_group(flags, tid, pid_ns)
         };
         let child = Task::new(NewTask {
             tid,
@@ -313,14 +325,14 @@ impl CurrentTask {
         Ok((child, tid))
     }
 
-    fn new_group(&self, flags: CloneFlags, pid: Tid) -> Arc<ThreadGroup> {
+    fn new_group(&self, flags: CloneFlags, pid: Tid, pid_ns: Arc<PidNamespace>) -> Arc<ThreadGroup> {
         let handlers = self.thread_group().handlers();
         let handlers = match () {
             () if flags.contains(CloneFlags::SIGHAND) => handlers,
             () if flags.contains(CloneFlags::CLEAR_SIGHAND) => handlers.for_exec(),
             () => handlers.fork(),
         };
-        let group = ThreadGroup::new(self.kernel(), pid, handlers, self.thread_group().limits());
+        let group = ThreadGroup::new(self.kernel(), pid, pid_ns, handlers, self.thread_group().limits());
         group.set_oom_score_adj(self.thread_group().oom_score_adj());
         group.set_creator(self.task());
         group
@@ -371,11 +383,6 @@ fn forget_child(child: &Arc<Task>) {
     } else {
         tree.remove_thread(child.tid());
     }
-}
-
-/// A thread id as a return value; ids are positive.
-pub(crate) fn tid_value(tid: Tid) -> u64 {
-    u64::from(tid.0.unsigned_abs())
 }
 
 /// The handlers of a first process: everything at its default.

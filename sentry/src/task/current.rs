@@ -156,7 +156,7 @@ impl CurrentTask {
             return;
         }
         let creds = self.creds();
-        let id = |tid: Tid| u32::try_from(tid.0).ok();
+        let id = |tid: Tid| u32::try_from(self.number(tid)).ok();
         // Filters that always allow a call have no say in it.
         let is_traced = self.is_traced();
         let unseen = |number: u64, answer: Option<u32>| {

@@ -9,10 +9,10 @@ use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::mqueue;
-use crate::kernel::{Kernel, Namespaces, Process, Session};
+use crate::kernel::{Kernel, Namespaces, PidNamespace, Process, Session};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
-use crate::task::clone::{initial_handlers, tid_value};
+use crate::task::clone::initial_handlers;
 use crate::task::scheduling::{Scheduling, cpu_count};
 use crate::task::thread::{NewTask, Shared};
 use crate::task::trace::{DebugRegisters, LinkKind};
@@ -92,8 +92,9 @@ impl Kernel {
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let task = {
             let mut tree = self.tree();
-            let pid = tree.allocate_id()?;
-            let group = ThreadGroup::new(self, pid, initial_handlers(), limits);
+            let pid_ns = PidNamespace::initial();
+            let pid = tree.allocate_id(&pid_ns)?;
+            let group = ThreadGroup::new(self, pid, pid_ns, initial_handlers(), limits);
             let task = Task::new(NewTask {
                 tid: pid,
                 group: group.clone(),
@@ -191,7 +192,7 @@ impl CurrentTask {
         self.is_stepping = false;
         self.watch = None;
         self.trace().lock().debug = DebugRegisters::default();
-        if !self.event_stop(event::EXEC, tid_value(old_tid)) && kind == LinkKind::Attached {
+        if !self.event_stop(event::EXEC, self.value_for_tracer(old_tid)) && kind == LinkKind::Attached {
             // "If the PTRACE_O_TRACEEXEC option is not in effect ... a SIGTRAP" (ptrace(2)).
             let info =
                 SigInfo::from_process(Signal::SIGTRAP, si_code::SI_USER, self.pid().0, self.creds().uid.0);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use sentry_platform::AddressSpace;
 
-use crate::kernel::{KTime, Kernel};
+use crate::kernel::{KTime, Kernel, PidNamespace};
 use crate::task::signal::{GroupSignals, SigHandlers};
 use crate::task::{Limits, Task, Tid};
 use crate::wait::WaitQueue;
@@ -15,6 +15,9 @@ use crate::wait::WaitQueue;
 #[derive(Debug)]
 pub struct ThreadGroup {
     pid: Tid,
+    pid_ns: Arc<PidNamespace>,
+    /// The first process of its PID namespace.
+    is_init: bool,
     kernel: Arc<Kernel>,
     start: KTime,
     pub(crate) signals: Mutex<GroupSignals>,
@@ -110,11 +113,14 @@ impl ThreadGroup {
     pub(crate) fn new(
         kernel: &Arc<Kernel>,
         pid: Tid,
+        pid_ns: Arc<PidNamespace>,
         handlers: Arc<SigHandlers>,
         limits: Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
             pid,
+            is_init: pid_ns.init() == Some(pid),
+            pid_ns,
             kernel: kernel.clone(),
             start: kernel.clocks().monotonic(),
             signals: Mutex::new(GroupSignals::new()),
@@ -137,6 +143,18 @@ impl ThreadGroup {
     #[must_use]
     pub fn pid(&self) -> Tid {
         self.pid
+    }
+
+    /// The PID namespace.
+    #[must_use]
+    pub fn pid_ns(&self) -> &Arc<PidNamespace> {
+        &self.pid_ns
+    }
+
+    /// True for the first process of its PID namespace, whose end is that of all others.
+    #[must_use]
+    pub fn is_init(&self) -> bool {
+        self.is_init
     }
 
     /// The kernel.
@@ -230,7 +248,7 @@ impl ThreadGroup {
     #[must_use]
     pub fn is_protected(&self) -> bool {
         // Set before the process runs.
-        self.pid() == Tid(1) && !self.is_ordinary.load(Ordering::Relaxed)
+        self.is_init && !self.is_ordinary.load(Ordering::Relaxed)
     }
 
     /// Has the first process take signals as any other does: for a command of the host's user, who does not think of

@@ -26,7 +26,7 @@ mod wait_child;
 mod waiter;
 
 pub use block::BlockError;
-pub(crate) use clone::{CloneRequest, tid_value};
+pub(crate) use clone::CloneRequest;
 pub use cred::{Capabilities, Credentials, Gid, Uid};
 pub use current::CurrentTask;
 pub use exec::ProcessArgs;

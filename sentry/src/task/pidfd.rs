@@ -42,7 +42,7 @@ impl FileOps for PidFd {
     }
 
     fn fdinfo(&self, _: &File) -> String {
-        let pid = if self.group.has_ended() { -1 } else { self.group.pid().0 };
+        let pid = if self.group.has_ended() { -1 } else { self.group.pid_ns().number(self.group.pid()) };
         format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
     }
 }

@@ -7,8 +7,9 @@ use parking_lot::{Mutex, RwLock};
 use sentry_abi::signal::SigSet;
 use sentry_platform::Interrupter;
 
+use crate::errno::Errno;
 use crate::ipc::{IpcNamespace, SemaphoreUndo};
-use crate::kernel::{KTime, Kernel, Namespaces, UtsNamespace};
+use crate::kernel::{KTime, Kernel, Namespaces, PidNamespace, UtsNamespace};
 use crate::mm::MemoryManager;
 use crate::task::clocks::TaskClocks;
 use crate::task::seccomp::Seccomp;
@@ -166,6 +167,31 @@ impl Task {
     #[must_use]
     pub fn pid(&self) -> Tid {
         self.group.pid()
+    }
+
+    /// The PID namespace.
+    #[must_use]
+    pub fn pid_ns(&self) -> &Arc<PidNamespace> {
+        self.group.pid_ns()
+    }
+
+    /// The number of a thread, process, group or session as this task sees it; 0 for one outside of its namespace.
+    #[must_use]
+    pub fn number(&self, id: Tid) -> i32 {
+        self.pid_ns().number(id)
+    }
+
+    /// The same as a return value.
+    pub(crate) fn number_value(&self, id: Tid) -> u64 {
+        u64::from(self.number(id).unsigned_abs())
+    }
+
+    /// What the task calls `number`.
+    ///
+    /// # Errors
+    /// `ESRCH` where that is nothing.
+    pub(crate) fn named(&self, number: i32) -> Result<Tid, Errno> {
+        self.pid_ns().id(number).ok_or(Errno::ESRCH)
     }
 
     /// The process.

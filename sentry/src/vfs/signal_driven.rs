@@ -51,6 +51,16 @@ impl OwnerName {
         number.checked_neg().map(Self::Group).ok_or(Errno::EINVAL)
     }
 
+    /// The same with another number.
+    #[must_use]
+    pub fn map(self, number: impl FnOnce(i32) -> i32) -> Self {
+        match self {
+            Self::Thread(id) => Self::Thread(number(id)),
+            Self::Process(id) => Self::Process(number(id)),
+            Self::Group(id) => Self::Group(number(id)),
+        }
+    }
+
     /// As `F_GETOWN` shows it.
     #[must_use]
     pub fn signed(self) -> i32 {

@@ -7,7 +7,7 @@ use sentry_abi::seccomp::{NotifAddFd, NotifResponse, Notification, addfd, notify
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::task::seccomp::{Answer, Listener};
-use crate::task::{CurrentTask, Resource};
+use crate::task::{CurrentTask, Resource, Tid};
 use crate::vfs::anon::AnonKind;
 use crate::vfs::{Fd, FdFlags, File, FileOps, OpenFlags};
 use crate::wait::{Observer, Readiness, WaitId};
@@ -65,7 +65,7 @@ fn receive(task: &mut CurrentTask, listener: &Arc<Listener>, at: UserAddr) -> Sy
     }
     let attempt = |_: &mut CurrentTask| listener.receive().transpose();
     let received = task.block_on_queue(listener.events(), Readiness::IN, None, attempt)??;
-    let pid = received.pid.unsigned_abs();
+    let pid = task.number(Tid(received.pid)).unsigned_abs();
     let notification = Notification { id: received.id, pid, flags: 0, data: received.data };
     if let Err(errno) = task.mm().write_obj(at, &notification) {
         listener.unreceive(received.id);

@@ -9,7 +9,7 @@ use crate::fs::host::control;
 use crate::fs::host::description::{Description, Kind};
 use crate::fs::host::file::errno;
 use crate::mm::UserAddr;
-use crate::task::{CurrentTask, Tid};
+use crate::task::CurrentTask;
 
 // asm-generic/ioctls.h
 const TCGETS: u32 = 0x5401;
@@ -49,13 +49,13 @@ pub(super) fn ioctl(
         TIOCNOTTY => control::release(description, task).map(|()| 0).map_err(Into::into),
         TIOCGPGRP => {
             let group = control::foreground(description, task)?;
-            task.mm().write_bytes(arg, &group.0.to_le_bytes())?;
+            task.mm().write_bytes(arg, &task.number(group).to_le_bytes())?;
             Ok(0)
         }
         TIOCSPGRP => {
             let mut group = [0; 4];
             task.mm().read_bytes(arg, &mut group)?;
-            control::set_foreground(description, task, Tid(i32::from_le_bytes(group)))?;
+            control::set_foreground(description, task, task.named(i32::from_le_bytes(group))?)?;
             Ok(0)
         }
         TIOCGSID => {

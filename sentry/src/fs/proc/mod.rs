@@ -19,7 +19,7 @@ mod task;
 use std::sync::Arc;
 
 use crate::fs::pseudo::PseudoFs;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, PidNamespace};
 use crate::vfs::{Dentry, SuperBlock};
 
 pub use net::{NetFolder, NetText, register_net, register_net_folders};
@@ -30,9 +30,9 @@ pub(crate) use task::process_of;
 /// `statfs(2)`.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
-/// A view of `kernel`; returns the dentry of its root.
+/// A view of `kernel`'s processes as they are seen in `pid_ns`; returns the dentry of its root.
 #[must_use]
-pub fn create(kernel: &Arc<Kernel>) -> Arc<Dentry> {
+pub fn create(kernel: &Arc<Kernel>, pid_ns: &Arc<PidNamespace>) -> Arc<Dentry> {
     let fs = PseudoFs { name: "proc", magic: PROC_SUPER_MAGIC, is_dynamic: true };
-    SuperBlock::new(Box::new(fs), root::ProcRoot::inode(kernel)).1
+    SuperBlock::new(Box::new(fs), root::ProcRoot::inode(kernel, pid_ns)).1
 }

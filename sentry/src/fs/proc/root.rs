@@ -6,7 +6,7 @@ use crate::errno::Errno;
 use crate::fs::proc::task::TaskDir;
 use crate::fs::proc::{net, sys, system, sysvipc};
 use crate::fs::pseudo::{PseudoLink, TextInode, pseudo_stat};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, PidNamespace};
 use crate::task::{Task, Tid};
 use crate::vfs::open::open_directory;
 use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, OpenFlags, Stat};
@@ -15,16 +15,17 @@ use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarge
 pub(super) struct ProcRoot {
     stat: Stat,
     kernel: Weak<Kernel>,
+    pid_ns: Arc<PidNamespace>,
     fixed: Vec<(&'static str, Arc<Inode>)>,
 }
 
 impl ProcRoot {
-    pub(super) fn inode(kernel: &Arc<Kernel>) -> Arc<Inode> {
+    pub(super) fn inode(kernel: &Arc<Kernel>, pid_ns: &Arc<PidNamespace>) -> Arc<Inode> {
         let text = |permissions, text| TextInode::inode(permissions, text);
         let weak = Arc::downgrade(kernel);
         let mut fixed: Vec<(&'static str, Arc<Inode>)> = vec![
-            ("self", Inode::new(FileType::Symlink, Box::new(SelfLink::new(Which::Process)))),
-            ("thread-self", Inode::new(FileType::Symlink, Box::new(SelfLink::new(Which::Thread)))),
+            ("self", Inode::new(FileType::Symlink, Box::new(SelfLink::new(Which::Process, pid_ns)))),
+            ("thread-self", Inode::new(FileType::Symlink, Box::new(SelfLink::new(Which::Thread, pid_ns)))),
             ("mounts", PseudoLink::inode("self/mounts")),
             ("net", PseudoLink::inode("self/net")),
             ("sys", sys::directory(kernel)),
@@ -36,7 +37,7 @@ impl ProcRoot {
             fixed.push((name, text(0o444, show)));
         }
         let stat = pseudo_stat(FileType::Directory, 0o555);
-        let root = Self { stat: Stat { ino: 1, ..stat }, kernel: weak, fixed };
+        let root = Self { stat: Stat { ino: 1, ..stat }, kernel: weak, pid_ns: pid_ns.clone(), fixed };
         Inode::new(FileType::Directory, Box::new(root))
     }
 
@@ -55,7 +56,8 @@ pub(super) fn parse_id(name: &[u8]) -> Option<Tid> {
 impl InodeOps for ProcRoot {
     fn stat(&self) -> Result<Stat, Errno> {
         let mut stat = self.stat;
-        let count = self.kernel().map_or(0, |k| k.tree().processes().count());
+        let is_shown = |p: &&crate::kernel::Process| self.pid_ns.number(p.group.pid()) > 0;
+        let count = self.kernel().map_or(0, |k| k.tree().processes().filter(is_shown).count());
         stat.nlink += u32::try_from(count).unwrap_or(0);
         Ok(stat)
     }
@@ -64,7 +66,7 @@ impl InodeOps for ProcRoot {
         if let Some((_, inode)) = self.fixed.iter().find(|(entry, _)| entry.as_bytes() == name) {
             return Ok(inode.clone());
         }
-        let id = parse_id(name).ok_or(Errno::ENOENT)?;
+        let id = parse_id(name).and_then(|Tid(number)| self.pid_ns.id(number)).ok_or(Errno::ENOENT)?;
         // Threads can be looked up, though only processes are listed (proc(5)).
         let task: Arc<Task> = {
             let kernel = self.kernel()?;
@@ -72,7 +74,7 @@ impl InodeOps for ProcRoot {
             let leader = tree.process(id).map(|p| p.leader.clone());
             leader.or_else(|| tree.thread(id).cloned()).ok_or(Errno::ENOENT)?
         };
-        Ok(TaskDir::process(&task))
+        Ok(TaskDir::process(&task, &self.pid_ns))
     }
 
     fn caches(&self, name: &[u8]) -> bool {
@@ -87,13 +89,17 @@ impl InodeOps for ProcRoot {
         }
         let kernel = self.kernel()?;
         let tree = kernel.tree();
-        list.extend(tree.processes().map(|process| {
-            let pid = process.group.pid().0;
-            DirEntry {
-                name: pid.to_string().into_bytes(),
-                ino: super::task::ino_of(pid),
-                kind: FileType::Directory,
-            }
+        let numbers = tree.processes().filter_map(|process| {
+            let pid = process.group.pid();
+            Some((self.pid_ns.number(pid), pid)).filter(|(number, _)| *number > 0)
+        });
+        let mut numbers: Vec<_> = numbers.collect();
+        drop(tree);
+        numbers.sort_unstable();
+        list.extend(numbers.into_iter().map(|(number, pid)| DirEntry {
+            name: number.to_string().into_bytes(),
+            ino: super::task::ino_of(pid.0),
+            kind: FileType::Directory,
         }));
         Ok(list)
     }
@@ -113,11 +119,12 @@ enum Which {
 struct SelfLink {
     stat: Stat,
     which: Which,
+    pid_ns: Arc<PidNamespace>,
 }
 
 impl SelfLink {
-    fn new(which: Which) -> Self {
-        Self { stat: pseudo_stat(FileType::Symlink, 0o777), which }
+    fn new(which: Which, pid_ns: &Arc<PidNamespace>) -> Self {
+        Self { stat: pseudo_stat(FileType::Symlink, 0o777), which, pid_ns: pid_ns.clone() }
     }
 }
 
@@ -128,7 +135,10 @@ impl InodeOps for SelfLink {
 
     fn read_link(&self, caller: &Caller<'_>) -> Result<LinkTarget, Errno> {
         let task = caller.task.ok_or(Errno::ENOENT)?;
-        let (pid, tid) = (task.pid().0, task.tid().0);
+        let (pid, tid) = (self.pid_ns.number(task.pid()), self.pid_ns.number(task.tid()));
+        if pid == 0 {
+            return Err(Errno::ENOENT);
+        }
         let text = match self.which {
             Which::Process => pid.to_string(),
             Which::Thread => format!("{pid}/task/{tid}"),

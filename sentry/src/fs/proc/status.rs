@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::errno::Errno;
 use crate::fs::proc::system::{TICK_NS, cpu_count};
 use crate::fs::proc::task::Reader;
-use crate::kernel::{KTime, UserNamespace};
+use crate::kernel::{KTime, PidNamespace};
 use crate::mm::{AreaReport, MemoryUsage, PAGE_SIZE, Prot};
-use crate::task::{Resource, RunState, Task};
+use crate::task::{Resource, RunState, Task, Tid};
 
 type Rendered = Result<Vec<u8>, Errno>;
 
@@ -53,10 +53,15 @@ pub(super) fn cgroup(_: &Arc<Task>) -> Rendered {
     Ok(b"0::/\n".to_vec())
 }
 
-pub(super) fn children(task: &Arc<Task>) -> Rendered {
+/// Stands for those files that show ids, which depend on the reader.
+pub(super) fn of_reader(_: &Arc<Task>) -> Rendered {
+    Ok(Vec::new())
+}
+
+pub(super) fn children(task: &Arc<Task>, reader: &Reader) -> Rendered {
     let tree = task.kernel().tree();
-    let ids =
-        tree.process(task.pid()).map(|p| p.children.iter().map(|c| format!("{} ", c.0)).collect::<String>());
+    let show = |child: &Tid| format!("{} ", reader.pid_ns.number(*child));
+    let ids = tree.process(task.pid()).map(|p| p.children.iter().map(show).collect::<String>());
     Ok(ids.unwrap_or_default().into_bytes())
 }
 
@@ -260,12 +265,15 @@ struct Relations {
     session: i32,
 }
 
-fn relations(task: &Task) -> Relations {
+fn relations(task: &Task, pid_ns: &PidNamespace) -> Relations {
+    let number = |id: Tid| pid_ns.number(id);
     let tree = task.kernel().tree();
     match tree.process(task.pid()) {
-        Some(p) => {
-            Relations { parent: p.parent.map_or(0, |t| t.0), group: p.pgid.0, session: p.session.id().0 }
-        }
+        Some(p) => Relations {
+            parent: p.parent.map_or(0, number),
+            group: number(p.pgid),
+            session: number(p.session.id()),
+        },
         None => Relations { parent: 0, group: 0, session: 0 },
     }
 }
@@ -280,9 +288,9 @@ fn ticks(ns: u64) -> u64 {
 }
 
 /// `proc_pid_stat(5)`.
-pub(super) fn stat(task: &Arc<Task>) -> Rendered {
+pub(super) fn stat(task: &Arc<Task>, reader: &Reader) -> Rendered {
     let group = task.thread_group();
-    let r = relations(task);
+    let r = relations(task, &reader.pid_ns);
     let (user, system) = if task.tid() == task.pid() { group.cpu_times() } else { task.cpu_times() };
     let (child_user, child_system) = group.children_cpu_times();
     let scheduling = task.scheduling();
@@ -302,7 +310,7 @@ pub(super) fn stat(task: &Arc<Task>) -> Rendered {
         "{} ({comm}) {} {} {} {} {tty} {foreground} 4194304 0 0 0 0 {} {} {} {} {priority} {} {threads} 0 {start} {} {} \
          18446744073709551615 {} {} {stack} 0 0 {pending} {blocked} {ignored} {caught} 0 0 0 17 0 {} {} 0 0 0 0 0 0 0 \
          0 0 0 0\n",
-        task.tid().0,
+        reader.pid_ns.number(task.tid()),
         state(task),
         r.parent,
         r.group,
@@ -346,15 +354,10 @@ fn handled(task: &Task) -> (u64, u64) {
 }
 
 /// `proc_pid_status(5)`.
-pub(super) fn status(task: &Arc<Task>) -> Rendered {
-    status_for(task, &Reader { user_ns: UserNamespace::initial() })
-}
-
-/// The same for somebody in another namespace.
-pub(super) fn status_for(task: &Arc<Task>, reader: &Reader) -> Rendered {
-    let Reader { user_ns } = reader;
+pub(super) fn status(task: &Arc<Task>, reader: &Reader) -> Rendered {
+    let Reader { user_ns, pid_ns } = reader;
     let group = task.thread_group();
-    let r = relations(task);
+    let r = relations(task, pid_ns);
     let creds = task.creds();
     let letter = state(task);
     let word = match letter {
@@ -365,16 +368,24 @@ pub(super) fn status_for(task: &Arc<Task>, reader: &Reader) -> Rendered {
         _ => "zombie",
     };
     let groups: String = creds.groups.iter().map(|g| format!("{} ", user_ns.show_gid(*g))).collect();
-    let (tid, pid) = (task.tid().0, task.pid().0);
+    let (tid, pid) = (pid_ns.number(task.tid()), pid_ns.number(task.pid()));
+    let numbers = |id: Tid| {
+        let all = pid_ns.numbers_down_to(task.pid_ns(), id);
+        all.iter().map(i32::to_string).collect::<Vec<_>>().join("\t")
+    };
+    let ids = task.kernel().tree().process(task.pid()).map(|p| (p.pgid, p.session.id()));
+    let (ns_group, ns_session) =
+        ids.map_or_else(Default::default, |(group, session)| (numbers(group), numbers(session)));
+    let (ns_pid, ns_tid) = (numbers(task.pid()), numbers(task.tid()));
     let fd_size = task.files().open_fds().last().map_or(0, |fd| fd.0 + 1).max(64).cast_unsigned();
     let mut out = format!(
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\n\
-         TracerPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nNStgid:\t{pid}\n\
-         NSpid:\t{tid}\nNSpgid:\t{}\nNSsid:\t{}\n",
+         TracerPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nNStgid:\t{ns_pid}\n\
+         NSpid:\t{ns_tid}\nNSpgid:\t{ns_group}\nNSsid:\t{ns_session}\n",
         String::from_utf8_lossy(&task.comm()),
         task.fs().umask(),
         r.parent,
-        task.tracer_tid().0,
+        pid_ns.number(task.tracer_tid()),
         user_ns.show_uid(creds.uid),
         user_ns.show_uid(creds.euid),
         user_ns.show_uid(creds.suid),
@@ -384,8 +395,6 @@ pub(super) fn status_for(task: &Arc<Task>, reader: &Reader) -> Rendered {
         user_ns.show_gid(creds.sgid),
         user_ns.show_gid(creds.fsgid),
         fd_size.next_power_of_two(),
-        r.group,
-        r.session,
     );
     if task.mm().is_some() {
         let u = usage(task);

@@ -9,7 +9,7 @@ use crate::fs::proc::id_map::{self, IdMapInode};
 use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, root, status};
 use crate::fs::pseudo::{Text, TextInode};
-use crate::kernel::UserNamespace;
+use crate::kernel::{PidNamespace, UserNamespace};
 use crate::task::trace::{AccessMode, check_access};
 use crate::task::{Gid, Task, ThreadGroup, Uid};
 use crate::vfs::open::open_directory;
@@ -25,6 +25,8 @@ pub(super) fn ino_of(id: i32) -> u64 {
 /// A process or thread directory.
 pub(super) struct TaskDir {
     task: Arc<Task>,
+    /// Whose numbers are shown.
+    pid_ns: Arc<PidNamespace>,
     kind: Kind,
 }
 
@@ -43,7 +45,7 @@ pub(super) type Render = fn(&Arc<Task>) -> Result<Vec<u8>, Errno>;
 const FILES: &[(&str, u32, Render)] = &[
     ("auxv", 0o400, status::auxv),
     ("cgroup", 0o444, status::cgroup),
-    ("children", 0o444, status::children),
+    ("children", 0o444, status::of_reader),
     ("cmdline", 0o444, status::cmdline),
     ("comm", 0o644, status::comm),
     ("environ", 0o400, status::environ),
@@ -62,9 +64,9 @@ const FILES: &[(&str, u32, Render)] = &[
     ("sessionid", 0o444, status::loginuid),
     ("smaps", 0o444, status::smaps),
     ("smaps_rollup", 0o444, status::smaps_rollup),
-    ("stat", 0o444, status::stat),
+    ("stat", 0o444, status::of_reader),
     ("statm", 0o444, status::statm),
-    ("status", 0o444, status::status),
+    ("status", 0o444, status::of_reader),
     ("syscall", 0o400, status::syscall),
     ("timerslack_ns", 0o666, status::timerslack),
     ("wchan", 0o444, status::wchan),
@@ -76,21 +78,21 @@ const GUARDED: &[&str] =
 
 const LINKS: &[&str] = &["cwd", "exe", "root"];
 /// Namespaces that exist once, with the texts of Linux's first ones.
-const SINGLE_NAMESPACES: &[(&str, &str)] = &[
-    ("net", "net:[4026531840]"),
-    ("pid", "pid:[4026531836]"),
-    ("pid_for_children", "pid:[4026531836]"),
-    ("time", "time:[4026531834]"),
-];
+const SINGLE_NAMESPACES: &[(&str, &str)] = &[("net", "net:[4026531840]"), ("time", "time:[4026531834]")];
 
 impl TaskDir {
     /// `/proc/PID`.
-    pub(super) fn process(task: &Arc<Task>) -> Arc<Inode> {
-        Inode::new(FileType::Directory, Box::new(Self { task: task.clone(), kind: Kind::Process }))
+    pub(super) fn process(task: &Arc<Task>, pid_ns: &Arc<PidNamespace>) -> Arc<Inode> {
+        Self::inode(task, pid_ns, Kind::Process)
     }
 
-    fn thread(task: &Arc<Task>) -> Arc<Inode> {
-        Inode::new(FileType::Directory, Box::new(Self { task: task.clone(), kind: Kind::Thread }))
+    fn thread(task: &Arc<Task>, pid_ns: &Arc<PidNamespace>) -> Arc<Inode> {
+        Self::inode(task, pid_ns, Kind::Thread)
+    }
+
+    fn inode(task: &Arc<Task>, pid_ns: &Arc<PidNamespace>, kind: Kind) -> Arc<Inode> {
+        let dir = Self { task: task.clone(), pid_ns: pid_ns.clone(), kind };
+        Inode::new(FileType::Directory, Box::new(dir))
     }
 
     fn ino(&self, name: &[u8]) -> u64 {
@@ -146,7 +148,12 @@ impl InodeOps for TaskDir {
         let ino = self.ino(name);
         if let Some((name, permissions, render)) = FILES.iter().find(|f| f.0.as_bytes() == name) {
             let stat = owned(task, FileType::Regular, *permissions, ino);
-            let text = TaskText { task: task.clone(), name, render: *render, reader: None };
+            let text = TaskText {
+                task: task.clone(),
+                name,
+                render: *render,
+                reader: Reader { user_ns: UserNamespace::initial(), pid_ns: self.pid_ns.clone() },
+            };
             return Ok(TextInode::with_stat(stat, text));
         }
         let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
@@ -161,9 +168,10 @@ impl InodeOps for TaskDir {
             "fdinfo" => Ok(FdDir::inode(task, FdDirKind::Info, ino)),
             "net" => Ok(root::net_directory()),
             "ns" => Ok(Inode::new(FileType::Directory, Box::new(NsDir { task: task.clone(), ino }))),
-            "task" if self.kind == Kind::Process => {
-                Ok(Inode::new(FileType::Directory, Box::new(ThreadsDir { task: task.clone(), ino })))
-            }
+            "task" if self.kind == Kind::Process => Ok(Inode::new(
+                FileType::Directory,
+                Box::new(ThreadsDir { task: task.clone(), pid_ns: self.pid_ns.clone(), ino }),
+            )),
             _ => Err(Errno::ENOENT),
         }
     }
@@ -194,6 +202,8 @@ impl InodeOps for TaskDir {
 pub(super) struct Reader {
     /// The user namespace.
     pub(super) user_ns: Arc<UserNamespace>,
+    /// The PID namespace of the view of `/proc`.
+    pub(super) pid_ns: Arc<PidNamespace>,
 }
 
 /// A generated file about a task.
@@ -201,14 +211,16 @@ struct TaskText {
     task: Arc<Task>,
     name: &'static str,
     render: Render,
-    /// Who opened the file, where he does not see ids as they are.
-    reader: Option<Reader>,
+    /// How who opened the file sees ids.
+    reader: Reader,
 }
 
 impl Text for TaskText {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        match (&self.reader, self.name) {
-            (Some(reader), "status") => status::status_for(&self.task, reader),
+        match self.name {
+            "children" => status::children(&self.task, &self.reader),
+            "stat" => status::stat(&self.task, &self.reader),
+            "status" => status::status(&self.task, &self.reader),
             _ => (self.render)(&self.task),
         }
     }
@@ -222,8 +234,9 @@ impl Text for TaskText {
         if user_ns.is_initial() {
             return None;
         }
-        let Self { task, name, render, reader: _ } = self;
-        Some(Arc::new(Self { task: task.clone(), name, render: *render, reader: Some(Reader { user_ns }) }))
+        let Self { task, name, render, reader } = self;
+        let reader = Reader { user_ns, pid_ns: reader.pid_ns.clone() };
+        Some(Arc::new(Self { task: task.clone(), name, render: *render, reader }))
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
@@ -275,6 +288,7 @@ impl InodeOps for PlaceLink {
 /// `/proc/PID/task`.
 struct ThreadsDir {
     task: Arc<Task>,
+    pid_ns: Arc<PidNamespace>,
     ino: u64,
 }
 
@@ -286,11 +300,13 @@ impl InodeOps for ThreadsDir {
     }
 
     fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
-        let tid = root::parse_id(name).ok_or(Errno::ENOENT)?;
+        let id = root::parse_id(name).and_then(|number| self.pid_ns.id(number.0));
+        let tid = id.ok_or(Errno::ENOENT)?;
+        let thread = |task: &Arc<Task>| TaskDir::thread(task, &self.pid_ns);
         let threads = self.task.thread_group().threads();
-        let found = threads.iter().find(|t| t.tid() == tid).map(TaskDir::thread);
+        let found = threads.iter().find(|t| t.tid() == tid).map(thread);
         // A zombie has no threads left, but is still its own leader.
-        found.or_else(|| (self.task.tid() == tid).then(|| TaskDir::thread(&self.task))).ok_or(Errno::ENOENT)
+        found.or_else(|| (self.task.tid() == tid).then(|| thread(&self.task))).ok_or(Errno::ENOENT)
     }
 
     fn caches(&self, _: &[u8]) -> bool {
@@ -298,13 +314,14 @@ impl InodeOps for ThreadsDir {
     }
 
     fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
-        let mut ids: Vec<i32> = self.task.thread_group().threads().iter().map(|t| t.tid().0).collect();
+        let numbered = |t: &Arc<Task>| (self.pid_ns.number(t.tid()), t.tid().0);
+        let mut ids: Vec<_> = self.task.thread_group().threads().iter().map(numbered).collect();
         if ids.is_empty() {
-            ids.push(self.task.tid().0);
+            ids.push(numbered(&self.task));
         }
         ids.sort_unstable();
-        let list = ids.into_iter().map(|id| DirEntry {
-            name: id.to_string().into_bytes(),
+        let list = ids.into_iter().map(|(number, id)| DirEntry {
+            name: number.to_string().into_bytes(),
             ino: ino_of(id) + (1 << 31),
             kind: FileType::Directory,
         });

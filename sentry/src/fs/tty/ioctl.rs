@@ -10,7 +10,7 @@ use crate::fs::tty::devpts::open_peer;
 use crate::fs::tty::file::Master;
 use crate::fs::tty::pty::Pty;
 use crate::mm::UserAddr;
-use crate::task::{Capabilities, CurrentTask, Resource, Tid};
+use crate::task::{Capabilities, CurrentTask, Resource};
 use crate::vfs::{FdFlags, File, OpenFlags};
 
 // asm-generic/ioctls.h
@@ -173,14 +173,14 @@ pub(super) fn terminal(pty: &Arc<Pty>, task: &mut CurrentTask, request: u32, arg
         }
         TIOCGPGRP => {
             check_own(pty, task)?;
-            let group = pty.foreground().map_or(0, |t| t.0);
+            let group = pty.foreground().map_or(0, |group| task.number(group));
             task.mm().write_obj(addr, &group)?;
             Ok(0)
         }
         TIOCSPGRP => set_foreground(pty, task, addr),
         TIOCGSID => {
             check_own(pty, task)?;
-            let id = pty.session().map_or(0, |s| s.id().0);
+            let id = pty.session().map_or(0, |session| task.number(session.id()));
             task.mm().write_obj(addr, &id)?;
             Ok(0)
         }
@@ -203,16 +203,17 @@ fn set_foreground(pty: &Pty, task: &CurrentTask, addr: UserAddr) -> SysResult {
     if group < 0 {
         return Err(Errno::EINVAL.into());
     }
+    let group = task.named(group)?;
     let same_session = {
         let tree = task.kernel().tree();
         let own = tree.process(task.pid()).map(|p| p.session.id());
-        tree.group_members(Tid(group)).map(|p| p.session.id()).next().map(|id| Some(id) == own)
+        tree.group_members(group).map(|p| p.session.id()).next().map(|id| Some(id) == own)
     };
     match same_session {
         None => Err(Errno::ESRCH.into()),
         Some(false) => Err(Errno::EPERM.into()),
         Some(true) => {
-            pty.set_foreground(Tid(group));
+            pty.set_foreground(group);
             Ok(0)
         }
     }

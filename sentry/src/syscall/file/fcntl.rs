@@ -9,7 +9,7 @@ use crate::fs::pipe::PipeEnd;
 use crate::fs::tmpfs::{Seals, memfd_seals};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
-use crate::task::{BlockError, Capabilities, CurrentTask, Resource};
+use crate::task::{BlockError, Capabilities, CurrentTask, Resource, Tid};
 use crate::vfs::lock::{LockKind, LockOwner, LockRange};
 use crate::vfs::{Fd, FdFlags, File, OpenFlags, OwnerName};
 use crate::wait::Readiness;
@@ -69,7 +69,7 @@ pub(crate) fn sys_fcntl(task: &mut CurrentTask, args: &Args) -> SysResult {
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => set_lock(task, &file, command, args.addr(2)),
         F_SETOWN => set_owner(task, &file, OwnerName::from_signed(args.i32(2))?),
         // As the kernel returns it: the C library tells a negative group from an error.
-        F_GETOWN => Ok(i64::from(signal_owner(&file).signed()).cast_unsigned()),
+        F_GETOWN => Ok(i64::from(signal_owner(task, &file).signed()).cast_unsigned()),
         F_SETOWN_EX => {
             let [kind, id]: [i32; 2] = task.mm().read_obj(args.addr(2))?;
             set_owner(
@@ -84,7 +84,7 @@ pub(crate) fn sys_fcntl(task: &mut CurrentTask, args: &Args) -> SysResult {
             )
         }
         F_GETOWN_EX => {
-            let value = match signal_owner(&file) {
+            let value = match signal_owner(task, &file) {
                 OwnerName::Thread(id) => [F_OWNER_TID, id],
                 OwnerName::Process(id) => [F_OWNER_PID, id],
                 OwnerName::Group(id) => [F_OWNER_PGRP, id],
@@ -135,13 +135,16 @@ fn dup(task: &CurrentTask, file: Arc<File>, min: i32, flags: FdFlags) -> SysResu
 
 /// `F_SETOWN`.
 fn set_owner(task: &CurrentTask, file: &Arc<File>, name: OwnerName) -> SysResult {
+    // A number of nothing is kept, so that it is found out below.
+    let name = name.map(|id| if id == 0 { 0 } else { task.named(id).map_or(i32::MAX, |id| id.0) });
     file.make_signal_driven(task.kernel()).set_owner(name, &task.creds())?;
     Ok(0)
 }
 
 /// `F_GETOWN`.
-fn signal_owner(file: &File) -> OwnerName {
-    file.signal_driven().map_or(OwnerName::Process(0), |signals| signals.owner())
+fn signal_owner(task: &CurrentTask, file: &File) -> OwnerName {
+    file.signal_driven()
+        .map_or(OwnerName::Process(0), |signals| signals.owner().map(|id| task.number(Tid(id))))
 }
 
 fn set_flags(task: &CurrentTask, file: &Arc<File>, flags: u32, fd: Fd) -> SysResult {
@@ -200,7 +203,7 @@ fn get_lock(task: &CurrentTask, file: &File, command: u32, addr: UserAddr) -> Sy
                 (held.range.end - held.range.start).cast_signed()
             };
             lock.l_pid = match held.owner {
-                LockOwner::Process { pid, files: _ } => pid,
+                LockOwner::Process { pid, files: _ } => task.number(Tid(pid)),
                 LockOwner::Description(_) => -1,
             };
         }

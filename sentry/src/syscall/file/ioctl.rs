@@ -5,7 +5,7 @@ use sentry_abi::socket::{FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCSPGRP};
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::syscall::file::context::real_file;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Tid};
 use crate::vfs::{FdFlags, FileType, OpenFlags, OwnerName};
 
 const FIONREAD: u32 = 0x541b;
@@ -40,11 +40,14 @@ pub(crate) fn sys_ioctl(task: &mut CurrentTask, args: &Args) -> SysResult {
         }
         FIOSETOWN | SIOCSPGRP if file.inode().kind() == FileType::Socket => {
             let name = OwnerName::from_signed(task.mm().read_obj(args.addr(2))?)?;
+            let name = name.map(|id| if id == 0 { 0 } else { task.named(id).map_or(i32::MAX, |id| id.0) });
             file.make_signal_driven(task.kernel()).set_owner(name, &task.creds())?;
             Ok(0)
         }
         FIOGETOWN | SIOCGPGRP if file.inode().kind() == FileType::Socket => {
-            let owner = file.signal_driven().map_or(0, |signals| signals.owner().signed());
+            let owner = file
+                .signal_driven()
+                .map_or(0, |signals| signals.owner().map(|id| task.number(Tid(id))).signed());
             task.mm().write_obj(args.addr(2), &owner)?;
             Ok(0)
         }

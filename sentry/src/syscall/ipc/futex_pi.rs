@@ -7,7 +7,7 @@ use crate::errno::{Errno, Restart, SysResult};
 use crate::kernel::KTime;
 use crate::kernel::futex::FutexWaiter;
 use crate::mm::UserAddr;
-use crate::task::{BlockError, CurrentTask, Tid};
+use crate::task::{BlockError, CurrentTask};
 
 const TID_MASK: u32 = 0x3fff_ffff;
 const OWNER_DIED: u32 = 0x4000_0000;
@@ -15,7 +15,7 @@ const WAITERS: u32 = 0x8000_0000;
 
 impl CurrentTask {
     fn tid_word(&self) -> u32 {
-        self.tid().0.unsigned_abs()
+        self.number(self.tid()).unsigned_abs()
     }
 
     /// Takes the lock if it is free.
@@ -63,7 +63,7 @@ impl CurrentTask {
                 if word & TID_MASK == 0 {
                     continue;
                 }
-                let owner = Tid((word & TID_MASK).cast_signed());
+                let owner = self.named((word & TID_MASK).cast_signed())?;
                 // The tree is not locked by anybody who wants a bucket.
                 if kernel.tree().thread(owner).is_none() {
                     return Err(Errno::ESRCH.into());

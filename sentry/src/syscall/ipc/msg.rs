@@ -10,7 +10,7 @@ use crate::ipc::{Access, IpcId, IpcObject, Message, MessageQueue, Request, Selec
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::ipc::shm::id_value;
-use crate::task::{BlockError, Capabilities, CurrentTask};
+use crate::task::{BlockError, Capabilities, CurrentTask, Tid};
 use crate::wait::Readiness;
 
 /// Before the text of a `struct msgbuf`.
@@ -139,6 +139,7 @@ pub(crate) fn sys_msgctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             }
             let mut stat = queue.stat()?;
             show_ids(&mut stat.perm, task.user_ns());
+            (stat.lspid, stat.lrpid) = (task.number(Tid(stat.lspid)), task.number(Tid(stat.lrpid)));
             task.mm().write_obj(buf, &stat)?;
             Ok(found.map_or(0, id_value))
         }

@@ -7,8 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
+use crate::task::CurrentTask;
 use crate::task::trace::{AccessMode, check_access};
-use crate::task::{CurrentTask, Tid};
 
 /// `struct robust_list_head`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -41,7 +41,8 @@ pub(crate) fn sys_get_robust_list(task: &mut CurrentTask, args: &Args) -> SysRes
     let target = if tid == 0 {
         task.task().clone()
     } else {
-        task.kernel().tree().thread(Tid(tid)).cloned().ok_or(Errno::ESRCH)?
+        let id = task.named(tid)?;
+        task.kernel().tree().thread(id).cloned().ok_or(Errno::ESRCH)?
     };
     check_access(task.task(), &task.creds(), &target, AccessMode::RealCreds)?;
     task.mm().write_obj(args.addr(2), &HEAD_SIZE)?;
@@ -75,7 +76,7 @@ impl CurrentTask {
 
     fn owner_died(&self, entry: u64, offset: i64, is_pi: bool) -> Result<(), Errno> {
         let addr = UserAddr(entry.wrapping_add_signed(offset));
-        let me = self.tid().0.unsigned_abs();
+        let me = self.number(self.tid()).unsigned_abs();
         let mut word = self.mm().load_u32(addr)?;
         loop {
             if word & TID_MASK != me {

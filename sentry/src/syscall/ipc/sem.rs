@@ -15,7 +15,7 @@ use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::ipc::shm::id_value;
 use crate::syscall::time::read_timespec;
-use crate::task::{BlockError, CurrentTask};
+use crate::task::{BlockError, CurrentTask, Tid};
 
 /// `semget(2)`.
 pub(crate) fn sys_semget(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -202,7 +202,7 @@ fn control_set(
             let state = set.lock()?;
             Ok(match command {
                 cmd::SEM_GETVAL => u64::from(state.value(num)),
-                cmd::SEM_GETPID => u64::from(state.last_pid(num).cast_unsigned()),
+                cmd::SEM_GETPID => task.number_value(Tid(state.last_pid(num))),
                 _ => state.waiting_count(num, command == cmd::SEM_GETZCNT) as u64,
             })
         }

@@ -9,7 +9,7 @@ use crate::errno::{Errno, SysResult};
 use crate::ipc::{Access, IpcId, IpcObject, Request, SHMMIN, ShmAttachment, ShmSegment, show_ids};
 use crate::mm::{MapFile, MapRequest, PAGE_SIZE, Placement, Prot, UserAddr, VmaFlags};
 use crate::syscall::Args;
-use crate::task::{Capabilities, CurrentTask};
+use crate::task::{Capabilities, CurrentTask, Tid};
 
 /// `shmget(2)`.
 pub(crate) fn sys_shmget(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -124,6 +124,7 @@ pub(crate) fn sys_shmctl(task: &mut CurrentTask, args: &Args) -> SysResult {
             }
             let mut stat = segment.stat();
             show_ids(&mut stat.perm, task.user_ns());
+            (stat.cpid, stat.lpid) = (task.number(Tid(stat.cpid)), task.number(Tid(stat.lpid)));
             task.mm().write_obj(buf, &stat)?;
             Ok(found.map_or(0, id_value))
         }

@@ -6,14 +6,15 @@ use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::mm::{IoVec, MemoryManager, UserIo};
 use crate::syscall::Args;
+use crate::task::CurrentTask;
 use crate::task::trace::{AccessMode, check_access};
-use crate::task::{CurrentTask, Tid};
 
 /// How much is copied at a time.
 const CHUNK: usize = 64 << 10;
 
 fn target(task: &CurrentTask, pid: i32) -> Result<Arc<MemoryManager>, Errno> {
-    let target = task.kernel().tree().thread(Tid(pid)).cloned().ok_or(Errno::ESRCH)?;
+    let id = task.named(pid)?;
+    let target = task.kernel().tree().thread(id).cloned().ok_or(Errno::ESRCH)?;
     check_access(task, &task.creds(), &target, AccessMode::RealCreds)?;
     target.mm().ok_or(Errno::ESRCH)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
-use crate::task::{Capabilities, Credentials, CurrentTask, Tid};
+use crate::task::{Capabilities, Credentials, CurrentTask};
 
 const VERSION_1: u32 = 0x1998_0330;
 const VERSION_2: u32 = 0x2007_1026;
@@ -39,7 +39,8 @@ pub(crate) fn sys_capget(task: &mut CurrentTask, args: &Args) -> SysResult {
     let creds = if pid == 0 {
         task.creds()
     } else {
-        task.kernel().tree().thread(Tid(pid)).map(|t| t.creds()).ok_or(Errno::ESRCH)?
+        let id = task.named(pid)?;
+        task.kernel().tree().thread(id).map(|t| t.creds()).ok_or(Errno::ESRCH)?
     };
     if data_at.is_null() {
         return Ok(0);
@@ -58,7 +59,7 @@ pub(crate) fn sys_capget(task: &mut CurrentTask, args: &Args) -> SysResult {
 /// `capset(2)`.
 pub(crate) fn sys_capset(task: &mut CurrentTask, args: &Args) -> SysResult {
     let Some((pid, words)) = read_header(task, args.addr(0))? else { return Err(Errno::EINVAL.into()) };
-    if pid != 0 && Tid(pid) != task.tid() {
+    if pid != 0 && pid != task.number(task.tid()) {
         return Err(Errno::EPERM.into());
     }
     let data: Vec<[u32; 3]> = task.mm().read_array(args.addr(1), words)?;

@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::errno::{Errno, SysResult};
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::syscall::Args;
-use crate::task::{CloneRequest, CurrentTask, tid_value};
+use crate::task::{CloneRequest, CurrentTask};
 
 /// The exit signal in the low byte of `clone(2)`'s flags.
 const CSIGNAL: u64 = 0xff;
@@ -105,5 +105,5 @@ pub(crate) fn sys_clone3(task: &mut CurrentTask, args: &Args) -> SysResult {
 /// `set_tid_address(2)`.
 pub(crate) fn sys_set_tid_address(task: &mut CurrentTask, args: &Args) -> SysResult {
     task.clear_child_tid = args.addr(0);
-    Ok(tid_value(task.tid()))
+    Ok(task.number_value(task.tid()))
 }

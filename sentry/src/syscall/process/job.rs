@@ -3,28 +3,28 @@
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Session;
 use crate::syscall::Args;
-use crate::task::{CurrentTask, Tid, tid_value};
+use crate::task::{CurrentTask, Tid};
 
 /// `getpid(2)`.
 pub(crate) fn sys_getpid(task: &mut CurrentTask, _: &Args) -> SysResult {
-    Ok(tid_value(task.pid()))
+    Ok(task.number_value(task.pid()))
 }
 
 /// `gettid(2)`.
 pub(crate) fn sys_gettid(task: &mut CurrentTask, _: &Args) -> SysResult {
-    Ok(tid_value(task.tid()))
+    Ok(task.number_value(task.tid()))
 }
 
 /// `getppid(2)`: 0 where the parent is outside.
 pub(crate) fn sys_getppid(task: &mut CurrentTask, _: &Args) -> SysResult {
     let parent = task.kernel().tree().process(task.pid()).and_then(|p| p.parent);
-    Ok(parent.map_or(0, tid_value))
+    Ok(parent.map_or(0, |parent| task.number_value(parent)))
 }
 
 /// `getpgrp(2)`.
 pub(crate) fn sys_getpgrp(task: &mut CurrentTask, _: &Args) -> SysResult {
     let tree = task.kernel().tree();
-    Ok(tid_value(tree.process(task.pid()).ok_or(Errno::ESRCH)?.pgid))
+    Ok(task.number_value(tree.process(task.pid()).ok_or(Errno::ESRCH)?.pgid))
 }
 
 /// The process that an argument names, 0 for the caller's.
@@ -32,22 +32,23 @@ fn named(task: &CurrentTask, pid: i32) -> Result<Tid, Errno> {
     if pid == 0 {
         return Ok(task.pid());
     }
+    let id = task.named(pid)?;
     let tree = task.kernel().tree();
-    tree.thread(Tid(pid)).map(|t| t.pid()).ok_or(Errno::ESRCH)
+    tree.thread(id).map(|t| t.pid()).ok_or(Errno::ESRCH)
 }
 
 /// `getpgid(2)`.
 pub(crate) fn sys_getpgid(task: &mut CurrentTask, args: &Args) -> SysResult {
     let pid = named(task, args.i32(0))?;
     let tree = task.kernel().tree();
-    Ok(tid_value(tree.process(pid).ok_or(Errno::ESRCH)?.pgid))
+    Ok(task.number_value(tree.process(pid).ok_or(Errno::ESRCH)?.pgid))
 }
 
 /// `getsid(2)`.
 pub(crate) fn sys_getsid(task: &mut CurrentTask, args: &Args) -> SysResult {
     let pid = named(task, args.i32(0))?;
     let tree = task.kernel().tree();
-    Ok(tid_value(tree.process(pid).ok_or(Errno::ESRCH)?.session.id()))
+    Ok(task.number_value(tree.process(pid).ok_or(Errno::ESRCH)?.session.id()))
 }
 
 /// `setpgid(2)`.
@@ -57,8 +58,8 @@ pub(crate) fn sys_setpgid(task: &mut CurrentTask, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let me = task.pid();
-    let target = if pid == 0 { me } else { Tid(pid) };
-    let pgid = if pgid == 0 { target } else { Tid(pgid) };
+    let target = if pid == 0 { me } else { task.named(pid)? };
+    let pgid = if pgid == 0 { Ok(target) } else { task.named(pgid) };
     let mut tree = task.kernel().tree();
     let session = tree.process(me).ok_or(Errno::ESRCH)?.session.id();
     let process = tree.process(target).ok_or(Errno::ESRCH)?;
@@ -77,6 +78,7 @@ pub(crate) fn sys_setpgid(task: &mut CurrentTask, args: &Args) -> SysResult {
     if process.session.id() == target {
         return Err(Errno::EPERM.into());
     }
+    let pgid = pgid.map_err(|_| Errno::EPERM)?;
     if pgid != target && !tree.group_members(pgid).any(|p| p.session.id() == session) {
         return Err(Errno::EPERM.into());
     }
@@ -96,5 +98,5 @@ pub(crate) fn sys_setsid(task: &mut CurrentTask, _: &Args) -> SysResult {
     let process = tree.process_mut(me).ok_or(Errno::ESRCH)?;
     process.session = Session::new(me);
     process.pgid = me;
-    Ok(tid_value(me))
+    Ok(task.number_value(me))
 }

@@ -7,7 +7,7 @@ use sentry_abi::time::Timeval;
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
-use crate::task::{Capabilities, CurrentTask, Limit, Resource, ThreadGroup, Tid};
+use crate::task::{Capabilities, CurrentTask, Limit, Resource, ThreadGroup};
 
 /// `fs.nr_open`.
 const NR_OPEN: u64 = 1 << 20;
@@ -69,7 +69,8 @@ pub(crate) fn sys_prlimit64(task: &mut CurrentTask, args: &Args) -> SysResult {
     let group = if pid == 0 {
         task.thread_group().clone()
     } else {
-        let target = task.kernel().tree().thread(Tid(pid)).cloned().ok_or(Errno::ESRCH)?;
+        let id = task.named(pid)?;
+        let target = task.kernel().tree().thread(id).cloned().ok_or(Errno::ESRCH)?;
         let (mine, theirs) = (task.creds(), target.creds());
         let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.uid)
             && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.gid);

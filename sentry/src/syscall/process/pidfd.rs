@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::task::pidfd::{self, PidFd};
 use crate::task::trace::{AccessMode, check_access};
-use crate::task::{CurrentTask, Resource, Tid};
+use crate::task::{CurrentTask, Resource};
 use crate::vfs::{Fd, FdFlags, OpenFlags};
 
 fn fd_value(fd: Fd) -> u64 {
@@ -18,11 +18,12 @@ pub(crate) fn sys_pidfd_open(task: &mut CurrentTask, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let group = {
+        let id = task.named(pid)?;
         let tree = task.kernel().tree();
-        match tree.process(Tid(pid)) {
+        match tree.process(id) {
             Some(process) => process.group.clone(),
             // A thread that is not a leader: EINVAL; nothing at all: ESRCH.
-            None if tree.thread(Tid(pid)).is_some() => return Err(Errno::EINVAL.into()),
+            None if tree.thread(id).is_some() => return Err(Errno::EINVAL.into()),
             None => return Err(Errno::ESRCH.into()),
         }
     };

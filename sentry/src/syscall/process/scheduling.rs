@@ -17,7 +17,10 @@ fn target(task: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
     match tid {
         0 => Ok(task.task().clone()),
         i32::MIN..0 => Err(Errno::EINVAL),
-        _ => task.kernel().tree().thread(Tid(tid)).cloned().ok_or(Errno::ESRCH),
+        _ => {
+            let id = task.named(tid)?;
+            task.kernel().tree().thread(id).cloned().ok_or(Errno::ESRCH)
+        }
     }
 }
 
@@ -228,10 +231,10 @@ fn priority_targets(task: &CurrentTask, which: i32, who: i32) -> Result<Vec<Arc<
     let tree = task.kernel().tree();
     let groups: Vec<_> = match which {
         PRIO_PROCESS if who == 0 => return Ok(vec![task.task().clone()]),
-        PRIO_PROCESS => return Ok(tree.thread(Tid(who)).cloned().into_iter().collect()),
+        PRIO_PROCESS => return Ok(tree.thread(task.named(who)?).cloned().into_iter().collect()),
         PRIO_PGRP => {
             let own = tree.process(task.pid()).map_or(Tid(0), |p| p.pgid);
-            let pgid = if who == 0 { own } else { Tid(who) };
+            let pgid = if who == 0 { own } else { task.named(who)? };
             tree.group_members(pgid).map(|p| p.group.clone()).collect()
         }
         PRIO_USER => {

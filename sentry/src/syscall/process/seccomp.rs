@@ -12,7 +12,7 @@ use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::file::context::install;
 use crate::task::seccomp::{Filter, FilterError, Listener, Logging, SyncError};
-use crate::task::{Capabilities, CurrentTask, Resource, tid_value};
+use crate::task::{Capabilities, CurrentTask, Resource};
 use crate::vfs::{File, OpenFlags};
 
 /// `seccomp(2)`.
@@ -111,7 +111,7 @@ fn set_filter(task: &mut CurrentTask, flags: u64, at: UserAddr) -> SysResult {
         Ok(()) => give_listener(task, listener),
         Err(SyncError(_)) if flags & flag::TSYNC_ESRCH != 0 => Err(Errno::ESRCH.into()),
         // "On error, if SECCOMP_FILTER_FLAG_TSYNC was used, the return value is the ID of the thread" (seccomp(2)).
-        Err(SyncError(thread)) => Ok(tid_value(thread)),
+        Err(SyncError(thread)) => Ok(task.number_value(thread)),
     }
 }
 

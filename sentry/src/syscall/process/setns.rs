@@ -89,6 +89,15 @@ impl Entry {
                 self.others.ipc = ipc.clone();
                 Ok(())
             }
+            Namespace::Pid(pid) => {
+                self.check(pid.base.owner())?;
+                // Only further down (pid_namespaces(7), "setns(2) and unshare(2) semantics").
+                if !task.pid_ns().holds(pid) {
+                    return Err(Errno::EINVAL);
+                }
+                self.others.pid_for_children = pid.clone();
+                Ok(())
+            }
             Namespace::Uts(uts) => {
                 self.check(uts.base.owner())?;
                 self.others.uts = uts.clone();

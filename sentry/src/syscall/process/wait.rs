@@ -10,7 +10,7 @@ use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::pidfd::PidFd;
-use crate::task::{CurrentTask, Tid, Uid, WAIT_OPTIONS, Waited, Which, tid_value};
+use crate::task::{CurrentTask, Tid, Uid, WAIT_OPTIONS, Waited, Which};
 use crate::vfs::Fd;
 
 fn write_rusage(task: &CurrentTask, at: UserAddr, waited: &Waited) -> Result<(), Errno> {
@@ -34,20 +34,22 @@ pub(crate) fn sys_wait4(task: &mut CurrentTask, args: &Args) -> SysResult {
     if options & !known != 0 {
         return Err(Errno::EINVAL.into());
     }
+    // What has no number here is no child.
+    let child = |number: i32| task.named(number).map_err(|_| Errno::ECHILD);
     let which = match pid {
         -1 => Which::Any,
         0 => Which::Group(own_group(task)),
-        1.. => Which::Process(Tid(pid)),
+        1.. => Which::Process(child(pid)?),
         // -INT_MIN has no positive counterpart (kernel: ESRCH).
         i32::MIN => return Err(Errno::ESRCH.into()),
-        _ => Which::Group(Tid(-pid)),
+        _ => Which::Group(child(-pid)?),
     };
     let Some(waited) = task.wait_for_child(which, options | WEXITED)? else { return Ok(0) };
     if !status_at.is_null() {
         task.mm().write_obj(status_at, &waited.status())?;
     }
     write_rusage(task, usage_at, &waited)?;
-    Ok(tid_value(waited.pid))
+    Ok(task.number_value(waited.pid))
 }
 
 /// `waitid(2)`.
@@ -57,11 +59,12 @@ pub(crate) fn sys_waitid(task: &mut CurrentTask, args: &Args) -> SysResult {
     if options & !WAIT_OPTIONS != 0 || options & (WEXITED | WSTOPPED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL.into());
     }
+    let child = |number: i32| task.named(number).map_err(|_| Errno::ECHILD);
     let which = match kind {
         P_ALL => Which::Any,
-        P_PID if id > 0 => Which::Process(Tid(id)),
+        P_PID if id > 0 => Which::Process(child(id)?),
         P_PGID if id == 0 => Which::Group(own_group(task)),
-        P_PGID if id > 0 => Which::Group(Tid(id)),
+        P_PGID if id > 0 => Which::Group(child(id)?),
         P_PIDFD => {
             let file = task.files().get(Fd(id))?;
             if file.is_nonblocking() {
@@ -81,7 +84,8 @@ pub(crate) fn sys_waitid(task: &mut CurrentTask, args: &Args) -> SysResult {
         if let Some(waited) = &waited {
             let (code, status) = waited.child_info();
             let uid = task.user_ns().show_uid(Uid(waited.uid));
-            fields = [Signal::SIGCHLD.number(), 0, code, 0, waited.pid.0, uid.cast_signed(), status];
+            fields =
+                [Signal::SIGCHLD.number(), 0, code, 0, task.number(waited.pid), uid.cast_signed(), status];
         }
         task.mm().write_obj(info_at, &fields)?;
     }

@@ -61,7 +61,8 @@ pub(crate) fn sys_kill(task: &mut CurrentTask, args: &Args) -> SysResult {
     // The number is checked first, whoever the target is.
     let signal = signal?;
     if let 1.. = pid {
-        let pair = task.kernel().tree().process(Tid(pid)).map(|p| (p.group.clone(), p.leader.clone()));
+        let id = task.named(pid)?;
+        let pair = task.kernel().tree().process(id).map(|p| (p.group.clone(), p.leader.clone()));
         let (group, leader) = pair.ok_or(Errno::ESRCH)?;
         send_to_process(task, &group, &leader, signal)?;
     } else {
@@ -75,13 +76,14 @@ pub(crate) fn sys_kill(task: &mut CurrentTask, args: &Args) -> SysResult {
 fn send_to_several(task: &CurrentTask, pid: i32, signal: Option<Signal>) -> Result<(), Errno> {
     let mut result = Err(Errno::ESRCH);
     let mut posted = Vec::new();
+    let meant = pid.checked_neg().and_then(|pgid| task.named(pgid).ok());
     {
         let tree = task.kernel().tree();
         let own_group = tree.process(task.pid()).map_or(Tid(0), |p| p.pgid);
         let is_meant = |p: &&Process| match pid {
             0 => p.pgid == own_group,
-            -1 => p.group.pid().0 > 1 && p.group.pid() != task.pid(),
-            _ => pid.checked_neg() == Some(p.pgid.0),
+            -1 => task.number(p.group.pid()) > 1 && p.group.pid() != task.pid(),
+            _ => meant == Some(p.pgid),
         };
         for process in tree.processes().filter(is_meant) {
             let sent = check_permission(task, &process.leader, signal).and_then(|()| {
@@ -114,11 +116,13 @@ pub(crate) fn sys_tgkill(task: &mut CurrentTask, args: &Args) -> SysResult {
     if args.i32(0) <= 0 || args.i32(1) <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    send_to_thread(task, Some(Tid(args.i32(0))), args.i32(1), args.i32(2))
+    let pid = task.named(args.i32(0))?;
+    send_to_thread(task, Some(pid), args.i32(1), args.i32(2))
 }
 
 fn send_to_thread(task: &CurrentTask, pid: Option<Tid>, tid: i32, number: i32) -> SysResult {
-    let target = task.kernel().tree().thread(Tid(tid)).cloned();
+    let tid = task.named(tid)?;
+    let target = task.kernel().tree().thread(tid).cloned();
     let target = target.filter(|t| pid.is_none_or(|pid| t.pid() == pid)).ok_or(Errno::ESRCH)?;
     let signal = signal_or_none(number)?;
     check_permission(task, &target, signal)?;

@@ -17,7 +17,9 @@ fn read_info(task: &CurrentTask, at: UserAddr, number: i32, pid: Tid) -> Result<
     if info.names_process() {
         // Ids are kept as those of the first namespace; one that is nobody's is shown as such.
         let uid = task.user_ns().uid(info.uid()).map_or(u32::MAX, |uid| uid.0);
-        info = info.naming(info.pid(), uid);
+        // Nobody passes for somebody outside of the namespace.
+        let from = task.named(info.pid()).map_or(task.pid().0, |id| id.0);
+        info = info.naming(from, uid);
     }
     let pretends = info.code >= 0 || info.code == si_code::SI_TKILL;
     if pretends && pid != task.pid() { Err(Errno::EPERM) } else { Ok(info) }
@@ -25,7 +27,7 @@ fn read_info(task: &CurrentTask, at: UserAddr, number: i32, pid: Tid) -> Result<
 
 /// `rt_sigqueueinfo(2)`.
 pub(crate) fn sys_rt_sigqueueinfo(task: &mut CurrentTask, args: &Args) -> SysResult {
-    let (pid, number) = (Tid(args.i32(0)), args.i32(1));
+    let (pid, number) = (task.named(args.i32(0))?, args.i32(1));
     let info = read_info(task, args.addr(2), number, pid)?;
     let leader = task.kernel().tree().process(pid).map(|p| p.leader.clone()).ok_or(Errno::ESRCH)?;
     let signal = signal_or_none(number)?;
@@ -38,10 +40,11 @@ pub(crate) fn sys_rt_sigqueueinfo(task: &mut CurrentTask, args: &Args) -> SysRes
 
 /// `rt_tgsigqueueinfo(2)`.
 pub(crate) fn sys_rt_tgsigqueueinfo(task: &mut CurrentTask, args: &Args) -> SysResult {
-    let (pid, tid, number) = (Tid(args.i32(0)), Tid(args.i32(1)), args.i32(2));
-    if pid.0 <= 0 || tid.0 <= 0 {
+    let number = args.i32(2);
+    if args.i32(0) <= 0 || args.i32(1) <= 0 {
         return Err(Errno::EINVAL.into());
     }
+    let (pid, tid) = (task.named(args.i32(0))?, task.named(args.i32(1))?);
     let info = read_info(task, args.addr(3), number, pid)?;
     let target = task.kernel().tree().thread(tid).cloned().filter(|t| t.pid() == pid);
     let target = target.ok_or(Errno::ESRCH)?;

@@ -23,7 +23,10 @@ pub(crate) fn read_clock(task: &CurrentTask, id: i32) -> Result<u64, Errno> {
         // clock_getcpuclockid(3): the complement of the id in the upper bits, 2 for the scheduler's clock, 4 for a
         // thread's.
         _ if id < 0 && id & 3 == 2 => {
-            let tid = Tid(!(id >> 3));
+            let tid = match !(id >> 3) {
+                0 => Tid(0),
+                number => task.named(number).map_err(|_| Errno::EINVAL)?,
+            };
             if id & 4 != 0 {
                 let target = if tid.0 == 0 {
                     Some(task.task().clone())

@@ -8,7 +8,7 @@ use sentry_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec, clock};
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
-use crate::task::{CurrentTask, Expiry, Notify, Tid, TimerClock};
+use crate::task::{CurrentTask, Expiry, Notify, TimerClock};
 
 /// `timer_create(2)`.
 pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -25,7 +25,8 @@ pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult
     let group = task.thread_group().clone();
     let thread = match &event {
         Some(e) if e.notify & SIGEV_THREAD_ID != 0 => {
-            let thread = task.kernel().tree().thread(Tid(e.tid)).cloned();
+            let id = task.named(e.tid).map_err(|_| Errno::EINVAL)?;
+            let thread = task.kernel().tree().thread(id).cloned();
             Some(thread.filter(|t| Arc::ptr_eq(t.thread_group(), &group)).ok_or(Errno::EINVAL)?)
         }
         _ => None,

@@ -122,7 +122,7 @@ impl ThreadGroup {
         }
         let mut wake = self.on_job_control_signal(signals, signal);
         // pid_namespaces(7): processes of the sandbox cannot kill its init, only the sandbox's control can.
-        if signal == Signal::SIGKILL && self.is_protected() && info.code <= 0 {
+        if signal == Signal::SIGKILL && self.is_protected() && self.is_from_inside(&info) {
             return Ok(wake);
         }
         if signal == Signal::SIGKILL {
@@ -197,8 +197,18 @@ impl ThreadGroup {
         }
         // pid_namespaces(7): the init process gets only signals that it has a handler for, from inside. Faults and
         // the sandbox's control (`SI_KERNEL`) are not from a process.
-        let from_process = info.code <= 0;
-        self.is_protected() && from_process && handlers.get(signal).handler == SIG_DFL
+        let is_inescapable = signal == Signal::SIGSTOP && !self.is_from_inside(info);
+        let is_default = handlers.get(signal).handler == SIG_DFL;
+        self.is_protected() && info.code <= 0 && is_default && !is_inescapable
+    }
+
+    /// Whether a signal is from a process of the same PID namespace, or one below: what an ancestor namespace sends is
+    /// from somebody who has no number here.
+    fn is_from_inside(&self, info: &SigInfo) -> bool {
+        let pid_ns = self.pid_ns();
+        let is_from_ancestor =
+            !pid_ns.is_initial() && info.names_process() && pid_ns.number(Tid(info.pid())) == 0;
+        info.code <= 0 && !is_from_ancestor
     }
 
     /// `EAGAIN` for `sigqueue(3)` beyond `RLIMIT_SIGPENDING`; `kill(2)` never fails for this reason.
@@ -228,7 +238,7 @@ fn seen_by(signals: &GroupSignals, info: SigInfo) -> SigInfo {
     }
     let Some(task) = signals.threads.first() else { return info };
     let uid = task.creds().user_ns.show_uid(Uid(info.uid()));
-    info.naming(info.pid(), uid)
+    info.naming(task.number(Tid(info.pid())), uid)
 }
 
 /// Sets the status that every thread leaves with, unless the process ends already, and returns the threads.

@@ -14,7 +14,7 @@ use crate::syscall::Args;
 use crate::task::trace::{
     AccessMode, LinkError, LinkKind, Reason, Resume, ResumeMode, Stop, TraceOptions, check_access,
 };
-use crate::task::{CurrentTask, ExitStatus, Task, Tid};
+use crate::task::{CurrentTask, ExitStatus, Task};
 
 /// `ptrace(2)`.
 pub(crate) fn sys_ptrace(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -22,7 +22,8 @@ pub(crate) fn sys_ptrace(task: &mut CurrentTask, args: &Args) -> SysResult {
     if request == r::TRACEME {
         return trace_me(task);
     }
-    let target = task.kernel().tree().thread(Tid(args.i32(1))).cloned().ok_or(Errno::ESRCH)?;
+    let id = task.named(args.i32(1))?;
+    let target = task.kernel().tree().thread(id).cloned().ok_or(Errno::ESRCH)?;
     let (addr, data) = (args.u64(2), args.u64(3));
     match request {
         r::ATTACH => attach(task, &target, LinkKind::Attached, 0),
