@@ -138,6 +138,7 @@ guests! {
     stream_headers
     stream_stamps
     sysv_ipc
+    tcp_repair
     threads
     timers
     timestamping

@@ -399,8 +399,10 @@ impl WindowOffer {
 /// RFC 7323 section 5.3, R1: whether a segment's timestamp is older than TS.Recent, taken at a known time.
 fn is_timestamp_old(recent: Option<(u32, Instant)>, now: Instant, timestamps: Option<Timestamps>) -> bool {
     let (Some((recent, at)), Some(new)) = (recent, timestamps) else { return false };
-    // Section 5.5: after 24 days of silence the clock may have wrapped.
-    unlikely(new.value.wrapping_sub(recent).cast_signed() < 0) && now.nanos_since(at) < PAWS_EXPIRY
+    // Section 5.5: after 24 days of silence the clock may have wrapped. A zero is no time (Linux's `tcp_paws_check`).
+    unlikely(new.value.wrapping_sub(recent).cast_signed() < 0)
+        && recent != 0
+        && now.nanos_since(at) < PAWS_EXPIRY
 }
 
 /// What `on_payload` needs to know besides the payload.

@@ -145,7 +145,7 @@ impl Connection {
             has_window_scaling: shifts.is_some(),
             send_mss: send_mss(&common.config, &common.options, path, peer_mss),
             peer_mss,
-            advertised_mss: snapshot.advertised_mss.max(1),
+            advertised_mss: snapshot.advertised_mss.min(path.link_mss).max(1),
             has_sack: snapshot.has_sack,
             timestamps: snapshot.timestamps.map(|(recent, _)| recent),
             timestamp_offset: snapshot

@@ -50,6 +50,8 @@ bitflags::bitflags! {
         const TIMESTAMP_NEW = 1 << 14;
         /// There are flags of `SO_TIMESTAMPING`.
         const TIMESTAMPING = 1 << 15;
+        /// `TCP_REPAIR`.
+        const REPAIR = 1 << 16;
         /// `SO_OOBINLINE`.
         const OOB_INLINE = 1 << 3;
         /// `SO_KEEPALIVE`.

@@ -9,6 +9,7 @@ pub mod extension;
 pub mod ip_options;
 mod notes;
 mod receive;
+pub mod repair;
 mod socket;
 pub mod stamp;
 mod tcp_info;

@@ -21,7 +21,7 @@ use crate::socket::base::{SocketBase, SocketType, Switches};
 use crate::socket::inet::ToErrno;
 use crate::socket::inet::notes::Notes;
 use crate::socket::inet::receive::{Receive, ReceiveSwitches};
-use crate::socket::inet::{address, ancillary, error_queue};
+use crate::socket::inet::{address, ancillary, error_queue, repair};
 use crate::socket::mroute;
 use crate::socket::ops::{
     Accepted, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
@@ -321,6 +321,9 @@ impl InetSocket {
             };
         }
         self.notes.note_label(remote);
+        if repair::is_on(&self.base) {
+            return repair::connect(&self.base, tcp, remote);
+        }
         tcp.connect(remote).map_err(|e| e.to_errno())?;
         if tcp.waits_for_data() {
             // TCP_FASTOPEN_CONNECT: for the program it is connected, and its first write leads the handshake.
@@ -520,7 +523,9 @@ impl Socket for InetSocket {
         let Protocol::Tcp(tcp) = &self.protocol else { return };
         // socket(7) SO_LINGER: a time of zero resets the connection. A longer time is not waited for: the connection
         // goes on in the background as without the option, and close(2) returns at once.
-        if self.base.has(Switches::LINGER) && self.base.linger_seconds() == 0 {
+        if repair::is_on(&self.base) {
+            tcp.forget();
+        } else if self.base.has(Switches::LINGER) && self.base.linger_seconds() == 0 {
             tcp.abort();
         } else {
             tcp.close();

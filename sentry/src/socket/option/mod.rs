@@ -17,6 +17,7 @@ mod refused;
 mod socket_level;
 mod tcp;
 mod tcp_fast_open;
+mod tcp_repair;
 mod tcp_timing;
 mod tcp_zero_copy;
 mod timestamp;
@@ -135,7 +136,7 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 19] = [
+    let tables: [&'static [OptionRow]; 20] = [
         socket_level::ROWS,
         timestamp::ROWS,
         kept::ROWS,
@@ -150,6 +151,7 @@ pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
         mroute::ROWS,
         tcp::ROWS,
         tcp_fast_open::ROWS,
+        tcp_repair::ROWS,
         tcp_timing::ROWS,
         tcp_zero_copy::ROWS,
         udp::ROWS,

@@ -8,7 +8,7 @@ use sentry_abi::inet::*;
 use sentry_abi::socket::SOL_TCP;
 
 use crate::errno::Errno;
-use crate::socket::inet::{Receive, tcp_info};
+use crate::socket::inet::{Receive, repair, tcp_info};
 use crate::socket::option::value::{bytes, int, of_bool, of_int, saturate, switch};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 
@@ -98,6 +98,12 @@ const MSS_RANGE: std::ops::RangeInclusive<i32> = 88..=32767;
 fn get_max_segment(context: &Context<'_>) -> Result<Value, Errno> {
     let tcp = tcp(context)?;
     let wanted = tcp.tcp_options().max_segment;
+    if repair::is_on(context.socket.base())
+        && let Some(snapshot) = tcp.snapshot()
+    {
+        // What the other end has said.
+        return of_int(snapshot.connection.peer_mss.into());
+    }
     match tcp.info().filter(|_| !matches!(tcp.state(), State::Closed | State::Listen)) {
         Some(info) => of_int(saturate(info.snd_mss)),
         None => of_int(saturate(wanted.map_or(DEFAULT_MSS, u32::from))),

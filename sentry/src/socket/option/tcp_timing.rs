@@ -1,25 +1,17 @@
-//! `SOL_TCP`: limits of the timers, the clock of timestamps, and the options for moving a connection to another host
-//! (`TCP_REPAIR`), which are refused.
+//! `SOL_TCP`: limits of the timers.
 
 use std::time::Duration;
 
-use netstack::tcp::State;
 use sentry_abi::inet::*;
 use sentry_abi::socket::SOL_TCP;
 
 use crate::errno::Errno;
-use crate::socket::option::tcp::{get_zero, tcp};
-use crate::socket::option::value::{bytes, int, of_bool, of_int, saturate};
+use crate::socket::option::tcp::tcp;
+use crate::socket::option::value::{int, of_bool, of_int, saturate};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
 
 pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS, get_thin, set_thin),
-    option!(SOL_TCP, TCP_REPAIR, get_zero, set_repair),
-    option!(SOL_TCP, TCP_REPAIR_QUEUE, get_invalid, set_not_permitted),
-    option!(SOL_TCP, TCP_QUEUE_SEQ, get_invalid, set_queue_seq),
-    option!(SOL_TCP, TCP_REPAIR_OPTIONS, -, set_invalid),
-    option!(SOL_TCP, TCP_REPAIR_WINDOW, get_invalid, set_not_permitted),
-    option!(SOL_TCP, TCP_TIMESTAMP, get_timestamp, set_not_permitted),
     option!(
         SOL_TCP,
         TCP_TX_DELAY,
@@ -31,32 +23,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_TCP, TCP_RTO_MIN_US, get_rto_min, set_rto_min),
     option!(SOL_TCP, TCP_DELACK_MAX_US, get_delayed_ack_max, set_delayed_ack_max),
 ];
-
-fn get_invalid(context: &Context<'_>) -> Result<Value, Errno> {
-    tcp(context)?;
-    Err(Errno::EINVAL)
-}
-
-fn set_invalid(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    tcp(context)?;
-    Err(Errno::EINVAL)
-}
-
-fn set_not_permitted(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    tcp(context)?;
-    Err(Errno::EPERM)
-}
-
-/// As for those who may not administer the network; nobody may here.
-fn set_repair(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    int(value)?;
-    set_not_permitted(context, value)
-}
-
-/// Without the mode, no queue is chosen.
-fn set_queue_seq(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
-    Err(if tcp(context)?.state() == State::Closed { Errno::EINVAL } else { Errno::EPERM })
-}
 
 fn get_thin(context: &Context<'_>) -> Result<Value, Errno> {
     of_bool(tcp(context)?.tcp_options().thin_linear_timeouts)
@@ -71,15 +37,6 @@ fn set_thin(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     };
     tcp.set_tcp_options(|options| options.thin_linear_timeouts = on);
     Ok(())
-}
-
-/// The clock from which the connection's timestamps are taken, as it stands.
-fn get_timestamp(context: &Context<'_>) -> Result<Value, Errno> {
-    let offset = tcp(context)?.info().map_or(0, |info| info.timestamp_offset);
-    let clock = context.namespace.stack().now().as_millis();
-    // The clock wraps around (RFC 7323 section 5.4).
-    let low = (clock & 0xffff_ffff) as u32;
-    Ok(bytes(&low.wrapping_add(offset)))
 }
 
 fn get_delay(context: &Context<'_>) -> Result<Value, Errno> {

@@ -19,7 +19,7 @@ use crate::socket::control::ControlMessage;
 use crate::socket::inet::copy::{Discard, GuestSink, GuestSource, WatchedSink};
 use crate::socket::inet::receive::Receive;
 use crate::socket::inet::stamp::Stamping;
-use crate::socket::inet::{ToErrno, address, ancillary, stamp};
+use crate::socket::inet::{ToErrno, address, ancillary, repair, stamp};
 use crate::socket::ops::{Destination, Received, RecvRequest, SendRequest, Socket};
 
 impl InetSocket {
@@ -31,6 +31,9 @@ impl InetSocket {
     ) -> Result<usize, Errno> {
         if request.flags.contains(MsgFlags::FASTOPEN) {
             return self.open_with_data(tcp, src, request);
+        }
+        if repair::is_on(&self.base) {
+            return repair::send(&self.base, tcp, src);
         }
         let mut flags = SendFlags {
             more: request.flags.contains(MsgFlags::MORE),
@@ -127,6 +130,9 @@ impl InetSocket {
     ) -> Result<Received, Errno> {
         if request.flags.contains(MsgFlags::OOB) {
             return Self::recv_urgent(tcp, dst, request);
+        }
+        if repair::is_on(&self.base) {
+            return repair::receive(&self.base, tcp, dst, request);
         }
         let flags = RecvFlags {
             peek: request.flags.contains(MsgFlags::PEEK),
