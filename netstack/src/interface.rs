@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::sync::RwLock;
 use netstack_wire::ethernet::MacAddr;
 
 use crate::forward::ForwardEndpoint;
 use crate::ip::{Autoconf, Groups, RouterVoice};
-use crate::link::{Capabilities, Link, Medium};
+use crate::link::{Capabilities, FrameTap, Link, Medium};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
 use crate::options::Family;
@@ -19,9 +19,11 @@ use crate::stats::{NicCounters, PerThread};
 /// The live part of a NIC. Addresses are in the [`Topology`](crate::topology::Topology).
 pub(crate) struct Interface {
     pub(crate) id: NicId,
-    pub(crate) name: String,
+    name: RwLock<Arc<str>>,
     pub(crate) link: Arc<dyn Link>,
-    pub(crate) medium: Medium,
+    /// As the link says; the station's address is in `station`.
+    medium: Medium,
+    station: AtomicU64,
     pub(crate) capabilities: Capabilities,
     /// See [`Link::is_queue`].
     pub(crate) is_queue: bool,
@@ -31,6 +33,9 @@ pub(crate) struct Interface {
     /// What a router says is the hop limit to use; zero if none did.
     hop_limit: AtomicU8,
     is_up: AtomicBool,
+    /// Whether there is a tap, so that asking costs one load.
+    is_tapped: AtomicBool,
+    tap: RwLock<Option<Arc<dyn FrameTap>>>,
     /// Whether there is a forwarder, so that asking costs one load.
     accepts_any: AtomicBool,
     forwarder: RwLock<Option<Arc<ForwardEndpoint>>>,
@@ -43,12 +48,14 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    pub(crate) fn new(id: NicId, name: String, link: Arc<dyn Link>) -> Self {
+    pub(crate) fn new(id: NicId, name: &str, link: Arc<dyn Link>) -> Self {
         let mtu = u32::try_from(link.mtu()).unwrap_or(u32::MAX);
+        let station = if let Medium::Ethernet(mac) = link.medium() { pack(mac) } else { 0 };
         Self {
             id,
-            name,
+            name: RwLock::new(name.into()),
             medium: link.medium(),
+            station: AtomicU64::new(station),
             capabilities: link.capabilities(),
             is_queue: link.is_queue(),
             link,
@@ -56,6 +63,8 @@ impl Interface {
             mtu_v6: AtomicU32::new(u32::MAX),
             hop_limit: AtomicU8::new(0),
             is_up: AtomicBool::new(true),
+            is_tapped: AtomicBool::new(false),
+            tap: RwLock::default(),
             accepts_any: AtomicBool::new(false),
             forwarder: RwLock::default(),
             groups: Groups::new(id),
@@ -135,8 +144,48 @@ impl Interface {
         self.medium == Medium::Loopback
     }
 
-    pub(crate) fn mac(&self) -> Option<MacAddr> {
+    /// The name now.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.name.read().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        *self.name.write() = name.into();
+    }
+
+    /// What the link carries, with the station's address now.
+    #[inline]
+    pub(crate) fn medium(&self) -> Medium {
         match self.medium {
+            // One value of its own: who changes it makes everybody resolve anew.
+            Medium::Ethernet(_) => Medium::Ethernet(unpack(self.station.load(Ordering::Relaxed))),
+            other @ (Medium::Ip | Medium::Loopback) => other,
+        }
+    }
+
+    /// Changes the station's address.
+    pub(crate) fn set_mac(&self, mac: MacAddr) {
+        self.station.store(pack(mac), Ordering::Relaxed);
+    }
+
+    /// Who takes the frames of the link before the network layer, if anybody does.
+    #[inline]
+    pub(crate) fn tap(&self) -> Option<Arc<dyn FrameTap>> {
+        if !self.is_tapped.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.tap.read().clone()
+    }
+
+    /// Sets or ends it, and returns what was there.
+    pub(crate) fn set_tap(&self, tap: Option<Arc<dyn FrameTap>>) -> Option<Arc<dyn FrameTap>> {
+        let mut current = self.tap.write();
+        self.is_tapped.store(tap.is_some(), Ordering::Relaxed);
+        std::mem::replace(&mut *current, tap)
+    }
+
+    pub(crate) fn mac(&self) -> Option<MacAddr> {
+        match self.medium() {
             Medium::Ethernet(mac) => Some(mac),
             Medium::Ip | Medium::Loopback => None,
         }
@@ -176,6 +225,18 @@ impl Interface {
     pub(crate) fn is_member(&self, group: IpAddr) -> bool {
         self.groups.contains(group)
     }
+}
+
+/// The six bytes of an address in a word.
+fn pack(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+#[inline]
+fn unpack(word: u64) -> MacAddr {
+    let [_, _, a, b, c, d, e, f] = word.to_be_bytes();
+    MacAddr([a, b, c, d, e, f])
 }
 
 /// RFC 1700, "IP time to live parameter"; routers may say otherwise (RFC 4861 section 6.3.4).

@@ -16,6 +16,7 @@ pub mod local;
 pub mod qdisc;
 pub mod sniffer;
 pub mod veth;
+pub mod vlan;
 
 /// Carries packets out of the stack.
 ///
@@ -54,6 +55,16 @@ pub trait Link: Send + Sync {
     fn is_queue(&self) -> bool {
         false
     }
+}
+
+/// Takes frames that a NIC received before its stack sees them: a bridge that the NIC is a port of, or the virtual NICs on
+/// top of it. See [`Stack::set_frame_tap`](crate::Stack::set_frame_tap).
+pub trait FrameTap: Send + Sync {
+    /// Whether it takes a frame, which has its Ethernet header at the front. Others go to the stack.
+    fn wants(&self, frame: &Packet) -> bool;
+
+    /// Takes frames that it wants. Called on the thread that delivers, with no lock held.
+    fn receive(&self, frames: &mut Vec<Packet>);
 }
 
 /// What a link carries.

@@ -9,6 +9,7 @@ mod head;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use netstack_wire::ethernet::MacAddr;
 use smallvec::SmallVec;
 
 use crate::conntrack::Carried;
@@ -330,6 +331,8 @@ pub struct Meta {
     pub owner: Option<Owner>,
     /// The stack made it for its link (neighbour discovery, membership reports), past the filter so far.
     pub(crate) is_link_control: bool,
+    /// How many bridges it came through.
+    pub(crate) bridges: u8,
     /// It arrived in fragments.
     pub(crate) was_fragmented: bool,
     /// Multicast routing sent it on; it is not routed once more when members of ours get it.
@@ -390,6 +393,18 @@ pub enum AddressedTo {
     OtherHost,
     /// The frame leaves us (packet sockets see their own direction too).
     Outgoing,
+}
+
+impl AddressedTo {
+    /// Whom a frame that arrived is addressed to, at a station with the address `own`.
+    pub(crate) fn of(destination: MacAddr, own: Option<MacAddr>) -> Self {
+        match destination {
+            mac if Some(mac) == own => Self::Host,
+            MacAddr::BROADCAST => Self::Broadcast,
+            mac if mac.is_multicast() => Self::Multicast,
+            _ => Self::OtherHost,
+        }
+    }
 }
 
 #[cfg(test)]

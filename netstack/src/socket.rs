@@ -16,11 +16,11 @@ pub(crate) mod udp;
 
 pub(crate) use copy_in::send_pool;
 pub(crate) use datagram::{DatagramEndpoint, socket_addr};
-pub(crate) use packet::PacketSockets;
 pub use packet::{
     FanoutMode, Frame, FrameSink, LinkAddress, Offload, PacketMode, PacketSocket, PacketStats, ReceivedFrame,
     Taken,
 };
+pub(crate) use packet::{PacketSockets, frames_for_link};
 pub use ping::PingSocket;
 pub(crate) use raw::RawSockets;
 pub use raw::{Icmp6Filter, RawInlet, RawSocket};

@@ -54,10 +54,12 @@ impl Topology {
         self.nics.values().find(|entry| entry.interface.is_loopback())
     }
 
-    /// A number for a new NIC, never used before; `None` after 2^32 of them.
-    pub(crate) fn allocate_nic_id(&mut self) -> Option<NicId> {
-        self.last_nic_index = self.last_nic_index.checked_add(1)?;
-        NicId::from_index(self.last_nic_index)
+    /// A number for a new NIC: the wanted one if no NIC has it, otherwise one never used before; `None` after 2^32 of them.
+    pub(crate) fn allocate_nic_id(&mut self, wanted: Option<NicId>) -> Option<NicId> {
+        let free = wanted.filter(|id| !self.nics.contains_key(id) && id.index() < MAX_WANTED);
+        let index = free.map_or_else(|| self.last_nic_index.checked_add(1), |id| Some(id.index()))?;
+        self.last_nic_index = self.last_nic_index.max(index);
+        NicId::from_index(index)
     }
 
     /// The owner of a usable address of ours. All of 127.0.0.0/8 is ours where the loopback network is configured
@@ -100,6 +102,9 @@ impl Topology {
         }
     }
 }
+
+/// Wanted numbers leave as many for those that are given out.
+const MAX_WANTED: u32 = 1 << 31;
 
 /// The current snapshot and the right to replace it.
 #[derive(Default)]

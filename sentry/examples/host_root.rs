@@ -55,7 +55,7 @@ fn main() {
     };
     let kernel = Kernel::new(config).expect("a kernel");
     let network = NetNamespace::standalone(Stack::builder().build()).expect("the network");
-    kernel.set_net_namespace(network);
+    kernel.set_net_namespace(network.clone());
 
     let root: OwnedFd = std::fs::File::open("/").expect("the root directory").into();
     let connection = Connection::direct(vec![ServedTree::new(root, Access::ReadWrite)]);
@@ -78,7 +78,11 @@ fn main() {
             limits: Limits::default(),
             files,
             fs: FsContext::new(namespace),
-            namespaces: Namespaces::initial(UtsNamespace::new(b"sandbox"), IpcNamespace::new()),
+            namespaces: Namespaces::initial(
+                UtsNamespace::new(b"sandbox"),
+                IpcNamespace::new(),
+                Some(network),
+            ),
         })
         .expect("a process");
     let status = kernel.wait_for_exit(task.pid()).expect("its status");

@@ -115,6 +115,7 @@ guests! {
     multicast_netlink
     multicast_routing
     namespaces
+    network_namespaces
     packet_receive_ring
     packet_transmit
     packet_vnet_header

@@ -76,7 +76,7 @@ pub(crate) fn subject_of<'a>(rx: &'a Rx<'_>, ip: &IpMeta, packet: &'a Packet, st
     let network = usize::from(packet.meta.l3_offset);
     let protocol = if ip.source.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
     let subject = Subject::new(packet, start)
-        .on(ip.nic, rx.interface.medium, packet.meta.addressed_to)
+        .on(ip.nic, rx.interface.medium(), packet.meta.addressed_to)
         .of_protocol(protocol)
         .with_secrets(&rx.core.secrets);
     // A message that was taken out of its packet has no headers in front.

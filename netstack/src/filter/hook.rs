@@ -405,13 +405,14 @@ impl Passage {
 
     fn track_flow(&mut self, core: &Arc<Core>, tuple: Tuple, transit: &Transit) {
         let segment = match transit.protocol {
-            Protocol::TCP => TcpView::new(transit.transport()).ok().map(|view| TcpRepr::parse(&view)),
+            Protocol::TCP => TcpView::new(transit.transport())
+                .ok()
+                .map(|view| (TcpRepr::parse(&view), transit.packet.len() - view.header_len())),
             _ => None,
         };
-        // A packet is at most 64 KiB long.
-        let payload_len = transit.packet.body_len() as u32;
         let transport = match &segment {
-            Some(segment) => Transport::Tcp { segment, payload_len },
+            // A packet is at most 64 KiB long. A short payload may be in the head, behind the header.
+            Some((segment, payload_len)) => Transport::Tcp { segment, payload_len: *payload_len as u32 },
             None => Transport::Other,
         };
         let table = &core.filter.conntrack.table;

@@ -28,7 +28,12 @@ pub(super) fn write(subject: &Subject<'_>, prefix: &LogPrefix) {
 fn describe(line: &mut String, subject: &Subject<'_>) -> std::fmt::Result {
     let transit = &*subject.transit;
     let (input, output) = (subject.input_name(), subject.output_name());
-    write!(line, "IN={} OUT={} ", input.unwrap_or_default(), output.unwrap_or_default())?;
+    write!(
+        line,
+        "IN={} OUT={} ",
+        input.as_deref().unwrap_or_default(),
+        output.as_deref().unwrap_or_default()
+    )?;
     if let Some(mac) = transit.link_source {
         write!(line, "MACSRC={mac} ")?;
     }

@@ -37,8 +37,8 @@ fn reset(core: &Arc<Core>, original: &Transit, outbox: &mut Outbox) {
     }
     let counts =
         u32::from(segment.flags.contains(TcpFlags::SYN)) + u32::from(segment.flags.contains(TcpFlags::FIN));
-    // A packet is at most 64 KiB long.
-    let len = original.packet.body_len() as u32 + counts;
+    // A packet is at most 64 KiB long. A short payload may be in the head, behind the header.
+    let len = (original.packet.len() - view.header_len()) as u32 + counts;
     let (seq, ack, flags) = match segment.flags.contains(TcpFlags::ACK) {
         true => (segment.ack, SeqNum(0), TcpFlags::RST),
         false => (SeqNum(0), segment.seq + len, TcpFlags::RST | TcpFlags::ACK),

@@ -39,12 +39,12 @@ impl Subject<'_> {
         }
     }
 
-    pub(super) fn input_name(&self) -> Option<&str> {
-        self.input.map(|interface| interface.name.as_str())
+    pub(super) fn input_name(&self) -> Option<Arc<str>> {
+        self.input.map(|interface| interface.name())
     }
 
-    pub(super) fn output_name(&self) -> Option<&str> {
-        self.output.map(|interface| interface.name.as_str())
+    pub(super) fn output_name(&self) -> Option<Arc<str>> {
+        self.output.map(|interface| interface.name())
     }
 
     /// The NIC at one of the packet's ends.

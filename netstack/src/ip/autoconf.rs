@@ -34,7 +34,7 @@ impl Autoconf {
         outbox: &mut Outbox,
     ) -> Arc<Self> {
         let name = interface
-            .name
+            .name()
             .bytes()
             .fold(0_u64, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
         let identity = Identity {

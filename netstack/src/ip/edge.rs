@@ -50,7 +50,7 @@ fn link_segments(interface: &Interface, gso: Gso, len: usize) -> bool {
 
 /// Gives a complete frame to the link, cut up if the link cannot do that.
 fn put(interface: &Arc<Interface>, packet: Packet, outbox: &mut Outbox) {
-    let link_header = if let Medium::Ethernet(_) = interface.medium { ethernet::HEADER_LEN } else { 0 };
+    let link_header = if let Medium::Ethernet(_) = interface.medium() { ethernet::HEADER_LEN } else { 0 };
     let needs_cutting = packet
         .meta
         .gso
@@ -71,7 +71,7 @@ pub(super) fn send(
     packet: Packet,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
-    match egress.interface.medium {
+    match egress.interface.medium() {
         Medium::Ip => {
             put(&egress.interface, packet, outbox);
             return Ok(());
@@ -137,7 +137,7 @@ pub(super) fn send_frame(
     mut packet: Packet,
     outbox: &mut Outbox,
 ) {
-    if let Medium::Ethernet(source) = interface.medium {
+    if let Medium::Ethernet(source) = interface.medium() {
         let header = EthernetRepr { destination, source, ether_type };
         header.emit(packet.push_header(ethernet::HEADER_LEN));
     }

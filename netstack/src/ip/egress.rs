@@ -137,7 +137,7 @@ impl Egress {
         if self.neighbour.as_ref().is_some_and(|neighbour| !neighbour.is_retired()) {
             return false;
         }
-        let Medium::Ethernet(_) = self.interface.medium else { return false };
+        let Medium::Ethernet(_) = self.interface.medium() else { return false };
         self.neighbour = self.interface.neighbours.find(self.next_hop);
         self.neighbour.is_some()
     }
@@ -170,7 +170,7 @@ impl Egress {
     /// The next hop's entry; `None` where nothing is resolved.
     #[inline]
     pub(crate) fn neighbour(&mut self, core: &Arc<Core>, outbox: &mut Outbox) -> Option<&Arc<Neighbour>> {
-        let Medium::Ethernet(_) = self.interface.medium else { return None };
+        let Medium::Ethernet(_) = self.interface.medium() else { return None };
         if self.neighbour.as_ref().is_none_or(|neighbour| neighbour.is_retired()) {
             self.look_up_neighbour(core, outbox);
         }

@@ -126,7 +126,7 @@ fn change(
 /// RFC 3376 section 6 and RFC 3810 section 6: groups that never leave the node, or that everybody is in, are not
 /// reported.
 fn is_reported(interface: &Interface, group: IpAddr) -> bool {
-    let has_routers = matches!(interface.medium, Medium::Ethernet(_));
+    let has_routers = matches!(interface.medium(), Medium::Ethernet(_));
     has_routers
         && match group {
             IpAddr::V4(group) => group != ALL_SYSTEMS,

@@ -8,7 +8,7 @@ use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
 use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, pim_register, plain_input};
-use crate::link::Medium;
+use crate::link::{FrameTap, Medium};
 use crate::nic::NicId;
 use crate::outbox::{Looped, LoopedBy, Outbox};
 use crate::packet::{AddressedTo, Checksum, Packet};
@@ -79,6 +79,9 @@ fn input_batch(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &
     let now = outbox.now(core);
     interface.counters.rx_packets.add(frames.len() as u64);
     interface.counters.rx_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
+    if let Some(tap) = interface.tap() {
+        give_to_tap(core, interface, &*tap, frames, now);
+    }
     let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
     let count = frames.len();
     for (index, frame) in frames.iter_mut().enumerate() {
@@ -92,6 +95,31 @@ fn input_batch(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &
     rx.outbox.end_batch();
     rx.tally.count(core);
     frames.clear();
+}
+
+/// Lets the tap of a NIC have its frames, which packet sockets see before.
+#[cold]
+fn give_to_tap(
+    core: &Core,
+    interface: &Interface,
+    tap: &dyn FrameTap,
+    frames: &mut Vec<Packet>,
+    now: Instant,
+) {
+    let (mut taken, rest) =
+        std::mem::take(frames).into_iter().partition::<Vec<_>, _>(|frame| tap.wants(frame));
+    *frames = rest;
+    if !core.packet_sockets.is_empty() {
+        for frame in &taken {
+            let mut destination = [0; 6];
+            frame.copy_to(0, &mut destination);
+            let addressed_to = AddressedTo::of(MacAddr(destination), interface.mac());
+            core.packet_sockets.deliver(interface, frame, addressed_to, now, &core.secrets, None);
+        }
+    }
+    if !taken.is_empty() {
+        tap.receive(&mut taken);
+    }
 }
 
 /// Takes packets that we sent to ourselves.
@@ -170,7 +198,7 @@ impl<'a> Rx<'a> {
         if self.interface.capabilities.rx_checksum_trusted && packet.meta.checksum == Checksum::Plain {
             packet.meta.checksum = Checksum::Verified;
         }
-        match self.interface.medium {
+        match self.interface.medium() {
             Medium::Ethernet(own) => self.ethernet(own, packet),
             Medium::Ip | Medium::Loopback => {
                 self.tap(&packet, AddressedTo::Host);
@@ -186,12 +214,7 @@ impl<'a> Rx<'a> {
         let Some(header) = EthernetRepr::parse(packet.contiguous(0)) else {
             return self.interface.counters.rx_dropped_malformed.increment();
         };
-        let addressed_to = match header.destination {
-            mac if mac == own => AddressedTo::Host,
-            MacAddr::BROADCAST => AddressedTo::Broadcast,
-            mac if mac.is_multicast() => AddressedTo::Multicast,
-            _ => AddressedTo::OtherHost,
-        };
+        let addressed_to = AddressedTo::of(header.destination, Some(own));
         packet.meta.addressed_to = addressed_to;
         self.tap(&packet, addressed_to);
         match addressed_to {

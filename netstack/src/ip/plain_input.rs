@@ -131,7 +131,7 @@ impl Arrival {
     /// Whether the interface takes frames that are addressed like this.
     #[inline]
     pub(crate) fn is_for(&self, interface: &Interface) -> bool {
-        likely(interface.medium == Medium::Ethernet(self.station)) && likely(interface.is_up())
+        likely(interface.medium() == Medium::Ethernet(self.station)) && likely(interface.is_up())
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
         return true;
     }
     let (repr, payload_len) = (TcpRepr::parse(&view), tcp.len() - view.header_len());
-    let link_len = if let Medium::Ethernet(_) = rx.interface.medium { ethernet::HEADER_LEN } else { 0 };
+    let link_len = if let Medium::Ethernet(_) = rx.interface.medium() { ethernet::HEADER_LEN } else { 0 };
     let end = link_len + header_len + tcp.len();
     let (flow, tos) = (*flow, *tos);
     let payload = payload_of(packet, end, payload_len);
@@ -233,7 +233,7 @@ fn is_watched(core: &Core, family: Family) -> bool {
 #[inline]
 fn ip_packet<'a>(rx: &Rx<'_>, packet: &'a Packet) -> Option<(Family, &'a [u8])> {
     let frame = frame_of(packet)?;
-    let (family, ip) = match rx.interface.medium {
+    let (family, ip) = match rx.interface.medium() {
         Medium::Ethernet(own) => {
             let (header, ip) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
             let family = match EtherType(u16::from_be_bytes([header[12], header[13]])) {

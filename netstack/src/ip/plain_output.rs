@@ -180,7 +180,7 @@ fn ip_len(family: Family) -> usize {
 /// What the link wants in front, if that is known.
 #[inline]
 fn link_header(core: &Arc<Core>, egress: &mut Egress, outbox: &mut Outbox) -> Option<LinkHeader> {
-    match egress.interface.medium {
+    match egress.interface.medium() {
         Medium::Ethernet(source) => {
             let destination = egress.neighbour(core, outbox)?.published_mac()?;
             Some(LinkHeader::Ethernet { destination, source })

@@ -46,7 +46,7 @@ impl Template {
             return None;
         }
         let interface = Arc::clone(&egress.interface);
-        let (next_hop, l3) = match interface.medium {
+        let (next_hop, l3) = match interface.medium() {
             Medium::Ethernet(_) => {
                 let neighbour = Arc::clone(egress.known_neighbour()?);
                 let station = neighbour.published_mac()?;
@@ -57,7 +57,7 @@ impl Template {
         };
         let family = crate::cidr::family_of(output.destination);
         let mut headers = [0; MAX_HEADERS];
-        if let (Medium::Ethernet(source), Some((_, destination))) = (interface.medium, &next_hop) {
+        if let (Medium::Ethernet(source), Some((_, destination))) = (interface.medium(), &next_hop) {
             let ether_type = match family {
                 Family::V4 => EtherType::IPV4,
                 Family::V6 => EtherType::IPV6,

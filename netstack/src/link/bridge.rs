@@ -1,17 +1,20 @@
 //! A learning bridge (IEEE 802.1D, without spanning tree) between any number of stacks of one process.
 //!
-//! Each port is a link for the NIC of one stack. A frame is processed by the receiving stacks on the sender's thread, as
-//! over a [`VethLink`](super::veth::VethLink). Bridges cannot be connected to one another, so there are no loops.
+//! A port is a link for the NIC of one stack, or a NIC that the bridge takes the frames of and sends frames through (a
+//! [`BridgeMember`]). A frame is processed by the receiving stacks on the sender's thread, as over a
+//! [`VethLink`](super::veth::VethLink). There is no spanning tree: frames that went through too many bridges are dropped.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::sync::{Mutex, RwLock};
 use netstack_wire::ethernet::MacAddr;
 
+use crate::error::ConfigError;
 use crate::link::inbox::Inbox;
-use crate::link::{Capabilities, Link, LinkError, Medium};
+use crate::link::{Capabilities, FrameTap, Link, LinkError, Medium};
 use crate::nic::NicId;
 use crate::packet::Packet;
 use crate::stack::{Core, Stack};
@@ -20,6 +23,7 @@ use crate::time::Instant;
 /// The bridge. It lives as long as a port of it does.
 pub struct Bridge {
     mtu: usize,
+    is_off: AtomicBool,
     ports: RwLock<Ports>,
     /// Where a station was seen last.
     stations: Mutex<HashMap<MacAddr, Station>>,
@@ -28,7 +32,13 @@ pub struct Bridge {
 #[derive(Default)]
 struct Ports {
     next: PortNumber,
-    open: HashMap<PortNumber, Weak<BridgePort>>,
+    open: HashMap<PortNumber, Exit<Weak<BridgePort>, Weak<BridgeMember>>>,
+}
+
+/// How frames leave the bridge: to a stack, or to a link.
+enum Exit<P, M> {
+    Port(P),
+    Member(M),
 }
 
 type PortNumber = u32;
@@ -44,7 +54,7 @@ pub struct BridgePort {
     mac: MacAddr,
     bridge: Arc<Bridge>,
     /// Frames for the stack at this port.
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     /// For its clock; none before the port is attached.
     core: RwLock<Weak<Core>>,
 }
@@ -52,7 +62,12 @@ pub struct BridgePort {
 impl Bridge {
     /// Makes a bridge without ports, for IP packets of at most `mtu` bytes.
     pub fn new(mtu: usize) -> Arc<Self> {
-        Arc::new(Self { mtu, ports: RwLock::default(), stations: Mutex::default() })
+        Arc::new(Self {
+            mtu,
+            is_off: AtomicBool::new(false),
+            ports: RwLock::default(),
+            stations: Mutex::default(),
+        })
     }
 
     /// Adds a port for a station with that address. Add it to a stack as a NIC and then [`attach`](BridgePort::attach) it.
@@ -64,11 +79,37 @@ impl Bridge {
             number,
             mac,
             bridge: Arc::clone(self),
-            inbox: Inbox::default(),
+            inbox: Arc::default(),
             core: RwLock::default(),
         });
-        ports.open.insert(number, Arc::downgrade(&port));
+        ports.open.insert(number, Exit::Port(Arc::downgrade(&port)));
         port
+    }
+
+    /// Makes a NIC of an Ethernet link a port: the bridge takes all of its frames until the member is dropped.
+    pub fn add_member(self: &Arc<Self>, stack: &Stack, nic: NicId) -> Result<Arc<BridgeMember>, ConfigError> {
+        stack.nic(nic).ok_or(ConfigError::NoSuchNic)?.mac().ok_or(ConfigError::Invalid)?;
+        let member = {
+            let mut ports = self.ports.write();
+            let number = ports.next;
+            ports.next += 1;
+            let member = Arc::new(BridgeMember {
+                number,
+                bridge: Arc::clone(self),
+                core: Arc::downgrade(&stack.core),
+                nic,
+            });
+            ports.open.insert(number, Exit::Member(Arc::downgrade(&member)));
+            member
+        };
+        let tap: Weak<BridgeMember> = Arc::downgrade(&member);
+        stack.set_frame_tap(nic, Some(Arc::new(MemberTap(tap))))?;
+        Ok(member)
+    }
+
+    /// Turns the bridge on or off. One that is off loses all frames; a new one is on.
+    pub fn set_on(&self, is_on: bool) {
+        self.is_off.store(!is_on, Ordering::Relaxed);
     }
 
     /// How many stations the bridge knows the port of.
@@ -94,35 +135,127 @@ impl Bridge {
         known.map(|station| station.port)
     }
 
-    fn port(&self, number: PortNumber) -> Option<Arc<BridgePort>> {
+    fn port(&self, number: PortNumber) -> Option<Exit<Arc<BridgePort>, Arc<BridgeMember>>> {
         self.ports.read().open.get(&number)?.upgrade()
     }
 
-    fn others(&self, number: PortNumber) -> Vec<Arc<BridgePort>> {
+    fn others(&self, number: PortNumber) -> Vec<Exit<Arc<BridgePort>, Arc<BridgeMember>>> {
         let ports = self.ports.read();
         let others = ports.open.iter().filter(|(other, _)| **other != number);
-        let mut others: Vec<_> = others.filter_map(|(_, port)| port.upgrade()).collect();
+        let mut others: Vec<_> =
+            others.filter_map(|(number, port)| Some((*number, port.upgrade()?))).collect();
         // The order of a hash table differs between runs, and simulations repeat.
-        others.sort_by_key(|port| port.number);
-        others
+        others.sort_by_key(|(number, _)| *number);
+        others.into_iter().map(|(_, port)| port).collect()
     }
 
-    /// Carries one frame. A port whose queue is full loses it, as in any switch.
-    fn forward(&self, from: PortNumber, frame: Packet, now: Instant) {
-        let Some(header) = addresses(&frame) else { return };
-        match self.learn(from, header, now) {
-            Some(to) if to == from => {}
-            Some(to) => {
-                if let Some(port) = self.port(to) {
-                    let _ = port.inbox.send(&mut [frame]);
-                }
+    /// Carries frames. A port whose queue is full loses them, as in any switch.
+    fn forward(&self, from: PortNumber, frames: impl Iterator<Item = Packet>, now: Instant) {
+        if self.is_off.load(Ordering::Relaxed) {
+            return;
+        }
+        // What goes to one port in a row goes there together.
+        let (mut run, mut run_to) = (Vec::new(), None);
+        for mut frame in frames {
+            frame.meta.bridges = frame.meta.bridges.saturating_add(1);
+            let Some(header) = addresses(&frame).filter(|_| frame.meta.bridges <= MAX_BRIDGES) else {
+                continue;
+            };
+            // IEEE 802.1D table 7-10: addresses that bridges do not relay.
+            if header[0].0[..5] == [0x01, 0x80, 0xc2, 0, 0] && header[0].0[5] < 0x10 {
+                continue;
             }
-            None => {
-                for port in self.others(from) {
-                    let _ = port.inbox.send(&mut [frame.clone()]);
+            let to = self.learn(from, header, now);
+            if run_to != to {
+                self.send_run(run_to.take(), &mut run);
+            }
+            match to {
+                Some(to) if to == from => {}
+                Some(to) => {
+                    run_to = Some(to);
+                    run.push(frame);
                 }
+                None => self.others(from).iter().for_each(|port| port.send(&mut vec![frame.clone()])),
             }
         }
+        self.send_run(run_to, &mut run);
+    }
+
+    fn send_run(&self, to: Option<PortNumber>, frames: &mut Vec<Packet>) {
+        if let Some(port) = to.and_then(|to| self.port(to)) {
+            port.send(frames);
+        }
+        frames.clear();
+    }
+
+    fn close(&self, number: PortNumber) {
+        self.ports.write().open.remove(&number);
+        self.stations.lock().retain(|_, station| station.port != number);
+    }
+}
+
+impl Exit<Weak<BridgePort>, Weak<BridgeMember>> {
+    fn upgrade(&self) -> Option<Exit<Arc<BridgePort>, Arc<BridgeMember>>> {
+        match self {
+            Self::Port(port) => port.upgrade().map(Exit::Port),
+            Self::Member(member) => member.upgrade().map(Exit::Member),
+        }
+    }
+}
+
+impl Exit<Arc<BridgePort>, Arc<BridgeMember>> {
+    /// Gives frames to the port, and forgets them.
+    fn send(&self, frames: &mut Vec<Packet>) {
+        match self {
+            Self::Port(port) => {
+                // A full queue loses what comes.
+                let _ = port.inbox.send(frames);
+                frames.clear();
+            }
+            Self::Member(member) => member.transmit(frames),
+        }
+    }
+}
+
+/// A NIC that is a port of a bridge.
+pub struct BridgeMember {
+    number: PortNumber,
+    bridge: Arc<Bridge>,
+    core: Weak<Core>,
+    nic: NicId,
+}
+
+impl BridgeMember {
+    fn transmit(&self, frames: &mut Vec<Packet>) {
+        match self.core.upgrade() {
+            Some(core) => Stack { core }.transmit(self.nic, frames),
+            None => frames.clear(),
+        }
+    }
+}
+
+impl Drop for BridgeMember {
+    fn drop(&mut self) {
+        self.bridge.close(self.number);
+        if let Some(core) = self.core.upgrade() {
+            // The NIC may be gone.
+            let _ = Stack { core }.set_frame_tap(self.nic, None);
+        }
+    }
+}
+
+/// What the stack of a member knows of it.
+struct MemberTap(Weak<BridgeMember>);
+
+impl FrameTap for MemberTap {
+    fn wants(&self, _: &Packet) -> bool {
+        true
+    }
+
+    fn receive(&self, frames: &mut Vec<Packet>) {
+        let Some(member) = self.0.upgrade() else { return };
+        let Some(core) = member.core.upgrade() else { return };
+        member.bridge.forward(member.number, frames.drain(..), core.clock.now());
     }
 }
 
@@ -150,17 +283,14 @@ impl Link for BridgePort {
     fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
         let core = self.core.read().upgrade().ok_or(LinkError::Down)?;
         let now = core.clock.now();
-        for packet in &mut *packets {
-            self.bridge.forward(self.number, std::mem::take(packet), now);
-        }
+        self.bridge.forward(self.number, packets.iter_mut().map(std::mem::take), now);
         Ok(packets.len())
     }
 }
 
 impl Drop for BridgePort {
     fn drop(&mut self) {
-        self.bridge.ports.write().open.remove(&self.number);
-        self.bridge.stations.lock().retain(|_, station| station.port != self.number);
+        self.bridge.close(self.number);
     }
 }
 
@@ -174,6 +304,9 @@ fn addresses(frame: &Packet) -> Option<[MacAddr; 2]> {
     Some([MacAddr([a, b, c, d, e, f]), MacAddr([g, h, i, j, k, l])])
 }
 
+/// Frames that went through more bridges go round in circles.
+const MAX_BRIDGES: u8 = 64;
+
 /// IEEE 802.1D's default ageing time.
 const AGEING: Duration = Duration::from_secs(300);
 /// Beyond that many, unknown stations are flooded rather than learnt: a sender of made-up addresses costs time, not memory.
@@ -184,6 +317,7 @@ mod tests {
     use super::*;
     use crate::IpCidr;
     use crate::UdpSocket;
+    use crate::link::veth::VethLink;
     use crate::options::{Family, RecvFlags, SendMeta};
 
     fn mac(number: u8) -> MacAddr {
@@ -222,6 +356,63 @@ mod tests {
         assert_eq!(&buffer[..datagram.copied], b"two");
         assert_eq!(received(c, *c_nic), before);
         assert_eq!(bridge.known_stations(), 2);
+    }
+
+    /// A router with a bridge of its own, `br0` with 10.0.0.254, and two hosts at cables that are its members.
+    #[test]
+    fn members_are_ports_whose_frames_do_not_reach_their_own_stack() {
+        let bridge = Bridge::new(1500);
+        let (router, _) = host(&bridge, 254);
+        let mut members = Vec::new();
+        let hosts: Vec<_> = (1..=2)
+            .map(|number| {
+                let [near, far] = VethLink::pair(1500, [mac(number), mac(100 + number)]);
+                let nic =
+                    router.add_nic(&format!("veth{number}"), Arc::clone(&far) as Arc<dyn Link>).unwrap();
+                far.attach(&router, nic);
+                members.push(bridge.add_member(&router, nic).unwrap());
+                let stack = Stack::builder().manual_clock().deterministic(number.into()).build();
+                let own = stack.add_nic("eth0", Arc::clone(&near) as Arc<dyn Link>).unwrap();
+                near.attach(&stack, own);
+                stack.add_address(own, format!("10.0.0.{number}/24").parse::<IpCidr>().unwrap()).unwrap();
+                stack
+            })
+            .collect();
+        assert!(talk(&hosts[0], &hosts[1], "10.0.0.2:9"));
+        assert!(talk(&hosts[1], &router, "10.0.0.254:9"));
+        bridge.set_on(false);
+        assert!(!talk(&hosts[0], &hosts[1], "10.0.0.2:10"));
+        bridge.set_on(true);
+        members.clear();
+        assert!(!talk(&hosts[0], &hosts[1], "10.0.0.2:11"));
+    }
+
+    /// Both ends of a cable in one bridge: what is flooded would go round for ever.
+    #[test]
+    fn a_loop_ends() {
+        let bridge = Bridge::new(1500);
+        let (router, _) = host(&bridge, 1);
+        let ends = VethLink::pair(1500, [mac(11), mac(12)]);
+        let members: Vec<_> = ends
+            .iter()
+            .enumerate()
+            .map(|(index, end)| {
+                let nic = router.add_nic(&format!("veth{index}"), Arc::clone(end) as Arc<dyn Link>).unwrap();
+                end.attach(&router, nic);
+                bridge.add_member(&router, nic).unwrap()
+            })
+            .collect();
+        assert!(!talk(&router, &router, "10.0.0.2:9"));
+        drop(members);
+    }
+
+    fn talk(from: &Stack, to: &Stack, address: &str) -> bool {
+        let [sender, receiver] = [from, to].map(|stack| UdpSocket::new(stack, Family::V4));
+        let _ = receiver.bind(address.parse().unwrap());
+        sender.connect(address.parse().unwrap()).unwrap();
+        let mut buffer = [0; 8];
+        sender.try_send(&mut &b"hello"[..], &SendMeta::default()).unwrap();
+        receiver.try_recv(&mut &mut buffer[..], RecvFlags::default()).is_ok()
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct VethLink {
     mac: MacAddr,
     mtu: usize,
     /// Frames from the other end.
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     peer: RwLock<Weak<Self>>,
 }
 
@@ -27,13 +27,19 @@ impl VethLink {
     /// Makes both ends. Add each to its stack as a NIC and then [`attach`](Self::attach) it.
     pub fn pair(mtu: usize, macs: [MacAddr; 2]) -> [Arc<Self>; 2] {
         let ends =
-            macs.map(|mac| Arc::new(Self { mac, mtu, inbox: Inbox::default(), peer: RwLock::default() }));
+            macs.map(|mac| Arc::new(Self { mac, mtu, inbox: Arc::default(), peer: RwLock::default() }));
         *ends[0].peer.write() = Arc::downgrade(&ends[1]);
         *ends[1].peer.write() = Arc::downgrade(&ends[0]);
         ends
     }
 
-    /// Tells the end which NIC it belongs to; before that, frames from the other end are refused.
+    /// The other end, as long as it exists.
+    pub fn peer(&self) -> Option<Arc<Self>> {
+        self.peer.read().upgrade()
+    }
+
+    /// Tells the end which NIC it belongs to; before that, frames from the other end are refused. An end that moves to
+    /// another stack is told again.
     pub fn attach(&self, stack: &Stack, nic: NicId) {
         self.inbox.attach(stack, nic);
     }
@@ -61,7 +67,9 @@ impl Link for VethLink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::channel::ChannelLink;
     use crate::options::{Family, RecvFlags};
+    use crate::route::Route;
     use crate::{IpCidr, TcpSocket};
 
     fn host(end: &Arc<VethLink>, address: &str) -> Stack {
@@ -89,6 +97,57 @@ mod tests {
             while server.try_recv(&mut received, RecvFlags::default()).is_ok() {}
         }
         assert_eq!(received, data);
+    }
+
+    /// A router between a cable, which takes everything whole, and a link that finishes and cuts nothing.
+    #[test]
+    fn what_a_cable_left_open_is_finished_behind_a_router() {
+        let ends = VethLink::pair(1500, [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2])]);
+        let (a, router) = (host(&ends[0], "10.0.0.1/24"), host(&ends[1], "10.0.0.2/24"));
+        let inside = router.nic_by_name("veth0").unwrap();
+        router.set_nic_options(inside, |options| options.forwards_v4 = true).unwrap();
+        let b = Stack::builder().manual_clock().deterministic(1).build();
+        let [left, right] = [(&router, 3), (&b, 4)].map(|(stack, number)| {
+            let mac = MacAddr([2, 0, 0, 0, 0, number]);
+            let link = ChannelLink::new(Medium::Ethernet(mac), 1500, Capabilities::default(), 1000);
+            let nic = stack.add_nic("eth0", Arc::clone(&link) as Arc<dyn Link>).unwrap();
+            stack.add_address(nic, format!("10.0.1.{number}/24").parse::<IpCidr>().unwrap()).unwrap();
+            (link, nic)
+        });
+        router.set_nic_options(left.1, |options| options.forwards_v4 = true).unwrap();
+        for (stack, via) in [(&a, "10.0.0.2"), (&b, "10.0.1.3")] {
+            let nic = stack.nics().last().unwrap().id;
+            let everywhere = "0.0.0.0/0".parse::<IpCidr>().unwrap();
+            stack.add_route(Route::via(everywhere, via.parse().unwrap(), nic)).unwrap();
+        }
+        let listener = TcpSocket::new(&b, Family::V4);
+        listener.bind("10.0.1.4:80".parse().unwrap()).unwrap();
+        listener.listen(1).unwrap();
+        let client = TcpSocket::new(&a, Family::V4);
+        let _ = client.connect("10.0.1.4:80".parse().unwrap());
+        let carry = || {
+            for _ in 0..100 {
+                let there = left.0.take();
+                assert!(there.iter().all(|packet| packet.len() <= 1514 && packet.meta.gso.is_none()));
+                b.deliver(right.1, &mut there.into_iter().map(plain).collect());
+                router.deliver(left.1, &mut right.0.take().into_iter().map(plain).collect());
+            }
+        };
+        carry();
+        let (server, _) = listener.try_accept().unwrap();
+        let (data, mut received) = (vec![7; 50_000], Vec::new());
+        let mut sent = 0;
+        while received.len() < data.len() {
+            sent += client.try_send(&mut &data[sent..]).unwrap_or(0);
+            carry();
+            while server.try_recv(&mut received, RecvFlags::default()).is_ok() {}
+        }
+        assert_eq!(received, data);
+    }
+
+    /// A frame as it comes from a wire.
+    fn plain(packet: Packet) -> Packet {
+        Packet::from_frame(packet.to_vec().into())
     }
 
     #[test]

@@ -31,6 +31,7 @@ use fanout::FanoutGroup;
 pub use fanout::FanoutMode;
 pub use frame::{Frame, FrameSink, Taken};
 pub use offload::Offload;
+pub(crate) use offload::frames_for_link;
 pub(crate) use table::PacketSockets;
 
 /// A packet socket.
@@ -157,7 +158,7 @@ impl PacketSocket {
             return Err(SendError::NetworkDown);
         }
         let len = data.remaining();
-        let header_len = frame::header_len(interface.medium);
+        let header_len = frame::header_len(interface.medium());
         let has_header = self.endpoint.mode == PacketMode::Raw;
         let payload_max = match offload.may_be_long() {
             true => MAX_SUPER_SEGMENT,
@@ -176,7 +177,7 @@ impl PacketSocket {
             }
             true => return Err(SendError::Invalid),
         };
-        if let (false, Medium::Ethernet(source)) = (has_header, interface.medium) {
+        if let (false, Medium::Ethernet(source)) = (has_header, interface.medium()) {
             let to = to.ok_or(SendError::NotConnected)?;
             let ether_type = if to.protocol.0 == 0 { bound_protocol } else { to.protocol };
             let header = EthernetRepr { destination: to.mac, source, ether_type };
@@ -190,10 +191,10 @@ impl PacketSocket {
     fn put(&self, interface: &Arc<Interface>, mut packet: Packet) {
         let has_header = self.endpoint.mode == PacketMode::Raw;
         let mut outbox = Outbox::default();
-        match interface.medium {
+        match interface.medium() {
             Medium::Loopback => {
                 if has_header {
-                    let link_len = frame::header_len(interface.medium);
+                    let link_len = frame::header_len(interface.medium());
                     packet.trim_front(link_len);
                     if let Checksum::Partial { start, .. } = &mut packet.meta.checksum {
                         // An Ethernet header is short.

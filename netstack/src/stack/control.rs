@@ -8,24 +8,38 @@ use netstack_wire::ethernet::MacAddr;
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
-use crate::link::{Link, LoopbackLink};
+use crate::link::{FrameTap, Link, LoopbackLink};
 use crate::nic::{NeighbourInfo, NicId, NicInfo, NicOptions};
 use crate::outbox::Outbox;
+use crate::packet::Packet;
+use crate::socket;
 use crate::stack::Stack;
 use crate::topology::NicEntry;
 
 impl Stack {
     /// Adds a NIC on a link, up and without addresses.
     pub fn add_nic(&self, name: &str, link: Arc<dyn Link>) -> Result<NicId, ConfigError> {
+        self.add_nic_at(None, name, link, true)
+    }
+
+    /// Adds a NIC with that number, or the next one if it is taken, up or down.
+    pub fn add_nic_at(
+        &self,
+        wanted: Option<NicId>,
+        name: &str,
+        link: Arc<dyn Link>,
+        is_up: bool,
+    ) -> Result<NicId, ConfigError> {
         if name.is_empty() {
             return Err(ConfigError::Invalid);
         }
         self.core.topology.modify(|topology| {
-            if topology.nics.values().any(|entry| entry.interface.name == name) {
+            if topology.nics.values().any(|entry| &*entry.interface.name() == name) {
                 return Err(ConfigError::Exists);
             }
-            let id = topology.allocate_nic_id().ok_or(ConfigError::Invalid)?;
-            let interface = Arc::new(Interface::new(id, name.to_owned(), link));
+            let id = topology.allocate_nic_id(wanted).ok_or(ConfigError::Invalid)?;
+            let interface = Arc::new(Interface::new(id, name, link));
+            interface.set_up(is_up);
             topology
                 .nics
                 .insert(id, NicEntry { interface, addresses: Vec::new(), options: NicOptions::default() });
@@ -58,7 +72,7 @@ impl Stack {
     /// The NIC with that name.
     pub fn nic_by_name(&self, name: &str) -> Option<NicId> {
         let topology = self.core.topology.load();
-        topology.nics.iter().find(|(_, entry)| entry.interface.name == name).map(|(&id, _)| id)
+        topology.nics.iter().find(|(_, entry)| &*entry.interface.name() == name).map(|(&id, _)| id)
     }
 
     /// Turns a NIC on or off. A NIC that is down neither sends nor receives.
@@ -79,6 +93,64 @@ impl Stack {
             entry.interface.set_mtu(mtu);
             Ok(())
         })
+    }
+
+    /// Gives a NIC another name.
+    pub fn rename_nic(&self, nic: NicId, name: &str) -> Result<(), ConfigError> {
+        if name.is_empty() {
+            return Err(ConfigError::Invalid);
+        }
+        self.core.topology.modify(|topology| {
+            let is_taken = |(id, entry): (&NicId, &NicEntry)| *id != nic && &*entry.interface.name() == name;
+            if topology.nics.iter().any(is_taken) {
+                return Err(ConfigError::Exists);
+            }
+            topology.nics.get(&nic).ok_or(ConfigError::NoSuchNic)?.interface.set_name(name);
+            Ok(())
+        })
+    }
+
+    /// Gives a NIC another station address. Its neighbours are asked for again.
+    pub fn set_nic_mac(&self, nic: NicId, mac: MacAddr) -> Result<(), ConfigError> {
+        if !mac.is_unicast() {
+            return Err(ConfigError::Invalid);
+        }
+        self.change_nic(nic, |entry| {
+            entry.interface.mac().ok_or(ConfigError::Invalid)?;
+            entry.interface.set_mac(mac);
+            Ok(())
+        })?;
+        self.core.ways.clear();
+        Ok(())
+    }
+
+    /// Sets who takes the frames of a NIC before the stack, or ends that, and returns who did.
+    pub fn set_frame_tap(
+        &self,
+        nic: NicId,
+        tap: Option<Arc<dyn FrameTap>>,
+    ) -> Result<Option<Arc<dyn FrameTap>>, ConfigError> {
+        let topology = self.core.topology.load();
+        let interface = topology.interface(nic).ok_or(ConfigError::NoSuchNic)?;
+        let previous = interface.set_tap(tap);
+        // What is known about senders behind the NIC is not asked for any more.
+        self.core.topology.invalidate();
+        self.core.ways.clear();
+        Ok(previous)
+    }
+
+    /// Sends whole frames through a NIC, as its stack would: shown to packet sockets, and cut up where its link does not
+    /// take super-segments. Frames for a NIC that is gone are dropped.
+    pub fn transmit(&self, nic: NicId, frames: &mut Vec<Packet>) {
+        let topology = self.core.topology.load();
+        let Some(interface) = topology.interface(nic) else { return frames.clear() };
+        let mut outbox = Outbox::default();
+        for frame in frames.drain(..) {
+            for frame in socket::frames_for_link(interface, frame) {
+                outbox.send(interface, frame);
+            }
+        }
+        outbox.flush(&self.core);
     }
 
     /// Makes the loopback NIC.
@@ -131,8 +203,8 @@ fn describe(entry: &NicEntry) -> NicInfo {
     let NicEntry { interface, addresses, options } = entry;
     NicInfo {
         id: interface.id,
-        name: interface.name.clone(),
-        medium: interface.medium,
+        name: interface.name().as_ref().to_owned(),
+        medium: interface.medium(),
         capabilities: interface.capabilities,
         mtu: interface.mtu(),
         is_up: interface.is_up(),

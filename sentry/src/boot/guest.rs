@@ -24,11 +24,11 @@ use crate::boot::{
 };
 use crate::errno::Errno;
 use crate::fs::host::{self, KeySignals};
-use crate::fs::proc::{register_net, register_net_folders, write_setting};
+use crate::fs::proc::write_setting;
 use crate::ipc::IpcNamespace;
 use crate::kernel::{Kernel, KernelConfig, Namespaces, ProcessTree, UtsNamespace};
 use crate::socket::NetNamespace;
-use crate::socket::proc_net::{self, HostFiles};
+use crate::socket::proc_net::HostFiles;
 use crate::task::signal::Posted;
 use crate::task::{self, ThreadGroup, Tid};
 use crate::vfs::{File, FsContext};
@@ -102,17 +102,10 @@ impl Guest {
         }
         let stack = Stack::builder().build();
         let network = match config.network {
-            NetworkKind::Host => NetNamespace::on_host(stack.clone()),
+            NetworkKind::Host => NetNamespace::on_host(stack.clone(), host_files),
             NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack.clone()),
         };
-        register_net(match host_files {
-            Some(host) => proc_net::host_files(&network, host),
-            None => {
-                register_net_folders(proc_net::folders(&network));
-                proc_net::files(&network)
-            }
-        });
-        kernel.set_net_namespace(network);
+        kernel.set_net_namespace(network.clone());
         let sockets = take(&config.gofer)?;
         let gofer = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let gofer = gofer.map_err(|error| failed("copy the connections to the gofer", &error))?;
@@ -137,7 +130,7 @@ impl Guest {
             surroundings: Surroundings {
                 kernel,
                 fs: FsContext::new(namespace),
-                namespaces: Namespaces::initial(uts, ipc),
+                namespaces: Namespaces::initial(uts, ipc, Some(network)),
             },
             init: config.init,
             settings: config.network_settings,

@@ -8,6 +8,7 @@ use crate::kernel::{
     CgroupNamespace, NamespaceBase, NamespaceKind, PidNamespace, UserNamespace, UtsNamespace,
 };
 use crate::mm::UserAddr;
+use crate::socket::NetNamespace;
 use crate::task::{Credentials, CurrentTask, Resource, Task};
 use crate::vfs::{
     BareInode, Caller, Dentry, FdFlags, File, FileOps, FileSystem, FileType, Inode, InodeOps, Mount,
@@ -30,6 +31,8 @@ pub(crate) enum Namespace {
     Ipc(Arc<IpcNamespace>),
     /// `mnt`.
     Mount(Arc<MountNamespace>),
+    /// `net`.
+    Net(Arc<NetNamespace>),
     /// `pid`.
     Pid(Arc<PidNamespace>),
     /// `user`.
@@ -38,18 +41,19 @@ pub(crate) enum Namespace {
     Uts(Arc<UtsNamespace>),
 }
 
-/// Finds a namespace of a task.
-pub(crate) type Find = fn(&Task) -> Namespace;
+/// Finds a namespace of a task, which may have left it (`exit_task_namespaces`).
+pub(crate) type Find = fn(&Task) -> Option<Namespace>;
 
 /// The links in `/proc/PID/ns`, and how to find what they lead to.
 pub(crate) const LINKS: &[(&str, Find)] = &[
-    ("cgroup", |task| Namespace::Cgroup(task.namespaces().cgroup.clone())),
-    ("ipc", |task| Namespace::Ipc(task.ipc())),
-    ("mnt", |task| Namespace::Mount(task.fs().namespace())),
-    ("pid", |task| Namespace::Pid(task.pid_ns().clone())),
-    ("pid_for_children", |task| Namespace::Pid(task.namespaces().pid_for_children.clone())),
-    ("user", |task| Namespace::User(task.creds().user_ns.clone())),
-    ("uts", |task| Namespace::Uts(task.uts())),
+    ("cgroup", |task| Some(Namespace::Cgroup(task.namespaces().cgroup.clone()))),
+    ("ipc", |task| Some(Namespace::Ipc(task.ipc()))),
+    ("mnt", |task| Some(Namespace::Mount(task.fs().namespace()))),
+    ("net", |task| task.net().map(Namespace::Net)),
+    ("pid", |task| Some(Namespace::Pid(task.pid_ns().clone()))),
+    ("pid_for_children", |task| Some(Namespace::Pid(task.namespaces().pid_for_children.clone()))),
+    ("user", |task| Some(Namespace::User(task.creds().user_ns.clone()))),
+    ("uts", |task| Some(Namespace::Uts(task.uts()))),
 ];
 
 impl Namespace {
@@ -60,6 +64,7 @@ impl Namespace {
             Self::Ipc(_) => NamespaceKind::Ipc,
             Self::Mount(_) => NamespaceKind::Mount,
             Self::Pid(_) => NamespaceKind::Pid,
+            Self::Net(_) => NamespaceKind::Net,
             Self::User(_) => NamespaceKind::User,
             Self::Uts(_) => NamespaceKind::Uts,
         }
@@ -72,6 +77,7 @@ impl Namespace {
             Self::Ipc(namespace) => Some(&namespace.base),
             Self::Mount(namespace) => Some(namespace.base()),
             Self::Pid(namespace) => Some(&namespace.base),
+            Self::Net(namespace) => Some(namespace.base()),
             Self::User(_) => None,
             Self::Uts(namespace) => Some(&namespace.base),
         }
@@ -160,7 +166,7 @@ impl FileOps for NamespaceFile {
 }
 
 /// A new descriptor of a file that stands for `namespace`.
-fn install(task: &CurrentTask, namespace: &Namespace) -> SysResult {
+pub(crate) fn install(task: &CurrentTask, namespace: &Namespace) -> SysResult {
     let ops = Box::new(NamespaceFile(namespace.clone()));
     let file = File::at(ops, OpenFlags::empty(), namespace.path());
     let fd = task.files().install(file, FdFlags::CLOEXEC, 0, task.rlimit(Resource::Nofile).soft)?;

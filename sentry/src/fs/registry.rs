@@ -32,8 +32,7 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
     let user_ns = match kind {
         "mqueue" => task.ipc().base.owner().clone(),
         "proc" => task.pid_ns().base.owner().clone(),
-        // It shows the network of the first namespace.
-        "sysfs" => initial,
+        "sysfs" => task.net().map_or(initial, |net| net.base().owner().clone()),
         _ => own.clone(),
     };
     if !creds.has_in(&user_ns, Capabilities::SYS_ADMIN) {
@@ -53,6 +52,7 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
         }
         "proc" => crate::fs::proc::create(task.kernel(), task.pid_ns()),
         "devpts" => crate::fs::tty::create(task.kernel(), data, own)?,
+        "sysfs" => crate::fs::sysfs::create(task.net().as_ref()),
         _ => create_at_boot(task.kernel(), kind, data)?,
     };
     root.superblock().set_user_ns(user_ns);
@@ -67,7 +67,7 @@ pub(crate) fn create_at_boot(kernel: &Arc<Kernel>, kind: &str, data: &str) -> Re
     match kind {
         "tmpfs" | "ramfs" => Ok(Tmpfs::create(kernel.memory_file().clone(), &TmpfsOptions::parse(data)?)),
         "proc" => Ok(crate::fs::proc::create(kernel, &PidNamespace::initial())),
-        "sysfs" => Ok(crate::fs::sysfs::create()),
+        "sysfs" => Ok(crate::fs::sysfs::create(kernel.net_namespace())),
         "devpts" => crate::fs::tty::create(kernel, data, &UserNamespace::initial()),
         _ => Err(Errno::ENODEV),
     }

@@ -9,6 +9,7 @@ use crate::errno::Errno;
 use crate::ipc::IpcNamespace;
 use crate::kernel::user_namespace::NamespaceCount;
 use crate::kernel::{PidNamespace, UserNamespace, UtsNamespace};
+use crate::socket::NetNamespace;
 use crate::task::Credentials;
 
 /// The kinds of namespaces.
@@ -139,6 +140,8 @@ pub struct Namespaces {
     pub cgroup: Arc<CgroupNamespace>,
     /// System V IPC and POSIX message queues.
     pub ipc: Arc<IpcNamespace>,
+    /// The network; none where the sandbox has no network stack, and once the task has exited.
+    pub net: Option<Arc<NetNamespace>>,
     /// Where the processes are that the task makes; it is itself in that of its thread group.
     pub pid_for_children: Arc<PidNamespace>,
     /// Host and domain name.
@@ -148,15 +151,22 @@ pub struct Namespaces {
 impl Namespaces {
     /// Those that a sandbox starts with.
     #[must_use]
-    pub fn initial(uts: Arc<UtsNamespace>, ipc: Arc<IpcNamespace>) -> Arc<Self> {
+    pub fn initial(
+        uts: Arc<UtsNamespace>,
+        ipc: Arc<IpcNamespace>,
+        net: Option<Arc<NetNamespace>>,
+    ) -> Arc<Self> {
         let base = NamespaceBase::initial(NamespaceKind::Cgroup);
         let cgroup = Arc::new(CgroupNamespace { base });
-        Arc::new(Self { cgroup, ipc, pid_for_children: PidNamespace::initial(), uts })
+        Arc::new(Self { cgroup, ipc, net, pid_for_children: PidNamespace::initial(), uts })
     }
 
     /// What [`Namespaces::fork`] can make new.
-    pub(crate) const KINDS: CloneFlags =
-        CloneFlags::NEWCGROUP.union(CloneFlags::NEWIPC).union(CloneFlags::NEWPID).union(CloneFlags::NEWUTS);
+    pub(crate) const KINDS: CloneFlags = CloneFlags::NEWCGROUP
+        .union(CloneFlags::NEWIPC)
+        .union(CloneFlags::NEWNET)
+        .union(CloneFlags::NEWPID)
+        .union(CloneFlags::NEWUTS);
 
     /// The same with a new one for each flag, made by `maker`, who is in `pid_ns`. The caller checked that it may.
     ///
@@ -179,6 +189,9 @@ impl Namespaces {
         if flags.contains(CloneFlags::NEWIPC) {
             new.ipc = IpcNamespace::create(maker)?;
         }
+        if flags.contains(CloneFlags::NEWNET) {
+            new.net = Some(NetNamespace::create(maker)?);
+        }
         if flags.contains(CloneFlags::NEWPID) {
             if *self.pid_for_children != *pid_ns {
                 return Err(Errno::EINVAL);
@@ -189,5 +202,10 @@ impl Namespaces {
             new.uts = self.uts.fork(maker)?;
         }
         Ok(Arc::new(new))
+    }
+
+    /// The same for a task that has exited and may not be waited for in a long time: networks end with their last task.
+    pub(crate) fn without_network(&self) -> Arc<Self> {
+        Arc::new(Self { net: None, ..self.clone() })
     }
 }

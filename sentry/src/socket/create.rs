@@ -56,12 +56,12 @@ pub fn create(
                 SOCK_DGRAM => SocketType::Datagram,
                 _ => return Err(Errno::ESOCKTNOSUPPORT),
             };
-            let is_admin = task.creds().has(Capabilities::NET_ADMIN);
+            let is_admin = namespace.grants(&task.creds(), Capabilities::NET_ADMIN);
             let privilege = if is_admin { Privilege::Admin } else { Privilege::Ordinary };
             Ok(NetlinkSocket::new(namespace.clone(), kind, protocol, credentials_of(task), privilege)?)
         }
         AF_PACKET => {
-            if !task.creds().has(Capabilities::NET_RAW) {
+            if !namespace.grants(&task.creds(), Capabilities::NET_RAW) {
                 return Err(Errno::EPERM);
             }
             let kind = match kind {
@@ -124,7 +124,7 @@ fn inet(
     protocol: i32,
 ) -> Result<Arc<dyn Socket>, Errno> {
     let (transport, protocol) = inet_transport(family, kind, protocol)?;
-    if transport == Transport::Raw && !task.creds().has(Capabilities::NET_RAW) {
+    if transport == Transport::Raw && !namespace.grants(&task.creds(), Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
     // ping_init_sock, once the type is known.

@@ -77,6 +77,7 @@ impl FileOps for SocketFile {
             control: Vec::new(),
             sender: self.socket.base().owner,
             in_flight: None,
+            task: None,
         };
         self.socket.try_send(src, &request)
     }

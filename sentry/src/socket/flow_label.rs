@@ -288,7 +288,7 @@ fn set(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 /// Only who may configure the network may keep labels for long (`check_linger`).
 fn times(context: &Context<'_>, request: &In6FlowlabelReq) -> Result<Times, Errno> {
-    let may_be_long = context.task.creds().has(Capabilities::NET_ADMIN);
+    let may_be_long = context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN);
     if !may_be_long && request.linger.max(request.expires) > MAX_LINGER {
         return Err(Errno::EPERM);
     }

@@ -6,6 +6,7 @@
 mod base;
 pub mod control;
 mod create;
+mod device;
 mod file;
 pub(crate) mod flow_label;
 pub mod host;
@@ -27,6 +28,7 @@ pub mod unix;
 
 pub use base::{SocketBase, SocketType, Switches, credentials_of, deadline};
 pub use create::{create, unix_type};
+pub use device::{LinkDetails, Lower, Master};
 pub use file::SocketFile;
 pub(crate) use in_flight::FilesInFlight;
 pub use in_flight::FlightCharge;

@@ -9,21 +9,25 @@ use netstack::filter::FilterLog;
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, NamespaceBase, NamespaceKind};
+use crate::socket::device::{self, Devices, PeerIds};
 use crate::socket::flow_label::FlowLabels;
 use crate::socket::iptables::IpTables;
 use crate::socket::mroute::MulticastRouting;
 use crate::socket::netlink::{NfTables, Subscribers};
 use crate::socket::ops::Socket;
+use crate::socket::proc_net::HostFiles;
 use crate::socket::settings::Settings;
-use crate::socket::timer_thread::TimerThread;
+use crate::socket::timer_thread::{self, Registration};
 use crate::socket::unix::AbstractNames;
-use crate::task::CurrentTask;
+use crate::task::{Capabilities, Credentials, CurrentTask};
 
 /// A network namespace. Tasks and sockets share it through `Arc`.
 pub struct NetNamespace {
+    base: NamespaceBase,
     stack: Stack,
     backing: Backing,
+    host_files: Option<HostFiles>,
     abstract_names: AbstractNames,
     sockets: SocketList,
     subscribers: Subscribers,
@@ -33,28 +37,52 @@ pub struct NetNamespace {
     flow_labels: FlowLabels,
     hints: AtomicUsize,
     next_netlink_port: AtomicU64,
-    timers: OnceLock<TimerThread>,
+    timers: OnceLock<Registration>,
     settings: Settings,
+    devices: Devices,
+    peer_ids: PeerIds,
 }
 
 impl NetNamespace {
-    /// A namespace over `stack`, whose interfaces the caller configures and whose timers the caller drives.
+    /// The first namespace, over `stack`, whose interfaces the caller configures and whose timers the caller drives.
     #[must_use]
     pub fn new(stack: Stack) -> Arc<Self> {
-        Self::with_backing(stack, Backing::Stack)
+        Arc::new(Self::with(NamespaceBase::initial(NamespaceKind::Net), stack, Backing::Stack, None))
+    }
+
+    /// A namespace that `maker` makes (`CLONE_NEWNET`): a stack of its own with a loopback that is down. The caller checked
+    /// that it may.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many, `EAGAIN` when the host has no thread to give.
+    pub(crate) fn create(maker: &Credentials) -> Result<Arc<Self>, Errno> {
+        let base = NamespaceBase::new(NamespaceKind::Net, maker)?;
+        let stack = Stack::builder().build();
+        for nic in stack.nics() {
+            // They come with the loopback going up. The NIC is there, and so are its addresses.
+            for own in &nic.addresses {
+                let _ = stack.remove_address(nic.id, own.address());
+            }
+            let _ = stack.set_nic_up(nic.id, false);
+        }
+        let namespace = Arc::new(Self::with(base, stack, Backing::Stack, None));
+        namespace.run_timers().map_err(|_| Errno::EAGAIN)?;
+        Ok(namespace)
     }
 
     /// A namespace whose internet sockets are the host's. `stack` has its loopback only, and nothing uses it.
     #[must_use]
-    pub fn on_host(stack: Stack) -> Arc<Self> {
-        Self::with_backing(stack, Backing::Host)
+    pub fn on_host(stack: Stack, files: Option<HostFiles>) -> Arc<Self> {
+        Arc::new(Self::with(NamespaceBase::initial(NamespaceKind::Net), stack, Backing::Host, files))
     }
 
-    fn with_backing(stack: Stack, backing: Backing) -> Arc<Self> {
+    fn with(base: NamespaceBase, stack: Stack, backing: Backing, host_files: Option<HostFiles>) -> Self {
         stack.set_filter_log(Some(Arc::new(DebugLog)));
-        Arc::new(Self {
+        Self {
+            base,
             stack,
             backing,
+            host_files,
             abstract_names: AbstractNames::default(),
             sockets: SocketList::default(),
             subscribers: Subscribers::default(),
@@ -66,25 +94,62 @@ impl NetNamespace {
             next_netlink_port: AtomicU64::new(0),
             timers: OnceLock::new(),
             settings: Settings::default(),
-        })
+            devices: Devices::default(),
+            peer_ids: PeerIds::default(),
+        }
     }
 
-    /// A namespace over a stack without links, whose timers a thread of its own runs.
+    /// The first namespace, over a stack without links, whose timers are run as well.
     ///
     /// # Errors
     /// What the host says when it has no thread to give.
     pub fn standalone(stack: Stack) -> std::io::Result<Arc<Self>> {
         let namespace = Self::new(stack);
-        let timers = TimerThread::start(&namespace)?;
-        // Set once: nobody else has seen the namespace yet.
-        let _ = namespace.timers.set(timers);
+        namespace.run_timers()?;
         Ok(namespace)
+    }
+
+    fn run_timers(self: &Arc<Self>) -> std::io::Result<()> {
+        // Set once: nobody else has seen the namespace yet.
+        let _ = self.timers.set(timer_thread::register(self)?);
+        Ok(())
+    }
+
+    /// What keeps its timers running, if the namespace does that itself.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> Option<&Registration> {
+        self.timers.get()
+    }
+
+    /// Its number and the user namespace that it belongs to.
+    pub(crate) fn base(&self) -> &NamespaceBase {
+        &self.base
+    }
+
+    /// Whether capabilities of `creds` count here (`ns_capable(net->user_ns, ...)`).
+    pub(crate) fn grants(&self, creds: &Credentials, caps: Capabilities) -> bool {
+        creds.has_in(self.base.owner(), caps)
+    }
+
+    /// The host's files of `/proc/net`, where its sockets are the host's.
+    pub(crate) fn host_files(&self) -> Option<&HostFiles> {
+        self.host_files.as_ref()
     }
 
     /// The network stack.
     #[must_use]
     pub fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// The devices that are more than NICs of the stack.
+    pub(in crate::socket) fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// The numbers by which it knows other namespaces.
+    pub(in crate::socket) fn peer_ids(&self) -> &PeerIds {
+        &self.peer_ids
     }
 
     /// The settings of its sockets.
@@ -168,7 +233,17 @@ impl NetNamespace {
     /// # Errors
     /// `EAFNOSUPPORT` where the sandbox was booted without a network stack.
     pub fn of(task: &CurrentTask) -> Result<Arc<Self>, Errno> {
-        task.kernel().net_namespace().cloned().ok_or(Errno::EAFNOSUPPORT)
+        task.net().ok_or(Errno::EAFNOSUPPORT)
+    }
+}
+
+impl Drop for NetNamespace {
+    fn drop(&mut self) {
+        let devices = self.devices.take_all();
+        if !devices.is_empty() {
+            // Whoever was the last may be changing devices at this moment.
+            timer_thread::later(move || device::abandon(devices));
+        }
     }
 }
 

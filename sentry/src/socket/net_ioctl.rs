@@ -1,6 +1,7 @@
 //! `ioctl(2)` on sockets: interface requests (`netdevice(7)`) for every family, the rest to the family.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use netstack::nic::NicInfo;
 use netstack::options::Family as IpFamily;
@@ -15,7 +16,7 @@ use crate::socket::file::SocketFile;
 use crate::socket::inet::{ToErrno, decode_address, encode_address};
 use crate::socket::netlink::announce_link;
 use crate::socket::packet::hardware_type;
-use crate::socket::{Backing, NetNamespace, host};
+use crate::socket::{Backing, NetNamespace, device, host};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
 
@@ -54,14 +55,21 @@ pub(super) fn ioctl(
 }
 
 /// The flags of an interface as `SIOCGIFFLAGS` and `RTM_GETLINK` show them.
-pub(super) fn if_flags(nic: &NicInfo) -> IfFlags {
+pub(super) fn if_flags(namespace: &NetNamespace, nic: &NicInfo) -> IfFlags {
     let mut flags = match nic.medium {
         netstack::link::Medium::Loopback => IfFlags::LOOPBACK,
         netstack::link::Medium::Ethernet(_) => IfFlags::BROADCAST | IfFlags::MULTICAST,
         netstack::link::Medium::Ip => IfFlags::POINTOPOINT | IfFlags::NOARP | IfFlags::MULTICAST,
     };
+    let device = namespace.devices().get(nic.id);
+    if device.as_ref().is_some_and(|device| device.is_dummy()) {
+        flags = flags.difference(IfFlags::MULTICAST) | IfFlags::NOARP;
+    }
     if nic.is_up {
-        flags |= IfFlags::UP | IfFlags::RUNNING | IfFlags::LOWER_UP;
+        flags |= IfFlags::UP;
+        if device.is_none_or(|device| device.has_carrier()) {
+            flags |= IfFlags::RUNNING | IfFlags::LOWER_UP;
+        }
     }
     flags
 }
@@ -114,7 +122,7 @@ fn get_attribute(namespace: &NetNamespace, task: &CurrentTask, request: u32, add
     match request {
         SIOCGIFFLAGS => {
             // ifr_flags is a short: the flags above do not fit and are not shown.
-            let flags = (if_flags(&nic).bits() & 0xffff) as u16;
+            let flags = (if_flags(namespace, &nic).bits() & 0xffff) as u16;
             ifreq.data[..2].copy_from_slice(&flags.to_ne_bytes());
         }
         SIOCGIFADDR | SIOCGIFDSTADDR => put_v4(&mut ifreq, own(v4()?)),
@@ -178,9 +186,14 @@ fn list_interfaces(namespace: &NetNamespace, task: &CurrentTask, addr: UserAddr)
     Ok(0)
 }
 
-fn set_attribute(namespace: &NetNamespace, task: &CurrentTask, request: u32, addr: UserAddr) -> SysResult {
+fn set_attribute(
+    namespace: &Arc<NetNamespace>,
+    task: &CurrentTask,
+    request: u32,
+    addr: UserAddr,
+) -> SysResult {
     let ifreq = read_request(task, addr)?;
-    if !task.creds().has(Capabilities::NET_ADMIN) {
+    if !namespace.grants(&task.creds(), Capabilities::NET_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     let nic = find(namespace, &ifreq)?;
@@ -188,7 +201,8 @@ fn set_attribute(namespace: &NetNamespace, task: &CurrentTask, request: u32, add
     match request {
         SIOCSIFFLAGS => {
             let up = ifreq.data[0] & 1 != 0;
-            stack.set_nic_up(nic.id, up).map_err(|e| e.to_errno())?;
+            let _changes = device::lock();
+            device::set_up(namespace, &nic, up)?;
         }
         SIOCSIFMTU => {
             let (mtu, _) = u32::read_from_prefix(&ifreq.data).map_err(|_| Errno::EINVAL)?;

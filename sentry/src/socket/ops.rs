@@ -16,7 +16,7 @@ use crate::socket::inet::InetSocket;
 use crate::socket::netlink::NetlinkSocket;
 use crate::socket::packet::PacketSocket;
 use crate::socket::unix::UnixSocket;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Task};
 use crate::vfs::File;
 use crate::wait::{Readiness, WaitQueue};
 
@@ -61,6 +61,8 @@ pub struct SendRequest<'a> {
     pub sender: Ucred,
     /// What the files among the control messages count for their sender.
     pub in_flight: Option<Arc<FlightCharge>>,
+    /// The sending task, for netlink: requests name namespaces by its descriptors.
+    pub task: Option<Arc<Task>>,
 }
 
 /// Where a message goes.

@@ -31,7 +31,7 @@ pub(crate) struct CloneRequest {
 }
 
 /// Namespaces that cannot be made.
-const UNSUPPORTED: CloneFlags = CloneFlags::NEWNET.union(CloneFlags::NEWTIME).union(CloneFlags::INTO_CGROUP);
+const UNSUPPORTED: CloneFlags = CloneFlags::NEWTIME.union(CloneFlags::INTO_CGROUP);
 
 impl CloneRequest {
     /// Checks the combination of flags (`clone(2)`, ERRORS).

@@ -50,9 +50,12 @@ impl CurrentTask {
         let group = task.thread_group().clone();
         let kernel = task.kernel().clone();
         // Closing files may take long and must not hold locks; sockets and pipes learn of it before the parent does.
-        let (files, mm) =
-            task.update_shared(|s| (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take()));
-        drop(files);
+        let namespaces = task.namespaces().without_network();
+        let (files, mm, namespaces) = task.update_shared(|s| {
+            let namespaces = std::mem::replace(&mut s.namespaces, namespaces);
+            (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take(), namespaces)
+        });
+        drop((files, namespaces));
         task.set_semaphore_undo(None);
         task.seccomp().release();
         drop(std::mem::take(&mut self.files));

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::ipc::{IpcNamespace, SemaphoreUndo};
 use crate::kernel::{KTime, Kernel, Namespaces, PidNamespace, UtsNamespace};
 use crate::mm::MemoryManager;
+use crate::socket::NetNamespace;
 use crate::task::clocks::TaskClocks;
 use crate::task::seccomp::Seccomp;
 use crate::task::signal::TaskSignals;
@@ -252,6 +253,12 @@ impl Task {
     #[must_use]
     pub fn ipc(&self) -> Arc<IpcNamespace> {
         self.shared.read().namespaces.ipc.clone()
+    }
+
+    /// The network; none where the sandbox has no network stack, and once the task has exited.
+    #[must_use]
+    pub fn net(&self) -> Option<Arc<NetNamespace>> {
+        self.shared.read().namespaces.net.clone()
     }
 
     /// What `SEM_UNDO` takes back when the process ends.

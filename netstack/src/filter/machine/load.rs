@@ -102,7 +102,7 @@ pub(super) fn meta(
                 MetaField::InputName => subject.input_name(),
                 _ => subject.output_name(),
             };
-            registers.put(to, &padded(name.unwrap_or_default()));
+            registers.put(to, &padded(name.as_deref().unwrap_or_default()));
             return Some(());
         }
         MetaField::InputType => hardware(subject.input?),
@@ -136,7 +136,7 @@ fn index(nic: Option<NicId>) -> u32 {
 
 /// `ARPHRD_*`.
 fn hardware(interface: &Interface) -> u32 {
-    match interface.medium {
+    match interface.medium() {
         Medium::Loopback => 772,
         Medium::Ethernet(_) => 1,
         _ => 65534,
@@ -277,7 +277,8 @@ pub(super) fn fib(
     let found = Egress::resolve_for(subject.core, query, origin).ok().map(|egress| egress.interface);
     match result {
         FibResult::Name => {
-            registers.put(to, &padded(found.as_ref().map(|found| found.name.as_str()).unwrap_or_default()));
+            registers
+                .put(to, &padded(found.as_ref().map(|found| found.name()).as_deref().unwrap_or_default()));
         }
         FibResult::Presence => registers.put(to, &[u8::from(found.is_some())]),
         FibResult::Index | FibResult::Kind => registers.put_number(to, index(found.map(|found| found.id))),

@@ -55,7 +55,7 @@ impl<'a> Frame<'a> {
         addressed_to: AddressedTo,
         now: Instant,
     ) -> Option<Self> {
-        let (protocol, mac) = match interface.medium {
+        let (protocol, mac) = match interface.medium() {
             Medium::Ethernet(_) | Medium::Loopback => {
                 let mut header = [0; ethernet::HEADER_LEN];
                 packet.copy_to(0, &mut header);
@@ -69,8 +69,8 @@ impl<'a> Frame<'a> {
         };
         Some(Self {
             packet,
-            medium: interface.medium,
-            link_len: header_len(interface.medium),
+            medium: interface.medium(),
+            link_len: header_len(interface.medium()),
             start: 0,
             captured: packet.len(),
             from: LinkAddress { nic: Some(interface.id), protocol, mac, addressed_to },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use netstack_wire::ip::Protocol;
-use netstack_wire::{checksum, ipv4, ipv6, tcp, udp};
+use netstack_wire::{checksum, ethernet, ipv4, ipv6, tcp, udp};
 use smallvec::{SmallVec, smallvec};
 
 use crate::interface::Interface;
@@ -116,10 +116,65 @@ impl Offload {
     }
 }
 
+/// The same for a frame that came from another link, whose headers may be anywhere.
+pub(crate) fn frames_for_link(interface: &Arc<Interface>, packet: Packet) -> SmallVec<[Packet; 1]> {
+    for_link(interface, if packet.meta.gso.is_some() { with_headers_in_front(packet) } else { packet })
+}
+
+/// Moves the headers of a super-segment into the packet's head and marks its checksum as one to be finished: that of each
+/// segment will be another.
+fn with_headers_in_front(mut packet: Packet) -> Packet {
+    let Some(kind) = packet.meta.gso.map(|gso| gso.kind) else { return packet };
+    let byte = |at: usize| packet.contiguous(at).first().copied().map_or(0, usize::from);
+    let l4 = match packet.meta.checksum {
+        Checksum::Partial { start, .. } => usize::from(start),
+        Checksum::Plain | Checksum::Verified => {
+            let l3 = ethernet::HEADER_LEN;
+            l3 + if byte(l3) >> 4 == 4 { (byte(l3) & 15) * 4 } else { ipv6::HEADER_LEN }
+        }
+    };
+    let len = l4 + if kind == GsoKind::Udp { udp::HEADER_LEN } else { (byte(l4 + 12) >> 4) * 4 };
+    let offset = Kind::of(kind).checksum_offset;
+    // Headers are some hundred bytes long.
+    let checksum = Checksum::Partial { start: l4 as u16, offset };
+    let was_finished = !matches!(packet.meta.checksum, Checksum::Partial { .. });
+    if len <= HEADROOM && packet.head().len() != len {
+        let mut headers = [0; HEADROOM];
+        if packet.copy_to(0, &mut headers[..len]) < len {
+            return packet;
+        }
+        packet.trim_front(len);
+        packet.meta.checksum = Checksum::Plain;
+        packet.prepend(&headers[..len]);
+    }
+    if was_finished {
+        let len = packet.len().saturating_sub(l4);
+        begin_sum(packet.head_mut(), l4, usize::from(offset), Kind::of(kind).protocol, len);
+    }
+    packet.meta.checksum = checksum;
+    packet
+}
+
+/// Puts the sum of the pseudo-header where that of the whole was.
+fn begin_sum(head: &mut [u8], l4: usize, offset: usize, protocol: Protocol, len: usize) {
+    let l3 = ethernet::HEADER_LEN;
+    let addresses = match head.get(l3).map(|byte| byte >> 4) {
+        Some(4) => head.get(l3 + 12..l3 + 20),
+        _ => head.get(l3 + 8..l3 + ipv6::HEADER_LEN),
+    };
+    let Some(addresses) = addresses else { return };
+    // Packets are at most 64 KiB long.
+    let rest = checksum::add(u16::from(protocol.0), u16::try_from(len).unwrap_or(u16::MAX));
+    let sum = checksum::add(checksum::sum(addresses), rest);
+    if let Some(field) = head.get_mut(l4 + offset..l4 + offset + 2) {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// The frames that a link takes for one: it is cut and its checksum finished where the link does not do that.
 pub(super) fn for_link(interface: &Arc<Interface>, packet: Packet) -> SmallVec<[Packet; 1]> {
     let capabilities = &interface.capabilities;
-    let l3 = super::frame::header_len(interface.medium);
+    let l3 = super::frame::header_len(interface.medium());
     match packet.meta.gso {
         Some(gso) if !segments(capabilities, gso.kind, packet.len().saturating_sub(l3)) => {
             frames_behind(l3, packet, capabilities.tx_checksum).collect()

@@ -103,7 +103,7 @@ impl PacketSockets {
         sender: Option<&Arc<PacketEndpoint>>,
     ) {
         // Linux's loopback device has Ethernet headers, all zero.
-        if interface.medium == Medium::Loopback {
+        if interface.medium() == Medium::Loopback {
             let mut packet = packet.clone();
             let is_v6 = packet.contiguous(0).first().is_some_and(|byte| byte >> 4 == 6);
             let ether_type = if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 };

@@ -22,7 +22,7 @@ use crate::fs::pseudo::PseudoFs;
 use crate::kernel::{Kernel, PidNamespace};
 use crate::vfs::{Dentry, SuperBlock};
 
-pub use net::{NetFolder, NetText, register_net, register_net_folders};
+pub use net::NetFolder;
 pub(crate) use sys::write as write_setting;
 pub(crate) use system::cpu_count;
 pub(crate) use task::process_of;

@@ -1,17 +1,13 @@
 //! `/proc/PID/net`: what the network stack says of itself.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::fs::pseudo::{PseudoDir, Text, TextInode, pseudo_stat};
+use crate::socket::NetNamespace;
+use crate::socket::proc_net::{self, NetText};
 use crate::vfs::open::open_directory;
 use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, OpenFlags, Stat};
-
-/// Makes the contents of one file.
-pub type NetText = Box<dyn Fn() -> String + Send + Sync>;
-
-/// The files, given once by whoever set the network up. One network namespace for each sandbox process.
-static FILES: OnceLock<Vec<(&'static str, NetText)>> = OnceLock::new();
 
 /// A folder of `/proc/net` whose files come and go.
 pub trait NetFolder: Send + Sync + 'static {
@@ -34,21 +30,7 @@ pub trait NetFolder: Send + Sync + 'static {
     }
 }
 
-/// The folders, given once as the files are.
-static FOLDERS: OnceLock<Vec<(&'static str, Arc<dyn NetFolder>)>> = OnceLock::new();
-
-/// Names the folders of `/proc/net`. Only the first call counts.
-pub fn register_net_folders(folders: Vec<(&'static str, Box<dyn NetFolder>)>) {
-    let _ = FOLDERS.set(folders.into_iter().map(|(name, folder)| (name, Arc::from(folder))).collect());
-}
-
-/// Names what is shown in `/proc/net`; files not named are shown empty, with their headings. Only the first call
-/// counts.
-pub fn register_net(files: Vec<(&'static str, NetText)>) {
-    let _ = FILES.set(files);
-}
-
-/// The files with their headings, for what nobody registered.
+/// The files with their headings, for what the namespace does not show.
 const HEADINGS: &[(&str, &str)] = &[
     ("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
     (
@@ -106,31 +88,38 @@ const HEADINGS: &[(&str, &str)] = &[
     ("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
 ];
 
-struct NetFile {
-    name: &'static str,
-    heading: &'static str,
-}
+/// A file without contents but a heading.
+struct Heading(&'static str);
 
-impl Text for NetFile {
+impl Text for Heading {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let registered = FILES.get().and_then(|files| files.iter().find(|(name, _)| *name == self.name));
-        Ok(registered.map_or_else(|| self.heading.to_owned(), |(_, text)| text()).into_bytes())
+        Ok(self.0.as_bytes().to_vec())
     }
 }
 
-/// The directory.
-pub(super) fn directory() -> Arc<Inode> {
+/// A file of a namespace.
+struct Contents(NetText);
+
+impl Text for Contents {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        Ok((self.0)().into_bytes())
+    }
+}
+
+/// The directory of a namespace.
+pub(super) fn directory(namespace: Option<&Arc<NetNamespace>>) -> Arc<Inode> {
     let mut entries: Vec<(&str, Arc<Inode>)> = Vec::new();
-    for (name, heading) in HEADINGS {
-        entries.push((name, TextInode::inode(0o444, NetFile { name, heading })));
+    let files = namespace.map(proc_net::files).unwrap_or_default();
+    let missing = HEADINGS.iter().filter(|(name, _)| files.iter().all(|(own, _)| own != name));
+    for (name, heading) in missing {
+        entries.push((name, TextInode::inode(0o444, Heading(heading))));
     }
-    let extra = FILES.get().into_iter().flatten().filter(|(n, _)| HEADINGS.iter().all(|(h, _)| h != n));
-    for (name, _) in extra {
-        entries.push((name, TextInode::inode(0o444, NetFile { name, heading: "" })));
+    for (name, contents) in files {
+        entries.push((name, TextInode::inode(0o444, Contents(contents))));
     }
-    for (name, folder) in FOLDERS.get().into_iter().flatten() {
+    for (name, folder) in namespace.map(proc_net::folders).unwrap_or_default() {
         let stat = pseudo_stat(FileType::Directory, 0o555);
-        let folder = FolderInode { stat, folder: Arc::clone(folder) };
+        let folder = FolderInode { stat, folder: Arc::from(folder) };
         entries.push((name, Inode::new(FileType::Directory, Box::new(folder))));
     }
     PseudoDir::inode(entries)

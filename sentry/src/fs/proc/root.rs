@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::errno::Errno;
 use crate::fs::proc::task::TaskDir;
-use crate::fs::proc::{net, sys, system, sysvipc};
+use crate::fs::proc::{sys, system, sysvipc};
 use crate::fs::pseudo::{PseudoLink, TextInode, pseudo_stat};
 use crate::kernel::{Kernel, PidNamespace};
 use crate::task::{Task, Tid};
@@ -149,9 +149,4 @@ impl InodeOps for SelfLink {
     fn open(&self, _: &Arc<Inode>, _: OpenFlags, _: &Caller<'_>) -> Result<Box<dyn FileOps>, Errno> {
         Err(Errno::ELOOP)
     }
-}
-
-/// `/proc/PID/net`.
-pub(super) fn net_directory() -> Arc<Inode> {
-    net::directory()
 }

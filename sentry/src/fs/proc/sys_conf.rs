@@ -6,7 +6,7 @@ use netstack::nic::{NicOptions, ReversePath};
 use netstack::options::Family;
 
 use crate::errno::Errno;
-use crate::fs::proc::sys_net::{bit, change_nics, namespace, nics, number, reverse_path_number, words};
+use crate::fs::proc::sys_net::{Whose, bit, change_nics, nics, number, reverse_path_number, words};
 use crate::fs::pseudo::{PseudoDir, Text, TextInode, pseudo_stat};
 use crate::kernel::Kernel;
 use crate::vfs::open::open_directory;
@@ -27,12 +27,17 @@ struct Conf {
 }
 
 impl Conf {
-    fn names(&self) -> Vec<String> {
-        let own = namespace(&self.kernel).map(|net| nics(&net).map(|nic| nic.name).collect::<Vec<_>>());
+    /// The namespace of who looks.
+    fn whose(&self, caller: &Caller<'_>) -> Whose {
+        caller.task.and_then(|task| Whose::of(task)).unwrap_or_else(|| Whose::First(self.kernel.clone()))
+    }
+
+    fn names(whose: &Whose) -> Vec<String> {
+        let own = whose.namespace().map(|net| nics(&net).map(|nic| nic.name).collect::<Vec<_>>());
         ["all", "default"].map(str::to_owned).into_iter().chain(own.unwrap_or_default()).collect()
     }
 
-    fn of(&self, name: &str) -> Arc<Inode> {
+    fn of(&self, whose: &Whose, name: &str) -> Arc<Inode> {
         let rows = match self.family {
             Family::V4 => V4,
             Family::V6 => V6,
@@ -46,11 +51,11 @@ impl Conf {
             let scope = scope.clone();
             // Nothing but the interfaces of the start ever comes, so that defaults have no effect.
             let is_writable = row.set.is_some() && scope != Scope::Default;
-            let option = NicOption { kernel: self.kernel.clone(), scope, row };
+            let option = NicOption { whose: whose.clone(), scope, row };
             (row.name, TextInode::inode(if is_writable { 0o644 } else { 0o444 }, option))
         };
         let mut files: Vec<_> = rows.iter().map(file).collect();
-        let routed = MulticastForwarding { kernel: self.kernel.clone(), family: self.family, scope };
+        let routed = MulticastForwarding { whose: whose.clone(), family: self.family, scope };
         files.push(("mc_forwarding", TextInode::inode(0o444, routed)));
         PseudoDir::inode(files)
     }
@@ -65,13 +70,19 @@ impl InodeOps for Conf {
         Err(Errno::EPERM)
     }
 
-    fn lookup(&self, _: &Arc<Inode>, _: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
-        let found = self.names().into_iter().find(|own| own.as_bytes() == name);
-        found.map(|name| self.of(&name)).ok_or(Errno::ENOENT)
+    fn lookup(&self, _: &Arc<Inode>, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let whose = self.whose(caller);
+        let found = Self::names(&whose).into_iter().find(|own| own.as_bytes() == name);
+        found.map(|name| self.of(&whose, &name)).ok_or(Errno::ENOENT)
     }
 
-    fn read_dir(&self, _: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
-        let entries = self.names().into_iter().map(|name| DirEntry {
+    /// Who looks next may be in another namespace.
+    fn caches(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_dir(&self, caller: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
+        let entries = Self::names(&self.whose(caller)).into_iter().map(|name| DirEntry {
             name: name.into_bytes(),
             ino: self.stat.ino,
             kind: FileType::Directory,
@@ -101,14 +112,14 @@ struct Row {
 
 /// An option of one interface, or of all, as a file.
 struct NicOption {
-    kernel: Weak<Kernel>,
+    whose: Whose,
     scope: Scope,
     row: &'static Row,
 }
 
 impl Text for NicOption {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let net = namespace(&self.kernel)?;
+        let net = self.whose.namespace()?;
         let shown = match &self.scope {
             Scope::Default => None,
             Scope::All => nics(&net).last(),
@@ -120,7 +131,7 @@ impl Text for NicOption {
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let set = self.row.set.filter(|_| self.scope != Scope::Default).ok_or(Errno::EACCES)?;
-        let net = namespace(&self.kernel)?;
+        let net = self.whose.namespace()?;
         net.check_configurable()?;
         let value = number(words(data)?, 0..=self.row.most)?;
         let nic = match &self.scope {
@@ -133,14 +144,14 @@ impl Text for NicOption {
 
 /// Whether a program routes packets for groups (`mc_forwarding`); of an interface, how many virtual ones stand for it.
 struct MulticastForwarding {
-    kernel: Weak<Kernel>,
+    whose: Whose,
     family: Family,
     scope: Scope,
 }
 
 impl Text for MulticastForwarding {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let net = namespace(&self.kernel)?;
+        let net = self.whose.namespace()?;
         let routing = net.multicast_routing();
         let count = match &self.scope {
             Scope::Default => 0,

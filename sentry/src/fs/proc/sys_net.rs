@@ -13,6 +13,7 @@ use crate::fs::pseudo::{PseudoDir, Text, TextInode};
 use crate::kernel::Kernel;
 use crate::socket::settings::Number;
 use crate::socket::{NetNamespace, Settings};
+use crate::task::Task;
 use crate::vfs::Inode;
 
 /// The directory.
@@ -36,7 +37,7 @@ fn files(kernel: &Arc<Kernel>, rows: &'static [Row]) -> Vec<(&'static str, Arc<I
 }
 
 fn file(kernel: &Arc<Kernel>, get: Get, set: Option<Set>) -> Arc<Inode> {
-    let setting = Setting { kernel: Arc::downgrade(kernel), get, set };
+    let setting = Setting { whose: Whose::First(Arc::downgrade(kernel)), get, set };
     TextInode::inode(if set.is_some() { 0o644 } else { 0o444 }, setting)
 }
 
@@ -54,30 +55,57 @@ struct Row {
 
 /// A setting as a file.
 struct Setting {
-    /// Weak: the kernel owns the tree of files.
-    kernel: Weak<Kernel>,
+    whose: Whose,
     get: Get,
     set: Option<Set>,
 }
 
 impl Text for Setting {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let text = (self.get)(&*namespace(&self.kernel)?);
+        let text = (self.get)(&*self.whose.namespace()?);
         Ok(format!("{text}\n").into_bytes())
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let set = self.set.ok_or(Errno::EACCES)?;
-        let namespace = namespace(&self.kernel)?;
+        let namespace = self.whose.namespace()?;
         namespace.check_configurable()?;
         set(&namespace, words(data)?)
     }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        Some(Arc::new(Self { whose: Whose::of(task)?, ..*self }))
+    }
 }
 
-/// The namespace that the settings are of.
-pub(super) fn namespace(kernel: &Weak<Kernel>) -> Result<Arc<NetNamespace>, Errno> {
-    let kernel = kernel.upgrade().ok_or(Errno::ESRCH)?;
-    kernel.net.get().cloned().ok_or(Errno::ENOENT)
+/// Which namespace settings are of.
+#[derive(Clone)]
+pub(super) enum Whose {
+    /// The first one. Weak: the kernel owns the tree of files.
+    First(Weak<Kernel>),
+    /// That of whoever opened the file.
+    Of(Arc<NetNamespace>),
+}
+
+impl Whose {
+    /// The namespace of `task`.
+    pub(super) fn of(task: &Task) -> Option<Self> {
+        task.net().map(Self::Of)
+    }
+
+    /// The namespace.
+    ///
+    /// # Errors
+    /// `ENOENT` without a network.
+    pub(super) fn namespace(&self) -> Result<Arc<NetNamespace>, Errno> {
+        match self {
+            Self::First(kernel) => {
+                let kernel = kernel.upgrade().ok_or(Errno::ESRCH)?;
+                kernel.net.get().cloned().ok_or(Errno::ENOENT)
+            }
+            Self::Of(namespace) => Ok(namespace.clone()),
+        }
+    }
 }
 
 /// What was written, as text without the ends.

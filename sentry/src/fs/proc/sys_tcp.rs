@@ -2,7 +2,7 @@
 //! (`ip-sysctl` in the kernel's documentation says what they mean).
 
 use std::array;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use netstack::tcp::{
@@ -10,15 +10,16 @@ use netstack::tcp::{
 };
 
 use crate::errno::Errno;
-use crate::fs::proc::sys_net::{bit, namespace, number, words};
+use crate::fs::proc::sys_net::{Whose, bit, number, words};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::kernel::Kernel;
+use crate::task::Task;
 use crate::vfs::Inode;
 
 /// The files, in any order.
 pub(super) fn files(kernel: &Arc<Kernel>) -> Vec<(&'static str, Arc<Inode>)> {
     let file = |row: &'static Row| {
-        let setting = Setting { kernel: Arc::downgrade(kernel), row };
+        let setting = Setting { whose: Whose::First(Arc::downgrade(kernel)), row };
         (row.name, TextInode::inode(if row.set.is_some() { 0o644 } else { 0o444 }, setting))
     };
     ROWS.iter().map(file).collect()
@@ -38,23 +39,26 @@ struct Row {
 
 /// A setting as a file.
 struct Setting {
-    /// Weak: the kernel owns the tree of files.
-    kernel: Weak<Kernel>,
+    whose: Whose,
     row: &'static Row,
 }
 
 impl Text for Setting {
     fn render(&self) -> Result<Vec<u8>, Errno> {
-        let text = (self.row.get)(&namespace(&self.kernel)?.stack().tcp_config());
+        let text = (self.row.get)(&self.whose.namespace()?.stack().tcp_config());
         Ok(format!("{text}\n").into_bytes())
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let set = self.row.set.ok_or(Errno::EACCES)?;
         let text = words(data)?;
-        let namespace = namespace(&self.kernel)?;
+        let namespace = self.whose.namespace()?;
         namespace.check_configurable()?;
         namespace.stack().change_tcp_config(|config| set(config, text))
+    }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        Some(Arc::new(Self { whose: Whose::of(task)?, ..*self }))
     }
 }
 

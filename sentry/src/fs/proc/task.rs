@@ -7,7 +7,7 @@ use crate::fs::nsfs::{Find, LINKS as LINKS_OF_NAMESPACES, Namespace};
 use crate::fs::proc::fd::{FdDir, FdDirKind};
 use crate::fs::proc::id_map::{self, IdMapInode};
 use crate::fs::proc::mem::MemoryFileInode;
-use crate::fs::proc::{mounts, root, status};
+use crate::fs::proc::{mounts, net, root, status};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::kernel::{PidNamespace, UserNamespace};
 use crate::task::trace::{AccessMode, check_access};
@@ -78,7 +78,7 @@ const GUARDED: &[&str] =
 
 const LINKS: &[&str] = &["cwd", "exe", "root"];
 /// Namespaces that exist once, with the texts of Linux's first ones.
-const SINGLE_NAMESPACES: &[(&str, &str)] = &[("net", "net:[4026531840]"), ("time", "time:[4026531834]")];
+const SINGLE_NAMESPACES: &[(&str, &str)] = &[("time", "time:[4026531834]")];
 
 impl TaskDir {
     /// `/proc/PID`.
@@ -166,7 +166,7 @@ impl InodeOps for TaskDir {
             "mem" => Ok(MemoryFileInode::inode(task, ino)),
             "fd" => Ok(FdDir::inode(task, FdDirKind::Links, ino)),
             "fdinfo" => Ok(FdDir::inode(task, FdDirKind::Info, ino)),
-            "net" => Ok(root::net_directory()),
+            "net" => Ok(net::directory(task.net().as_ref())),
             "ns" => Ok(Inode::new(FileType::Directory, Box::new(NsDir { task: task.clone(), ino }))),
             "task" if self.kind == Kind::Process => Ok(Inode::new(
                 FileType::Directory,
@@ -349,7 +349,7 @@ struct NsLink {
 impl NsLink {
     fn namespace(&self, caller: &Caller<'_>) -> Result<Namespace, Errno> {
         check_may_inspect(caller, &self.task)?;
-        Ok((self.find)(&self.task))
+        (self.find)(&self.task).ok_or(Errno::ENOENT)
     }
 }
 

@@ -1,19 +1,24 @@
 //! `sysfs(5)`: what programs look up about CPUs, memory nodes and network devices.
 
-use std::sync::Arc;
+mod net;
+
+use std::sync::{Arc, Weak};
 
 use crate::fs::proc::cpu_count;
 use crate::fs::pseudo::{PseudoDir, PseudoFs, TextInode};
+use crate::socket::NetNamespace;
 use crate::vfs::{Dentry, Inode, SuperBlock};
 
 /// `statfs(2)`.
 const SYSFS_MAGIC: u64 = 0x6265_6572;
 
-/// The file system; returns the dentry of its root.
+/// The file system with the interfaces of `namespace`; returns the dentry of its root.
 #[must_use]
-pub fn create() -> Arc<Dentry> {
-    let fs = PseudoFs { name: "sysfs", magic: SYSFS_MAGIC, is_dynamic: false };
-    SuperBlock::new(Box::new(fs), root()).1
+pub fn create(namespace: Option<&Arc<NetNamespace>>) -> Arc<Dentry> {
+    let fs = PseudoFs { name: "sysfs", magic: SYSFS_MAGIC, is_dynamic: true };
+    // Weak, as on Linux: a mount does not keep a network alive.
+    let namespace = namespace.map_or_else(Weak::new, Arc::downgrade);
+    SuperBlock::new(Box::new(fs), root(&namespace)).1
 }
 
 fn text(value: impl Into<String>) -> Arc<Inode> {
@@ -25,11 +30,11 @@ fn empty() -> Arc<Inode> {
     PseudoDir::inode(Vec::new())
 }
 
-fn root() -> Arc<Inode> {
+fn root(namespace: &Weak<NetNamespace>) -> Arc<Inode> {
     let fs = PseudoDir::inode(vec![("cgroup", empty())]);
     let devices = PseudoDir::inode(vec![
         ("system", PseudoDir::inode(vec![("cpu", cpus()), ("node", nodes())])),
-        ("virtual", empty()),
+        ("virtual", PseudoDir::inode(vec![("net", net::directory(namespace, net::Kind::Devices))])),
     ]);
     let kernel = PseudoDir::inode(vec![(
         "mm",
@@ -44,7 +49,13 @@ fn root() -> Arc<Inode> {
     PseudoDir::inode(vec![
         ("block", empty()),
         ("bus", empty()),
-        ("class", PseudoDir::inode(vec![("net", empty()), ("power_supply", empty())])),
+        (
+            "class",
+            PseudoDir::inode(vec![
+                ("net", net::directory(namespace, net::Kind::Class)),
+                ("power_supply", empty()),
+            ]),
+        ),
         ("dev", empty()),
         ("devices", devices),
         ("firmware", empty()),

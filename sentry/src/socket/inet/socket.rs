@@ -270,7 +270,7 @@ impl InetSocket {
     fn check_port(&self, task: &CurrentTask, address: SocketAddr) -> Result<(), Errno> {
         let start = self.namespace.settings().unprivileged_port_start.get();
         let is_privileged = (1..start).contains(&address.port().into());
-        if is_privileged && !task.creds().has(Capabilities::NET_BIND_SERVICE) {
+        if is_privileged && !self.namespace.grants(&task.creds(), Capabilities::NET_BIND_SERVICE) {
             return Err(Errno::EACCES);
         }
         Ok(())

@@ -39,8 +39,14 @@ fn listener(namespace: &Arc<NetNamespace>, family: IpFamily, at: &str) -> Arc<In
 
 fn send(socket: &InetSocket, data: &[u8], to: Option<&[u8]>) -> Result<usize, Errno> {
     let to = to.map_or(Destination::Default, Destination::Address);
-    let request =
-        SendRequest { to, flags: MsgFlags::empty(), control: Vec::new(), sender: ME, in_flight: None };
+    let request = SendRequest {
+        to,
+        flags: MsgFlags::empty(),
+        control: Vec::new(),
+        sender: ME,
+        in_flight: None,
+        task: None,
+    };
     socket.try_send(&mut SliceSrc::new(data), &request)
 }
 

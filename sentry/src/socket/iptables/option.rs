@@ -37,7 +37,11 @@ fn check(context: &Context<'_>, family: Family) -> Result<(), Errno> {
     if inet.ip_family() != family || context.socket.base().kind != SocketType::Raw {
         return Err(Errno::ENOPROTOOPT);
     }
-    if context.task.creds().has(Capabilities::NET_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+    if context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// `struct ipt_getinfo`.

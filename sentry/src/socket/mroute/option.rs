@@ -73,7 +73,8 @@ fn routing<'a>(context: &Context<'a>) -> &'a MulticastRouting {
 /// Works on what the routing program has made: for its socket, and for who may configure the network.
 fn change<T>(context: &Context<'_>, work: impl FnOnce(&mut Active) -> Result<T, Errno>) -> Result<T, Errno> {
     let inet = socket(context)?;
-    let may = routing(context).is_owner(inet) || context.task.creds().has(Capabilities::NET_ADMIN);
+    let may = routing(context).is_owner(inet)
+        || context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN);
     if !may {
         return Err(Errno::EACCES);
     }
@@ -89,7 +90,8 @@ fn change_route(
 ) -> Result<(), Errno> {
     let inet = socket(context)?;
     let stack = context.namespace.stack();
-    let may = routing(context).is_owner(inet) || context.task.creds().has(Capabilities::NET_ADMIN);
+    let may = routing(context).is_owner(inet)
+        || context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN);
     if !may {
         return Err(Errno::EACCES);
     }
@@ -106,7 +108,9 @@ fn change_route(
 /// `MRT_TABLE`.
 fn set_table(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let inet = socket(context)?;
-    if !routing(context).is_owner(inet) && !context.task.creds().has(Capabilities::NET_ADMIN) {
+    if !routing(context).is_owner(inet)
+        && !context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN)
+    {
         return Err(Errno::EACCES);
     }
     routing(context).choose(inet, exact(context, value)?)

@@ -108,6 +108,11 @@ pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Re
     Ok(())
 }
 
+/// Tells the listeners of an address that an interface got by itself.
+pub(in crate::socket) fn announce_new(namespace: &NetNamespace, nic: NicId, cidr: IpCidr) {
+    announce(namespace, nic, cidr, RTM_NEWADDR);
+}
+
 /// Tells the listeners of the address groups.
 fn announce(namespace: &NetNamespace, nic: NicId, cidr: IpCidr, kind: u16) {
     let Some(nic) = namespace.stack().nic(nic) else { return };

@@ -1,46 +1,52 @@
-//! `RTM_*LINK`: interfaces.
+//! `RTM_GETLINK`, and what is told about interfaces.
 
 use std::sync::Arc;
 
 use netstack::NicId;
 use netstack::nic::NicInfo;
-use sentry_abi::ifreq::IfFlags;
 use sentry_abi::netlink::*;
 
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
-use crate::socket::inet::ToErrno;
-use crate::socket::net_ioctl::{if_flags, station};
+use crate::socket::device::LinkDetails;
 use crate::socket::netlink::message::{Attributes, Builder, Reply, Request};
-use crate::socket::packet::hardware_type;
 
-/// Linux's `IF_OPER_UNKNOWN`, `IF_OPER_DOWN` and `IF_OPER_UP`.
-const OPER_UNKNOWN: u8 = 0;
-const OPER_DOWN: u8 = 2;
-const OPER_UP: u8 = 6;
 /// `DEFAULT_TX_QUEUE_LEN`.
 const TX_QUEUE_LEN: u32 = 1000;
 
 pub(super) fn get(
-    namespace: &NetNamespace,
+    namespace: &Arc<NetNamespace>,
     request: &Request<'_>,
     is_dump: bool,
     reply: &mut Reply,
 ) -> Result<(), Errno> {
     if is_dump {
+        let (_, attributes) = request.split::<IfInfoMsg>();
+        let info = attributes.find(IFLA_LINKINFO).map(Attributes::within);
+        let (kind, master) = (info.and_then(|info| info.str(IFLA_INFO_KIND)), attributes.u32(IFLA_MASTER));
         for nic in namespace.stack().nics() {
-            describe(&nic, RTM_NEWLINK, reply);
+            let details = namespace.link_details(&nic);
+            let own_master = details.master.as_ref().map_or(0, |master| master.nic.index());
+            if kind.is_none_or(|kind| details.kind == Some(kind))
+                && master.is_none_or(|master| master == own_master)
+            {
+                describe(&nic, &details, RTM_NEWLINK, reply);
+            }
         }
         return Ok(());
     }
     let (info, attributes) = request.split_full::<IfInfoMsg>()?;
     let nic = find(namespace, &info, attributes)?;
-    describe(&nic, RTM_NEWLINK, reply);
+    describe(&nic, &namespace.link_details(&nic), RTM_NEWLINK, reply);
     Ok(())
 }
 
 /// The interface that a request names by index or by name.
-fn find(namespace: &NetNamespace, info: &IfInfoMsg, attributes: Attributes<'_>) -> Result<NicInfo, Errno> {
+pub(super) fn find(
+    namespace: &NetNamespace,
+    info: &IfInfoMsg,
+    attributes: Attributes<'_>,
+) -> Result<NicInfo, Errno> {
     let stack = namespace.stack();
     let id = if info.index > 0 {
         NicId::from_index(info.index.unsigned_abs())
@@ -51,43 +57,77 @@ fn find(namespace: &NetNamespace, info: &IfInfoMsg, attributes: Attributes<'_>) 
     id.and_then(|id| stack.nic(id)).ok_or(Errno::ENODEV)
 }
 
-fn describe(nic: &NicInfo, kind: u16, reply: &mut Reply) {
-    let flags = if_flags(nic);
+fn describe(nic: &NicInfo, details: &LinkDetails, kind: u16, reply: &mut Reply) {
     let fixed = IfInfoMsg {
         family: 0,
         pad: 0,
-        kind: hardware_type(nic),
+        kind: details.hardware_type,
         index: nic.id.index().cast_signed(),
-        flags: flags.bits(),
+        flags: details.flags,
         change: 0,
     };
-    reply.message(kind, &fixed, |builder| describe_attributes(nic, flags, builder));
+    reply.message(kind, &fixed, |builder| describe_attributes(nic, details, builder));
 }
 
-fn describe_attributes(nic: &NicInfo, flags: IfFlags, builder: &mut Builder) {
-    let is_loopback = flags.contains(IfFlags::LOOPBACK);
-    let state = match (flags.contains(IfFlags::UP), is_loopback) {
-        (true, true) => OPER_UNKNOWN,
-        (true, false) => OPER_UP,
-        (false, _) => OPER_DOWN,
-    };
+fn describe_attributes(nic: &NicInfo, details: &LinkDetails, builder: &mut Builder) {
     builder.attr_str(IFLA_IFNAME, &nic.name);
     builder.attr(IFLA_TXQLEN, &TX_QUEUE_LEN);
-    builder.attr(IFLA_OPERSTATE, &state);
+    builder.attr(IFLA_OPERSTATE, &details.operational_number());
     builder.attr(IFLA_LINKMODE, &0_u8);
     builder.attr(IFLA_MTU, &nic.mtu);
     builder.attr(IFLA_GROUP, &0_u32);
-    builder.attr(IFLA_PROMISCUITY, &0_u32);
+    builder.attr(IFLA_PROMISCUITY, &u32::from(details.master.is_some()));
     builder.attr(IFLA_NUM_TX_QUEUES, &1_u32);
     builder.attr(IFLA_NUM_RX_QUEUES, &1_u32);
-    builder.attr(IFLA_CARRIER, &u8::from(nic.is_up));
+    builder.attr(IFLA_CARRIER, &u8::from(details.has_carrier));
+    if let Some(lower) = details.lower {
+        builder.attr(IFLA_LINK, &lower.nic.index());
+        if let Some(id) = lower.namespace {
+            builder.attr(IFLA_LINK_NETNSID, &id);
+        }
+    }
+    if let Some(master) = &details.master {
+        builder.attr(IFLA_MASTER, &master.nic.index());
+    }
     builder.attr_str(IFLA_QDISC, "noqueue");
-    if let Some(address) = station(nic) {
+    if let Some(address) = details.address {
         builder.attr(IFLA_ADDRESS, &address);
-        let broadcast: [u8; 6] = if is_loopback { [0; 6] } else { [0xff; 6] };
+        let broadcast: [u8; 6] = if nic.mac().is_none() { [0; 6] } else { [0xff; 6] };
         builder.attr(IFLA_BROADCAST, &broadcast);
     }
+    if details.kind.is_some() || details.master.is_some() {
+        builder.nest(IFLA_LINKINFO, |info| describe_kind(details, info));
+    }
     builder.attr(IFLA_STATS64, &stats64(nic));
+}
+
+fn describe_kind(details: &LinkDetails, info: &mut Builder) {
+    if let Some(kind) = details.kind {
+        info.attr_str(IFLA_INFO_KIND, kind);
+    }
+    if let Some(id) = details.vlan {
+        info.nest(IFLA_INFO_DATA, |data| {
+            data.attr(IFLA_VLAN_PROTOCOL, &ETH_P_8021Q.to_be_bytes());
+            data.attr(IFLA_VLAN_ID, &id);
+            // struct ifla_vlan_flags: VLAN_FLAG_REORDER_HDR.
+            data.attr(IFLA_VLAN_FLAGS, &[1_u32, u32::MAX]);
+        });
+    }
+    if details.kind == Some("bridge") {
+        info.nest(IFLA_INFO_DATA, |data| {
+            // In hundredths of a second, those of Linux; without spanning tree the first three have no effect.
+            data.attr(IFLA_BR_FORWARD_DELAY, &1500_u32);
+            data.attr(IFLA_BR_HELLO_TIME, &200_u32);
+            data.attr(IFLA_BR_MAX_AGE, &2000_u32);
+            data.attr(IFLA_BR_AGEING_TIME, &30_000_u32);
+            data.attr(IFLA_BR_STP_STATE, &0_u32);
+            data.attr(IFLA_BR_PRIORITY, &0x8000_u16);
+            data.attr(IFLA_BR_VLAN_FILTERING, &0_u8);
+        });
+    }
+    if details.master.is_some() {
+        info.attr_str(IFLA_INFO_SLAVE_KIND, "bridge");
+    }
 }
 
 /// `struct rtnl_link_stats64`: 25 counters, of which these are kept.
@@ -110,59 +150,35 @@ fn stats64(nic: &NicInfo) -> [u64; 25] {
     out
 }
 
-/// Turns an interface on or off, changes its MTU. Other changes and new interfaces are not built.
-pub(super) fn change(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let (info, attributes) = request.split_full::<IfInfoMsg>()?;
-    let found = find(namespace, &info, attributes);
-    if found.is_err() && request.has(NLM_F_CREATE) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let nic = found?;
-    if request.has(NLM_F_CREATE | NLM_F_EXCL) && request.header.kind == RTM_NEWLINK {
-        return Err(Errno::EEXIST);
-    }
-    let stack = namespace.stack();
-    for (kind, _) in attributes {
-        match kind {
-            // The name that found it, and masks of what to report.
-            IFLA_IFNAME | IFLA_EXT_MASK | IFLA_MTU | IFLA_TXQLEN | IFLA_GROUP => {}
-            _ => return Err(Errno::EOPNOTSUPP),
+/// Tells the listeners of `RTNLGRP_LINK` about an interface.
+pub(in crate::socket) fn announce(namespace: &Arc<NetNamespace>, nic: NicId, kind: u16) {
+    let Some(nic) = namespace.stack().nic(nic) else { return };
+    message(namespace, &nic, kind).send(namespace);
+}
+
+/// What to tell about an interface that is about to go.
+pub(in crate::socket) fn gone(namespace: &Arc<NetNamespace>, nic: &NicInfo) -> Announcement {
+    message(namespace, nic, RTM_DELLINK)
+}
+
+fn message(namespace: &Arc<NetNamespace>, nic: &NicInfo, kind: u16) -> Announcement {
+    let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
+    describe(nic, &namespace.link_details(nic), kind, &mut reply);
+    reply.flush();
+    Announcement(reply.datagrams)
+}
+
+/// What listeners of `RTNLGRP_LINK` get.
+pub(in crate::socket) struct Announcement(Vec<Vec<u8>>);
+
+impl Announcement {
+    /// Tells those of `namespace`.
+    pub(in crate::socket) fn send(self, namespace: &NetNamespace) {
+        for datagram in &self.0 {
+            namespace.subscribers().broadcast(NETLINK_ROUTE, RTNLGRP_LINK, datagram);
         }
     }
-    let renames = info.index > 0 && attributes.str(IFLA_IFNAME).is_some_and(|name| name != nic.name);
-    if renames {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    if let Some(mtu) = attributes.u32(IFLA_MTU) {
-        stack.set_nic_mtu(nic.id, mtu).map_err(|e| e.to_errno())?;
-    }
-    let up = IfFlags::UP.bits();
-    // A change mask of zero means all flags, of which only this one can be changed here.
-    if (info.change == 0 && info.flags != 0) || info.change & up != 0 {
-        stack.set_nic_up(nic.id, info.flags & up != 0).map_err(|e| e.to_errno())?;
-    }
-    announce(namespace, nic.id, RTM_NEWLINK);
-    Ok(())
 }
 
-/// Removes an interface.
-pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let (info, attributes) = request.split_full::<IfInfoMsg>()?;
-    let nic = find(namespace, &info, attributes)?;
-    // Linux refuses to remove what has no rtnl_link_ops: the loopback and physical devices.
-    if if_flags(&nic).contains(IfFlags::LOOPBACK) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    namespace.stack().remove_nic(nic.id).map_err(|e| e.to_errno())
-}
-
-/// Tells the listeners of `RTNLGRP_LINK` about an interface.
-pub(in crate::socket) fn announce(namespace: &NetNamespace, nic: NicId, kind: u16) {
-    let Some(nic) = namespace.stack().nic(nic) else { return };
-    let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
-    describe(&nic, kind, &mut reply);
-    reply.flush();
-    for datagram in &reply.datagrams {
-        namespace.subscribers().broadcast(NETLINK_ROUTE, RTNLGRP_LINK, datagram);
-    }
-}
+/// `ETH_P_8021Q`.
+const ETH_P_8021Q: u16 = 0x8100;

@@ -4,8 +4,10 @@
 mod address;
 mod diag;
 mod link;
+mod link_change;
 mod message;
 mod multicast;
+mod namespace_id;
 mod neighbour;
 mod netfilter;
 mod route;
@@ -14,8 +16,9 @@ mod rule;
 mod socket;
 mod subscribers;
 
+pub(in crate::socket) use address::announce_new as announce_address;
 pub(in crate::socket) use diag::inet_state;
-pub(in crate::socket) use link::announce as announce_link;
+pub(in crate::socket) use link::{announce as announce_link, gone as link_gone};
 pub(in crate::socket) use multicast::{
     Report as MulticastReport, announce as announce_multicast, announce_gone as announce_multicast_gone,
     announce_report as announce_multicast_report,

@@ -7,11 +7,14 @@ use crate::errno::Errno;
 use crate::socket::netlink::message::{Reply, Request};
 use crate::socket::netlink::netfilter::{Answered, Refusal};
 use crate::socket::netlink::socket::NetlinkSocket;
-use crate::socket::netlink::{address, diag, link, neighbour, netfilter, route, rule};
+use crate::socket::netlink::{
+    address, diag, link, link_change, namespace_id, neighbour, netfilter, route, rule,
+};
 use crate::socket::ops::Socket;
+use crate::task::Task;
 
 /// The datagrams that answer `data`, for a socket with `port`.
-pub(super) fn answer(socket: &NetlinkSocket, port: u32, data: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn answer(socket: &NetlinkSocket, port: u32, data: &[u8], task: Option<&Task>) -> Vec<Vec<u8>> {
     let mut rest = data;
     let mut datagrams = Vec::new();
     while let Some(request) = Request::next(&mut rest) {
@@ -35,7 +38,7 @@ pub(super) fn answer(socket: &NetlinkSocket, port: u32, data: &[u8]) -> Vec<Vec<
         let is_request = request.has(NLM_F_REQUEST) && request.header.kind >= NLMSG_MIN_TYPE;
         let is_dump = is_dump(socket, &request);
         let mut reply = Reply::new(&request.header, port, if is_dump { NLM_F_MULTI } else { 0 });
-        let result = if is_request { handle(socket, &request, is_dump, &mut reply) } else { Ok(()) };
+        let result = if is_request { handle(socket, &request, is_dump, task, &mut reply) } else { Ok(()) };
         match result {
             Ok(()) if is_request && is_dump => reply.message(NLMSG_DONE, &0_i32, |_| {}),
             Ok(()) if request.has(NLM_F_ACK) => {
@@ -93,10 +96,11 @@ fn handle(
     socket: &NetlinkSocket,
     request: &Request<'_>,
     is_dump: bool,
+    task: Option<&Task>,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
     let done = match socket.base().protocol {
-        NETLINK_ROUTE => handle_route(socket, request, is_dump, reply),
+        NETLINK_ROUTE => handle_route(socket, request, is_dump, task, reply),
         NETLINK_SOCK_DIAG => diag::handle(socket.namespace(), request, is_dump, reply),
         NETLINK_NETFILTER => return netfilter::handle(socket.namespace(), request, is_dump, reply),
         // Nobody but udevd sends to NETLINK_KOBJECT_UEVENT, and the kernel does not listen.
@@ -109,6 +113,7 @@ fn handle_route(
     socket: &NetlinkSocket,
     request: &Request<'_>,
     is_dump: bool,
+    task: Option<&Task>,
     reply: &mut Reply,
 ) -> Result<(), Errno> {
     let namespace = socket.namespace();
@@ -119,8 +124,8 @@ fn handle_route(
     }
     match request.header.kind {
         RTM_GETLINK => link::get(namespace, request, is_dump, reply),
-        RTM_NEWLINK | RTM_SETLINK => link::change(namespace, request),
-        RTM_DELLINK => link::remove(namespace, request),
+        RTM_NEWLINK | RTM_SETLINK => link_change::change(namespace, request, task),
+        RTM_DELLINK => link_change::remove(namespace, request),
         RTM_GETADDR => address::dump(namespace, request, reply),
         RTM_NEWADDR => address::add(namespace, request),
         RTM_DELADDR => address::remove(namespace, request),
@@ -131,6 +136,8 @@ fn handle_route(
         RTM_GETNEIGH => neighbour::dump(namespace, request, reply),
         RTM_NEWNEIGH => neighbour::add(namespace, request),
         RTM_DELNEIGH => neighbour::remove(namespace, request),
+        RTM_GETNSID => namespace_id::get(namespace, request, is_dump, task, reply),
+        RTM_NEWNSID => namespace_id::add(namespace, request, task),
         RTM_GETRULE => rule::dump(request, reply),
         _ => Err(Errno::EOPNOTSUPP),
     }

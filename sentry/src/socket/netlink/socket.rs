@@ -19,7 +19,7 @@ use crate::socket::netlink::rtnetlink;
 use crate::socket::ops::{
     Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Task};
 use crate::wait::{Readiness, WaitQueue};
 
 /// A netlink socket.
@@ -93,8 +93,13 @@ impl NetlinkSocket {
     /// Carries out the requests in `data`, and returns the datagrams that answer them.
     #[must_use]
     pub fn answer(&self, data: &[u8]) -> Vec<Vec<u8>> {
+        self.answer_to(data, None)
+    }
+
+    /// The same for a task, whose descriptors the requests may name.
+    fn answer_to(&self, data: &[u8], task: Option<&Task>) -> Vec<Vec<u8>> {
         let port = self.port();
-        rtnetlink::answer(self, port, data)
+        rtnetlink::answer(self, port, data, task)
     }
 
     /// `SO_SNDBUF`.
@@ -297,7 +302,7 @@ impl Socket for NetlinkSocket {
         if len > 0 && src.take(&mut data)? < len {
             return Err(Errno::EFAULT);
         }
-        for datagram in self.answer(&data) {
+        for datagram in self.answer_to(&data, request.task.as_deref()) {
             self.enqueue(datagram, 0);
         }
         Ok(len)

@@ -49,7 +49,7 @@ fn get(context: &Context<'_>) -> Result<Value, Errno> {
 fn set(context: &Context<'_>, _: &[u8]) -> Result<(), Errno> {
     let inet = v6(context)?;
     let is_route = context.option.1 == IPV6_RTHDR;
-    if !is_route && !context.task.creds().has(Capabilities::NET_RAW) {
+    if !is_route && !context.namespace.grants(&context.task.creds(), Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
     let value = match context.buffer.1 {

@@ -312,7 +312,9 @@ pub(super) fn get_transparent(context: &Context<'_>) -> Result<Value, Errno> {
 
 pub(super) fn set_transparent(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let creds = context.task.creds();
-    let may = creds.has(Capabilities::NET_ADMIN) || creds.has(Capabilities::NET_RAW);
+    let may = [Capabilities::NET_ADMIN, Capabilities::NET_RAW]
+        .iter()
+        .any(|cap| context.namespace.grants(&creds, *cap));
     if !value.is_empty() && int_or_byte(value) != 0 && !may {
         return Err(Errno::EPERM);
     }

@@ -113,7 +113,11 @@ fn set_local(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 
 /// What makes the host work more is the administrator's.
 fn check_administrator(context: &Context<'_>) -> Result<(), Errno> {
-    if context.task.creds().has(Capabilities::NET_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+    if context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 fn set_busy_poll(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {

@@ -123,7 +123,7 @@ fn get_debug(context: &Context<'_>) -> Result<Value, Errno> {
 
 fn set_debug(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let on = switch(value)?;
-    if on && !context.task.creds().has(Capabilities::NET_ADMIN) {
+    if on && !context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN) {
         return Err(Errno::EACCES);
     }
     context.socket.base().set(Switches::DEBUG, on);
@@ -345,7 +345,7 @@ fn set_recv_buffer(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 fn forced(context: &Context<'_>, value: &[u8], direction: Direction) -> Result<(), Errno> {
-    if !context.task.creds().has(Capabilities::NET_ADMIN) {
+    if !context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN) {
         return Err(Errno::EPERM);
     }
     // The guest's administrator may exceed the limit, but not the sandbox's memory.
@@ -405,7 +405,9 @@ fn get_priority(context: &Context<'_>) -> Result<Value, Errno> {
 fn set_priority(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let priority = int(value)?;
     // socket(7): "Setting a priority outside the range 0 to 6 requires the CAP_NET_ADMIN capability."
-    if !(0..=6).contains(&priority) && !context.task.creds().has(Capabilities::NET_ADMIN) {
+    if !(0..=6).contains(&priority)
+        && !context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN)
+    {
         return Err(Errno::EPERM);
     }
     context.socket.base().set_priority(priority);
@@ -531,7 +533,9 @@ fn bind_to_nic(context: &Context<'_>, nic: Option<NicId>) -> Result<(), Errno> {
     // On sockets that send nothing through interfaces it is accepted.
     let Ok(inet) = context.inet() else { return Ok(()) };
     // sock_bindtoindex: changing an existing binding needs CAP_NET_RAW.
-    if inet.options().bound_nic.is_some() && !context.task.creds().has(Capabilities::NET_RAW) {
+    if inet.options().bound_nic.is_some()
+        && !context.namespace.grants(&context.task.creds(), Capabilities::NET_RAW)
+    {
         return Err(Errno::EPERM);
     }
     inet.change_options(|options| options.bound_nic = nic);
@@ -561,7 +565,8 @@ fn set_mark(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let kept = int(value)?;
     let mark = kept.cast_unsigned();
     let creds = context.task.creds();
-    if !creds.has(Capabilities::NET_ADMIN) && !creds.has(Capabilities::NET_RAW) {
+    let may = |cap| context.namespace.grants(&creds, cap);
+    if !may(Capabilities::NET_ADMIN) && !may(Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
     context.socket.base().keep(context.option, kept);

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use netstack::filter::HashLimitInfo;
@@ -16,7 +16,7 @@ use crate::socket::NetNamespace;
 use crate::socket::iptables::hash_limit_prefix;
 
 /// The lists of the match `recent`.
-pub(super) struct Recent(pub(super) Arc<NetNamespace>);
+pub(super) struct Recent(pub(super) Weak<NetNamespace>);
 
 impl NetFolder for Recent {
     fn permissions(&self) -> u32 {
@@ -24,11 +24,11 @@ impl NetFolder for Recent {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.stack().recent_lists()
+        self.0.upgrade().map(|net| net.stack().recent_lists()).unwrap_or_default()
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        let mut list = self.0.stack().recent_addresses(name)?;
+        let mut list = self.0.upgrade()?.stack().recent_addresses(name)?;
         list.sort_unstable_by_key(|(address, ..)| *address);
         let mut text = String::new();
         for (address, ttl, times) in list {
@@ -51,11 +51,12 @@ impl NetFolder for Recent {
     /// `recent_mt_proc_write`: `+ADDRESS` enters one, `-ADDRESS` removes it, `/` removes all. One per call; what follows a line is
     /// not looked at, nor is what is longer than any address.
     fn store(&self, name: &str, data: &[u8]) -> Result<(), Errno> {
+        let namespace = self.0.upgrade().ok_or(Errno::ESRCH)?;
         let data = &data[..data.len().min(LONGEST)];
         let Some((command, rest)) = data.split_first() else { return Ok(()) };
         let is_there = match command {
             b'/' => {
-                self.0.stack().set_recent_address(name, None, false);
+                namespace.stack().set_recent_address(name, None, false);
                 return Ok(());
             }
             b'+' => true,
@@ -68,13 +69,13 @@ impl NetFolder for Recent {
             true => line.parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
             false => line.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
         };
-        self.0.stack().set_recent_address(name, Some(address.ok_or(Errno::EINVAL)?), is_there);
+        namespace.stack().set_recent_address(name, Some(address.ok_or(Errno::EINVAL)?), is_there);
         Ok(())
     }
 }
 
 /// The tables of the match `hashlimit` of one family.
-pub(super) struct HashLimits(pub(super) Arc<NetNamespace>, pub(super) Family);
+pub(super) struct HashLimits(pub(super) Weak<NetNamespace>, pub(super) Family);
 
 impl NetFolder for HashLimits {
     fn permissions(&self) -> u32 {
@@ -83,12 +84,13 @@ impl NetFolder for HashLimits {
 
     fn names(&self) -> Vec<String> {
         let prefix = hash_limit_prefix(self.1);
-        let all = self.0.stack().hash_limits();
+        let all = self.0.upgrade().map(|net| net.stack().hash_limits()).unwrap_or_default();
         all.iter().filter_map(|name| name.strip_prefix(prefix).map(str::to_owned)).collect()
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        let entries = self.0.stack().hash_limit_entries(&format!("{}{name}", hash_limit_prefix(self.1)))?;
+        let entries =
+            self.0.upgrade()?.stack().hash_limit_entries(&format!("{}{name}", hash_limit_prefix(self.1)))?;
         let mut text = String::new();
         for HashLimitInfo {
             source,

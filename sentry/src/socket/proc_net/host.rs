@@ -7,31 +7,33 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::socket::NetNamespace;
-use crate::socket::proc_net::{NetFile, files};
+use crate::socket::proc_net::{NetFile, own_files};
 
 /// The files, opened while the process can still name them. They are those of the network namespace in which they were
 /// opened.
 #[derive(Debug)]
-pub struct HostFiles(Vec<(&'static str, File)>);
+pub struct HostFiles(Vec<(&'static str, Arc<Mutex<File>>)>);
 
 impl HostFiles {
     /// Opens what there is.
     #[must_use]
     pub fn open() -> Self {
-        let open = |name| Some((name, File::open(format!("/proc/self/net/{name}")).ok()?));
+        let open = |name| {
+            let file = File::open(format!("/proc/self/net/{name}")).ok()?;
+            // The kernel makes the text anew when it is read from the start, and keeps its place for one reader.
+            Some((name, Arc::new(Mutex::new(file))))
+        };
         Self(NAMES.into_iter().filter_map(open).collect())
     }
 }
 
 /// The files of a namespace on the host: the host's, and the guest's own of what the host knows nothing about.
-#[must_use]
-pub fn host_files(namespace: &Arc<NetNamespace>, host: HostFiles) -> Vec<NetFile> {
+pub(super) fn files(namespace: &Arc<NetNamespace>, host: &HostFiles) -> Vec<NetFile> {
     let names: Vec<_> = host.0.iter().map(|(name, _)| *name).collect();
-    let own = files(namespace).into_iter().filter(|(name, _)| !names.contains(name));
-    let hosts = host.0.into_iter().map(|(name, file)| -> NetFile {
-        // The kernel makes the text anew when it is read from the start, and keeps its place for one reader.
-        let file = Mutex::new(file);
-        (name, Box::new(move || read(&file.lock())))
+    let own = own_files(namespace).into_iter().filter(|(name, _)| !names.contains(name));
+    let hosts = host.0.iter().map(|(name, file)| -> NetFile {
+        let file = file.clone();
+        (*name, Box::new(move || read(&file.lock())))
     });
     own.chain(hosts).collect()
 }

@@ -14,14 +14,23 @@ use netstack::options::Family;
 use crate::fs::proc::NetFolder;
 use crate::socket::{NetNamespace, mroute};
 
-pub use host::{HostFiles, host_files};
+pub use host::HostFiles;
 
-/// A file of `/proc/net`: its name, and what makes its contents.
-pub type NetFile = (&'static str, Box<dyn Fn() -> String + Send + Sync>);
+/// Makes the contents of a file.
+pub type NetText = Box<dyn Fn() -> String + Send + Sync>;
+/// A file of `/proc/net`: its name, and what makes its contents. It does not keep the namespace alive.
+pub type NetFile = (&'static str, NetText);
 
 /// The files of a namespace.
 #[must_use]
 pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
+    match namespace.host_files() {
+        Some(files) => host::files(namespace, files),
+        None => own_files(namespace),
+    }
+}
+
+fn own_files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     type Render = fn(&NetNamespace) -> String;
     let table: [(&'static str, Render); 26] = [
         ("arp", interface::arp),
@@ -53,8 +62,8 @@ pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
     ];
     let unix: (&'static str, Render) = ("unix", local::unix);
     let of = |(name, render): (&'static str, Render)| -> NetFile {
-        let namespace = namespace.clone();
-        (name, Box::new(move || render(&namespace)))
+        let namespace = Arc::downgrade(namespace);
+        (name, Box::new(move || namespace.upgrade().map(|namespace| render(&namespace)).unwrap_or_default()))
     };
     table.into_iter().chain([unix]).map(of).collect()
 }
@@ -62,11 +71,15 @@ pub fn files(namespace: &Arc<NetNamespace>) -> Vec<NetFile> {
 /// The folders of a namespace.
 #[must_use]
 pub fn folders(namespace: &Arc<NetNamespace>) -> Vec<(&'static str, Box<dyn NetFolder>)> {
-    let limits = |family| Box::new(filter_lists::HashLimits(namespace.clone(), family));
+    // The files of the host take the place of these.
+    if namespace.host_files().is_some() {
+        return Vec::new();
+    }
+    let limits = |family| Box::new(filter_lists::HashLimits(Arc::downgrade(namespace), family));
     vec![
         ("ip6t_hashlimit", limits(Family::V6)),
         ("ipt_hashlimit", limits(Family::V4)),
-        ("xt_recent", Box::new(filter_lists::Recent(namespace.clone()))),
+        ("xt_recent", Box::new(filter_lists::Recent(Arc::downgrade(namespace)))),
     ]
 }
 

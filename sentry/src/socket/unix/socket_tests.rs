@@ -28,8 +28,14 @@ fn send_with(
     control: Vec<ControlMessage>,
     sender: Ucred,
 ) -> Result<usize, Errno> {
-    let request =
-        SendRequest { to: Destination::Default, flags: MsgFlags::empty(), control, sender, in_flight: None };
+    let request = SendRequest {
+        to: Destination::Default,
+        flags: MsgFlags::empty(),
+        control,
+        sender,
+        in_flight: None,
+        task: None,
+    };
     socket.try_send(&mut SliceSrc::new(data), &request)
 }
 
@@ -39,8 +45,14 @@ fn send(socket: &UnixSocket, data: &[u8]) -> Result<usize, Errno> {
 
 fn send_to(socket: &UnixSocket, to: &Arc<UnixSocket>, data: &[u8]) -> Result<usize, Errno> {
     let to = Destination::Socket(to.clone());
-    let request =
-        SendRequest { to, flags: MsgFlags::empty(), control: Vec::new(), sender: ME, in_flight: None };
+    let request = SendRequest {
+        to,
+        flags: MsgFlags::empty(),
+        control: Vec::new(),
+        sender: ME,
+        in_flight: None,
+        task: None,
+    };
     socket.try_send(&mut SliceSrc::new(data), &request)
 }
 

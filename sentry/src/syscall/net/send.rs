@@ -110,7 +110,8 @@ fn send(
         0 => None,
         files => Some(task.kernel().files_in_flight.charge(task, files)?),
     };
-    let mut request = SendRequest { to, flags, control, sender: credentials_of(task), in_flight };
+    let by = matches!(socket.family(), Family::Netlink(_)).then(|| task.task().clone());
+    let mut request = SendRequest { to, flags, control, sender: credentials_of(task), in_flight, task: by };
     let mut done = 0;
     loop {
         let result = patience.wait(task, file, Readiness::OUT, |_| socket.try_send(&mut io, &request));

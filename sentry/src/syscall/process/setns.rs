@@ -38,7 +38,7 @@ pub(crate) fn sys_setns(task: &mut CurrentTask, args: &Args) -> SysResult {
     let mut namespaces: Vec<Namespace> = LINKS
         .iter()
         .filter(|(name, _)| !name.ends_with("_for_children"))
-        .map(|(_, find)| find(&leader))
+        .filter_map(|(_, find)| find(&leader))
         .filter(|namespace| flags.contains(namespace.kind().flag()))
         .collect();
     // The user namespace first: what it gives counts for the others.
@@ -87,6 +87,11 @@ impl Entry {
             Namespace::Ipc(ipc) => {
                 self.check(ipc.base.owner())?;
                 self.others.ipc = ipc.clone();
+                Ok(())
+            }
+            Namespace::Net(net) => {
+                self.check(net.base().owner())?;
+                self.others.net = Some(net.clone());
                 Ok(())
             }
             Namespace::Pid(pid) => {

@@ -7,7 +7,7 @@ use crate::syscall::table::{Syscall, row};
 pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SCHED_YIELD, "sched_yield", [], p::sys_sched_yield, Full),
     row!(GETPID, "getpid", [], p::sys_getpid, Full),
-    row!(CLONE, "clone", [Hex, Ptr, Ptr, Ptr, Ptr], p::sys_clone, Partial("no network, time namespaces")),
+    row!(CLONE, "clone", [Hex, Ptr, Ptr, Ptr, Ptr], p::sys_clone, Partial("no time namespaces")),
     row!(FORK, "fork", [], p::sys_fork, Full),
     row!(VFORK, "vfork", [], p::sys_vfork, Full),
     row!(EXECVE, "execve", [Path, Ptr, Ptr], p::sys_execve, Partial("no file capabilities")),
@@ -89,8 +89,8 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(WAITID, "waitid", [Int, Int, Ptr, Hex, Ptr], p::sys_waitid, Partial("usage has times only")),
     row!(IOPRIO_SET, "ioprio_set", [Int, Int, Hex], p::sys_ioprio_set, Partial("checked, not applied")),
     row!(IOPRIO_GET, "ioprio_get", [Int, Int], p::sys_ioprio_get, Partial("always 0")),
-    row!(SETNS, "setns", [Fd, Hex], p::sys_setns, Partial("no network, time namespaces")),
-    row!(UNSHARE, "unshare", [Hex], p::sys_unshare, Partial("no network, time namespaces")),
+    row!(SETNS, "setns", [Fd, Hex], p::sys_setns, Partial("no time namespaces")),
+    row!(UNSHARE, "unshare", [Hex], p::sys_unshare, Partial("no time namespaces")),
     row!(PRLIMIT64, "prlimit64", [Int, Uint, Ptr, Ptr], p::sys_prlimit64, Partial("as setrlimit")),
     row!(GETCPU, "getcpu", [Ptr, Ptr], p::sys_getcpu, Partial("a CPU of the mask, node 0")),
     row!(
