@@ -208,7 +208,9 @@ ssize_t ns_take(const struct ns_stack *stack,
                 size_t capacity);
 
 // Makes a socket, as `socket(2)`: `AF_INET` or `AF_INET6`; `SOCK_STREAM`, `SOCK_DGRAM` (UDP, or echo requests with
-// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. Returns its number.
+// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. `AF_PACKET`, with `SOCK_RAW` or `SOCK_DGRAM` and
+// a protocol in network order, sends and receives frames: it can be bound, named and polled, and has neither options nor the
+// calls with `struct msghdr`. Returns its number.
 //
 // # Safety
 // `stack` is a valid stack.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::control::Receive;
 use crate::errno::Errno;
 use crate::forward::Catcher;
+use crate::packet::Packets;
 
 /// All numbers of a stack.
 #[derive(Default)]
@@ -25,6 +26,7 @@ pub(crate) struct Descriptors {
 /// What a number stands for.
 pub(crate) enum Entry {
     Socket(Arc<Socket>),
+    Packet(Arc<Packets>),
     Forwarder(Arc<Catcher>),
     /// What a forwarder has handed out and nobody has decided about.
     Request(Box<Request>),
@@ -58,12 +60,22 @@ impl Descriptors {
         look(slot.and_then(Option::as_ref).ok_or(Errno(libc::EBADF))?)
     }
 
-    /// `ENOTSOCK` for numbers of other things, as a process gets for its files.
+    /// `ENOTSOCK` for numbers of other things, as a process gets for its files. Packet sockets have calls of their own.
     pub(crate) fn socket(&self, number: c_int) -> Result<Arc<Socket>, Errno> {
         self.look(number, |entry| match entry {
             Entry::Socket(socket) => Ok(Arc::clone(socket)),
+            Entry::Packet(_) => Err(Errno(libc::EOPNOTSUPP)),
             Entry::Forwarder(_) | Entry::Request(_) => Err(Errno(libc::ENOTSOCK)),
         })
+    }
+
+    /// The packet socket with a number, if it is one.
+    pub(crate) fn packet(&self, number: c_int) -> Option<Arc<Packets>> {
+        let found = self.look(number, |entry| match entry {
+            Entry::Packet(packets) => Ok(Some(Arc::clone(packets))),
+            Entry::Socket(_) | Entry::Forwarder(_) | Entry::Request(_) => Ok(None),
+        });
+        found.ok().flatten()
     }
 
     pub(crate) fn remove(&self, number: c_int) -> Result<Entry, Errno> {

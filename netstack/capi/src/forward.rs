@@ -119,7 +119,7 @@ pub unsafe extern "C" fn ns_forwarder_next(
     answer(handle.and_then(|handle| {
         let catcher = handle.sockets.look(forwarder, |entry| match entry {
             Entry::Forwarder(catcher) => Ok(catcher.clone()),
-            Entry::Socket(_) | Entry::Request(_) => Err(Errno(libc::EINVAL)),
+            Entry::Socket(_) | Entry::Packet(_) | Entry::Request(_) => Err(Errno(libc::EINVAL)),
         })?;
         if out.is_null() {
             return Err(Errno(libc::EFAULT));
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn ns_request_data(
                 Request::Udp(request) => request.payload().clone(),
                 Request::Echo(request) => Body::from_iter([request.payload()]),
             }),
-            Entry::Socket(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
+            Entry::Socket(_) | Entry::Packet(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
         })?;
         let mut copied = 0;
         for part in &data {
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn ns_forwarder_sendto(
         let (handle, data) = (handle?, data?);
         let catcher = handle.sockets.look(forwarder, |entry| match entry {
             Entry::Forwarder(catcher) => Ok(catcher.clone()),
-            Entry::Socket(_) | Entry::Request(_) => Err(Errno(libc::EINVAL)),
+            Entry::Socket(_) | Entry::Packet(_) | Entry::Request(_) => Err(Errno(libc::EINVAL)),
         })?;
         catcher.forwarder.send_udp(from?, to?, data.to_vec().into())?;
         Ok(data.len())
@@ -281,11 +281,11 @@ pub unsafe extern "C" fn ns_forwarder_sendto(
 fn take(handle: &ns_stack, number: c_int) -> Result<Request, Errno> {
     let entry = handle.sockets.remove_if(number, |entry| match entry {
         Entry::Request(_) => Ok(()),
-        Entry::Socket(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
+        Entry::Socket(_) | Entry::Packet(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
     })?;
     match entry {
         Entry::Request(request) => Ok(*request),
-        Entry::Socket(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
+        Entry::Socket(_) | Entry::Packet(_) | Entry::Forwarder(_) => Err(Errno(libc::EINVAL)),
     }
 }
 

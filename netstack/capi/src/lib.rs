@@ -14,6 +14,7 @@ mod interface;
 mod message;
 mod messages;
 mod option;
+mod packet;
 mod poll;
 mod socket;
 mod stack;

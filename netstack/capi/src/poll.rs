@@ -9,6 +9,7 @@ use netstack::wait::{Readiness, Sleeper, WaitId, WaitQueue};
 use crate::descriptor::{Entry, Socket};
 use crate::errno::{Errno, answer};
 use crate::forward::Catcher;
+use crate::packet::Packets;
 use crate::stack::ns_stack;
 
 /// Waits until a socket is ready, as `poll(2)`: each entry's `fd` is a socket of this stack, a forwarder (readable while there
@@ -76,6 +77,7 @@ enum Target {
     /// No socket or forwarder has the number.
     Invalid,
     Socket(Arc<Socket>, Readiness),
+    Packet(Arc<Packets>, Readiness),
     Forwarder(Arc<Catcher>, Readiness),
 }
 
@@ -89,6 +91,7 @@ impl Target {
         let events = events | Readiness::ALWAYS;
         let target = handle.sockets.look(entry.fd, |entry| match entry {
             Entry::Socket(socket) => Ok(Self::Socket(Arc::clone(socket), events)),
+            Entry::Packet(packets) => Ok(Self::Packet(Arc::clone(packets), events)),
             Entry::Forwarder(forwarder) => Ok(Self::Forwarder(Arc::clone(forwarder), events)),
             Entry::Request(_) => Err(Errno(libc::EBADF)),
         });
@@ -100,6 +103,7 @@ impl Target {
             Self::Ignored => return 0,
             Self::Invalid => return libc::POLLNVAL,
             Self::Socket(socket, events) => socket.readiness() & *events,
+            Self::Packet(packets, events) => packets.socket.readiness() & *events,
             Self::Forwarder(forwarder, events) => forwarder.readiness() & *events,
         };
         // All of them are below 2^15.
@@ -110,6 +114,7 @@ impl Target {
         let (queue, events) = match self {
             Self::Ignored | Self::Invalid => return None,
             Self::Socket(socket, events) => (socket.wait_queue(), *events),
+            Self::Packet(packets, events) => (packets.socket.wait_queue(), *events),
             Self::Forwarder(forwarder, events) => (forwarder.wait_queue(), *events),
         };
         let id = queue.register(events, Arc::clone(sleeper) as _);

@@ -13,10 +13,13 @@ use netstack::{PingSocket, RawSocket, TcpSocket, UdpSocket};
 use crate::address;
 use crate::descriptor::{Entry, Kind, Patience, Socket, each};
 use crate::errno::{Errno, answer};
+use crate::packet::{self, Packets};
 use crate::stack::ns_stack;
 
 /// Makes a socket, as `socket(2)`: `AF_INET` or `AF_INET6`; `SOCK_STREAM`, `SOCK_DGRAM` (UDP, or echo requests with
-/// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. Returns its number.
+/// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. `AF_PACKET`, with `SOCK_RAW` or `SOCK_DGRAM` and
+/// a protocol in network order, sends and receives frames: it can be bound, named and polled, and has neither options nor the
+/// calls with `struct msghdr`. Returns its number.
 ///
 /// # Safety
 /// `stack` is a valid stack.
@@ -31,6 +34,11 @@ pub unsafe extern "C" fn ns_socket(
     let handle = unsafe { ns_stack::from_raw(stack) };
     answer(handle.and_then(|handle| {
         let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+        if domain == libc::AF_PACKET {
+            let packets = Packets::new(&handle.stack, kind & !flags, protocol)?;
+            packets.set_nonblocking(flags & libc::SOCK_NONBLOCK != 0);
+            return handle.sockets.insert(Entry::Packet(packets.into()));
+        }
         let socket = Socket::new(make(handle, domain, kind & !flags, protocol)?);
         socket.set_nonblocking(flags & libc::SOCK_NONBLOCK != 0);
         handle.sockets.insert_socket(socket)
@@ -71,6 +79,16 @@ pub(crate) unsafe fn lookup<'a>(
     Ok((handle, handle.sockets.socket(socket)?))
 }
 
+/// The packet socket behind a number, if it is one.
+///
+/// # Safety
+/// As for [`ns_stack::from_raw`].
+pub(crate) unsafe fn packets(stack: *const ns_stack, socket: c_int) -> Option<Arc<Packets>> {
+    // SAFETY: as required of the caller.
+    let handle = unsafe { ns_stack::from_raw(stack) }.ok()?;
+    handle.sockets.packet(socket)
+}
+
 /// How long a call on a socket may wait.
 pub(crate) fn patience(handle: &ns_stack, socket: &Socket, timeout: Option<Duration>) -> Patience {
     if handle.is_manual || socket.is_nonblocking() { Patience::None } else { Patience::Limited(timeout) }
@@ -87,6 +105,12 @@ pub unsafe extern "C" fn ns_bind(
     address: *const sockaddr,
     len: socklen_t,
 ) -> c_int {
+    // SAFETY: as required of the caller.
+    if let Some(packets) = unsafe { packets(stack, socket) } {
+        // SAFETY: as required of the caller.
+        let address = unsafe { packet::read(address, len) };
+        return answer(address.and_then(|address| packets.bind(address).map(|()| 0)));
+    }
     // SAFETY: as required of the caller.
     let (found, address) = unsafe { (lookup(stack, socket), address::read(address, len)) };
     let bind = || {
@@ -210,6 +234,11 @@ pub unsafe extern "C" fn ns_getsockname(
     len: *mut socklen_t,
 ) -> c_int {
     // SAFETY: as required of the caller.
+    if let Some(packets) = unsafe { packets(stack, socket) } {
+        // SAFETY: as required of the caller.
+        return answer(unsafe { packet::write(packets.socket.local(), address, len) }.map(|()| 0));
+    }
+    // SAFETY: as required of the caller.
     let found = unsafe { lookup(stack, socket) };
     answer(found.and_then(|(_, socket)| {
         let local = each!(&socket.kind, socket => socket.local_addr());
@@ -315,6 +344,10 @@ pub unsafe extern "C" fn ns_set_nonblocking(
         handle.sockets.look(socket, |entry| match entry {
             Entry::Socket(socket) => {
                 socket.set_nonblocking(on);
+                Ok(0)
+            }
+            Entry::Packet(packets) => {
+                packets.set_nonblocking(on);
                 Ok(0)
             }
             Entry::Forwarder(forwarder) => {

@@ -15,7 +15,8 @@ use crate::descriptor::{Kind, Patience, Socket};
 use crate::errno::{Errno, answer_count};
 use crate::error_queue;
 use crate::frame::{bytes, bytes_mut};
-use crate::socket::{lookup, patience};
+use crate::packet;
+use crate::socket::{lookup, packets, patience};
 use crate::stack::ns_stack;
 
 /// Sends, as `send(2)`: `flags` may have `MSG_DONTWAIT`, `MSG_NOSIGNAL` (there never is a signal) and, for streams, `MSG_MORE` and
@@ -51,6 +52,15 @@ pub unsafe extern "C" fn ns_sendto(
 ) -> ssize_t {
     // SAFETY: as required of the caller.
     let (found, data) = unsafe { (lookup(stack, socket), bytes(data, len)) };
+    if let Err(Errno(libc::EOPNOTSUPP)) = &found
+        // SAFETY: as required of the caller.
+        && let Some(packets) = unsafe { packets(stack, socket) }
+    {
+        // SAFETY: as required of the caller.
+        let to = if address.is_null() { None } else { Some(unsafe { packet::read(address, address_len) }) };
+        let send = || packets.send(data?, to.transpose()?, flags);
+        return answer_count(send());
+    }
     // SAFETY: as required of the caller.
     let to = if address.is_null() { None } else { Some(unsafe { address::read(address, address_len) }) };
     let send = || {
@@ -133,6 +143,20 @@ pub unsafe extern "C" fn ns_recvfrom(
 ) -> ssize_t {
     // SAFETY: as required of the caller.
     let (found, buffer) = unsafe { (lookup(stack, socket), bytes_mut(buffer, len)) };
+    if let Err(Errno(libc::EOPNOTSUPP)) = &found
+        // SAFETY: as required of the caller.
+        && let Some(packets) = unsafe { packets(stack, socket) }
+    {
+        // SAFETY: as required of the caller.
+        let is_manual = unsafe { ns_stack::from_raw(stack) }.is_ok_and(|handle| handle.is_manual);
+        let receive = || {
+            let mut buffer = buffer?;
+            let (count, from) = packets.receive(is_manual, &mut buffer, flags)?;
+            // SAFETY: as required of the caller.
+            unsafe { packet::write(from, address, address_len) }.map(|()| count)
+        };
+        return answer_count(receive());
+    }
     let receive = || {
         let ((handle, socket), mut buffer) = (found?, buffer?);
         let outcome = receive(handle, &socket, &mut buffer, flags)?;

@@ -98,6 +98,11 @@ fn control_messages_and_error_queues_are_those_of_linux() {
 }
 
 #[test]
+fn packet_sockets_send_and_receive_frames() {
+    run("packet");
+}
+
+#[test]
 fn a_forwarder_decides_about_connections_datagrams_and_pings() {
     run("forward");
 }
