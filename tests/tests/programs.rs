@@ -82,7 +82,7 @@ same! {
     unshare_users: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Ur sh -c \
         'id; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; stat -c %u / /proc/self'";
     unshare_processes: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Urpf --mount-proc sh -c \
-        'echo $$; sleep 100 & echo $!; ps -e -o pid=,ppid=,comm=; readlink /proc/self; kill $!; wait; grep ^NSpid /proc/self/status'";
+        'echo $$; sleep 100 & echo $!; echo /proc/[0-9]*; readlink /proc/self; kill $!; wait; grep ^NSpid /proc/self/status'";
     unshare_mounts: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Urm sh -c \
         'mount -t tmpfs none /mnt && echo x > /mnt/x && stat -c %u:%g:%a /mnt/x && umount /mnt && ls /mnt; umount /proc 2>&1 | grep -c .'";
     enter_namespaces: ["unshare", "nsenter"] "d=$(mktemp -d); mkfifo $d/a $d/b; unshare -Uru sh -c \

@@ -22,7 +22,7 @@ const MAX_LEVEL: u32 = 32;
 #[derive(Debug)]
 pub struct PidNamespace {
     pub(crate) base: NamespaceBase,
-    parent: Option<Arc<PidNamespace>>,
+    parent: Option<Arc<Self>>,
     level: u32,
     numbers: Mutex<Numbers>,
 }
