@@ -309,3 +309,71 @@ impl SocketList {
         self.open.lock().values().filter_map(Weak::upgrade).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use netstack::options::Family;
+    use netstack::{TcpSocket, UdpSocket};
+
+    use super::*;
+    use crate::socket::device::{self, Spec, SpecKind};
+
+    fn up(namespace: &Arc<NetNamespace>, nic: netstack::NicId) {
+        let nic = namespace.stack().nic(nic).unwrap();
+        device::set_up(namespace, &nic, true).unwrap();
+    }
+
+    fn pair(one: &Arc<NetNamespace>, two: &Arc<NetNamespace>) -> [netstack::NicId; 2] {
+        let spec = |namespace, kind| Spec { namespace, name: None, index: None, mac: None, mtu: None, kind };
+        let _changes = device::lock();
+        let peer = Box::new(spec(two, SpecKind::Dummy));
+        let made = device::make(&spec(one, SpecKind::Veth(peer))).unwrap();
+        let (own, peer) = (made.place().unwrap().1, made.peer_place().unwrap().1);
+        up(one, own);
+        up(two, peer);
+        [own, peer]
+    }
+
+    /// Namespaces with pairs, sockets and timers between them, made and dropped a thousand times.
+    #[test]
+    fn what_is_dropped_leaves_nothing() {
+        let creds = Credentials::root();
+        let first = NetNamespace::create(&creds).unwrap();
+        let (mut gone, mut stacks) = (Vec::new(), Vec::new());
+        for _ in 0..1000 {
+            let namespace = NetNamespace::create(&creds).unwrap();
+            let [_, inside] = pair(&first, &namespace);
+            namespace.stack().add_address(inside, "10.0.0.2/24".parse().unwrap()).unwrap();
+            let tcp = TcpSocket::new(namespace.stack(), Family::V4);
+            // Nobody answers: a timer runs.
+            let _ = tcp.connect("10.0.0.1:9".parse().unwrap());
+            let udp = UdpSocket::new(namespace.stack(), Family::V4);
+            udp.bind("10.0.0.2:9".parse().unwrap()).unwrap();
+            gone.push(Arc::downgrade(&namespace));
+            stacks.push(udp);
+            stacks.truncate(1);
+        }
+        // The thread that takes the pairs apart has a while.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while first.stack().nics().len() > 1 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(gone.iter().all(|namespace| namespace.strong_count() == 0));
+        assert_eq!(first.stack().nics().len(), 1);
+        assert_eq!(first.peer_ids().all(), Vec::<i32>::new());
+    }
+
+    #[test]
+    fn a_pair_ends_with_either_end() {
+        let creds = Credentials::root();
+        let (one, two) = (NetNamespace::create(&creds).unwrap(), NetNamespace::create(&creds).unwrap());
+        let [own, peer] = pair(&one, &two);
+        assert!(one.link_details(&one.stack().nic(own).unwrap()).has_carrier);
+        let down = two.stack().nic(peer).unwrap();
+        device::set_up(&two, &down, false).unwrap();
+        assert!(!one.link_details(&one.stack().nic(own).unwrap()).has_carrier);
+        device::remove_nic(&one, own).unwrap();
+        assert!(two.stack().nic(peer).is_none() && two.devices().get(peer).is_none());
+        assert_eq!(device::remove_nic(&one, own), Err(Errno::EOPNOTSUPP));
+    }
+}

@@ -6,6 +6,7 @@ use netstack::NicId;
 use netstack::nic::NicInfo;
 
 use crate::socket::NetNamespace;
+use crate::socket::device::Device;
 use crate::socket::net_ioctl::{if_flags, station};
 use crate::socket::packet::hardware_type;
 
@@ -85,13 +86,13 @@ impl NetNamespace {
         let device = device.as_deref();
         LinkDetails {
             flags: if_flags(self, nic).bits(),
-            has_carrier: nic.is_up && device.is_none_or(|device| device.has_carrier()),
+            has_carrier: nic.is_up && device.is_none_or(Device::has_carrier),
             address: station(nic),
             hardware_type: hardware_type(nic),
-            kind: device.and_then(|device| device.kind_name()),
-            master: device.and_then(|device| device.master()),
+            kind: device.and_then(Device::kind_name),
+            master: device.and_then(Device::master),
             lower: device.and_then(|device| device.lower(self)),
-            vlan: device.and_then(|device| device.vlan_id()),
+            vlan: device.and_then(Device::vlan_id),
         }
     }
 }

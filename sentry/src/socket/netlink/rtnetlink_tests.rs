@@ -32,7 +32,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 /// The messages of an answer: type and body.
 fn ask(socket: &NetlinkSocket, data: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let mut messages = Vec::new();
-    for datagram in answer(socket, 9, data) {
+    for datagram in answer(socket, 9, data, None) {
         let mut rest = datagram.as_slice();
         while let Some(message) = Request::next(&mut rest) {
             assert_eq!((message.header.seq, message.header.pid), (5, 9));

@@ -56,7 +56,7 @@ fn batched(messages: &[Vec<u8>]) -> Vec<u8> {
 /// The numbers of errors and acknowledgements.
 fn errors(socket: &NetlinkSocket, data: &[u8]) -> Vec<i32> {
     let mut errors = Vec::new();
-    for datagram in answer(socket, 9, data) {
+    for datagram in answer(socket, 9, data, None) {
         let mut rest = datagram.as_slice();
         while let Some(message) = Request::next(&mut rest) {
             if message.header.kind == NLMSG_ERROR {
@@ -69,7 +69,7 @@ fn errors(socket: &NetlinkSocket, data: &[u8]) -> Vec<i32> {
 
 /// How many messages a list has.
 fn count(socket: &NetlinkSocket, kind: u16, attributes: &[Vec<u8>]) -> usize {
-    let list = answer(socket, 9, &nft(kind, NLM_F_DUMP, attributes)).concat();
+    let list = answer(socket, 9, &nft(kind, NLM_F_DUMP, attributes), None).concat();
     let mut rest = list.as_slice();
     std::iter::from_fn(|| Request::next(&mut rest))
         .filter(|message| message.header.kind != NLMSG_DONE)
@@ -193,7 +193,7 @@ fn bad_attributes_are_pointed_at() {
     let socket = socket(Privilege::Admin);
     socket.set_extended_acks(true);
     let refused = nft(MSG_NEWCHAIN, CREATE, &[text(3, "c"), text(1, "nowhere")]);
-    let answers = answer(&socket, 9, &batched(&[refused])).concat();
+    let answers = answer(&socket, 9, &batched(&[refused]), None).concat();
     let ack = Request::next(&mut answers.as_slice()).unwrap();
     assert_eq!(ack.header.flags & NLM_F_ACK_TLVS, NLM_F_ACK_TLVS);
     let attributes = &ack.body[ack.body.len() - 8..];
@@ -242,16 +242,16 @@ fn damaged_messages_do_no_harm() {
         let mut body = messages[victim].split_off(16);
         damage.apply(&mut body);
         messages[victim].extend(body);
-        answer(&socket, 9, &batched(&messages));
+        answer(&socket, 9, &batched(&messages), None);
         // Anything at all, too.
         let mut whole = batched(&sound);
         damage.apply(&mut whole);
-        answer(&socket, 9, &whole);
+        answer(&socket, 9, &whole, None);
         for kind in [MSG_GETTABLE, MSG_GETCHAIN, MSG_GETRULE, MSG_GETSET, MSG_GETOBJ] {
             count(&socket, kind, &[]);
         }
         if seed % 16 == 0 {
-            answer(&socket, 9, &batched(&[message(SUBSYS_NFTABLES << 8 | MSG_DELTABLE, 0, 0, &[])]));
+            answer(&socket, 9, &batched(&[message(SUBSYS_NFTABLES << 8 | MSG_DELTABLE, 0, 0, &[])]), None);
         }
     }
 }
