@@ -119,6 +119,7 @@ guests! {
     packet_receive_ring
     packet_transmit
     packet_vnet_header
+    parent_death
     peek_offset
     pid_namespaces
     pipes

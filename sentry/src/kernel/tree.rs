@@ -26,6 +26,8 @@ pub struct Process {
     pub leader: Arc<Task>,
     /// Who waits for it; `None` for processes that the sandbox's control started.
     pub parent: Option<Tid>,
+    /// The thread of the parent that made it, or that took over what it made: its end is what `PR_SET_PDEATHSIG` is about.
+    pub(crate) maker: Option<Tid>,
     /// Its children, zombies included.
     pub children: BTreeSet<Tid>,
     /// Its process group.
@@ -143,6 +145,24 @@ impl ProcessTree {
         if let Some(process) = self.processes.get_mut(&task.pid()) {
             process.leader = task.clone();
         }
+        // It is the only thread now.
+        self.change_maker(task.pid(), |_| true, Some(task.pid()));
+    }
+
+    /// Makes `maker` the thread that the children of `pid` with such a maker come from; returns these.
+    pub(crate) fn change_maker(
+        &mut self,
+        pid: Tid,
+        is_meant: impl Fn(Option<Tid>) -> bool,
+        maker: Option<Tid>,
+    ) -> Vec<Tid> {
+        let mut children =
+            self.processes.get(&pid).map_or_else(Vec::new, |p| p.children.iter().copied().collect());
+        children.retain(|child| {
+            let child = self.processes.get_mut(child).filter(|child| is_meant(child.maker));
+            child.map(|child| child.maker = maker).is_some()
+        });
+        children
     }
 
     /// Forgets a zombie and returns it.
@@ -206,6 +226,7 @@ impl ProcessTree {
         for child in children {
             let Some(process) = self.processes.get_mut(&child) else { continue };
             process.parent = heir;
+            process.maker = heir;
             // As `reparent_leader`: a new parent always gets SIGCHLD.
             process.exit_signal = Some(Signal::SIGCHLD);
             if process.exit.is_some() {

@@ -347,7 +347,11 @@ impl CurrentTask {
     ) -> Result<(), Errno> {
         let this = tree.process(self.pid()).ok_or(Errno::ESRCH)?;
         let (pgid, session) = (this.pgid, this.session.clone());
-        let parent = if request.flags.contains(CloneFlags::PARENT) { this.parent } else { Some(self.pid()) };
+        let (parent, maker) = if request.flags.contains(CloneFlags::PARENT) {
+            (this.parent, this.maker)
+        } else {
+            (Some(self.pid()), Some(self.tid()))
+        };
         let exit_signal = if request.flags.contains(CloneFlags::PARENT) {
             this.exit_signal
         } else {
@@ -357,6 +361,7 @@ impl CurrentTask {
             group: group.clone(),
             leader: child.clone(),
             parent,
+            maker,
             children: std::collections::BTreeSet::new(),
             pgid,
             session,

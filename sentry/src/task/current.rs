@@ -144,6 +144,7 @@ impl CurrentTask {
         let ids = |c: &Credentials| (c.euid, c.egid, c.fsuid, c.fsgid);
         if ids(&old) != ids(&creds) || !old.holds(&creds) {
             self.mm.set_dumpable(false);
+            self.set_parent_death_signal(0);
         }
         drop(old);
         self.user_ns = creds.user_ns.clone();

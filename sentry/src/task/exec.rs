@@ -110,6 +110,7 @@ impl Kernel {
                 group,
                 leader: task.clone(),
                 parent: None,
+                maker: None,
                 children: BTreeSet::new(),
                 pgid: pid,
                 session: Session::new(pid),

@@ -90,6 +90,7 @@ impl CurrentTask {
         if let Some(exec) = exec {
             exec.waiter().wake();
         }
+        task.tell_children_of_end();
         if task.tid() != group.pid() {
             kernel.report_traced_exit(&task, status);
             kernel.tree().remove_thread(task.tid());

@@ -11,6 +11,7 @@ mod exit_status;
 mod group;
 mod host_thread;
 mod limit;
+mod parent_death;
 pub mod pidfd;
 mod restart;
 mod run;

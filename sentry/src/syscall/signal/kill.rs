@@ -3,7 +3,7 @@
 use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::{Errno, SysResult};
-use crate::kernel::Process;
+use crate::kernel::{Process, ProcessTree};
 use crate::syscall::Args;
 use crate::task::signal::Posted;
 use crate::task::{Capabilities, CurrentTask, Task, ThreadGroup, Tid};
@@ -17,6 +17,16 @@ pub(crate) fn check_permission(
     target: &Task,
     signal: Option<Signal>,
 ) -> Result<(), Errno> {
+    check_permission_in(&task.kernel().tree(), task, target, signal)
+}
+
+/// As [`check_permission`], for callers that hold the tree.
+pub(crate) fn check_permission_in(
+    tree: &ProcessTree,
+    task: &Task,
+    target: &Task,
+    signal: Option<Signal>,
+) -> Result<(), Errno> {
     let (mine, theirs) = (task.creds(), target.creds());
     let same = [theirs.uid, theirs.suid].iter().any(|uid| mine.uid == *uid || mine.euid == *uid);
     if same || mine.has_in(&theirs.user_ns, Capabilities::KILL) {
@@ -24,7 +34,6 @@ pub(crate) fn check_permission(
     }
     // "In the case of SIGCONT, it suffices when the sending and receiving processes belong to the same session."
     if signal == Some(Signal::SIGCONT) {
-        let tree = task.kernel().tree();
         let session = |pid: Tid| tree.process(pid).map(|p| p.session.id());
         if session(task.pid()) == session(target.pid()) {
             return Ok(());
@@ -86,7 +95,7 @@ fn send_to_several(task: &CurrentTask, pid: i32, signal: Option<Signal>) -> Resu
             _ => meant == Some(p.pgid),
         };
         for process in tree.processes().filter(is_meant) {
-            let sent = check_permission(task, &process.leader, signal).and_then(|()| {
+            let sent = check_permission_in(&tree, task, &process.leader, signal).and_then(|()| {
                 let Some(signal) = signal else { return Ok(()) };
                 let info = info(task, signal, si_code::SI_USER);
                 posted.push(process.group.post_with_others(&tree, signal, info)?);

@@ -8,7 +8,7 @@ pub(crate) mod sigaltstack;
 mod wait;
 
 pub(crate) use action::{sys_rt_sigaction, sys_rt_sigreturn};
-pub(crate) use kill::{sys_kill, sys_tgkill, sys_tkill};
+pub(crate) use kill::{check_permission_in, sys_kill, sys_tgkill, sys_tkill};
 pub(crate) use mask::{sys_rt_sigpending, sys_rt_sigprocmask};
 pub(crate) use queue::{sys_pidfd_send_signal, sys_rt_sigqueueinfo, sys_rt_tgsigqueueinfo};
 pub(crate) use sigaltstack::sys_sigaltstack;
