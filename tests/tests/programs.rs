@@ -68,7 +68,7 @@ same! {
     git_commit_and_log: ["git"] "d=$(mktemp -d); cd $d; export GIT_CONFIG_NOSYSTEM=1 HOME=$d GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b \
         GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z'; \
         git init -q -b main .; echo 1 > f; git add f; git commit -q -m first; echo 2 >> f; git commit -qam second; git log --format='%H %s'; git fsck";
-    container_behind_a_bridge: ["ip", "iptables", "ping", "python3"] "exec 2>&1; unshare -nm sh -ec 'mkdir -p /run/netns; \
+    container_behind_a_bridge: ["ip", "iptables", "ping", "python3"] "exec 2>&1; unshare -Urnm sh -ec 'o=$(mktemp); mkdir -p /run/netns; \
         mount -t tmpfs t /run/netns; ip netns add box; ip netns add far; ip link add br0 type bridge; ip addr add 10.77.0.1/24 dev br0; \
         ip link set br0 up; ip link add p0 type veth peer name eth0 netns box; ip link set p0 master br0 up; \
         ip -n box addr add 10.77.0.2/24 dev eth0; ip -n box link set eth0 up; ip -n box route add default via 10.77.0.1; \
@@ -77,10 +77,10 @@ same! {
         iptables -t nat -A POSTROUTING -s 10.77.0.0/24 ! -o br0 -j MASQUERADE; \
         ip netns exec box ping -c 1 -W 10 10.78.0.2 | grep -o \"1 received\"; ip -o link show master br0 | grep -o p0; \
         ip netns exec far python3 -c \"import socket\ns = socket.create_server((\\\"10.78.0.2\\\", 80)); print(1, flush=True)\n\
-c, a = s.accept(); print(a[0]); n = 0\nfor d in iter(lambda: c.recv(65536), b\\\"\\\"): n += len(d)\nprint(n)\" > /run/netns/out & \
-        while ! grep -q 1 /run/netns/out; do sleep 0.05; done; \
+c, a = s.accept(); print(a[0]); n = 0\nfor d in iter(lambda: c.recv(65536), b\\\"\\\"): n += len(d)\nprint(n)\" > $o & \
+        while ! grep -qs 1 $o; do sleep 0.05; done; \
         ip netns exec box python3 -c \"import socket\nsocket.create_connection((\\\"10.78.0.2\\\", 80)).sendall(bytes(3000000))\"; \
-        wait; cat /run/netns/out; ip netns del box; while ip -o link show p0 2>/dev/null | grep -q p0; do sleep 0.05; done; ip -o link show type veth | grep -o p1'";
+        wait; cat $o; ip netns del box; while ip -o link show p0 2>&1 | grep -q p0@; do sleep 0.05; done; ip -o link show type veth | grep -o p1'";
     gcc_hello: ["gcc"] "d=$(mktemp -d); cd $d; printf '#include <stdio.h>\\nint main(){puts(\"hello\");return 5;}' > h.c; gcc -O1 h.c -o h && ./h; echo $?";
     strace_sees_the_same_calls: ["strace"] "f=$(mktemp); strace -qq -o $f cat /dev/null; sed 's/(.*//' $f";
     strace_follows_processes: ["strace"] "f=$(mktemp); strace -qq -f -e trace=execve -e signal=none -o $f sh -c \
