@@ -35,7 +35,7 @@ impl Task {
     }
 
     /// The signal that `child` has asked for, if this thread may send it.
-    fn death_signal_for(&self, tree: &ProcessTree, child: &Task) -> Option<Signal> {
+    fn death_signal_for(&self, tree: &ProcessTree, child: &Self) -> Option<Signal> {
         let signal = Signal::new(child.parent_death_signal())?;
         check_permission_in(tree, self, child, Some(signal)).is_ok().then_some(signal)
     }
