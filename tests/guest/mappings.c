@@ -86,6 +86,8 @@ static void fixed_mapping_replaces(void)
     CHECK_FAILS((intptr_t)mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
     CHECK_FAILS((intptr_t)mmap(p + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL);
     CHECK_FAILS((intptr_t)mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EINVAL);
+    CHECK_FAILS((intptr_t)mmap(NULL, -2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+    CHECK_FAILS((intptr_t)mmap(NULL, -2 * PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0), ENOMEM);
 }
 
 static void remap_grows_shrinks_and_moves(void)

@@ -113,6 +113,10 @@ static void splice_tee_sendfile(void)
     off_t offset = 2;
     CHECK(sendfile(a[1], file, &offset, 10) == 10 && offset == 12 && lseek(file, 0, SEEK_CUR) == 0);
     CHECK(read(a[0], buffer, 20) == 10);
+    // Only what is not read by waiting for it can be sent from.
+    CHECK(write(a[1], "hello", 5) == 5);
+    CHECK_FAILS(sendfile(b[1], a[0], NULL, 5), EINVAL);
+    CHECK(read(a[0], buffer, 20) == 5);
     CHECK_FAILS(splice(file, NULL, file, NULL, 10, 0), EBADF);
     int other = open("/dev/null", O_WRONLY);
     CHECK_FAILS(splice(file, NULL, other, NULL, 10, 0), EINVAL);

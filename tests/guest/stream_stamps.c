@@ -222,7 +222,7 @@ int main(void)
         {ALL | ONLY, "without numbers"},
         {ACK | ID | ONLY, "acknowledged"},
         {SENT | ID | ONLY, "sent"},
-        {ACK & ~SOFTWARE | ID | ONLY, "not told"},
+        {(ACK & ~SOFTWARE) | ID | ONLY, "not told"},
         {SENT | ID, "sent, with packets"},
     };
     for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)

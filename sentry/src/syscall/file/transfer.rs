@@ -30,7 +30,8 @@ pub(crate) fn sys_sendfile(task: &mut CurrentTask, args: &Args) -> SysResult {
     if out.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
     }
-    if !input.ops().is_seekable() && (offset.is_some() || input.downcast::<PipeEnd>().is_none()) {
+    // A pipe, a socket or a terminal is read by whoever waits for it (`do_splice_direct`: S_ISREG or S_ISBLK).
+    if !input.ops().is_seekable() {
         return Err(Errno::EINVAL.into());
     }
     let result = transfer(task, (&input, &mut offset), (&out, &mut None), count, Wait::Yes);

@@ -48,8 +48,10 @@ pub(crate) fn sys_mmap(task: &mut CurrentTask, args: &Args) -> SysResult {
     if !offset.is_multiple_of(PAGE_SIZE) || len == 0 {
         return Err(Errno::EINVAL.into());
     }
+    let is_anonymous = flags & MAP_ANONYMOUS != 0;
     let end = offset.checked_add(len).filter(|e| e.cast_signed() >= 0);
-    if end.is_none() {
+    // What has no file has no offset, and what is too long for any place is that first.
+    if !is_anonymous && len.cast_signed() >= 0 && end.is_none() {
         return Err(Errno::EOVERFLOW.into());
     }
     let is_shared = match flags & MAP_TYPE {
@@ -59,7 +61,7 @@ pub(crate) fn sys_mmap(task: &mut CurrentTask, args: &Args) -> SysResult {
         MAP_PRIVATE => false,
         _ => return Err(Errno::EINVAL.into()),
     };
-    if flags & MAP_HUGETLB != 0 && flags & MAP_ANONYMOUS != 0 {
+    if flags & MAP_HUGETLB != 0 && is_anonymous {
         // As on a machine without reserved huge pages.
         return Err(Errno::ENOMEM.into());
     }
@@ -75,7 +77,7 @@ pub(crate) fn sys_mmap(task: &mut CurrentTask, args: &Args) -> SysResult {
     // PROT_GROWSDOWN, PROT_SEM and unknown bits mean nothing here.
     let prot = Prot::from_bits_truncate(prot);
     let mut request = MapRequest { flags: vma_flags, ..MapRequest::anonymous(placement, len, prot) };
-    if flags & MAP_ANONYMOUS == 0 {
+    if !is_anonymous {
         request_file(task, &mut request, fd, offset, is_shared)?;
     } else if is_shared {
         let size = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
