@@ -321,7 +321,8 @@ fn wanted(context: &Context<'_>, request: &In6FlowlabelReq) -> Result<Wanted, Er
         IPV6_FL_S_ANY => Share::Everybody,
         _ => return Err(Errno::EINVAL),
     };
-    let (times, may_have_many) = (times(context, request)?, creds.has(Capabilities::NET_ADMIN));
+    let may_have_many = context.namespace.grants(&creds, Capabilities::NET_ADMIN);
+    let times = times(context, request)?;
     Ok(Wanted { label, share, flags: request.flags, times, destination, may_have_many })
 }
 

@@ -12,15 +12,20 @@ use sentry_abi::inet::{
 use sentry_abi::socket::SOL_IPV6;
 
 use crate::errno::Errno;
+use crate::socket::NetNamespace;
 use crate::socket::control::ControlMessage;
 use crate::socket::inet::Receive;
 use crate::task::{Capabilities, CurrentTask};
 
-/// Sending options takes `CAP_NET_RAW`; a header that is not whole is an error of its own, found later.
+/// Sending options takes `CAP_NET_RAW` in the socket's namespace; a header that is not whole is an error of its own, found later.
 ///
 /// # Errors
 /// `EPERM`.
-pub fn check_privilege(task: &CurrentTask, control: &[ControlMessage]) -> Result<(), Errno> {
+pub fn check_privilege(
+    task: &CurrentTask,
+    namespace: &NetNamespace,
+    control: &[ControlMessage],
+) -> Result<(), Errno> {
     let is_privileged = |message: &ControlMessage| match message {
         ControlMessage::Bytes { level: SOL_IPV6, kind, data } => {
             let has_options = matches!(
@@ -31,7 +36,7 @@ pub fn check_privilege(task: &CurrentTask, control: &[ControlMessage]) -> Result
         }
         ControlMessage::Bytes { .. } | ControlMessage::Rights(_) | ControlMessage::Credentials(_) => false,
     };
-    if control.iter().any(is_privileged) && !task.creds().has(Capabilities::NET_RAW) {
+    if control.iter().any(is_privileged) && !namespace.grants(&task.creds(), Capabilities::NET_RAW) {
         return Err(Errno::EPERM);
     }
     Ok(())

@@ -34,7 +34,8 @@ fn get_repair(context: &Context<'_>) -> Result<Value, Errno> {
 fn set_repair(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let tcp = tcp(context)?;
     let how = int(value)?;
-    if !context.task.creds().has(Capabilities::NET_ADMIN) || tcp.state() == State::Listen {
+    let may = context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN);
+    if !may || tcp.state() == State::Listen {
         return Err(Errno::EPERM);
     }
     let base = context.socket.base();

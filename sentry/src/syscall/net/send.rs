@@ -76,12 +76,13 @@ fn send_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags:
         0 => Vec::new(),
         _ => {
             let bytes = message::read_control(task, &message)?;
-            let accepts = match SocketFile::of(file)?.family() {
+            let socket = SocketFile::from_file(file)?;
+            let accepts = match socket.socket().family() {
                 Family::Unix(_) | Family::Netlink(_) => Accepts::Rights,
                 Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Accepts::OnlyBytes,
             };
             let control = control::decode(task, &bytes, accepts)?;
-            extension::check_privilege(task, &control)?;
+            extension::check_privilege(task, socket.namespace(), &control)?;
             control
         }
     };
