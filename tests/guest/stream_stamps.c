@@ -106,6 +106,12 @@ static void errors(int fd)
         ;
 }
 
+static void await_data(int fd)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    CHECK(poll(&ready, 1, 5000) == 1);
+}
+
 static void read_all(int fd, size_t len)
 {
     char data[70000];
@@ -176,13 +182,13 @@ static void receives(int family)
     // Linux begins to look at clocks a moment later.
     usleep(50000);
     CHECK(write(client, data, 10) == 10);
-    usleep(1000);
+    await_data(server);
     puts("  part, peeked, all");
     show(server, 0, 5);
     long long first = micros(&last_stamp);
     usleep(50000);
     CHECK(write(client, data, 20) == 20);
-    usleep(1000);
+    await_data(server);
     show(server, MSG_PEEK, 25);
     show(server, 0, 25);
     long long second = micros(&last_stamp);
@@ -190,18 +196,19 @@ static void receives(int family)
     show(server, 0, 25);
     printf("  nanoseconds: %s\n", set(server, SO_TIMESTAMPNS, 1));
     CHECK(write(client, data, 3) == 3);
-    usleep(1000);
+    await_data(server);
     show(server, 0, 10);
     printf("  none: %s, %s\n", set(server, SO_TIMESTAMPNS, 0), set(server, SO_TIMESTAMPING, 0));
     CHECK(write(client, data, 3) == 3);
-    usleep(1000);
+    await_data(server);
     show(server, 0, 10);
     close(client);
     close(server);
     pair(family, &client, &server, RX);
     puts("  of a listener");
+    usleep(50000);
     CHECK(write(client, data, 3) == 3);
-    usleep(1000);
+    await_data(server);
     show(server, 0, 10);
     close(client);
     close(server);
