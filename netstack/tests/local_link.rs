@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use netstack::link::local::LocalLink;
-use netstack::link::{Capabilities, Medium};
+use netstack::link::{Capabilities, FrameTap, Medium};
 use netstack::options::{Family, RecvFlags, Shutdown};
+use netstack::packet::Packet;
 use netstack::wire::ethernet::MacAddr;
 use netstack::{NicId, Stack, TcpSocket};
 
@@ -131,6 +132,48 @@ fn checksums_that_the_sender_left_unfinished_are_as_good_as_right_ones() {
         converse(&a, &b, remote.parse().unwrap(), 300);
     }
     assert_eq!(b.stack.stats().tcp_in_csum_errors, 0);
+}
+
+/// Takes every frame.
+#[derive(Default)]
+struct TakesAll(AtomicUsize);
+
+impl FrameTap for TakesAll {
+    fn wants(&self, _: &Packet) -> bool {
+        true
+    }
+
+    fn receive(&self, frames: &mut Vec<Packet>) {
+        self.0.fetch_add(frames.len(), Ordering::Relaxed);
+        frames.clear();
+    }
+}
+
+#[test]
+fn a_tap_gets_the_frames_of_a_connection_that_is_under_way() {
+    let (a, b) = (Host::new(1), Host::new(2));
+    let remote = "10.0.0.2:80".parse().unwrap();
+    let listener = b.listen(remote);
+    let client = TcpSocket::new(&a.stack, Family::V4);
+    client.connect(remote).unwrap();
+    let server = wait(&a, &b, || listener.try_accept().ok()).0;
+    let mut buf = [0; 16];
+    let mut receive = || server.try_recv(&mut &mut buf[..], RecvFlags::default()).ok();
+    // Its frames come the short way.
+    for _ in 0..10 {
+        client.try_send(&mut &b"x"[..]).unwrap();
+        assert_eq!(wait(&a, &b, &mut receive), 1);
+    }
+    let tap = Arc::new(TakesAll::default());
+    b.stack.set_frame_tap(b.nic, Some(tap.clone())).unwrap();
+    client.try_send(&mut &b"y"[..]).unwrap();
+    carry(&a, &b);
+    assert_eq!((tap.0.load(Ordering::Relaxed), receive()), (1, None));
+    b.stack.set_frame_tap(b.nic, None).unwrap();
+    // The byte is sent again.
+    let next = a.stack.next_deadline().expect("it was not acknowledged");
+    a.stack.advance_to(next);
+    assert_eq!(wait(&a, &b, &mut receive), 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHECK(condition)                                                                                \
@@ -50,6 +51,20 @@ static inline void wait_until_asleep(pid_t tid)
         usleep(1000);
     }
     CHECK(!"asleep within 20 seconds");
+}
+
+// Runs `body` in a child, which has to end well.
+static inline void check_in_child(void (*body)(void))
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
 }
 
 // A part of the program, named on standard output when it passed.

@@ -31,20 +31,6 @@ static ino_t ns_number(const char *name)
     return st.st_ino;
 }
 
-// Runs `body` in a child and says whether all went well.
-static void in_child(void (*body)(void))
-{
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        body();
-        _exit(0);
-    }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
-}
-
 static void files_name_their_namespace(void)
 {
     static const struct {
@@ -100,7 +86,7 @@ static void unshare_all(void)
 static void unshare_makes_new_ones(void)
 {
     ino_t uts = ns_number("uts");
-    in_child(unshare_all);
+    check_in_child(unshare_all);
     CHECK(uts == ns_number("uts"));
 }
 
@@ -124,7 +110,7 @@ static void enter_uts(void)
 
 static void setns_goes_back_and_forth(void)
 {
-    in_child(enter_uts);
+    check_in_child(enter_uts);
 }
 
 static void enter_ipc(void)
@@ -141,7 +127,7 @@ static void enter_ipc(void)
 
 static void objects_stay_in_their_namespace(void)
 {
-    in_child(enter_ipc);
+    check_in_child(enter_ipc);
 }
 
 static void enter_mounts(void)
@@ -171,7 +157,7 @@ static void enter_mounts(void)
 
 static void mounts_are_seen_in_their_namespace_only(void)
 {
-    in_child(enter_mounts);
+    check_in_child(enter_mounts);
 }
 
 static void enter_by_process(void)
@@ -203,7 +189,7 @@ static void enter_by_process(void)
 
 static void a_pidfd_names_namespaces(void)
 {
-    in_child(enter_by_process);
+    check_in_child(enter_by_process);
 }
 
 static void enter_without_privilege(void)
@@ -218,7 +204,7 @@ static void enter_without_privilege(void)
 
 static void entering_needs_privilege(void)
 {
-    in_child(enter_without_privilege);
+    check_in_child(enter_without_privilege);
 }
 
 int main(void)

@@ -29,19 +29,6 @@ enum { USER = 1000, GROUP = 1001, OTHER = 1500 };
 static char folder[] = "/tmp/user-namespaces-XXXXXX";
 static char secret[64];
 
-static void in_child(void (*body)(void))
-{
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        body();
-        _exit(0);
-    }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
-}
-
 static int try_write(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY);
@@ -136,7 +123,7 @@ static void unmapped(void)
 
 static void a_new_namespace_maps_nobody(void)
 {
-    in_child(unmapped);
+    check_in_child(unmapped);
 }
 
 static void map_for_oneself(void)
@@ -188,7 +175,7 @@ static void map_for_oneself(void)
 
 static void a_user_maps_only_himself(void)
 {
-    in_child(map_for_oneself);
+    check_in_child(map_for_oneself);
 }
 
 static void map_for_child(void)
@@ -238,7 +225,7 @@ static void map_for_child(void)
 
 static void root_maps_for_others(void)
 {
-    in_child(map_for_child);
+    check_in_child(map_for_child);
 }
 
 static void capable_inside(void)
@@ -282,7 +269,7 @@ static void capable_inside(void)
 
 static void capabilities_count_inside_only(void)
 {
-    in_child(capable_inside);
+    check_in_child(capable_inside);
 }
 
 static void dac_inside(void)
@@ -318,7 +305,7 @@ static void dac_inside(void)
 
 static void files_of_others_stay_closed(void)
 {
-    in_child(dac_inside);
+    check_in_child(dac_inside);
 }
 
 static void mount_inside(void)
@@ -358,7 +345,7 @@ static void mount_inside(void)
 
 static void mounts_inside_are_limited(void)
 {
-    in_child(mount_inside);
+    check_in_child(mount_inside);
 }
 
 static void mount_over_a_name(void)
@@ -387,7 +374,7 @@ static void mount_over_a_name(void)
 
 static void names_of_others_stay_theirs(void)
 {
-    in_child(mount_over_a_name);
+    check_in_child(mount_over_a_name);
 }
 
 static void read_only_mount(void)
@@ -414,7 +401,7 @@ static void read_only_mount(void)
 
 static void restrictions_of_mounts_are_locked(void)
 {
-    in_child(read_only_mount);
+    check_in_child(read_only_mount);
 }
 
 static void set_id(void)
@@ -452,7 +439,7 @@ static void set_id(void)
 
 static void set_id_programs_of_nobody_give_nothing(void)
 {
-    in_child(set_id);
+    check_in_child(set_id);
 }
 
 static void hostile_to_the_outside(void)
@@ -504,7 +491,7 @@ static void hostile_to_the_outside(void)
 
 static void the_outside_stays_out_of_reach(void)
 {
-    in_child(hostile_to_the_outside);
+    check_in_child(hostile_to_the_outside);
 }
 
 static void from_outside(void)
@@ -548,7 +535,7 @@ static void from_outside(void)
 
 static void the_maker_may_enter(void)
 {
-    in_child(from_outside);
+    check_in_child(from_outside);
 }
 
 static void send_credentials(void)
@@ -589,7 +576,7 @@ static void send_credentials(void)
 
 static void credentials_are_translated(void)
 {
-    in_child(send_credentials);
+    check_in_child(send_credentials);
 }
 
 static void signal_ids(void)
@@ -621,7 +608,7 @@ static void signal_ids(void)
 
 static void signals_name_users_as_they_are_seen(void)
 {
-    in_child(signal_ids);
+    check_in_child(signal_ids);
 }
 
 static void nest(void)
@@ -640,7 +627,7 @@ static void nest(void)
 
 static void nesting_is_limited(void)
 {
-    in_child(nest);
+    check_in_child(nest);
 }
 
 static int thread_body(void *arg)
@@ -665,7 +652,7 @@ static void rules(void)
 
 static void not_from_everywhere(void)
 {
-    in_child(rules);
+    check_in_child(rules);
 }
 
 static void without_a_map(void)
@@ -678,7 +665,7 @@ static void without_a_map(void)
 
 static void nobody_makes_no_namespace(void)
 {
-    in_child(without_a_map);
+    check_in_child(without_a_map);
 }
 
 static void with_threads(void)
@@ -692,7 +679,7 @@ static void with_threads(void)
 
 static void only_alone(void)
 {
-    in_child(with_threads);
+    check_in_child(with_threads);
 }
 
 static void limits(void)
@@ -711,7 +698,7 @@ static void limits(void)
 
 static void the_number_is_limited(void)
 {
-    in_child(limits);
+    check_in_child(limits);
 }
 
 int main(int argc, char **argv)

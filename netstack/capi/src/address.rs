@@ -52,17 +52,30 @@ pub(crate) unsafe fn write(
     out: *mut sockaddr,
     len: *mut socklen_t,
 ) -> Result<(), Errno> {
+    let (encoded, encoded_len) = encode(address);
+    // SAFETY: as required of the caller.
+    unsafe { write_encoded(&encoded[..encoded_len], out, len) }
+}
+
+/// The same for an address of any family, as C has it in memory.
+///
+/// # Safety
+/// `out` is null, or `len` points to a length and `out` to that many writable bytes.
+pub(crate) unsafe fn write_encoded(
+    encoded: &[u8],
+    out: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Result<(), Errno> {
     if out.is_null() {
         return Ok(());
     }
     // SAFETY: as required of the caller.
     let room = unsafe { len.as_mut() }.ok_or(Errno(libc::EFAULT))?;
-    let (encoded, encoded_len) = encode(address);
-    let count = encoded_len.min(*room as usize);
+    let count = encoded.len().min(*room as usize);
     // SAFETY: `out` has at least `count` bytes, `encoded` too, and they do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(encoded.as_ptr(), out.cast::<u8>(), count) };
     // 28 at most.
-    *room = encoded_len as socklen_t;
+    *room = encoded.len() as socklen_t;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use netstack::wait::Readiness;
 use netstack::wire::ethernet::EtherType;
 use netstack::{MacAddr, NicId, PacketSocket, Stack};
 
+use crate::address;
 use crate::descriptor::{Patience, wait};
 use crate::errno::Errno;
 
@@ -120,33 +121,20 @@ pub(crate) unsafe fn read(address: *const sockaddr, len: socklen_t) -> Result<Li
 ///
 /// # Safety
 /// `out` is null, or `len` points to a length and `out` to that many writable bytes.
-pub(crate) unsafe fn write(
-    address: LinkAddress,
-    out: *mut sockaddr,
-    len: *mut socklen_t,
-) -> Result<(), Errno> {
-    if out.is_null() {
-        return Ok(());
-    }
-    // SAFETY: as required of the caller.
-    let room = unsafe { len.as_mut() }.ok_or(Errno(libc::EFAULT))?;
+pub(crate) unsafe fn write(from: LinkAddress, out: *mut sockaddr, len: *mut socklen_t) -> Result<(), Errno> {
     let mut encoded = [0; size_of::<sockaddr_ll>()];
     let mut put = |at: usize, bytes: &[u8]| encoded[at..at + bytes.len()].copy_from_slice(bytes);
     // AF_PACKET is 17, ARPHRD_ETHER 1; the length of a station address is 6.
     put(offset_of!(sockaddr_ll, sll_family), &(libc::AF_PACKET as sa_family_t).to_ne_bytes());
-    put(offset_of!(sockaddr_ll, sll_protocol), &address.protocol.0.to_be_bytes());
-    let index = address.nic.map_or(0, |nic| i32::try_from(nic.index()).unwrap_or(0));
+    put(offset_of!(sockaddr_ll, sll_protocol), &from.protocol.0.to_be_bytes());
+    let index = from.nic.map_or(0, |nic| i32::try_from(nic.index()).unwrap_or(0));
     put(offset_of!(sockaddr_ll, sll_ifindex), &index.to_ne_bytes());
     put(offset_of!(sockaddr_ll, sll_hatype), &libc::ARPHRD_ETHER.to_ne_bytes());
-    put(offset_of!(sockaddr_ll, sll_pkttype), &[packet_type(address.addressed_to)]);
+    put(offset_of!(sockaddr_ll, sll_pkttype), &[packet_type(from.addressed_to)]);
     put(offset_of!(sockaddr_ll, sll_halen), &[6]);
-    put(offset_of!(sockaddr_ll, sll_addr), &address.mac.0);
-    let count = encoded.len().min(*room as usize);
-    // SAFETY: there is room for that many bytes, as required of the caller.
-    unsafe { std::ptr::copy_nonoverlapping(encoded.as_ptr(), out.cast::<u8>(), count) };
-    // A few bytes.
-    *room = encoded.len() as socklen_t;
-    Ok(())
+    put(offset_of!(sockaddr_ll, sll_addr), &from.mac.0);
+    // SAFETY: as required of the caller.
+    unsafe { address::write_encoded(&encoded, out, len) }
 }
 
 /// `PACKET_HOST` and its like.

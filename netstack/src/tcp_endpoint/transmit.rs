@@ -61,22 +61,36 @@ pub(super) fn send_segment(
     packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
     let kind = if flow.remote_addr.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
     packet.meta.gso = gso_size.map(|size| Gso { kind, size: size.get() });
-    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
     let output = IpOutput {
-        source: flow.local_addr,
-        destination: flow.remote_addr,
-        protocol: Protocol::TCP,
-        ttl,
-        tos,
         flow_label: label.label(core, flow, options),
-        fragmenting: fragmenting(options.pmtu_discovery),
-        loops: false,
+        ..output_without_label(core, flow, egress, options, ecn)
     };
     core.counters.tcp_out_segs.increment();
     if options.has_plain_headers() {
         return send(core, egress, &output, packet, outbox);
     }
     send_with_headers(core, egress, &output, options, packet, outbox)
+}
+
+/// What the network layer is told about a segment.
+fn output_without_label(
+    core: &Core,
+    flow: &Flow,
+    egress: &Egress,
+    options: &SocketOptions,
+    ecn: Ecn,
+) -> IpOutput {
+    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
+    IpOutput {
+        source: flow.local_addr,
+        destination: flow.remote_addr,
+        protocol: Protocol::TCP,
+        ttl,
+        tos,
+        flow_label: 0,
+        fragmenting: fragmenting(options.pmtu_discovery),
+        loops: false,
+    }
 }
 
 /// A segment as it leaves, from the station addresses on, of which nothing is known yet, and its payload.
@@ -88,17 +102,7 @@ pub(super) fn shown(
     options: &SocketOptions,
     Transmit { repr, payload, ecn, .. }: &Transmit,
 ) -> Shown {
-    let (ttl, tos) = ttl_and_tos(core, flow, egress, options, *ecn);
-    let output = IpOutput {
-        source: flow.local_addr,
-        destination: flow.remote_addr,
-        protocol: Protocol::TCP,
-        ttl,
-        tos,
-        flow_label: 0,
-        fragmenting: fragmenting(options.pmtu_discovery),
-        loops: false,
-    };
+    let output = output_without_label(core, flow, egress, options, *ecn);
     let payload = payload.to_bytes();
     let mut bytes = vec![0; ethernet::HEADER_LEN + output.header_len() + repr.header_len()];
     let kind = if flow.remote_addr.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
