@@ -10,6 +10,11 @@
 //! The object does the mirror image: change the state under its lock, unlock, then [`notify`](WaitQueue::notify).
 //! With these orders no wake-up is lost, and `notify` on a queue without waiters is one fence and one load.
 //!
+//! Where many wait for what only one of them can have (a connection to accept, the bytes of a pipe), they register with
+//! [`register_in_turn`](WaitQueue::register_in_turn), and the object calls [`notify_next`](WaitQueue::notify_next): one of them
+//! is told, in the order of their registrations, instead of all. Whoever has waited so looks at the object once more after
+//! unregistering, and passes on what it has left.
+//!
 //! The type knows nothing about sockets: anything with readiness (a pipe, a timer, a terminal) can own one.
 
 use std::fmt;
@@ -55,6 +60,13 @@ impl Readiness {
 pub trait Observer: Send + Sync {
     /// Tells that the conditions in `ready` may have become true.
     fn notify(&self, ready: Readiness);
+
+    /// The same for one who waits in turn; false where somebody else should be told instead, because this one has already
+    /// been woken, or has nobody to wake.
+    fn notify_in_turn(&self, ready: Readiness) -> bool {
+        self.notify(ready);
+        true
+    }
 }
 
 impl<F: Fn(Readiness) + Send + Sync> Observer for F {
@@ -84,7 +96,17 @@ struct Waiters {
 struct Waiter {
     id: WaitId,
     interest: Readiness,
+    wake: Wake,
     observer: Arc<dyn Observer>,
+}
+
+/// Who is told when something happens that not all can make use of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    /// This one in any case.
+    Always,
+    /// One of those.
+    InTurn,
 }
 
 impl WaitQueue {
@@ -97,13 +119,25 @@ impl WaitQueue {
     ///
     /// What became true before this call is not reported: look at the object again after registering.
     pub fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> WaitId {
+        self.add(interest, Wake::Always, observer)
+    }
+
+    /// The same for an observer of which one is enough to make use of what [`notify_next`](Self::notify_next) tells.
+    ///
+    /// After [`unregister`](Self::unregister) look at the object again, and call `notify_next` if there is still something:
+    /// it may have been announced to this observer only.
+    pub fn register_in_turn(&self, interest: Readiness, observer: Arc<dyn Observer>) -> WaitId {
+        self.add(interest, Wake::InTurn, observer)
+    }
+
+    fn add(&self, interest: Readiness, wake: Wake, observer: Arc<dyn Observer>) -> WaitId {
         let interest = interest | Readiness::ALWAYS;
         let id = {
             let mut guard = self.waiters.lock();
             let waiters = guard.get_or_insert_default();
             let id = WaitId(waiters.next_id);
             waiters.next_id += 1;
-            waiters.entries.push(Waiter { id, interest, observer });
+            waiters.entries.push(Waiter { id, interest, wake, observer });
             self.publish(waiters);
             id
         };
@@ -177,6 +211,47 @@ impl WaitQueue {
         }
     }
 
+    /// Tells that `ready` may have become true for one: all observers that are told always, and of those that wait in turn the
+    /// first that has not been woken yet.
+    ///
+    /// What concerns all ([`Readiness::ALWAYS`], an end of stream) is for [`notify`](Self::notify).
+    pub fn notify_next(&self, ready: Readiness) {
+        fence(Ordering::SeqCst);
+        self.notify_next_synchronised(ready);
+    }
+
+    /// The same without the fence, as [`notify_synchronised`](Self::notify_synchronised).
+    #[inline]
+    pub(crate) fn notify_next_synchronised(&self, ready: Readiness) {
+        if self.interest.load(Ordering::Relaxed) & ready.bits() == 0 {
+            return;
+        }
+        self.notify_some(ready);
+    }
+
+    #[cold]
+    fn notify_some(&self, ready: Readiness) {
+        let (targets, mut next) = {
+            let guard = self.waiters.lock();
+            let entries = guard.as_ref().map_or(&[][..], |waiters| &waiters.entries);
+            let always = entries.iter().filter(|w| w.wake == Wake::Always && w.interest.intersects(ready));
+            let targets: SmallVec<[Arc<dyn Observer>; 4]> = always.map(|w| Arc::clone(&w.observer)).collect();
+            (targets, next_in_turn(entries, ready, None))
+        };
+        for target in targets {
+            target.notify(ready);
+        }
+        // Without the lock, as all notifications; ids grow along the list, so the search goes on where it was.
+        while let Some((id, observer)) = next {
+            if observer.notify_in_turn(ready) {
+                return;
+            }
+            let guard = self.waiters.lock();
+            let entries = guard.as_ref().map_or(&[][..], |waiters| &waiters.entries);
+            next = next_in_turn(entries, ready, Some(id));
+        }
+    }
+
     /// Tells whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.interest.load(Ordering::Relaxed) == 0
@@ -186,6 +261,18 @@ impl WaitQueue {
         let union = waiters.entries.iter().fold(Readiness::empty(), |union, waiter| union | waiter.interest);
         self.interest.store(union.bits(), Ordering::Relaxed);
     }
+}
+
+/// The first after `last` that waits in turn for `ready`.
+fn next_in_turn(
+    entries: &[Waiter],
+    ready: Readiness,
+    last: Option<WaitId>,
+) -> Option<(WaitId, Arc<dyn Observer>)> {
+    let start = last.map_or(0, |last| entries.partition_point(|waiter| waiter.id.0 <= last.0));
+    let mut rest = entries[start..].iter();
+    let found = rest.find(|waiter| waiter.wake == Wake::InTurn && waiter.interest.intersects(ready))?;
+    Some((found.id, Arc::clone(&found.observer)))
 }
 
 impl Default for WaitQueue {

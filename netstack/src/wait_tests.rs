@@ -80,6 +80,48 @@ fn an_observer_may_unregister_itself_while_notified() {
     assert!(queue.is_empty());
 }
 
+/// Counts its notifications, and takes at most one.
+#[derive(Default)]
+struct Sleeping {
+    wakes: AtomicU32,
+    is_woken: AtomicBool,
+}
+
+impl Observer for Sleeping {
+    fn notify(&self, _: Readiness) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn notify_in_turn(&self, ready: Readiness) -> bool {
+        let is_first = !self.is_woken.swap(true, Ordering::SeqCst);
+        if is_first {
+            self.notify(ready);
+        }
+        is_first
+    }
+}
+
+#[test]
+fn those_who_wait_in_turn_are_told_one_by_one_in_order() {
+    let queue = WaitQueue::new();
+    let sleepers: Vec<Arc<Sleeping>> = (0..4).map(|_| Arc::default()).collect();
+    let ids: Vec<_> = sleepers.iter().map(|s| queue.register_in_turn(Readiness::IN, s.clone())).collect();
+    let (seen, observer) = recorder();
+    queue.register(Readiness::IN, observer);
+    let wakes = || -> Vec<u32> { sleepers.iter().map(|s| s.wakes.load(Ordering::SeqCst)).collect() };
+    queue.notify_next(Readiness::OUT);
+    assert_eq!((wakes(), seen.load(Ordering::SeqCst)), (vec![0, 0, 0, 0], 0));
+    queue.notify_next(Readiness::IN);
+    assert_eq!((wakes(), seen.load(Ordering::SeqCst)), (vec![1, 0, 0, 0], Readiness::IN.bits()));
+    // The first has been woken already, the second is gone.
+    queue.unregister(ids[1]);
+    queue.notify_next(Readiness::IN);
+    assert_eq!(wakes(), [1, 0, 1, 0]);
+    // What concerns all reaches all.
+    queue.notify(Readiness::HUP);
+    assert_eq!(wakes(), [2, 0, 2, 1]);
+}
+
 /// Register, look again, sleep: with that order a flag set by another thread is never missed.
 #[test]
 fn no_wake_up_is_lost() {

@@ -149,4 +149,5 @@ guests! {
     user_namespaces
     vdso
     vector_state
+    waits_in_turn
 }

@@ -223,7 +223,7 @@ impl ListenEndpoint {
             Handled::Accepted => {
                 core.counters.tcp_passive_opens.increment();
                 // Those who wait look at the queue under the lock.
-                self.waiters.notify_synchronised(Readiness::IN);
+                self.waiters.notify_next_synchronised(Readiness::IN);
             }
             Handled::Send(transmit, egress, options) => {
                 let egress = if options.extensions.is_some() {

@@ -36,7 +36,7 @@ enum Kind {
 pub struct Pipe {
     kind: Kind,
     state: Mutex<State>,
-    /// Told about everything: data, room, ends that come and go.
+    /// Told about everything: data and room one by one, ends that come and go all together.
     queue: WaitQueue,
 }
 
@@ -142,7 +142,7 @@ impl Pipe {
                 None => state.data.drain(dst, usize::MAX)?,
             }
         };
-        self.queue.notify(Readiness::OUT);
+        self.queue.notify_next(Readiness::OUT);
         Ok(n)
     }
 
@@ -169,7 +169,7 @@ impl Pipe {
             }
             n
         };
-        self.queue.notify(Readiness::IN);
+        self.queue.notify_next(Readiness::IN);
         Ok(n)
     }
 
@@ -283,6 +283,10 @@ impl FileOps for PipeEnd {
 
     fn unregister(&self, id: WaitId) {
         self.pipe.queue.unregister(id);
+    }
+
+    fn turns(&self) -> Option<&WaitQueue> {
+        Some(&self.pipe.queue)
     }
 
     fn finish_open(&self, _: &File) -> Result<(), Errno> {

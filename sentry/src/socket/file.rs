@@ -12,7 +12,7 @@ use crate::socket::{NetNamespace, net_ioctl};
 use crate::task::CurrentTask;
 use crate::vfs::anon::AnonKind;
 use crate::vfs::{File, FileOps, Mappable, OpenFlags};
-use crate::wait::{Observer, Readiness, WaitId};
+use crate::wait::{Observer, Readiness, WaitId, WaitQueue};
 
 /// The file operations of every socket. Dropping it closes the socket.
 pub struct SocketFile {
@@ -111,6 +111,10 @@ impl FileOps for SocketFile {
 
     fn unregister(&self, id: WaitId) {
         self.socket.wait_queue().unregister(id);
+    }
+
+    fn turns(&self) -> Option<&WaitQueue> {
+        Some(self.socket.wait_queue())
     }
 }
 

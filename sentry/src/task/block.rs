@@ -6,7 +6,7 @@ use crate::errno::{Errno, Restart, SysError};
 use crate::kernel::KTime;
 use crate::task::{CurrentTask, RunState};
 use crate::vfs::File;
-use crate::wait::{Readiness, WaitQueue};
+use crate::wait::{Readiness, WaitId, WaitQueue};
 
 /// Why a sleep ended without what it waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,13 +51,20 @@ impl CurrentTask {
             let span = u64::try_from(file.ops().patience(interest)?.as_nanos()).unwrap_or(u64::MAX);
             Some(self.kernel().clocks().monotonic().saturating_add(span))
         });
-        let id = file.ops().register(interest, self.waiter().clone());
+        let turns = file.ops().turns();
+        let id = match turns {
+            Some(queue) => Some(queue.register_in_turn(interest, self.waiter().clone())),
+            None => file.ops().register(interest, self.waiter().clone()),
+        };
         let result = self.block_until(deadline, |task| match attempt(task) {
             Err(Errno::EAGAIN) => None,
             done => Some(done),
         });
         if let Some(id) = id {
-            file.ops().unregister(id);
+            match turns {
+                Some(queue) => leave_turns(queue, id, interest, || file.ops().readiness(file)),
+                None => file.ops().unregister(id),
+            }
         }
         match result {
             Ok(done) => Ok(done?),
@@ -88,6 +95,24 @@ impl CurrentTask {
         result
     }
 
+    /// The same where one waiter is enough for each piece of news; `ready` computes whether there is more for the next.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn block_in_turn<T>(
+        &mut self,
+        queue: &WaitQueue,
+        interest: Readiness,
+        deadline: Option<KTime>,
+        attempt: impl FnMut(&mut Self) -> Option<T>,
+        ready: impl FnOnce() -> Readiness,
+    ) -> Result<T, BlockError> {
+        let id = queue.register_in_turn(interest, self.waiter().clone());
+        let result = self.block_until(deadline, attempt);
+        leave_turns(queue, id, interest, ready);
+        result
+    }
+
     /// Runs `attempt` until it gives something, sleeping in between until the task's waiter is woken. The caller
     /// has registered [`crate::task::Task::waiter`] wherever news can come from.
     ///
@@ -113,6 +138,17 @@ impl CurrentTask {
             self.set_run_state(RunState::Sleeping);
             self.waiter().sleep(wake_at);
             self.set_run_state(RunState::Running);
+        }
+    }
+}
+
+/// Ends a wait in turn: what it was woken for and has left is for the next.
+fn leave_turns(queue: &WaitQueue, id: WaitId, interest: Readiness, ready: impl FnOnce() -> Readiness) {
+    queue.unregister(id);
+    if !queue.is_empty() {
+        let left = ready() & interest;
+        if !left.is_empty() {
+            queue.notify_next(left);
         }
     }
 }

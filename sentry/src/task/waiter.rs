@@ -23,13 +23,18 @@ impl TaskWaiter {
 
     /// Wakes the sleeper, or makes its next sleep return at once.
     pub fn wake(&self) {
+        self.wake_first();
+    }
+
+    /// The same; false where it had been woken already.
+    fn wake_first(&self) -> bool {
         // SeqCst: the sleeper clears the flag and then checks its condition; the waker changes the condition and
         // then sets the flag.
-        if !self.woken.swap(true, Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
+        let is_first = !self.woken.swap(true, Ordering::SeqCst);
+        if is_first && let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+        is_first
     }
 
     /// Forgets earlier wake-ups; to be followed by a check of what is waited for.
@@ -54,5 +59,9 @@ impl TaskWaiter {
 impl Observer for TaskWaiter {
     fn notify(&self, _ready: Readiness) {
         self.wake();
+    }
+
+    fn notify_in_turn(&self, _ready: Readiness) -> bool {
+        self.wake_first()
     }
 }

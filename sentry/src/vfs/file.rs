@@ -14,7 +14,7 @@ use crate::vfs::anon::{self, AnonKind};
 use crate::vfs::lock::LockOwner;
 use crate::vfs::notify::{self, Event};
 use crate::vfs::{Caller, DirEntry, Fd, Inode, Mappable, OwnerName, SignalDriven, Stat, VfsPath};
-use crate::wait::{Observer, Readiness, WaitId};
+use crate::wait::{Observer, Readiness, WaitId, WaitQueue};
 
 bitflags::bitflags! {
     /// The flags of `open(2)`, with the values of x86-64 Linux.
@@ -175,6 +175,12 @@ pub trait FileOps: Any + Send + Sync {
     /// Ends a registration.
     fn unregister(&self, id: WaitId) {
         let _ = id;
+    }
+
+    /// The queue of an object whose waiters are told one at a time ([`WaitQueue::notify_next`]), so that calls that block on it
+    /// wait in turn.
+    fn turns(&self) -> Option<&WaitQueue> {
+        None
     }
 
     /// How long a call that waits for `interest` may do so (`SO_RCVTIMEO`, `SO_SNDTIMEO`); `None` is for ever.

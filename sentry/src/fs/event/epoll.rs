@@ -106,7 +106,12 @@ impl Epoll {
             }
             items.insert(key, item.clone());
         }
-        let Some(id) = file.ops().register(readiness_of(events), item.clone()) else {
+        let turns = if events & EPOLLEXCLUSIVE == 0 { None } else { file.ops().turns() };
+        let registration = match turns {
+            Some(queue) => Some(queue.register_in_turn(readiness_of(events), item.clone())),
+            None => file.ops().register(readiness_of(events), item.clone()),
+        };
+        let Some(id) = registration else {
             // Readiness that never changes cannot be watched.
             self.0.items.lock().remove(&key);
             return Err(Errno::EPERM);
@@ -168,6 +173,12 @@ impl Epoll {
     #[must_use]
     pub fn collect(&self, max: usize) -> Vec<EpollEvent> {
         self.0.collect(max)
+    }
+
+    /// Whether something is ready, without taking it.
+    #[must_use]
+    pub fn readiness_now(&self) -> Readiness {
+        if self.0.has_ready() { Readiness::IN } else { Readiness::empty() }
     }
 
     /// True where this instance watches `target`, directly or through others.
@@ -238,7 +249,7 @@ impl Item {
         let Some(instance) = self.instance.upgrade() else { return };
         if self.ready_now(file).is_some() {
             instance.list(self);
-            instance.queue.notify(Readiness::IN);
+            instance.queue.notify_next(Readiness::IN);
         }
     }
 
@@ -274,15 +285,22 @@ impl Item {
 }
 
 impl Observer for Item {
-    fn notify(&self, _: Readiness) {
-        let Some(instance) = self.instance.upgrade() else { return };
+    fn notify(&self, ready: Readiness) {
+        self.notify_in_turn(ready);
+    }
+
+    /// False where nobody waits for the instance: then somebody else's is woken (`ep_poll_callback` with `EPOLLEXCLUSIVE`).
+    fn notify_in_turn(&self, _: Readiness) -> bool {
+        let Some(instance) = self.instance.upgrade() else { return false };
         let me = instance.items.lock().get(&self.key).cloned();
-        let Some(me) = me.filter(|item| std::ptr::eq(&raw const **item, self)) else { return };
+        let Some(me) = me.filter(|item| std::ptr::eq(&raw const **item, self)) else { return false };
         if me.interest.lock().is_spent {
-            return;
+            return false;
         }
         instance.list(&me);
-        instance.queue.notify(Readiness::IN);
+        let has_waiters = !instance.queue.is_empty();
+        instance.queue.notify_next(Readiness::IN);
+        has_waiters
     }
 }
 
@@ -303,7 +321,7 @@ impl FileWatcher for Item {
 
 impl FileOps for Epoll {
     fn readiness(&self, _: &File) -> Readiness {
-        if self.0.has_ready() { Readiness::IN } else { Readiness::empty() }
+        self.readiness_now()
     }
 
     fn register(&self, interest: Readiness, observer: Arc<dyn Observer>) -> Option<WaitId> {

@@ -44,7 +44,7 @@ impl EventFd {
             let mut count = self.count.lock();
             *count = count.saturating_add(1).min(MAX);
         }
-        self.queue.notify(Readiness::IN);
+        self.queue.notify_next(Readiness::IN);
     }
 }
 
@@ -62,6 +62,7 @@ impl FileOps for EventFd {
             *count -= value;
             value
         };
+        // Who waits to add much must not stand before who adds little.
         self.queue.notify(Readiness::OUT);
         dst.put(&value.to_ne_bytes())
     }
@@ -86,7 +87,7 @@ impl FileOps for EventFd {
             }
             *count += value;
         }
-        self.queue.notify(Readiness::IN);
+        self.queue.notify_next(Readiness::IN);
         Ok(8)
     }
 
@@ -104,6 +105,10 @@ impl FileOps for EventFd {
 
     fn unregister(&self, id: WaitId) {
         self.queue.unregister(id);
+    }
+
+    fn turns(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
     }
 
     fn fdinfo(&self, _: &File) -> String {

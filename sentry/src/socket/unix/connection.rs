@@ -91,7 +91,7 @@ impl UnixSocket {
             }
             queue.push_back(end);
         }
-        listener.wait_queue().notify(Readiness::IN);
+        listener.wait_queue().notify_next(Readiness::IN);
         self.wait_queue().notify(Readiness::OUT);
         Ok(())
     }

@@ -103,7 +103,7 @@ fn wait(task: &mut CurrentTask, args: &Args, deadline: Option<KTime>) -> SysResu
     let events = match collect() {
         Some(events) => events,
         None if deadline.is_some_and(|at| at <= task.kernel().clocks().monotonic()) => return Ok(0),
-        None => match task.block_on_queue(epoll.queue(), Readiness::IN, deadline, |_| collect()) {
+        None => match wait_in_turn(task, epoll, deadline, collect) {
             Ok(events) => events,
             Err(BlockError::TimedOut) => return Ok(0),
             // Never restarted (signal(7)).
@@ -112,4 +112,15 @@ fn wait(task: &mut CurrentTask, args: &Args, deadline: Option<KTime>) -> SysResu
     };
     task.mm().write_bytes(args.addr(1), events.as_bytes())?;
     Ok(events.len() as u64)
+}
+
+/// One of those who wait for an instance is woken for each event; it wakes the next where it leaves some.
+fn wait_in_turn(
+    task: &mut CurrentTask,
+    epoll: &Epoll,
+    deadline: Option<KTime>,
+    collect: impl Fn() -> Option<Vec<EpollEvent>>,
+) -> Result<Vec<EpollEvent>, BlockError> {
+    let ready = || epoll.readiness_now();
+    task.block_in_turn(epoll.queue(), Readiness::IN, deadline, |_| collect(), ready)
 }
