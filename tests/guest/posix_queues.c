@@ -174,19 +174,29 @@ static void order(void)
     close(queue);
 }
 
+// Sends when the main thread waits for it.
 static void *send_later(void *queue)
 {
-    usleep(50000);
+    wait_until_asleep(getpid());
     CHECK(mq_send((int)(long)queue, "late", 4, 3) == 0);
     return NULL;
 }
 
-static void *receive_later(void *queue)
+static _Atomic pid_t receiver;
+
+static void *receive_four(void *queue)
 {
-    usleep(50000);
     char buffer[20];
+    receiver = gettid();
     CHECK(mq_receive((int)(long)queue, buffer, 20, NULL) == 4);
     return NULL;
+}
+
+// Receives when the main thread waits for room.
+static void *receive_later(void *queue)
+{
+    wait_until_asleep(getpid());
+    return receive_four(queue);
 }
 
 static void nothing(int signal) { (void)signal; }
@@ -276,8 +286,11 @@ static void notification(void)
     CHECK(mq_receive(queue, buffer, 20, NULL) == 3 && mq_receive(queue, buffer, 20, NULL) == 3);
     // Somebody who waits gets the message without it.
     pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, receive_later, (void *)(long)queue) == 0);
-    usleep(100000);
+    receiver = 0;
+    CHECK(pthread_create(&thread, NULL, receive_four, (void *)(long)queue) == 0);
+    while (receiver == 0)
+        usleep(1000);
+    wait_until_asleep(receiver);
     CHECK(mq_send(queue, "four", 4, 0) == 0);
     pthread_join(thread, NULL);
     CHECK_FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
