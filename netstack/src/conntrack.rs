@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use netstack_wire::tcp::{TcpFlags, TcpRepr};
 
+use crate::filter::AssignedSocket;
 use crate::time::Instant;
 
 mod table;
@@ -140,6 +141,8 @@ pub(crate) struct Tracking {
 pub(crate) struct Carried {
     /// `None` if it was not to be tracked.
     pub(crate) tracking: Option<Tracking>,
+    /// The socket that it is for, whatever its destination.
+    pub(crate) socket: Option<AssignedSocket>,
 }
 
 impl Carried {

@@ -48,6 +48,7 @@ mod log;
 pub mod machine;
 mod measure;
 mod nat;
+mod owner;
 mod reject;
 mod rewrite;
 mod rule;
@@ -64,11 +65,12 @@ pub type RecentAddress = (std::net::IpAddr, u8, Vec<crate::time::Instant>);
 
 pub(crate) use hook::{Passage, forward, input, output, passes_link_control, prerouting, transit_of};
 pub use log::FilterLog;
+pub(crate) use owner::{AssignedSocket, Proxies};
 pub use rule::{
     AddressKinds, Carried, CarriedTest, Chain, ChainName, ConnLimit, ConnMarkAction, ConnTest, ContentTest,
     Counters, EndTest, HashLimit, HashLimitKey, Hook, LogPrefix, MssTarget, NatRange, OwnerTest, PacketKind,
-    Policy, Ports, RecentAction, RecentTest, RejectWith, Rule, Ruleset, Side, StatisticMode, Table, Target,
-    Test, TimeTest, TtlAction, U32Step, U32Test,
+    Policy, Ports, ProxyTarget, RecentAction, RecentTest, RejectWith, Rule, Ruleset, Side, SocketTest,
+    StatisticMode, Table, Target, Test, TimeTest, TtlAction, U32Step, U32Test,
 };
 pub use state::HashLimitInfo;
 
@@ -81,6 +83,7 @@ pub(crate) struct FilterCell {
     rules: RwLock<Rules>,
     shared: SharedStates,
     log: RwLock<Option<Arc<dyn FilterLog>>>,
+    pub(crate) proxies: Proxies,
     pub(crate) conntrack: Arc<ConntrackCell>,
 }
 
@@ -105,6 +108,7 @@ impl FilterCell {
             rules: RwLock::default(),
             shared: SharedStates::default(),
             log: RwLock::default(),
+            proxies: Proxies::default(),
             conntrack: Arc::new(ConntrackCell::new(key)),
         }
     }

@@ -54,7 +54,7 @@ mod endpoint;
 mod reply;
 mod request;
 
-pub(crate) use endpoint::{ForwardEndpoint, nic_towards, offer_datagram, offer_echo, offer_syn};
+pub(crate) use endpoint::{ForwardEndpoint, nic_about, nic_towards, offer_datagram, offer_echo, offer_syn};
 pub use request::{EchoRequest, Request, TcpRequest, UdpRequest};
 
 bitflags::bitflags! {

@@ -18,6 +18,7 @@ mod icmp_error;
 mod input;
 mod input_v4;
 mod input_v6;
+mod kept;
 mod limiter;
 mod multicast_forward;
 mod ndp;
@@ -130,6 +131,8 @@ pub(crate) enum IpExtra {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cast {
     Unicast,
+    /// The same, and rules have said for which socket: [`Carried`](crate::conntrack::Carried) has it.
+    Assigned,
     Broadcast,
     Multicast,
 }

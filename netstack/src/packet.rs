@@ -13,6 +13,7 @@ use netstack_wire::ethernet::MacAddr;
 use smallvec::SmallVec;
 
 use crate::conntrack::Carried;
+use crate::filter::AssignedSocket;
 use crate::time::Instant;
 
 pub use head::HEADROOM;
@@ -339,6 +340,13 @@ pub struct Meta {
     pub(crate) is_forwarded: bool,
     /// The packet comes back to ourselves, and the filter knows its flow already.
     pub(crate) carried: Option<Arc<Carried>>,
+}
+
+impl Meta {
+    /// The socket that rules have given it to.
+    pub(crate) fn assigned_socket(&self) -> Option<AssignedSocket> {
+        self.carried.as_ref()?.socket.clone()
+    }
 }
 
 /// The state of the transport checksum (TCP, UDP, ICMP) of a packet.

@@ -43,6 +43,8 @@ pub struct Route {
 pub enum RouteKind {
     /// They leave through the NIC.
     Unicast,
+    /// They are for this stack, as if it had the address (`ip route add local`): for proxies, and for whole networks.
+    Local,
     /// They vanish silently.
     Blackhole,
     /// They are dropped and their sender is told that the host is unreachable.
@@ -97,6 +99,11 @@ impl Route {
         Self { kind, origin: RouteOrigin::Static, ..Self::connected(destination, nic) }
     }
 
+    /// A route that keeps packets for a network here.
+    pub fn local(destination: IpCidr, nic: NicId) -> Self {
+        Self { kind: RouteKind::Local, origin: RouteOrigin::Static, ..Self::connected(destination, nic) }
+    }
+
     /// A route through a router.
     pub fn via(destination: IpCidr, gateway: IpAddr, nic: NicId) -> Self {
         Self { gateway: Some(gateway), origin: RouteOrigin::Static, ..Self::connected(destination, nic) }
@@ -109,6 +116,8 @@ pub(crate) struct RouteTable {
     /// In the order they were added, for listing.
     routes: Vec<Route>,
     tables: HashMap<TableId, Prefixes>,
+    /// How many are of [`RouteKind::Local`].
+    local: usize,
 }
 
 /// The routes of one table by masked address; prefix lengths in use are listed longest first, per family.
@@ -124,6 +133,11 @@ impl RouteTable {
         &self.routes
     }
 
+    /// Whether any route keeps packets for other addresses here.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.local > 0
+    }
+
     /// Adds a route; false if there is one in the table to the same network with the same NIC, gateway and metric.
     pub(crate) fn add(&mut self, route: Route) -> bool {
         let route = Route { destination: route.destination.network(), ..route };
@@ -131,6 +145,7 @@ impl RouteTable {
             return false;
         }
         self.routes.push(route);
+        self.local += usize::from(route.kind == RouteKind::Local);
         self.rebuild(route.table);
         true
     }
@@ -146,6 +161,7 @@ impl RouteTable {
             }
             !goes
         });
+        self.local = self.routes.iter().filter(|route| route.kind == RouteKind::Local).count();
         touched.into_iter().for_each(|table| self.rebuild(table));
         before - self.routes.len()
     }

@@ -406,6 +406,20 @@ fn nftables_inside_is_nftables_outside() {
     is_the_same_inside("nftables.sh");
 }
 
+/// Rules of iptables and of nft give the flows of others to a transparent proxy.
+#[test]
+fn transparent_proxies_inside_are_those_outside() {
+    require!(
+        Need::Root,
+        Need::Program("nft"),
+        Need::Program("iptables-legacy"),
+        Need::Program("ip6tables-legacy"),
+        Need::Program("nsenter"),
+        Need::Program("python3")
+    );
+    is_the_same_inside("tproxy.sh");
+}
+
 /// smcrouted routes between two networks for static routes and for a template of any source.
 #[test]
 fn smcroute_inside_routes_for_groups() {

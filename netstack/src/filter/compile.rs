@@ -45,6 +45,9 @@ pub enum RulesetError {
     /// A reset answers TCP only.
     #[error("a TCP reset needs a test for TCP")]
     ResetWithoutTcp,
+    /// Proxies take TCP and UDP only.
+    #[error("a proxy needs a test for TCP or UDP")]
+    ProxyWithoutProtocol,
     /// A test or target has an address of the other family.
     #[error("an address of the other family")]
     FamilyMismatch,
@@ -174,7 +177,7 @@ pub(super) fn compile(
 
 /// Whether a test needs tracking.
 pub(super) fn looks_at_flows(test: &Test) -> bool {
-    matches!(test, Test::State(_) | Test::Flow(_) | Test::ConnMark(_))
+    matches!(test, Test::State(_) | Test::Flow(_) | Test::ConnMark(_) | Test::ConnLimit(_) | Test::Carried(_))
 }
 
 /// Whether a target translates.
@@ -247,6 +250,7 @@ fn check_way(table: &CompiledTable, hook: Hook, start: usize) -> Result<(), Rule
         let fits = match &rule.target {
             Target::SourceNat(_) => matches!(hook, Hook::Postrouting | Hook::Input),
             Target::Masquerade { .. } => hook == Hook::Postrouting,
+            Target::Proxy(_) => hook == Hook::Prerouting,
             Target::DestinationNat(_) | Target::Redirect { .. } => {
                 matches!(hook, Hook::Prerouting | Hook::Output)
             }
@@ -265,6 +269,7 @@ fn check_way(table: &CompiledTable, hook: Hook, start: usize) -> Result<(), Rule
             Test::OutputNic(_) => knows_way_out,
             // Only what is sent has a socket that sent it.
             Test::Owner(_) => !knows_way_in,
+            Test::Socket(_) => matches!(hook, Hook::Prerouting | Hook::Input),
             _ => true,
         });
         if fits && tests_fit { Ok(()) } else { Err(RulesetError::TargetNotForHook(hook)) }
@@ -335,6 +340,18 @@ fn check_rule(family: Family, table: Table, rule: &Rule) -> Result<(), RulesetEr
             return Err(RulesetError::TargetNotForTable(table));
         }
         Target::NetMap(range) => check_nat(family, table, Some(range), None)?,
+        Target::Proxy(proxy) => {
+            let is_right = |(test, inverted): &(Test, bool)| matches!(test, Test::Protocol(Protocol::TCP | Protocol::UDP) if !inverted);
+            if table != Table::Mangle {
+                return Err(RulesetError::TargetNotForTable(table));
+            }
+            if !rule.tests.iter().any(is_right) {
+                return Err(RulesetError::ProxyWithoutProtocol);
+            }
+            if proxy.address.is_some_and(|address| crate::cidr::family_of(address) != family) {
+                return Err(RulesetError::FamilyMismatch);
+            }
+        }
         Target::NoTrack if table != Table::Raw => return Err(RulesetError::TargetNotForTable(table)),
         Target::SourceNat(range) | Target::DestinationNat(range) => {
             check_nat(family, table, range.addresses.as_ref(), range.ports.as_ref())?;

@@ -8,6 +8,7 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{TcpRepr, TcpView};
 
 use super::machine::{self, ChainId, ChainKind, PlacedChain};
+use super::owner::AssignedSocket;
 use super::rule::{Hook, NatRange, Table};
 use super::subject::Subject;
 use super::traverse::{Verdict, traverse};
@@ -35,6 +36,8 @@ pub(crate) struct Passage {
     state: ConnState,
     /// A rule said not to track it.
     is_untracked: bool,
+    /// The socket that a rule has given it to.
+    assigned: Option<AssignedSocket>,
     /// The packet as its sender knows it, if its destination was translated.
     before: Option<Transit>,
 }
@@ -199,6 +202,7 @@ impl Passage {
             tracking: None,
             state,
             is_untracked: false,
+            assigned: None,
             before: None,
         })
     }
@@ -214,8 +218,19 @@ impl Passage {
     fn carry(&self, egress: &Egress, transit: &mut Transit) {
         if egress.comes_back(transit.loops) && (self.tracking.is_some() || self.state == ConnState::UNTRACKED)
         {
-            transit.packet.meta.carried = Some(Arc::new(Carried { tracking: self.tracking.clone() }));
+            transit.packet.meta.carried =
+                Some(Arc::new(Carried { tracking: self.tracking.clone(), socket: None }));
         }
+    }
+
+    /// Takes the socket that a rule has given the packet to.
+    pub(crate) fn take_assigned(&mut self) -> Option<AssignedSocket> {
+        self.assigned.take()
+    }
+
+    /// Whether a rule has given the packet to a socket.
+    pub(crate) fn is_assigned(&self) -> bool {
+        self.assigned.is_some()
     }
 
     /// The packet as its sender knows it, if that is not what it looks like now.
@@ -364,10 +379,12 @@ impl Passage {
             tracking: self.tracking.as_ref(),
             state: self.state,
             is_untracked: self.is_untracked,
+            assigned: self.assigned.take(),
             now: self.now,
         };
         let verdict = rules(&mut subject);
         (self.state, self.is_untracked) = (subject.state, subject.is_untracked);
+        self.assigned = subject.assigned;
         verdict
     }
 

@@ -47,7 +47,7 @@ pub(super) fn translate(transit: &mut Transit, conn: &Conn, direction: Direction
     transit.packet = packet;
 }
 
-fn quoted_tuple(quoted: &[u8]) -> Option<Tuple> {
+pub(super) fn quoted_tuple(quoted: &[u8]) -> Option<Tuple> {
     let quote = quoted_transport(quoted)?;
     match Tuple::identify(quote.source, quote.destination, quote.protocol, quote.bytes) {
         Identified::Flow(tuple) => Some(tuple),

@@ -20,8 +20,8 @@ pub use compile::ProgramError;
 pub(super) use compile::{CompiledProgram, PlacedChain};
 pub use expression::{
     AddressFamily, BitwiseOp, Comparison, CompatTest, ConnField, Expression, ExtensionKind, FibInput,
-    FibResult, FlowDirection, LogRule, MetaField, NatKind, NatRule, Payload, PayloadBase, RejectRule,
-    RouteField, SetUpdate, Shift, UpdateKind,
+    FibResult, FlowDirection, LogRule, MetaField, NatKind, NatRule, Payload, PayloadBase, ProxyRule,
+    RejectRule, RouteField, SetUpdate, Shift, SocketField, UpdateKind,
 };
 pub(super) use run::run;
 pub use set::{Data, Element, ElementKey, KeyField, KeyPlace, Set, SetFull, SetKind};

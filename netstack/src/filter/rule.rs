@@ -5,10 +5,12 @@ mod target;
 mod test;
 
 pub use measure::{Carried, CarriedTest, ConnLimit, ContentTest, TimeTest};
-pub use target::{ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, RejectWith, Target, TtlAction};
+pub use target::{
+    ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, ProxyTarget, RejectWith, Target, TtlAction,
+};
 pub use test::{
     AddressKinds, ConnTest, EndTest, HashLimit, HashLimitKey, OwnerTest, PacketKind, RecentAction,
-    RecentTest, Side, StatisticMode, Test, U32Step, U32Test,
+    RecentTest, Side, SocketTest, StatisticMode, Test, U32Step, U32Test,
 };
 
 /// All rules of a family.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::owner::AssignedSocket;
 use super::rule::{AddressKinds, Side};
 use crate::NicId;
 use crate::conntrack::{ConnState, Tracking};
@@ -27,6 +28,8 @@ pub(super) struct Subject<'a> {
     pub(super) state: ConnState,
     /// A rule said not to track it.
     pub(super) is_untracked: bool,
+    /// The socket that rules have given it to.
+    pub(super) assigned: Option<AssignedSocket>,
     pub(super) now: Instant,
 }
 

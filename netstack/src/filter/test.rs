@@ -6,11 +6,13 @@ use std::ops::RangeInclusive;
 use netstack_wire::ip::Protocol;
 use netstack_wire::tcp::{self, TcpFlags};
 
-use super::measure;
-use super::rule::{ConnTest, HashLimit, HashLimitKey, OwnerTest, PacketKind, Side, StatisticMode, Test};
+use super::rule::{
+    ConnTest, HashLimit, HashLimitKey, OwnerTest, PacketKind, Side, SocketTest, StatisticMode, Test,
+};
 use super::state::{SharedStates, TestState, is_nth, masked, take_quota};
 use super::subject::Subject;
 use super::words;
+use super::{measure, owner};
 use crate::cidr::IpCidr;
 use crate::conntrack::{Direction, Tuple};
 use crate::packet::AddressedTo;
@@ -30,8 +32,9 @@ impl CompiledTest {
     }
 
     /// Tells whether a packet passes.
-    pub(super) fn passes(&self, subject: &Subject<'_>) -> bool {
+    pub(super) fn passes(&self, subject: &mut Subject<'_>) -> bool {
         let passes = match (&self.test, &self.state) {
+            (Test::Socket(wanted), _) => has_socket(*wanted, subject),
             (test, TestState::None) => passes(test, subject),
             (_, TestState::Limit(limit)) => limit.allow(subject.now),
             (Test::HashLimit(limit), TestState::HashLimit(table)) => {
@@ -56,7 +59,7 @@ impl CompiledTest {
 
 /// Tells whether a packet passes all tests. They are asked in order: a packet that fails before a limit takes no token
 /// of it.
-pub(super) fn all_pass(tests: &[CompiledTest], subject: &Subject<'_>) -> bool {
+pub(super) fn all_pass(tests: &[CompiledTest], subject: &mut Subject<'_>) -> bool {
     tests.iter().all(|test| test.passes(subject))
 }
 
@@ -119,14 +122,30 @@ fn passes(test: &Test, subject: &Subject<'_>) -> bool {
             subject.tracking.is_some_and(|tracking| measure::has_carried(carried, tracking))
         }
         Test::Time(time) => measure::is_time(time, subject.core.clock.since_1970().as_secs()),
-        // Asked by the caller, who has the state.
-        Test::Limit { .. }
+        // Asked by the caller, who has the state, or changes the mark.
+        Test::Socket(_)
+        | Test::Limit { .. }
         | Test::HashLimit(_)
         | Test::Statistic(StatisticMode::Nth { .. })
         | Test::Quota(_)
         | Test::ConnLimit(_)
         | Test::Recent(_) => false,
     }
+}
+
+/// Whether there is such a socket (`socket_match`).
+fn has_socket(wanted: SocketTest, subject: &mut Subject<'_>) -> bool {
+    let SocketTest { transparent, even_anywhere, takes_mark } = wanted;
+    let Some(facts) = owner::facts(subject) else { return false };
+    let is_anywhere = facts.full.is_some_and(|(is_anywhere, _)| is_anywhere);
+    let is_one = (even_anywhere || !is_anywhere) && (!transparent || facts.is_transparent);
+    if let Some((_, mark)) = facts.full
+        && is_one
+        && takes_mark
+    {
+        subject.transit.packet.meta.mark = mark;
+    }
+    is_one
 }
 
 /// A name, or the beginning of one before a `+`.

@@ -3,6 +3,7 @@
 use super::change;
 use super::compile::{Compiled, CompiledRule};
 use super::log;
+use super::owner::{self, ProxyPlace};
 use super::rule::{ConnMarkAction, Hook, NatRange, Policy, RejectWith, Table, Target};
 use super::subject::Subject;
 use super::test;
@@ -105,6 +106,14 @@ pub(super) fn apply(target: &Target, subject: &mut Subject<'_>) -> Option<Verdic
         Target::Mss(target) => {
             change::mss(subject, *target);
             return None;
+        }
+        Target::Proxy(proxy) => {
+            let place = ProxyPlace { address: proxy.address, port: proxy.port };
+            if !owner::give(subject, &place) {
+                return Some(Verdict::Drop);
+            }
+            let mark = &mut subject.transit.packet.meta.mark;
+            *mark = (*mark & !proxy.mask) ^ proxy.mark;
         }
         Target::Log(prefix) => {
             log::write(subject, prefix);

@@ -173,6 +173,12 @@ pub(crate) fn nic_towards(core: &Core, peer: IpAddr) -> Option<NicId> {
     egress.interface.accepts_any().then_some(egress.interface.id)
 }
 
+/// The NIC that leads to the other end of what somebody here has sent from an address that is not ours.
+pub(crate) fn nic_about(core: &Core, peer: IpAddr) -> Option<NicId> {
+    let query = RouteQuery { destination: peer, source: None, nic: None };
+    nic_towards(core, peer).or_else(|| Egress::resolve(core, query).ok().map(|egress| egress.interface.id))
+}
+
 impl std::fmt::Debug for ForwardEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ForwardEndpoint").field("nic", &self.nic).finish_non_exhaustive()

@@ -9,7 +9,7 @@ use crate::interface::Interface;
 use crate::ip::source;
 use crate::link::Medium;
 use crate::neighbour::Neighbour;
-use crate::nic::NicId;
+use crate::nic::{AddressState, NicId};
 use crate::outbox::Outbox;
 use crate::route::{Found, Route, RouteKey, RouteKind, RouteOrigin, RuleAction};
 use crate::stack::Core;
@@ -249,6 +249,11 @@ fn find(
         IpAddr::V4(_) | IpAddr::V6(_) => (Delivery::Unicast, Some(())),
     };
     let route = find_route(core, topology, query, origin)?;
+    if let Some(route) = route.filter(|route| route.kind == RouteKind::Local) {
+        let local = LocalAddress { nic: route.nic, state: AddressState::Preferred };
+        let source = source.or(route.source);
+        return local_egress(topology, destination, source, local, generation);
+    }
     let entry = match (route, nic) {
         (Some(route), _) => topology.nics.get(&route.nic),
         // Linux takes a destination to be on the link when the socket is bound to a device without a route to it.
@@ -288,7 +293,7 @@ fn find_route<'a>(
 ) -> Result<Option<&'a Route>, RouteError> {
     let RouteQuery { destination, source, nic } = query;
     let is_usable = |route: &Route| {
-        route.kind != RouteKind::Unicast
+        !matches!(route.kind, RouteKind::Unicast | RouteKind::Local)
             || (nic.is_none_or(|nic| route.nic == nic)
                 && topology.interface(route.nic).is_some_and(|interface| interface.is_up()))
     };
@@ -324,7 +329,7 @@ fn find_route<'a>(
             let hash = core.secrets.hash_pair(source.unwrap_or(destination), destination, 0);
             Ok(Some(share(topology, route, hash, is_usable)))
         }
-        RouteKind::Unicast => Ok(Some(route)),
+        RouteKind::Unicast | RouteKind::Local => Ok(Some(route)),
         RouteKind::Blackhole => Err(RouteError::Blackhole),
         RouteKind::Unreachable => Err(RouteError::Unreachable),
         RouteKind::Prohibit => Err(RouteError::Prohibited),

@@ -1,14 +1,16 @@
 //! Input while there are rules: whole packets, past the hooks, to where they lead.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::{self, Extensions, FragmentRepr, Ipv6Repr};
 
-use crate::filter::{self, Passage};
+use crate::conntrack::Carried;
+use crate::filter::{self, AssignedSocket, Passage};
 use crate::ip::multicast_forward::{self, Locally};
-use crate::ip::{Cast, Rx, Transit, forward, input_v4, input_v6};
+use crate::ip::{Cast, Rx, Transit, forward, input_v4, input_v6, kept};
 use crate::packet::{AddressedTo, Packet};
 
 /// Takes an IPv4 packet, checked by input.
@@ -66,7 +68,12 @@ fn whole(rx: &mut Rx<'_>, packet: Packet, fragments: Fragments) {
         IpAddr::V4(destination) => input_v4::classify(rx, destination),
         IpAddr::V6(destination) => input_v6::classify(rx, destination),
     };
-    let Some(cast) = cast else {
+    let is_kept = || kept::is_kept(rx, transit.source, transit.destination, transit.packet.meta.mark);
+    let Some(cast) = cast.or_else(|| is_kept().then_some(Cast::Unicast)) else {
+        // As Linux (`ip_forward`): what is for a socket of ours goes to nobody else.
+        if passage.is_assigned() {
+            return rx.core.counters.ip_in_not_ours.increment();
+        }
         let options = rx.topology.nics.get(&rx.interface.id).map(|entry| entry.options).unwrap_or_default();
         let forwards = if transit.is_v4() { options.forwards_v4 } else { options.forwards_v6 };
         if !forwards || addressed_to != AddressedTo::Host {
@@ -83,7 +90,16 @@ fn deliver(rx: &mut Rx<'_>, cast: Cast, mut transit: Transit, mut passage: Passa
         return;
     }
     let is_v4 = transit.is_v4();
-    let packet = transit.into_packet();
+    let mut packet = transit.into_packet();
+    let cast = match passage.take_assigned() {
+        Some(socket @ (AssignedSocket::Listener(_) | AssignedSocket::Datagram(_)))
+            if cast == Cast::Unicast =>
+        {
+            packet.meta.carried = Some(Arc::new(Carried { tracking: None, socket: Some(socket) }));
+            Cast::Assigned
+        }
+        _ => cast,
+    };
     match is_v4 {
         true => input_v4::deliver_whole(rx, cast, packet),
         false => input_v6::deliver_whole(rx, cast, packet),

@@ -9,7 +9,7 @@ use netstack_wire::ipv4::{self, Ipv4Repr};
 
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx, filtered, forward, multicast_forward};
+use crate::ip::{Cast, IpMeta, Rx, filtered, forward, kept, multicast_forward};
 use crate::options::Family;
 use crate::packet::{AddressedTo, Packet};
 use crate::stack::Core;
@@ -67,8 +67,12 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
             return;
         }
     }
-    let Some(cast) = classify(rx, repr.destination) else {
-        return forward::input(rx, packet);
+    let cast = match classify(rx, repr.destination) {
+        Some(cast) => cast,
+        None if kept::is_kept(rx, repr.source.into(), repr.destination.into(), packet.meta.mark) => {
+            Cast::Unicast
+        }
+        None => return forward::input(rx, packet),
     };
     rx.last_v4 = (cast == Cast::Unicast).then_some(pair);
     if !repr.is_fragment() {

@@ -10,7 +10,7 @@ use netstack_wire::{icmpv6, tcp, udp};
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::multicast_forward::{self, Locally};
 use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
-use crate::ip::{Cast, IpMeta, Rx, filtered, forward};
+use crate::ip::{Cast, IpMeta, Rx, filtered, forward, kept};
 use crate::options::Family;
 use crate::packet::{AddressedTo, Packet};
 
@@ -46,8 +46,12 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
             return;
         }
     }
-    let Some(cast) = classify(rx, repr.destination) else {
-        return forward::input(rx, packet);
+    let cast = match classify(rx, repr.destination) {
+        Some(cast) => cast,
+        None if kept::is_kept(rx, repr.source.into(), repr.destination.into(), packet.meta.mark) => {
+            Cast::Unicast
+        }
+        None => return forward::input(rx, packet),
     };
     after_header(rx, cast, &repr, packet);
 }

@@ -11,6 +11,7 @@ use netstack_wire::tcp::{MIN_HEADER_LEN, TcpFlags, TcpRepr, TcpView};
 
 use crate::bpf::{Subject, admits};
 use crate::error::SocketError;
+use crate::filter::AssignedSocket;
 use crate::forward;
 use crate::ip::flow_label::{self, ConnectionLabel};
 use crate::ip::icmp::{Notice, Quote};
@@ -36,8 +37,33 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
         && packet.meta.addressed_to == AddressedTo::Host
         && !ip.source.is_unspecified();
     if !is_for_us || !packet.make_contiguous(ip.offset, MIN_HEADER_LEN) {
+        if ip.cast == Cast::Assigned {
+            return input_assigned(rx, ip, packet);
+        }
         return counters.tcp_in_errs.increment();
     }
+    input_whole(rx, ip, packet, None);
+}
+
+/// Takes a segment that rules have given to a listener.
+#[cold]
+#[inline(never)]
+fn input_assigned(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
+    let is_for_us = packet.meta.addressed_to == AddressedTo::Host && !ip.source.is_unspecified();
+    let Some(AssignedSocket::Listener(listener)) = packet.meta.assigned_socket().filter(|_| is_for_us) else {
+        return rx.core.counters.tcp_in_errs.increment();
+    };
+    if !packet.make_contiguous(ip.offset, MIN_HEADER_LEN) {
+        return rx.core.counters.tcp_in_errs.increment();
+    }
+    release_held(rx.core, rx.outbox);
+    input_whole(rx, ip, packet, Some(listener));
+}
+
+/// Takes a segment of which the shortest header is in one piece, for whom its flow says or for a listener.
+#[inline(always)]
+fn input_whole(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet, assigned: Option<Arc<ListenEndpoint>>) {
+    let counters = &rx.core.counters;
     let header_len = usize::from(packet.contiguous(ip.offset)[12] >> 4) * 4;
     if header_len > ip.len || !packet.make_contiguous(ip.offset, header_len) {
         return counters.tcp_in_errs.increment();
@@ -61,7 +87,7 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
         u16::try_from((ip.len - header_len).div_ceil(usize::from(gso.size.max(1)))).unwrap_or(u16::MAX).max(1)
     });
     if rx.core.filters_streams.load(Ordering::Relaxed)
-        && !passes_filter(rx, ip, &flow, &mut packet, header_len)
+        && !passes_filter(rx, ip, &flow, &mut packet, header_len, assigned.as_ref())
     {
         return;
     }
@@ -74,7 +100,13 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     let payload = Payload::from(packet.into_payload(ip.offset + header_len));
     let true_size = payload.len_u32() + SEGMENT_OVERHEAD;
     let segment = SegmentIn { repr, payload, ecn: ecn_of(ip.tos), merged, true_size, headers };
-    input_segment(rx, flow, ip.nic, segment);
+    match assigned {
+        None => input_segment(rx, flow, ip.nic, segment),
+        Some(listener) => match find(rx.core, &flow, rx.outbox) {
+            Some(endpoint) => endpoint.on_segment(rx.core, segment, rx.outbox),
+            None => listener.on_segment(rx.core, &flow, segment, None, rx.outbox),
+        },
+    }
 }
 
 /// The first `len` bytes of a packet, with where its IP header begins.
@@ -179,14 +211,21 @@ pub(crate) fn input_plain(rx: &mut Rx<'_>, flow: &Flow, segment: &PlainSegment<'
 
 /// Shows a segment to the program of the socket that it is for, unless it comes from too far away.
 #[cold]
-fn passes_filter(rx: &Rx<'_>, ip: &IpMeta, flow: &Flow, packet: &mut Packet, header_len: usize) -> bool {
+fn passes_filter(
+    rx: &Rx<'_>,
+    ip: &IpMeta,
+    flow: &Flow,
+    packet: &mut Packet,
+    header_len: usize,
+    assigned: Option<&Arc<ListenEndpoint>>,
+) -> bool {
     let core = rx.core;
     let (min_ttl, is_admitted) = if let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
         let min_ttl = endpoint.min_ttl();
         let program = endpoint.filter().filter(|_| ip.ttl >= min_ttl);
         let admits = |program| admits(&program, rx, ip, packet, ip.offset, header_len);
         (min_ttl, program.is_none_or(admits))
-    } else if let Some(listener) = find_listener(core, flow, ip.nic, None) {
+    } else if let Some(listener) = assigned.cloned().or_else(|| find_listener(core, flow, ip.nic, None)) {
         let min_ttl = listener.min_ttl(flow);
         let is_near = ip.ttl >= min_ttl;
         (min_ttl, !is_near || listener.filter.admits(rx, ip, packet, ip.offset, header_len))
@@ -258,6 +297,9 @@ pub(super) fn to_listener(
     isn_above: Option<SeqNum>,
     outbox: &mut Outbox,
 ) {
+    if let Some(listener) = core.filter.proxies.last_given(flow) {
+        return listener.on_segment(core, flow, segment, isn_above, outbox);
+    }
     let nic = core.topology.load().local_address(flow.local_addr).map(|local| local.nic);
     if let Some(nic) = nic.or_else(|| forward::nic_towards(core, flow.remote_addr)) {
         to_listener_on(core, flow, nic, segment, isn_above, outbox);
@@ -272,7 +314,12 @@ fn to_listener_on(
     isn_above: Option<SeqNum>,
     outbox: &mut Outbox,
 ) {
-    match find_listener(core, flow, nic, Some(&segment)) {
+    // The handshake of a proxy's connection is found by its flow alone, as a connection is.
+    let begun = || {
+        let has_rules = core.filter.is_any_active();
+        if has_rules { core.filter.proxies.knowing(flow) } else { None }
+    };
+    match find_listener(core, flow, nic, Some(&segment)).or_else(begun) {
         Some(listener) => listener.on_segment(core, flow, segment, isn_above, outbox),
         None if forward::offer_syn(core, flow, nic, &segment, isn_above) => {}
         None => {
@@ -318,14 +365,15 @@ fn find_listener(
 /// An ICMP error, or a local one, about a segment of ours.
 pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outbox: &mut Outbox) -> bool {
     let &[s0, s1, d0, d1, n0, n1, n2, n3, ..] = quote.bytes else { return false };
+    // Connections of a proxy have addresses that are nobody's here.
     let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
-    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return false };
+    let nic = nic.or_else(|| forward::nic_towards(core, quote.destination));
     let flow = Flow {
         local_addr: quote.source,
         remote_addr: quote.destination,
         local_port: u16::from_be_bytes([s0, s1]),
         remote_port: u16::from_be_bytes([d0, d1]),
-        zone: zone_of(quote.destination, nic),
+        zone: nic.map_or(0, |nic| zone_of(quote.destination, nic)),
     };
     let Some(endpoint) = core.tcp.get(&core.secrets, &flow) else { return false };
     let seq = SeqNum(u32::from_be_bytes([n0, n1, n2, n3]));

@@ -123,6 +123,11 @@ impl ListenEndpoint {
         }
     }
 
+    /// Looks at the socket's options, if it listens.
+    pub(crate) fn look_at_options<T>(&self, look: impl FnOnce(&SocketOptions) -> T) -> Option<T> {
+        self.listening.lock().as_ref().map(|listening| look(&listening.socket_options))
+    }
+
     pub(crate) fn set_socket_options(&self, options: Arc<SocketOptions>) {
         if let Some(listening) = &mut *self.listening.lock() {
             listening.socket_options = options;

@@ -309,7 +309,9 @@ constants! { u8;
     RTN_LOCAL = 2,
     RTN_BROADCAST = 3,
     RTN_MULTICAST = 5,
+    RTN_BLACKHOLE = 6,
     RTN_UNREACHABLE = 7,
+    RTN_PROHIBIT = 8,
 }
 
 /// `RTNH_F_UNRESOLVED`: packets wait for the route.
@@ -378,13 +380,36 @@ pub struct FibRuleHdr {
 }
 
 constants! { u16;
+    FRA_DST = 1,
+    FRA_SRC = 2,
+    FRA_IIFNAME = 3,
+    FRA_GOTO = 4,
     FRA_PRIORITY = 6,
+    FRA_FWMARK = 10,
+    FRA_FLOW = 11,
+    FRA_TUN_ID = 12,
+    FRA_SUPPRESS_IFGROUP = 13,
     FRA_SUPPRESS_PREFIXLEN = 14,
     FRA_TABLE = 15,
+    FRA_FWMASK = 16,
+    FRA_OIFNAME = 17,
+    FRA_L3MDEV = 19,
+    FRA_UID_RANGE = 20,
     FRA_PROTOCOL = 21,
+    FRA_IP_PROTO = 22,
+    FRA_SPORT_RANGE = 23,
+    FRA_DPORT_RANGE = 24,
 }
-/// `FR_ACT_TO_TBL`.
-pub const FR_ACT_TO_TBL: u8 = 1;
+constants! { u8;
+    FR_ACT_TO_TBL = 1,
+    FR_ACT_GOTO = 2,
+    FR_ACT_NOP = 3,
+    FR_ACT_BLACKHOLE = 6,
+    FR_ACT_UNREACHABLE = 7,
+    FR_ACT_PROHIBIT = 8,
+}
+/// `FIB_RULE_INVERT`.
+pub const FIB_RULE_INVERT: u32 = 2;
 
 // `IPMRA_CREPORT_*` and `IP6MRA_CREPORT_*` of `linux/mroute.h` and `linux/mroute6.h`.
 constants! { u16;

@@ -179,13 +179,18 @@ fn fits(expression: &Expression, (hook, kind): (Hook, ChainKind)) -> bool {
             NatKind::Destination | NatKind::Redirect => translates(&[Hook::Prerouting, Hook::Output]),
         },
         Expression::Reject(_) => hook != Hook::Postrouting,
+        Expression::Proxy(_) => hook == Hook::Prerouting,
+        Expression::Socket { .. } => matches!(hook, Hook::Prerouting | Hook::Input | Hook::Output),
         // Only what is sent has a socket that sent it.
         Expression::Test(tests) => {
             let asks_owner = tests.0.iter().any(|test| matches!(test.test, Test::Owner(_)));
-            !asks_owner || matches!(hook, Hook::Output | Hook::Postrouting)
+            let asks_socket = tests.0.iter().any(|test| matches!(test.test, Test::Socket(_)));
+            (!asks_owner || matches!(hook, Hook::Output | Hook::Postrouting))
+                && (!asks_socket || matches!(hook, Hook::Prerouting | Hook::Input))
         }
         Expression::Target(target) => match target {
             Target::SourceNat(_) => translates(&[Hook::Postrouting, Hook::Input]),
+            Target::Proxy(_) => hook == Hook::Prerouting,
             Target::Masquerade { .. } => translates(&[Hook::Postrouting]),
             Target::DestinationNat(_) | Target::Redirect { .. } => {
                 translates(&[Hook::Prerouting, Hook::Output])

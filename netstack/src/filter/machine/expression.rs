@@ -176,6 +176,15 @@ pub enum Expression {
     },
     /// Translates the flow.
     Nat(NatRule),
+    /// Gives the packet to a transparent socket; the rule ends if there is none.
+    Proxy(ProxyRule),
+    /// Loads what is known of the socket that the packet is for; the rule ends if there is none.
+    Socket {
+        /// What.
+        field: SocketField,
+        /// To where.
+        to: Register,
+    },
     /// Drops the packet and tells its sender.
     Reject(RejectRule),
     /// Writes a line.
@@ -445,6 +454,17 @@ pub enum AddressFamily {
     Both,
 }
 
+impl AddressFamily {
+    /// Whether packets of IPv4, or otherwise IPv6, are among them.
+    pub(in crate::filter) fn has(self, is_v4: bool) -> bool {
+        match self {
+            Self::V4 => is_v4,
+            Self::V6 => !is_v4,
+            Self::Both => true,
+        }
+    }
+}
+
 /// A translation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NatRule {
@@ -473,6 +493,28 @@ pub enum NatKind {
     Masquerade,
     /// The destination, to this stack.
     Redirect,
+}
+
+/// Which socket gets a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyRule {
+    /// Packets of which family.
+    pub family: AddressFamily,
+    /// Where the address is that it is bound to; that of the NIC the packet came in through for `None`.
+    pub address: Option<Register>,
+    /// Where its port is, in network order; the packet's own for `None`.
+    pub port: Option<Register>,
+}
+
+/// What is known of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SocketField {
+    /// Whether it may have any address, in a byte.
+    Transparent,
+    /// Its mark.
+    Mark,
+    /// Whether it is bound to no address, in a byte.
+    Wildcard,
 }
 
 /// How to reject.

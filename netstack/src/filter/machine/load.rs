@@ -6,11 +6,12 @@ use netstack_wire::ip::Protocol;
 
 use super::Register;
 use super::expression::{
-    ConnField, FibInput, FibResult, FlowDirection, MetaField, Payload, PayloadBase, RouteField,
+    ConnField, FibInput, FibResult, FlowDirection, MetaField, Payload, PayloadBase, RouteField, SocketField,
 };
 use super::run::Registers;
 use crate::NicId;
 use crate::conntrack::{ConnState, Direction};
+use crate::filter::owner;
 use crate::filter::rule::{AddressKinds, PacketKind, Side};
 use crate::filter::subject::Subject;
 use crate::filter::test::packet_kind;
@@ -248,6 +249,22 @@ pub(super) fn route(
             let mss = u16::try_from(mtu.min(back).saturating_sub(headers)).unwrap_or(u16::MAX);
             registers.put(to, &mss.to_be_bytes());
         }
+    }
+    Some(())
+}
+
+/// Loads what is known of the packet's socket. `None` if there is none, or none that is complete.
+pub(super) fn socket(
+    field: SocketField,
+    to: Register,
+    subject: &Subject<'_>,
+    registers: &mut Registers,
+) -> Option<()> {
+    let facts = owner::facts(subject)?;
+    match field {
+        SocketField::Transparent => registers.put(to, &[u8::from(facts.is_transparent)]),
+        SocketField::Mark => registers.put_number(to, facts.full?.1),
+        SocketField::Wildcard => registers.put(to, &[u8::from(facts.full?.0)]),
     }
     Some(())
 }

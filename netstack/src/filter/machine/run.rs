@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::expression::{
-    AddressFamily, BitwiseOp, Comparison, Expression, LogRule, NatKind, NatRule, RejectRule, SetUpdate,
-    Shift, UpdateKind,
+    BitwiseOp, Comparison, Expression, LogRule, NatKind, NatRule, ProxyRule, RejectRule, SetUpdate, Shift,
+    UpdateKind,
 };
 use super::set::{Data, Element, ElementKey, Note};
 use super::state::Object;
@@ -15,6 +15,7 @@ use super::{
     Chain, ChainId, CompiledProgram, MAX_JUMPS, REGISTER_BYTES, Register, SetId, Verdict, extension, load,
     store,
 };
+use crate::filter::owner::{self, ProxyPlace};
 use crate::filter::rule::{NatRange, Policy};
 use crate::filter::subject::Subject;
 use crate::filter::{log, test, traverse};
@@ -43,6 +44,23 @@ impl Registers {
     pub(super) fn bytes(&self, from: Register, len: usize) -> &[u8] {
         let at = from.offset();
         &self.0[at..(at + len).min(REGISTER_BYTES)]
+    }
+
+    fn address(&self, from: Register, is_v4: bool) -> IpAddr {
+        match is_v4 {
+            true => {
+                let bytes: [u8; 4] = self.bytes(from, 4).try_into().unwrap_or_default();
+                IpAddr::V4(Ipv4Addr::from(bytes))
+            }
+            false => {
+                let bytes: [u8; 16] = self.bytes(from, 16).try_into().unwrap_or_default();
+                IpAddr::V6(Ipv6Addr::from(bytes))
+            }
+        }
+    }
+
+    fn port(&self, from: Register) -> u16 {
+        self.bytes(from, 2).try_into().map_or(0, u16::from_be_bytes)
     }
 
     fn number(&self, from: Register) -> u32 {
@@ -189,6 +207,10 @@ impl<'a> Machine<'a> {
             | Expression::Last(_)
             | Expression::Object(_) => go_on(count(expression, subject)),
             Expression::Nat(rule) => self.nat(rule, subject),
+            Expression::Proxy(rule) => go_on(self.proxy(rule, subject)),
+            Expression::Socket { field, to } => {
+                go_on(load::socket(*field, *to, subject, registers).is_some())
+            }
             Expression::Reject(rule) => Step::Done(Ran::Reject(match *rule {
                 RejectRule::With(with) => with,
                 RejectRule::ByFamily(v4, _) if subject.transit.is_v4() => v4,
@@ -323,28 +345,27 @@ impl<'a> Machine<'a> {
         if passes != *is_inverted { Step::Next } else { Step::Break }
     }
 
+    fn proxy(&self, rule: &ProxyRule, subject: &mut Subject<'_>) -> bool {
+        let ProxyRule { family, address, port } = *rule;
+        let is_v4 = subject.transit.is_v4();
+        if !family.has(is_v4) {
+            return false;
+        }
+        let address = address.map(|register| self.registers.address(register, is_v4));
+        let port = port.map_or(0, |register| self.registers.port(register));
+        owner::give(
+            subject,
+            &ProxyPlace { address: address.filter(|address| !address.is_unspecified()), port },
+        )
+    }
+
     fn nat(&mut self, rule: &NatRule, subject: &Subject<'_>) -> Step {
         let is_v4 = subject.transit.is_v4();
-        let fits = match rule.family {
-            AddressFamily::V4 => is_v4,
-            AddressFamily::V6 => !is_v4,
-            AddressFamily::Both => true,
-        };
-        if !fits {
+        if !rule.family.has(is_v4) {
             return Step::Break;
         }
-        let address = |register: Register| match is_v4 {
-            true => {
-                let bytes: [u8; 4] = self.registers.bytes(register, 4).try_into().unwrap_or_default();
-                IpAddr::V4(Ipv4Addr::from(bytes))
-            }
-            false => {
-                let bytes: [u8; 16] = self.registers.bytes(register, 16).try_into().unwrap_or_default();
-                IpAddr::V6(Ipv6Addr::from(bytes))
-            }
-        };
-        let port =
-            |register: Register| self.registers.bytes(register, 2).try_into().map_or(0, u16::from_be_bytes);
+        let address = |register: Register| self.registers.address(register, is_v4);
+        let port = |register: Register| self.registers.port(register);
         // The ends may come from the packet: a range the wrong way round is its beginning.
         let addresses = rule.addresses.map(|(first, last)| {
             let (first, last) = (address(first), address(last));

@@ -40,6 +40,9 @@ pub enum Target {
     Ttl(TtlAction),
     /// Lowers the MSS that a SYN announces. Only where packets leave.
     Mss(MssTarget),
+    /// Gives the packet to a transparent socket, and marks it. Only in the mangle table, where packets arrive, with a test for TCP or
+    /// UDP. Packets that no such socket wants are dropped.
+    Proxy(ProxyTarget),
     /// Writes a line about the packet ([`Stack::set_filter_log`](crate::Stack::set_filter_log)), and goes on.
     Log(LogPrefix),
     /// The packet is not tracked. Only in the raw table.
@@ -65,6 +68,20 @@ pub enum Target {
         /// How they are chosen.
         choice: Ports,
     },
+}
+
+/// The socket of a transparent proxy, which gets the first packets of flows to anywhere. A route of kind
+/// [`Local`](crate::route::RouteKind::Local) has to keep the packets here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct ProxyTarget {
+    /// The address that it is bound to. Not set: that of the NIC the packet came in through.
+    pub address: Option<IpAddr>,
+    /// Its port; zero for the packet's own.
+    pub port: u16,
+    /// The bits of the packet's mark to toggle.
+    pub mark: u32,
+    /// The bits of the mark to clear before.
+    pub mask: u32,
 }
 
 /// What to translate to.

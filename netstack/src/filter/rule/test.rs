@@ -118,6 +118,8 @@ pub enum Test {
     ConnLimit(ConnLimit),
     /// How much its flow has carried (`-m connbytes`). Packets without a flow fail.
     Carried(CarriedTest),
+    /// There is a socket that the packet is for (`-m socket`). Only where packets arrive or are for this stack.
+    Socket(SocketTest),
     /// What time it is (`-m time`).
     Time(TimeTest),
 }
@@ -153,6 +155,17 @@ pub struct EndTest {
     pub address: Option<(IpCidr, bool)>,
     /// The port; `true` inverts.
     pub ports: Option<(RangeInclusive<u16>, bool)>,
+}
+
+/// Which sockets count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct SocketTest {
+    /// Only those that may have any address ([`transparent`](crate::options::SocketOptions)).
+    pub transparent: bool,
+    /// Also those that are bound to no address.
+    pub even_anywhere: bool,
+    /// The packet gets the socket's mark.
+    pub takes_mark: bool,
 }
 
 /// Who may have sent a packet. A packet of no socket fails all that is set.

@@ -7,6 +7,7 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::udp::{self, UdpRepr};
 
 use crate::bpf;
+use crate::filter::AssignedSocket;
 use crate::forward;
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Cast, IcmpReason, IpMeta, Rx, reject, zone_of};
@@ -64,6 +65,9 @@ pub(crate) fn input(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet) {
     };
     if ip.cast != Cast::Unicast {
         release_run(rx.core, rx.outbox);
+        if let Some(AssignedSocket::Datagram(endpoint)) = packet.meta.assigned_socket() {
+            return deliver(rx, ip, &header, packet, &endpoint);
+        }
         let wanted = |endpoint: &Arc<DatagramEndpoint>| membership::wants(endpoint, ip);
         let mut is_wanted = false;
         for endpoint in rx.core.udp.lookup_all(&target).iter().filter(|endpoint| wanted(endpoint)) {
@@ -169,7 +173,7 @@ fn flow_hash(core: &Core, target: &Target) -> u64 {
 pub(crate) fn on_icmp(core: &Core, quote: &Quote<'_>, notice: &Notice) -> bool {
     let Some(header) = UdpRepr::parse(quote.bytes) else { return false };
     let nic = core.topology.load().local_address(quote.source).map(|local| local.nic);
-    let Some(nic) = nic.or_else(|| forward::nic_towards(core, quote.destination)) else { return false };
+    let Some(nic) = nic.or_else(|| forward::nic_about(core, quote.destination)) else { return false };
     let target = Target {
         local: quote.source,
         local_port: header.source_port,

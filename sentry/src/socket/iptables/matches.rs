@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netstack::IpCidr;
-use netstack::filter::{Side, Test};
+use netstack::filter::{Side, SocketTest, Test};
 use netstack::options::Family;
 use netstack::wire::ip::Protocol;
 
@@ -58,6 +58,10 @@ pub(in crate::socket) const MATCHES: &[(&str, u8, Option<Family>)] = &[
     ("connbytes", 0, None),
     ("connlimit", 1, None),
     ("time", 0, None),
+    ("socket", 0, Some(Family::V4)),
+    ("socket", 1, None),
+    ("socket", 2, None),
+    ("socket", 3, None),
 ];
 
 /// All that an entry tests.
@@ -199,6 +203,8 @@ pub(in crate::socket) fn one(
         ("connbytes", 0) => measure::bytes(data)?,
         ("connlimit", 1) => measure::connections(family, data)?,
         ("time", 0) => measure::time(data)?,
+        ("socket", 0) if family == Family::V4 => (Test::Socket(SocketTest::default()), false),
+        ("socket", 1..=3) => context::socket(data, revision)?,
         _ => return Err(Errno::ENOENT),
     };
     tests.push(tested);

@@ -134,6 +134,7 @@ fn apply(stack: &Stack, family: Family, tables: &[IpTable]) -> Result<(), Errno>
         | RulesetError::TargetNotForHook(_)
         | RulesetError::RejectNotForFamily(_)
         | RulesetError::ResetWithoutTcp
+        | RulesetError::ProxyWithoutProtocol
         | RulesetError::FamilyMismatch
         | RulesetError::EmptyRange => Errno::EINVAL,
     })

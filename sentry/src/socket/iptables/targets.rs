@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use netstack::filter::{
-    ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, RejectWith, Target, TtlAction,
+    ConnMarkAction, LogPrefix, MssTarget, NatRange, Ports, ProxyTarget, RejectWith, Target, TtlAction,
 };
 use netstack::options::Family;
 
 use super::blob::{Extension, half, text, word};
+use super::matches::ip;
 use crate::errno::Errno;
 
 /// The targets with their revisions.
@@ -39,6 +40,8 @@ pub(in crate::socket) const TARGETS: &[(&str, u8, Option<Family>)] = &[
     ("LOG", 0, None),
     ("NFLOG", 0, None),
     ("CHECKSUM", 0, None),
+    ("TPROXY", 0, Some(Family::V4)),
+    ("TPROXY", 1, None),
 ];
 
 /// A standard target's verdict.
@@ -109,6 +112,7 @@ pub(in crate::socket) fn target(family: Family, target: &Extension<'_>) -> Resul
             u16::MAX => MssTarget::ClampToPath,
             mss => MssTarget::Set(mss),
         }),
+        ("TPROXY", 0, Family::V4) | ("TPROXY", 1, _) => proxy(family, data, revision)?,
         ("LOG", 0, _) => log(data)?,
         // Nobody listens to the group; checksums are always right.
         ("NFLOG" | "CHECKSUM", 0, _) => Target::Continue,
@@ -143,6 +147,21 @@ fn tracking(data: &[u8]) -> Result<Target, Errno> {
         (_, 0, 1..) => Err(Errno::ENOENT),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// `struct xt_tproxy_target_info`, and `_v1`, in which the address has room for both families. No address is zero.
+fn proxy(family: Family, data: &[u8], revision: u8) -> Result<Target, Errno> {
+    let (address_at, len) = if revision == 0 { (8, 16) } else { (8, 28) };
+    let data = data.get(..len).ok_or(Errno::EINVAL)?;
+    let (mask, mark) = (word(data, 0), word(data, 4));
+    let (address, port_at) = match (revision, family) {
+        (0, _) => (ip(&data[address_at..address_at + 4])?, 12),
+        (_, Family::V4) => (ip(&data[address_at..address_at + 4])?, 24),
+        (_, Family::V6) => (ip(&data[address_at..address_at + 16])?, 24),
+    };
+    let port = u16::from_be_bytes([data[port_at], data[port_at + 1]]);
+    let address = Some(address).filter(|address| !address.is_unspecified());
+    Ok(Target::Proxy(ProxyTarget { address, port, mark, mask }))
 }
 
 /// `struct xt_log_info`. Of the flags, those of what else to write are not built: the line is as without.

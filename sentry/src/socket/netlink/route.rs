@@ -1,11 +1,12 @@
-//! `RTM_*ROUTE`: the routing table.
+//! `RTM_*ROUTE`: the routing tables.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netstack::link::Medium;
 use netstack::nic::InterfaceAddress;
 use netstack::options::Family;
-use netstack::route::{Route, RouteOrigin};
+use netstack::route::{Route, RouteKind, RouteOrigin, TableId};
 use netstack::{IpCidr, NicId};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
@@ -17,7 +18,7 @@ use crate::socket::netlink::address::{family_number, matches_family};
 use crate::socket::netlink::message::{Attributes, Reply, Request};
 use crate::socket::netlink::multicast;
 
-/// Lists the main table; the local table is not kept as routes here.
+/// Lists one table or all; the local table is not kept as routes here.
 pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let (filter, attributes) = request.split::<RtMsg>();
     let table = attributes.u32(RTA_TABLE).unwrap_or(filter.table.into());
@@ -25,20 +26,20 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         multicast::dump(namespace, family, Some(table).filter(|&table| table != 0), reply);
         return Ok(());
     }
-    let wants_main = table == 0 || table == u32::from(RT_TABLE_MAIN);
     // RTM_F_CLONED asks for the routing cache, which is empty.
-    if !wants_main || filter.flags & RTM_F_CLONED != 0 {
+    if filter.flags & RTM_F_CLONED != 0 {
         return Ok(());
     }
     let nics = namespace.stack().nics();
     let is_local = |route: &Route| {
         // Linux keeps the networks of the loopback in the local table.
         let nic = nics.iter().find(|nic| nic.id == route.nic);
-        let is_loopback = nic.is_some_and(|nic| nic.medium == netstack::link::Medium::Loopback);
+        let is_loopback = nic.is_some_and(|nic| nic.medium == Medium::Loopback);
         is_loopback && route.origin == RouteOrigin::Connected
     };
     for route in namespace.stack().routes().iter().filter(|route| !is_local(route)) {
-        if matches_family(filter.family, route.destination.address()) {
+        let is_wanted = table == 0 || route.table == TableId(table);
+        if is_wanted && matches_family(filter.family, route.destination.address()) {
             describe(route, RTM_NEWROUTE, reply);
         }
     }
@@ -55,7 +56,8 @@ fn describe(route: &Route, kind: u16, reply: &mut Reply) {
     let fixed = RtMsg {
         family: family_number(destination.address()),
         dst_len: destination.prefix_len(),
-        table: RT_TABLE_MAIN,
+        // RT_TABLE_COMPAT, where the number does not fit.
+        table: u8::try_from(route.table.0).unwrap_or(252),
         protocol: match route.origin {
             RouteOrigin::Connected => RTPROT_KERNEL,
             RouteOrigin::Static => RTPROT_BOOT,
@@ -63,14 +65,22 @@ fn describe(route: &Route, kind: u16, reply: &mut Reply) {
             RouteOrigin::Redirect => RTPROT_REDIRECT,
         },
         scope: match (route.gateway, destination.address()) {
+            (_, IpAddr::V4(_)) if route.kind == RouteKind::Local => RT_SCOPE_HOST,
+            (_, IpAddr::V4(_)) if route.kind != RouteKind::Unicast => RT_SCOPE_UNIVERSE,
             (None, IpAddr::V4(_)) => RT_SCOPE_LINK,
             (Some(_), _) | (None, IpAddr::V6(_)) => RT_SCOPE_UNIVERSE,
         },
-        kind: RTN_UNICAST,
+        kind: match route.kind {
+            RouteKind::Unicast => RTN_UNICAST,
+            RouteKind::Local => RTN_LOCAL,
+            RouteKind::Blackhole => RTN_BLACKHOLE,
+            RouteKind::Unreachable => RTN_UNREACHABLE,
+            RouteKind::Prohibit => RTN_PROHIBIT,
+        },
         ..RtMsg::default()
     };
     reply.message(kind, &fixed, |builder| {
-        builder.attr(RTA_TABLE, &u32::from(RT_TABLE_MAIN));
+        builder.attr(RTA_TABLE, &route.table.0);
         if destination.prefix_len() > 0 {
             builder.attr_ip(RTA_DST, destination.address());
         }
@@ -80,7 +90,10 @@ fn describe(route: &Route, kind: u16, reply: &mut Reply) {
         if let Some(gateway) = route.gateway {
             builder.attr_ip(RTA_GATEWAY, gateway);
         }
-        builder.attr(RTA_OIF, &route.nic.index());
+        // fib_dump_info: IPv4 routes that lead nowhere have no interface.
+        if destination.address().is_ipv6() || matches!(route.kind, RouteKind::Unicast | RouteKind::Local) {
+            builder.attr(RTA_OIF, &route.nic.index());
+        }
         if route.metric > 0 {
             builder.attr(RTA_PRIORITY, &route.metric);
         }
@@ -102,14 +115,21 @@ pub(super) fn lookup(
     let nics = stack.nics();
     let owner = nics.iter().find(|nic| nic.addresses.iter().any(|own| own.address() == destination));
     let routes = stack.routes();
-    let best = routes.iter().filter(|route| route.destination.contains(destination)).max_by(|a, b| {
+    let in_main = |route: &&Route| route.table == TableId::MAIN && route.destination.contains(destination);
+    let best = routes.iter().filter(in_main).max_by(|a, b| {
         let by_length = a.destination.prefix_len().cmp(&b.destination.prefix_len());
         by_length.then(b.metric.cmp(&a.metric))
     });
     let (nic, gateway, source, kind) = match (owner, best) {
         (Some(_), _) => {
-            let loopback = nics.iter().find(|nic| nic.medium == netstack::link::Medium::Loopback);
+            let loopback = nics.iter().find(|nic| nic.medium == Medium::Loopback);
             (loopback.map(|nic| nic.id), None, Some(destination), RTN_LOCAL)
+        }
+        (None, Some(Route { kind: RouteKind::Unreachable, .. })) => return Err(Errno::EHOSTUNREACH),
+        (None, Some(Route { kind: RouteKind::Blackhole, .. })) => return Err(Errno::EINVAL),
+        (None, Some(Route { kind: RouteKind::Prohibit, .. })) => return Err(Errno::EACCES),
+        (None, Some(route)) if route.kind == RouteKind::Local => {
+            (Some(route.nic), None, Some(destination), RTN_LOCAL)
         }
         (None, Some(route)) => (Some(route.nic), route.gateway, route.source, RTN_UNICAST),
         (None, None) => return Err(Errno::ENETUNREACH),
@@ -151,15 +171,30 @@ struct Wanted {
     nic: Option<NicId>,
     metric: Option<u32>,
     source: Option<IpAddr>,
+    table: TableId,
+    /// `None` if it was not said.
+    kind: Option<RouteKind>,
 }
 
 fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
     let (fixed, attributes): (RtMsg, Attributes<'_>) = request.split_full()?;
     let table = attributes.u32(RTA_TABLE).unwrap_or(fixed.table.into());
-    if table != 0 && table != u32::from(RT_TABLE_MAIN) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    if attributes.find(RTA_MULTIPATH).is_some() || !matches!(fixed.kind, 0 | RTN_UNICAST) {
+    let table = match table {
+        0 => TableId::MAIN,
+        // What is in there follows from the addresses.
+        local if local == u32::from(RT_TABLE_LOCAL) => return Err(Errno::EOPNOTSUPP),
+        table => TableId(table),
+    };
+    let kind = match fixed.kind {
+        0 => None,
+        RTN_UNICAST => Some(RouteKind::Unicast),
+        RTN_LOCAL => Some(RouteKind::Local),
+        RTN_BLACKHOLE => Some(RouteKind::Blackhole),
+        RTN_UNREACHABLE => Some(RouteKind::Unreachable),
+        RTN_PROHIBIT => Some(RouteKind::Prohibit),
+        _ => return Err(Errno::EOPNOTSUPP),
+    };
+    if attributes.find(RTA_MULTIPATH).is_some() {
         return Err(Errno::EOPNOTSUPP);
     }
     let any = match u16::from(fixed.family) {
@@ -179,14 +214,25 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
         nic: attributes.u32(RTA_OIF).and_then(NicId::from_index),
         metric: attributes.u32(RTA_PRIORITY),
         source: attributes.address(RTA_PREFSRC),
+        table,
+        kind,
     })
 }
 
 pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, gateway, nic, metric, source } = decode(request)?;
+    let Wanted { destination, gateway, nic, metric, source, table, kind } = decode(request)?;
+    let kind = kind.unwrap_or(RouteKind::Unicast);
     let stack = namespace.stack();
+    let leads_out = kind == RouteKind::Unicast;
+    if !leads_out && gateway.is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let loopback = || stack.nics().into_iter().find(|nic| nic.medium == Medium::Loopback).map(|nic| nic.id);
     let nic = match (nic, gateway) {
         (Some(nic), _) => nic,
+        (None, _) if matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) => {
+            loopback().ok_or(Errno::ENODEV)?
+        }
         // The interface follows from the gateway's network.
         (None, Some(gateway)) => {
             let routes = stack.routes();
@@ -196,11 +242,12 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
         (None, None) => return Err(Errno::ENODEV),
     };
     let metric = metric.unwrap_or(0);
-    let route =
-        Route { gateway, metric, source, origin: RouteOrigin::Static, ..Route::connected(destination, nic) };
-    let exists = stack.routes().iter().any(|r| r.destination == destination && r.metric == metric);
+    let origin = RouteOrigin::Static;
+    let route = Route { gateway, metric, source, origin, table, kind, ..Route::connected(destination, nic) };
+    let is_rival = |r: &Route| r.table == table && r.destination == destination && r.metric == metric;
+    let exists = stack.routes().iter().any(is_rival);
     if exists && request.has(NLM_F_REPLACE) {
-        stack.remove_route(destination, None, None).map_err(|e| e.to_errno())?;
+        stack.remove_route_of(table, destination, None, None).map_err(|e| e.to_errno())?;
     } else if exists && request.has(NLM_F_EXCL) {
         return Err(Errno::EEXIST);
     }
@@ -210,17 +257,19 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
 }
 
 pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, gateway, nic, metric, source: _ } = decode(request)?;
+    let Wanted { destination, gateway, nic, metric, source: _, table, kind } = decode(request)?;
     let stack = namespace.stack();
     let found = stack.routes().into_iter().find(|route| {
-        route.destination == destination
+        route.table == table
+            && route.destination == destination
+            && kind.is_none_or(|kind| route.kind == kind)
             && (gateway.is_none() || route.gateway == gateway)
             && nic.is_none_or(|nic| route.nic == nic)
             && metric.is_none_or(|metric| route.metric == metric)
     });
     // fib_table_delete: ESRCH when there is none.
     let route = found.ok_or(Errno::ESRCH)?;
-    stack.remove_route(destination, route.gateway, Some(route.nic)).map_err(|_| Errno::ESRCH)?;
+    stack.remove_route_of(table, destination, route.gateway, Some(route.nic)).map_err(|_| Errno::ESRCH)?;
     announce(namespace, &route, RTM_DELROUTE);
     Ok(())
 }

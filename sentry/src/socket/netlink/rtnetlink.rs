@@ -138,7 +138,9 @@ fn handle_route(
         RTM_DELNEIGH => neighbour::remove(namespace, request),
         RTM_GETNSID => namespace_id::get(namespace, request, is_dump, task, reply),
         RTM_NEWNSID => namespace_id::add(namespace, request, task),
-        RTM_GETRULE => rule::dump(request, reply),
+        RTM_GETRULE => rule::dump(namespace, request, reply),
+        RTM_NEWRULE => rule::add(namespace, request),
+        RTM_DELRULE => rule::remove(namespace, request),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }

@@ -106,8 +106,12 @@ fn the_rules_are_the_default_ones() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    let data = request(RTM_NEWRULE, NLM_F_ACK, FibRuleHdr::default().as_bytes());
+    let rule = FibRuleHdr { family: 2, action: FR_ACT_GOTO, ..FibRuleHdr::default() };
+    let data = request(RTM_NEWRULE, NLM_F_ACK, rule.as_bytes());
     assert_eq!(error_of(&ask(&socket(Privilege::Admin), &data)), -95);
+    // No family is no family of rules (`fib_nl_newrule`).
+    let data = request(RTM_NEWRULE, NLM_F_ACK, FibRuleHdr::default().as_bytes());
+    assert_eq!(error_of(&ask(&socket(Privilege::Admin), &data)), -97);
     let data = request(60, 0, &[0; 16]);
     assert_eq!(error_of(&ask(&socket(Privilege::Admin), &data)), -95);
 }

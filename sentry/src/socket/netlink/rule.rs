@@ -1,29 +1,34 @@
-//! `RTM_GETRULE`: the rules that exist on every Linux; others cannot be made.
+//! `RTM_*RULE`: the rules that choose routing tables (ip-rule(8)). Those that every Linux has cannot be taken away.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netstack::options::Family;
+use netstack::route::{MarkMatch, Rule, RuleAction, TableId};
+use netstack::{IpCidr, NicId};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
 
 use crate::errno::Errno;
-use crate::socket::netlink::message::{Reply, Request};
+use crate::socket::NetNamespace;
+use crate::socket::netlink::message::{Attributes, Builder, Reply, Request};
 
 /// Priority and table of the default rules (ip-rule(8)); IPv6 has no default table.
 const RULES: [(u32, u8); 3] = [(0, RT_TABLE_LOCAL), (32766, RT_TABLE_MAIN), (32767, RT_TABLE_DEFAULT)];
 
-pub(super) fn dump(request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+/// Lists the rules in the order in which they are asked.
+pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let (filter, _) = request.split::<FibRuleHdr>();
-    for family in [AF_INET, AF_INET6] {
-        if filter.family != 0 && u16::from(filter.family) != family {
+    let own = namespace.stack().rules();
+    for (number, family, count) in [(AF_INET, Family::V4, 3), (AF_INET6, Family::V6, 2)] {
+        if filter.family != 0 && u16::from(filter.family) != number {
             continue;
         }
-        let count = if family == AF_INET { 3 } else { 2 };
+        let mut own = own.iter().filter(|rule| rule.family == family).peekable();
         for (priority, table) in RULES.into_iter().take(count) {
-            let fixed = FibRuleHdr {
-                // Both families are below 256.
-                family: u8::try_from(family).unwrap_or(0),
-                table,
-                action: FR_ACT_TO_TBL,
-                ..FibRuleHdr::default()
-            };
+            while let Some(rule) = own.next_if(|rule| rule.priority < priority) {
+                describe(namespace, rule, reply);
+            }
+            let fixed = FibRuleHdr { table, ..header(family, FR_ACT_TO_TBL) };
             reply.message(RTM_NEWRULE, &fixed, |builder| {
                 builder.attr(FRA_TABLE, &u32::from(table));
                 builder.attr(FRA_SUPPRESS_PREFIXLEN, &u32::MAX);
@@ -33,6 +38,169 @@ pub(super) fn dump(request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno
                 }
             });
         }
+        own.for_each(|rule| describe(namespace, rule, reply));
     }
     Ok(())
 }
+
+fn header(family: Family, action: u8) -> FibRuleHdr {
+    // Both numbers are below 256.
+    let number = if family == Family::V4 { AF_INET } else { AF_INET6 };
+    FibRuleHdr { family: u8::try_from(number).unwrap_or(0), action, ..FibRuleHdr::default() }
+}
+
+fn describe(namespace: &NetNamespace, rule: &Rule, reply: &mut Reply) {
+    let Rule { priority, family, from, to, input_nic, output_nic, mark, is_inverted, action } = rule;
+    let (table, action) = match action {
+        RuleAction::Lookup(table) => (table.0, FR_ACT_TO_TBL),
+        RuleAction::Blackhole => (0, FR_ACT_BLACKHOLE),
+        RuleAction::Unreachable => (0, FR_ACT_UNREACHABLE),
+        RuleAction::Prohibit => (0, FR_ACT_PROHIBIT),
+    };
+    let bits = |network: &Option<IpCidr>| network.map_or(0, IpCidr::prefix_len);
+    let fixed = FibRuleHdr {
+        dst_len: bits(to),
+        src_len: bits(from),
+        // RT_TABLE_COMPAT, where the number does not fit.
+        table: u8::try_from(table).unwrap_or(252),
+        flags: if *is_inverted { FIB_RULE_INVERT } else { 0 },
+        ..header(*family, action)
+    };
+    let nics = namespace.stack().nics();
+    let name = |builder: &mut Builder, kind: u16, nic: &Option<NicId>| {
+        if let Some(nic) = nics.iter().find(|other| Some(other.id) == *nic) {
+            builder.attr_str(kind, &nic.name);
+        }
+    };
+    reply.message(RTM_NEWRULE, &fixed, |builder| {
+        builder.attr(FRA_TABLE, &table);
+        builder.attr(FRA_SUPPRESS_PREFIXLEN, &u32::MAX);
+        builder.attr(FRA_PROTOCOL, &RTPROT_UNSPEC);
+        name(builder, FRA_IIFNAME, input_nic);
+        name(builder, FRA_OIFNAME, output_nic);
+        if let Some(MarkMatch { value, mask }) = mark {
+            builder.attr(FRA_FWMARK, value);
+            builder.attr(FRA_FWMASK, mask);
+        }
+        builder.attr(FRA_PRIORITY, priority);
+        if let Some(network) = to {
+            builder.attr_ip(FRA_DST, network.address());
+        }
+        if let Some(network) = from {
+            builder.attr_ip(FRA_SRC, network.address());
+        }
+    });
+}
+
+/// What a request describes. What it does not say is `None`.
+struct Wanted {
+    priority: Option<u32>,
+    rule: Rule,
+    /// The request names an action other than a look into the main table.
+    has_action: bool,
+}
+
+fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Errno> {
+    let (fixed, attributes): (FibRuleHdr, Attributes<'_>) = request.split_full()?;
+    let (family, any) = match u16::from(fixed.family) {
+        AF_INET => (Family::V4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        AF_INET6 => (Family::V6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    // Selectors that the stack does not have are refused; a rule without them would match too much.
+    let unknown = [FRA_GOTO, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_L3MDEV, FRA_UID_RANGE]
+        .into_iter()
+        .chain([FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE]);
+    let suppresses = attributes.u32(FRA_SUPPRESS_PREFIXLEN).is_some_and(|len| len != u32::MAX);
+    if fixed.tos != 0 || suppresses || unknown.into_iter().any(|kind| attributes.find(kind).is_some()) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let network = |kind: u16, bits: u8| match bits {
+        0 => Ok(None),
+        bits => {
+            let network = IpCidr::new(attributes.address(kind).unwrap_or(any), bits);
+            network.filter(|network| network.family() == family).map(Some).ok_or(Errno::EINVAL)
+        }
+    };
+    let nics = namespace.stack().nics();
+    let nic = |kind: u16| -> Result<Option<NicId>, Errno> {
+        match attributes.str(kind) {
+            None => Ok(None),
+            // Rules for interfaces that are yet to come are not built.
+            Some(name) => {
+                let nic = nics.iter().find(|nic| *nic.name == *name).ok_or(Errno::ENODEV)?;
+                Ok(Some(nic.id))
+            }
+        }
+    };
+    let mask = attributes.u32(FRA_FWMASK);
+    let mark = match attributes.u32(FRA_FWMARK) {
+        Some(value) => Some(MarkMatch { value, mask: mask.unwrap_or(u32::MAX) }),
+        None => mask.filter(|mask| *mask != 0).map(|mask| MarkMatch { value: 0, mask }),
+    };
+    let table = attributes.u32(FRA_TABLE).unwrap_or(fixed.table.into());
+    let action = match fixed.action {
+        0 | FR_ACT_TO_TBL => RuleAction::Lookup(TableId(table)),
+        FR_ACT_BLACKHOLE => RuleAction::Blackhole,
+        FR_ACT_UNREACHABLE => RuleAction::Unreachable,
+        FR_ACT_PROHIBIT => RuleAction::Prohibit,
+        _ => return Err(Errno::EOPNOTSUPP),
+    };
+    let has_action = fixed.action != 0 && (fixed.action != FR_ACT_TO_TBL || table != 0);
+    let rule = Rule {
+        from: network(FRA_SRC, fixed.src_len)?,
+        to: network(FRA_DST, fixed.dst_len)?,
+        input_nic: nic(FRA_IIFNAME)?,
+        output_nic: nic(FRA_OIFNAME)?,
+        mark,
+        is_inverted: fixed.flags & FIB_RULE_INVERT != 0,
+        ..Rule::new(family, attributes.u32(FRA_PRIORITY).unwrap_or(0), action)
+    };
+    Ok(Wanted { priority: attributes.u32(FRA_PRIORITY), rule, has_action })
+}
+
+/// `RTM_NEWRULE`.
+pub(super) fn add(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
+    let Wanted { priority, rule, has_action } = decode(namespace, request)?;
+    // fib_nl2rule: a rule for no table is none.
+    if !has_action {
+        return Err(Errno::EINVAL);
+    }
+    let stack = namespace.stack();
+    // fib_default_rule_pref: before the first behind the local table.
+    let first =
+        stack.rules().iter().filter(|other| other.family == rule.family).map(|other| other.priority).min();
+    let priority = match priority {
+        Some(priority) => priority,
+        None => first.unwrap_or(MAIN_PRIORITY).min(MAIN_PRIORITY).saturating_sub(1),
+    };
+    if stack.rules().len() >= MAX_RULES {
+        return Err(Errno::ENOMEM);
+    }
+    stack.add_rule(Rule { priority, ..rule }).map_err(|_| Errno::EEXIST)
+}
+
+/// `RTM_DELRULE`: the first rule that is what the request says.
+pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
+    let Wanted { priority, rule: wanted, has_action } = decode(namespace, request)?;
+    let stack = namespace.stack();
+    let is_it = |rule: &Rule| {
+        let Rule { priority: _, family, from, to, input_nic, output_nic, mark, is_inverted, action } = wanted;
+        rule.family == family
+            && priority.is_none_or(|priority| rule.priority == priority)
+            && (!has_action || rule.action == action)
+            && (from.is_none() || rule.from == from)
+            && (to.is_none() || rule.to == to)
+            && (input_nic.is_none() || rule.input_nic == input_nic)
+            && (output_nic.is_none() || rule.output_nic == output_nic)
+            && (mark.is_none() || rule.mark == mark)
+            && (!is_inverted || rule.is_inverted)
+    };
+    let found = stack.rules().into_iter().find(is_it).ok_or(Errno::ENOENT)?;
+    stack.remove_rule(&found).map_err(|_| Errno::ENOENT)
+}
+
+/// Where Linux has "from all lookup main".
+const MAIN_PRIORITY: u32 = 32_766;
+/// Bounds the memory that rules take.
+const MAX_RULES: usize = 4096;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use netstack::link::Medium;
 use netstack::nic::{NeighbourState, NicInfo};
-use netstack::route::Route;
+use netstack::route::{Route, TableId};
 
 use crate::socket::NetNamespace;
 use crate::socket::packet::hardware_type;
@@ -57,7 +57,8 @@ fn routes(namespace: &NetNamespace) -> Vec<(Route, NicInfo)> {
         let nic = nics.iter().find(|nic| nic.id == route.nic && nic.medium != Medium::Loopback)?;
         Some((route, nic.clone()))
     };
-    namespace.stack().routes().into_iter().filter_map(named).collect()
+    let is_main = |route: &Route| route.table == TableId::MAIN;
+    namespace.stack().routes().into_iter().filter(is_main).filter_map(named).collect()
 }
 
 fn flags(route: &Route) -> u32 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netstack::MacAddr;
 use netstack::filter::{
-    AddressKinds, HashLimit, HashLimitKey, OwnerTest, PacketKind, RecentAction, RecentTest, Side,
+    AddressKinds, HashLimit, HashLimitKey, OwnerTest, PacketKind, RecentAction, RecentTest, Side, SocketTest,
     StatisticMode, Test,
 };
 use netstack::options::Family;
@@ -36,6 +36,17 @@ pub(super) fn owner(data: &[u8]) -> Result<Tested, Errno> {
         groups: has(2).then(|| (word(data, 8)..=word(data, 12), not(2))),
     };
     Ok((Test::Owner(test), false))
+}
+
+/// `struct xt_socket_mtinfo1` to `3`, each of which knows one flag more.
+pub(super) fn socket(data: &[u8], revision: u8) -> Result<Tested, Errno> {
+    let flags = *data.first().ok_or(Errno::EINVAL)?;
+    if flags >> revision != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let test =
+        SocketTest { transparent: flags & 1 != 0, even_anywhere: flags & 2 != 0, takes_mark: flags & 4 != 0 };
+    Ok((Test::Socket(test), false))
 }
 
 /// `struct xt_addrtype_info`, `struct xt_addrtype_info_v1`.

@@ -116,6 +116,8 @@ impl<'b, 'c> Parser<'b, 'c> {
             "dynset" => self.update(data, &mut stored)?,
             "objref" => self.object(data, &mut stored)?,
             "counter" | "quota" | "limit" | "last" => counting(text, data, &mut stored)?,
+            "socket" => packet::socket(self.family, data)?,
+            "tproxy" => statement::proxy(self.family, data)?,
             "nat" => statement::nat(self.family, data)?,
             "masq" => statement::masquerade(self.family, data)?,
             "redir" => statement::redirect(self.family, data)?,

@@ -2,13 +2,14 @@
 
 use netstack::filter::machine::{
     ConnField, Expression, ExtensionKind, FibInput, FibResult, FlowDirection, MetaField, Payload,
-    PayloadBase, RouteField,
+    PayloadBase, RouteField, SocketField,
 };
 
 use super::{byte, optional_register, register};
 use crate::errno::Errno;
 use crate::socket::netlink::message::Attributes;
 use crate::socket::netlink::netfilter::attributes::{Outcome, Refused, needed, number};
+use crate::socket::netlink::netfilter::constants::{FAMILY_INET, FAMILY_V4, FAMILY_V6};
 
 pub(super) fn payload(data: Attributes<'_>) -> Outcome<Expression> {
     let len = byte(data, PAYLOAD_LEN)?;
@@ -149,6 +150,20 @@ pub(super) fn route(data: Attributes<'_>) -> Outcome<Expression> {
     Ok(Expression::Route { field, to: register(data, ROUTE_REGISTER, len)? })
 }
 
+pub(super) fn socket(family: u8, data: Attributes<'_>) -> Outcome<Expression> {
+    if !matches!(family, FAMILY_INET | FAMILY_V4 | FAMILY_V6) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let (field, len) = match needed(data, SOCKET_KEY)? {
+        0 => (SocketField::Transparent, 1),
+        1 => (SocketField::Mark, 4),
+        2 => (SocketField::Wildcard, 1),
+        // Control groups of sockets are not known to the stack.
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    };
+    Ok(Expression::Socket { field, to: register(data, SOCKET_REGISTER, len)? })
+}
+
 pub(super) fn fib(data: Attributes<'_>) -> Outcome<Expression> {
     let flags = needed(data, FIB_FLAGS)?;
     let has = |flag: u32| flags & flag != 0;
@@ -189,6 +204,8 @@ const FLOW_DIRECTION: u16 = 3;
 const FLOW_SOURCE: u16 = 4;
 const ROUTE_REGISTER: u16 = 1;
 const ROUTE_KEY: u16 = 2;
+const SOCKET_KEY: u16 = 1;
+const SOCKET_REGISTER: u16 = 2;
 const FIB_REGISTER: u16 = 1;
 const FIB_RESULT: u16 = 2;
 const FIB_FLAGS: u16 = 3;

@@ -1,13 +1,15 @@
 //! Expressions that decide what happens to a packet or flow.
 
-use netstack::filter::machine::{AddressFamily, Expression, LogRule, NatKind, NatRule, Register, RejectRule};
+use netstack::filter::machine::{
+    AddressFamily, Expression, LogRule, NatKind, NatRule, ProxyRule, Register, RejectRule,
+};
 use netstack::filter::{LogPrefix, Ports, RejectWith};
 
 use super::optional_register;
 use crate::errno::Errno;
 use crate::socket::netlink::message::Attributes;
 use crate::socket::netlink::netfilter::attributes::{Outcome, Refused, needed, number};
-use crate::socket::netlink::netfilter::constants::{FAMILY_V4, FAMILY_V6};
+use crate::socket::netlink::netfilter::constants::{FAMILY_INET, FAMILY_V4, FAMILY_V6};
 
 /// The family of a table, as rules have it.
 fn family_of(family: u8) -> AddressFamily {
@@ -58,6 +60,30 @@ pub(super) fn nat(table: u8, data: Attributes<'_>) -> Outcome<Expression> {
         choice: choice(flags)?,
         // NF_NAT_RANGE_NETMAP.
         keeps_host: flags & 0x40 != 0,
+    }))
+}
+
+pub(super) fn proxy(table: u8, data: Attributes<'_>) -> Outcome<Expression> {
+    if !matches!(table, FAMILY_INET | FAMILY_V4 | FAMILY_V6) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let has_address = data.find(PROXY_ADDRESS).is_some();
+    if !has_address && data.find(PROXY_PORT).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let family = match u8::try_from(needed(data, PROXY_FAMILY)?) {
+        Ok(FAMILY_V4) if table != FAMILY_V6 => AddressFamily::V4,
+        Ok(FAMILY_V6) if table != FAMILY_V4 => AddressFamily::V6,
+        // An address says which family it is of.
+        Ok(0) if table == FAMILY_INET && !has_address => AddressFamily::Both,
+        Ok(0 | FAMILY_V4 | FAMILY_V6) => return Err(Errno::EINVAL.into()),
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    };
+    let address_len = if family == AddressFamily::V4 { 4 } else { 16 };
+    Ok(Expression::Proxy(ProxyRule {
+        family,
+        address: optional_register(data, PROXY_ADDRESS, address_len)?,
+        port: optional_register(data, PROXY_PORT, 2)?,
     }))
 }
 
@@ -166,6 +192,9 @@ const NAT_ADDRESS_LAST: u16 = 4;
 const NAT_PORT_FIRST: u16 = 5;
 const NAT_PORT_LAST: u16 = 6;
 const NAT_FLAGS: u16 = 7;
+const PROXY_FAMILY: u16 = 1;
+const PROXY_ADDRESS: u16 = 2;
+const PROXY_PORT: u16 = 3;
 const MASQ_FLAGS: u16 = 1;
 const MASQ_PORT_FIRST: u16 = 2;
 const MASQ_PORT_LAST: u16 = 3;
