@@ -113,6 +113,9 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         root_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         memory_overlay: global.overlay2 == Overlay::Memory,
         mounts: bundle::mounts_from_spec(spec, &bundle.dir),
+        root_propagation: linux
+            .and_then(|linux| linux.rootfs_propagation().as_deref())
+            .map_or(MountFlags::empty(), bundle::propagation),
         masked_paths: paths(linux.and_then(|linux| linux.masked_paths().as_ref())),
         readonly_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref())),
         init,

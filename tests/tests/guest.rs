@@ -112,6 +112,7 @@ guests! {
     mappings
     many_messages
     min_ttl
+    mount_propagation
     multicast_netlink
     multicast_routing
     namespaces

@@ -90,9 +90,18 @@ fn absolute(path: &Path) -> String {
     Path::new("/").join(path).display().to_string()
 }
 
-/// Flags that every mount has, and the options that only the file system understands. Propagation means nothing in
-/// a kernel with a single container; an option of the former kind that this kernel lacks is not an error on Linux
-/// either.
+/// What a propagation option, or `rootfsPropagation`, asks for (config-linux.md). Nothing is heard from the host's mounts, so a slave
+/// has no master and is private; and a tree of the host is one mount, so `r` makes no difference.
+pub(crate) fn propagation(option: &str) -> MountFlags {
+    match option {
+        "shared" | "rshared" => MountFlags::SHARED,
+        "unbindable" | "runbindable" => MountFlags::UNBINDABLE,
+        _ => MountFlags::empty(),
+    }
+}
+
+/// Flags that every mount has, and the options that only the file system understands. An option of the former kind that this
+/// kernel lacks is not an error on Linux either.
 fn split_options(options: &[String]) -> (MountFlags, Vec<String>) {
     let mut flags = MountFlags::empty();
     let mut own = Vec::new();
@@ -108,6 +117,11 @@ fn split_options(options: &[String]) -> (MountFlags, Vec<String>) {
             "exec" => flags.remove(MountFlags::NO_EXEC),
             "noatime" => flags.insert(MountFlags::NO_ATIME),
             "atime" => flags.remove(MountFlags::NO_ATIME),
+            "shared" | "rshared" | "unbindable" | "runbindable" | "private" | "rprivate" | "slave"
+            | "rslave" => {
+                flags.remove(MountFlags::SHARED | MountFlags::UNBINDABLE);
+                flags.insert(propagation(option));
+            }
             text if text.contains('=') => own.push(text.to_owned()),
             _ => {}
         }
@@ -126,7 +140,7 @@ mod tests {
                 {"destination":"/proc","type":"proc","source":"proc","options":["nosuid","noexec","nodev"]},
                 {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755","size=65536k"]},
                 {"destination":"/data","source":"vol","options":["rbind","ro","rprivate"]},
-                {"destination":"tmp","type":"tmpfs","options":["size=1m","noatime"]},
+                {"destination":"tmp","type":"tmpfs","options":["size=1m","noatime","private","rshared"]},
                 {"destination":"/x","type":"nfs"}]}"#,
         )
         .unwrap();
@@ -143,6 +157,6 @@ mod tests {
         );
         assert_eq!(mounts[0].flags, MountFlags::NO_SUID | MountFlags::NO_EXEC | MountFlags::NO_DEV);
         assert_eq!(mounts[2].flags, MountFlags::READ_ONLY);
-        assert_eq!(mounts[3].flags, MountFlags::NO_ATIME);
+        assert_eq!(mounts[3].flags, MountFlags::NO_ATIME | MountFlags::SHARED);
     }
 }

@@ -136,6 +136,7 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         network_settings: Vec::new(),
         root,
         root_readonly: false,
+        root_propagation: MountFlags::empty(),
         memory_overlay: args.overlay,
         mounts,
         masked_paths: Vec::new(),

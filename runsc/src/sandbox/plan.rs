@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use sentry::boot::{
-    BootConfig, DonatedFd, HostSettings, LinkConfig, MountConfig, MountKind, NetworkConfig, NetworkKind,
-    PlatformChoice, ProcessConfig, Request, RootConfig, RouteConfig, StraceConfig,
+    BootConfig, DonatedFd, HostSettings, LinkConfig, MountConfig, MountFlags, MountKind, NetworkConfig,
+    NetworkKind, PlatformChoice, ProcessConfig, Request, RootConfig, RouteConfig, StraceConfig,
 };
 use sentry_hostio::spawn::Lifetime;
 
@@ -39,6 +39,7 @@ pub(crate) struct SandboxPlan {
     /// Directory of the host that becomes the root.
     pub(crate) root: PathBuf,
     pub(crate) root_readonly: bool,
+    pub(crate) root_propagation: MountFlags,
     /// Changes of the root stay in memory.
     pub(crate) memory_overlay: bool,
     pub(crate) mounts: Vec<MountPlan>,
@@ -137,7 +138,12 @@ impl SandboxPlan {
             bound += 1;
             bound
         };
-        let root = RootConfig { tree: 0, memory_overlay: self.memory_overlay, readonly: self.root_readonly };
+        let root = RootConfig {
+            tree: 0,
+            memory_overlay: self.memory_overlay,
+            readonly: self.root_readonly,
+            propagation: self.root_propagation,
+        };
         let mounts = self
             .mounts
             .into_iter()

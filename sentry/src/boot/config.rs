@@ -129,6 +129,8 @@ pub struct RootConfig {
     pub memory_overlay: bool,
     /// No changes at all.
     pub readonly: bool,
+    /// How mount namespaces hear of its mounts: nothing, [`MountFlags::SHARED`] or [`MountFlags::UNBINDABLE`].
+    pub propagation: MountFlags,
 }
 
 /// One mount.
@@ -186,6 +188,10 @@ bitflags::bitflags! {
         const NO_EXEC = 8;
         /// `noatime`.
         const NO_ATIME = 1024;
+        /// `unbindable`: cannot be bound (`mount_namespaces(7)`).
+        const UNBINDABLE = 1 << 17;
+        /// `shared`: other mount namespaces hear of what is mounted there.
+        const SHARED = 1 << 20;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::task::Credentials;
 use crate::vfs::change::create;
 use crate::vfs::walk::{Last, LastName, Resolve, WalkRoot, walk};
-use crate::vfs::{Caller, Dentry, Mount, MountFlags, MountNamespace, NewKind, VfsPath};
+use crate::vfs::{Caller, Dentry, Mount, MountFlags, MountNamespace, NewKind, Propagation, VfsPath};
 
 /// Why a mount could not be made.
 #[derive(Debug, Error)]
@@ -74,7 +74,8 @@ impl Mounter {
             let is_directory = root.inode().is_dir();
             let place = self.mount_point(namespace, &mount.destination, is_directory).map_err(failed)?;
             let (source, flags) = (source_name(&mount.kind), mount_flags(mount.flags));
-            namespace.mount(root, source, place, flags).map_err(failed)?;
+            let made = namespace.mount(root, source, place, flags).map_err(failed)?;
+            propagate(namespace, made, mount.flags);
         }
         Ok(())
     }
@@ -97,6 +98,7 @@ impl Mounter {
             let mount = namespace.root_mount();
             mount.set_flags(mount.flags() | MountFlags::RDONLY);
         }
+        propagate(namespace, namespace.root_mount(), root.propagation);
         Ok(())
     }
 
@@ -263,6 +265,15 @@ fn source_name(kind: &MountKind) -> &'static [u8] {
         MountKind::Mqueue => b"mqueue",
         MountKind::Cgroup => b"cgroup",
         MountKind::Bind { .. } => b"none",
+    }
+}
+
+/// Mounts are private unless the configuration says otherwise: there is no master outside of the sandbox.
+fn propagate(namespace: &MountNamespace, mount: Arc<Mount>, flags: ConfigFlags) {
+    if flags.contains(ConfigFlags::SHARED) {
+        namespace.set_propagation(&[mount], Propagation::Shared);
+    } else if flags.contains(ConfigFlags::UNBINDABLE) {
+        namespace.set_propagation(&[mount], Propagation::Unbindable);
     }
 }
 

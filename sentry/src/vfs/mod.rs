@@ -3,11 +3,12 @@
 //! An [`Inode`] is a file system's object; a [`Dentry`] is a cached name of one; a [`Mount`] shows a tree of dentries
 //! somewhere in a [`MountNamespace`]; a [`VfsPath`] is a dentry seen through a mount; a [`File`] is an open one.
 //! Lock order: `SuperBlock::rename_lock`, `Inode::dir_lock` (parent before child, else by address), the file
-//! system's own locks, `Dentry`'s maps. `MountNamespace`'s table is a leaf.
+//! system's own locks, `Dentry`'s maps. What changes mounts locks the peer groups first; `MountNamespace`'s table is a leaf.
 
 pub mod anon;
 pub mod attr;
 mod bare_inode;
+mod branch;
 pub mod change;
 mod dentry;
 mod dir_file;
@@ -18,9 +19,11 @@ mod inode;
 pub mod lock;
 mod mappable;
 mod mount;
+mod mount_namespace;
 pub mod notify;
 pub mod open;
 mod path;
+mod peer_group;
 pub mod permission;
 mod signal_driven;
 mod superblock;
@@ -37,9 +40,11 @@ pub use file::{Allocate, File, FileOps, FileWatcher, OpenFlags, Seek};
 pub use fs_context::FsContext;
 pub use inode::{DirEntry, Inode, InodeOps, LinkTarget, NewInode, NewKind, RenameEnd};
 pub use mappable::{Backing, Mappable, MappedRange, MappingOwner};
-pub use mount::{DetachChildren, Mount, MountFlags, MountId, MountNamespace};
+pub use mount::{Mount, MountFlags, MountId};
+pub use mount_namespace::{BindExtent, DetachChildren, MOUNT_MAX, MountNamespace};
 pub use open::OpenHow;
 pub use path::{PathText, VfsPath};
+pub use peer_group::{GroupId, Propagation, Shown};
 pub use permission::{Access, Caller};
 pub use signal_driven::{OwnerName, SignalDriven};
 pub use superblock::{FileSystem, SuperBlock};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::task::Task;
-use crate::vfs::{DeviceId, Mount, MountFlags, VfsPath};
+use crate::vfs::{DeviceId, FsContext, GroupId, Mount, MountFlags, Shown, VfsPath};
 
 /// `fstab(5)` form.
 pub(super) fn mounts(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
@@ -22,6 +22,7 @@ pub(super) fn mounts(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
 /// `proc_pid_mountinfo(5)`.
 pub(super) fn mountinfo(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();
+    let context = task.fs();
     for (mount, place) in visible(task) {
         let fs = mount.superblock().fs();
         let device = DeviceId::decode(mount.superblock().device());
@@ -33,11 +34,12 @@ pub(super) fn mountinfo(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
         let separator = if own.is_empty() { "" } else { "," };
         let _ = writeln!(
             out,
-            "{} {parent} {}:{} {root} {place} {} - {kind} {source} {ro}{separator}{own}",
+            "{} {parent} {}:{} {root} {place} {}{} - {kind} {source} {ro}{separator}{own}",
             mount.id().0,
             device.major,
             device.minor,
             flags(&mount),
+            propagation(&context, &mount),
         );
     }
     Ok(out.into_bytes())
@@ -51,6 +53,28 @@ pub(super) fn mountstats(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
         let _ = writeln!(out, "device {} mounted on {place} with fstype {kind}", escape(mount.source()));
     }
     Ok(out.into_bytes())
+}
+
+/// The optional fields (`proc_pid_mountinfo(5)`).
+fn propagation(context: &FsContext, mount: &Mount) -> String {
+    let (namespace, root) = (context.namespace(), context.root());
+    let Shown { group, master, is_unbindable } = namespace.propagation(mount);
+    let mut text = group.map_or_else(String::new, |GroupId(group)| format!(" shared:{group}"));
+    if let Some(GroupId(master)) = master {
+        let _ = write!(text, " master:{master}");
+        let in_sight = |peer: &Arc<Mount>| {
+            let is_ours = peer.namespace().is_some_and(|of| Arc::ptr_eq(&of, &namespace));
+            is_ours && peer.root_path().text(&root).is_reachable
+        };
+        let near = namespace.dominating(mount, in_sight).filter(|near| near.0 != master);
+        if let Some(GroupId(near)) = near {
+            let _ = write!(text, " propagate_from:{near}");
+        }
+    }
+    if is_unbindable {
+        text.push_str(" unbindable");
+    }
+    text
 }
 
 /// The mounts that can be reached from the task's root, with their places.

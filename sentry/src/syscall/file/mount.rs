@@ -8,7 +8,9 @@ use crate::mm::PAGE_SIZE;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path};
 use crate::task::{Capabilities, CurrentTask};
-use crate::vfs::{Dentry, DetachChildren, Fd, Mount, MountFlags, MountNamespace, VfsPath};
+use crate::vfs::{
+    BindExtent, Dentry, DetachChildren, Fd, Mount, MountFlags, MountNamespace, Propagation, VfsPath,
+};
 
 const MS_REMOUNT: u32 = 32;
 const MS_BIND: u32 = 4096;
@@ -56,10 +58,8 @@ pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
         return Ok(0);
     }
     if flags & MS_PROPAGATION != 0 {
-        // All mounts are private; there is nothing outside of the sandbox to propagate to or from.
-        let kinds = (flags & MS_PROPAGATION).count_ones();
-        let ok = kinds == 1 && flags & !(MS_PROPAGATION | MS_REC | MS_SILENT) == 0 && place.is_mount_root();
-        return if ok { Ok(0) } else { Err(Errno::EINVAL.into()) };
+        change_propagation(&namespace, &place, flags)?;
+        return Ok(0);
     }
     if flags & MS_MOVE != 0 {
         let from = context.place(task, Fd(AT_FDCWD), &source, 0)?;
@@ -125,6 +125,24 @@ fn is_too_revealing(namespace: &MountNamespace, root: &Dentry, flags: MountFlags
     !namespace.mounts().iter().any(shows_all)
 }
 
+/// Sets the propagation type of a mount, with `MS_REC` of all below it, too (`do_change_type`).
+fn change_propagation(namespace: &Arc<MountNamespace>, place: &VfsPath, flags: u32) -> Result<(), Errno> {
+    let to = match flags & !(MS_REC | MS_SILENT) {
+        MS_SHARED => Propagation::Shared,
+        MS_SLAVE => Propagation::Slave,
+        MS_PRIVATE => Propagation::Private,
+        MS_UNBINDABLE => Propagation::Unbindable,
+        _ => return Err(Errno::EINVAL),
+    };
+    if !place.is_mount_root() || !is_in(namespace, &place.mount) {
+        return Err(Errno::EINVAL);
+    }
+    let all = flags & MS_REC != 0;
+    let mounts = if all { namespace.subtree(&place.mount) } else { vec![place.mount.clone()] };
+    namespace.set_propagation(&mounts, to);
+    Ok(())
+}
+
 /// Shows `from` also at `place`, with `recursive` what is mounted below it too.
 fn bind(context: &PathContext, from: &VfsPath, place: VfsPath, recursive: bool) -> Result<(), Errno> {
     let namespace = context.fs().namespace();
@@ -137,25 +155,7 @@ fn bind(context: &PathContext, from: &VfsPath, place: VfsPath, recursive: bool) 
     if !recursive && namespace.covers_for_good(from) {
         return Err(Errno::EINVAL);
     }
-    let top = from.mount.copy(from.dentry.clone());
-    top.set_locked(false);
-    // Taken before attaching, so that a bind of a tree into itself ends.
-    let below = if recursive { namespace.subtree(&from.mount) } else { Vec::new() };
-    namespace.attach(top.clone(), place)?;
-    let mut copies = vec![(from.mount.id(), top)];
-    for old in below.iter().skip(1) {
-        let Some(old_place) = old.mount_point() else { continue };
-        let parent = copies.iter().find(|(id, _)| *id == old_place.mount.id()).map(|(_, m)| m.clone());
-        let Some(parent) = parent else { continue };
-        let visible = Arc::ptr_eq(&old_place.mount, &from.mount);
-        if visible && !from.dentry.is_ancestor_of(&old_place.dentry) {
-            continue;
-        }
-        let copy = old.copy(old.root().clone());
-        namespace.attach(copy.clone(), VfsPath::new(parent, old_place.dentry))?;
-        copies.push((old.id(), copy));
-    }
-    Ok(())
+    namespace.bind(from, place, if recursive { BindExtent::Tree } else { BindExtent::Mount })
 }
 
 const MNT_FORCE: u32 = 1;

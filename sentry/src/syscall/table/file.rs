@@ -56,13 +56,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(PIVOT_ROOT, "pivot_root", [Path, Path], sys_pivot_root, Full),
     row!(CHROOT, "chroot", [Path], sys_chroot, Full),
     row!(SYNC, "sync", [], sys_sync, Full),
-    row!(
-        MOUNT,
-        "mount",
-        [Path, Path, Str, Hex, Ptr],
-        sys_mount,
-        Partial("propagation types are accepted and private")
-    ),
+    row!(MOUNT, "mount", [Path, Path, Str, Hex, Ptr], sys_mount, Partial("no overlay in guests")),
     row!(UMOUNT2, "umount2", [Path, Hex], sys_umount2, Partial("no MNT_EXPIRE")),
     row!(READAHEAD, "readahead", [Fd, Int, Uint], sys_readahead, Full),
     row!(SETXATTR, "setxattr", [Path, Str, InBuf, Uint, Int], sys_setxattr, Full),
