@@ -101,6 +101,7 @@ guests! {
     exec_environment
     extension_headers
     fast_open
+    file_capabilities
     files
     flow_label
     foreign_sources

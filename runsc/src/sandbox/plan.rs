@@ -114,10 +114,9 @@ impl SandboxPlan {
     pub(crate) fn exports(&self) -> Vec<Export> {
         let root = Export { path: self.root.clone(), writable: !self.memory_overlay && !self.root_readonly };
         let binds = self.mounts.iter().filter_map(|mount| match &mount.kind {
-            PlannedKind::Bind(path) => Some(Export {
-                path: path.clone(),
-                writable: !mount.flags.contains(sentry::boot::MountFlags::READ_ONLY),
-            }),
+            PlannedKind::Bind(path) => {
+                Some(Export { path: path.clone(), writable: !mount.flags.contains(MountFlags::READ_ONLY) })
+            }
             PlannedKind::Own(_) => None,
         });
         std::iter::once(root).chain(binds).collect()

@@ -13,14 +13,13 @@ use crate::kernel::{Kernel, Namespaces, PidNamespace, Process, Session};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
 use crate::task::clone::initial_handlers;
+use crate::task::exec_creds::credentials_after;
 use crate::task::scheduling::{Scheduling, cpu_count};
 use crate::task::thread::{NewTask, Shared};
 use crate::task::trace::{DebugRegisters, LinkKind};
-use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
+use crate::task::{Capabilities, Credentials, CurrentTask, Limits, Task, ThreadGroup, Tid};
 use crate::vfs::open::{open_exec, open_exec_place};
-use crate::vfs::{
-    Caller, FdFlags, FdTable, File, FsContext, Last, MountFlags, MountNamespace, VfsPath, WalkRoot,
-};
+use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, VfsPath, WalkRoot};
 
 /// A process to make from outside the sandbox.
 pub struct ProcessArgs {
@@ -284,59 +283,6 @@ impl CurrentTask {
 
 /// A flag of `personality(2)`.
 const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
-/// Bits of the file mode.
-const S_ISUID: u32 = 0o4000;
-const S_ISGID: u32 = 0o2000;
-const S_IXGRP: u32 = 0o010;
-/// `SECBIT_NOROOT` and `SECBIT_KEEP_CAPS`.
-const NOROOT: u32 = 1;
-const KEEP_CAPS: u32 = 1 << 4;
-
-/// The credentials after executing `file`, and whether they are more than before (`AT_SECURE`). Files have no
-/// capabilities here (`capabilities(7)`, "Transformation of capabilities during execve()").
-fn credentials_after(
-    old: &Arc<Credentials>,
-    file: &File,
-    namespace: &Arc<MountNamespace>,
-    is_held: bool,
-) -> Result<(Arc<Credentials>, bool), Errno> {
-    let mut new = Credentials::clone(old);
-    let stat = file.stat()?;
-    let mount = &file.path().mount;
-    // A file system that was mounted in a user namespace has its say in there only, and so have the mounts of another
-    // mount namespace (`mnt_may_suid`); who owns the file has to be somebody here.
-    let honours = !old.no_new_privs
-        && !is_held
-        && !mount.flags().contains(MountFlags::NOSUID)
-        && mount.superblock().user_ns().holds(&old.user_ns)
-        && (old.user_ns.is_initial()
-            || mount.namespace().is_some_and(|of| Arc::ptr_eq(&of, namespace))
-                && old.user_ns.uid_of(Uid(stat.uid)).is_some()
-                && old.user_ns.gid_of(Gid(stat.gid)).is_some());
-    if honours && stat.mode & S_ISUID != 0 {
-        new.euid = Uid(stat.uid);
-    }
-    if honours && stat.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
-        new.egid = Gid(stat.gid);
-    }
-    let is_set_id = new.euid != old.uid || new.egid != old.gid;
-    new.suid = new.euid;
-    new.fsuid = new.euid;
-    new.sgid = new.egid;
-    new.fsgid = new.egid;
-    let root = old.user_ns.uid(0);
-    let is_root = old.securebits & NOROOT == 0 && (Some(new.euid) == root || Some(new.uid) == root);
-    let file_effective = old.securebits & NOROOT == 0 && Some(new.euid) == root;
-    if is_set_id {
-        new.ambient = Capabilities::empty();
-    }
-    new.permitted = if is_root { new.inheritable | new.bounding } else { new.ambient };
-    new.effective = if file_effective { new.permitted } else { new.ambient };
-    new.securebits &= !KEEP_CAPS;
-    let gained = Some(old.uid) != root && !new.permitted.difference(new.ambient).is_empty();
-    Ok((Arc::new(new), is_set_id || gained))
-}
-
 impl Task {
     fn addresses(&self) -> Addresses {
         if self.personality() & ADDR_NO_RANDOMIZE != 0 { Addresses::Fixed } else { Addresses::Random }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::errno::Errno;
-use crate::task::Capabilities;
+use crate::task::{Capabilities, file_caps};
 use crate::vfs::permission::check_access;
 use crate::vfs::{Access, Caller, FileType, VfsPath};
 
@@ -33,6 +33,10 @@ pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Acces
     let writes = want.contains(Access::WRITE);
     if writes {
         path.mount.check_writable()?;
+    }
+    if name == file_caps::NAME {
+        let may = !writes || caller.has_for(&path.stat()?, Capabilities::SETFCAP);
+        return if may { Ok(()) } else { Err(Errno::EPERM) };
     }
     let admin = caller.has(Capabilities::SYS_ADMIN);
     if name.starts_with(b"security.") || name.starts_with(b"system.") {

@@ -347,6 +347,7 @@ impl FileOps for TmpfsFile {
 
     fn write(&self, file: &File, src: &mut dyn IoSrc, pos: &mut u64) -> Result<usize, Errno> {
         let appends = file.flags().contains(OpenFlags::APPEND);
+        self.node()?.drop_caps();
         let n = self.regular()?.write(src, pos, appends)?;
         if n > 0 {
             self.node()?.touch_modified();
@@ -371,6 +372,7 @@ impl FileOps for TmpfsFile {
     }
 
     fn truncate(&self, _: &File, size: u64) -> Result<(), Errno> {
+        self.node()?.drop_caps();
         if self.regular()?.truncate(size)? {
             self.node()?.touch_modified();
         }
@@ -378,6 +380,7 @@ impl FileOps for TmpfsFile {
     }
 
     fn allocate(&self, _: &File, mode: Allocate, offset: u64, len: u64) -> Result<(), Errno> {
+        self.node()?.drop_caps();
         self.regular()?.allocate(mode, offset, len)?;
         self.node()?.touch_modified();
         Ok(())

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::fs::tmpfs::file::{RegularFile, TmpfsFile};
 use crate::fs::tmpfs::{TmpfsOptions, TmpfsShared};
+use crate::task::file_caps;
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, DirEntry, FileOps, FileTime, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
@@ -19,6 +21,8 @@ pub struct TmpfsInode {
     shared: Arc<TmpfsShared>,
     stat: Mutex<Stat>,
     xattrs: Mutex<XattrMap>,
+    /// There may be file capabilities among the attributes, which go with any change of the contents or the owner.
+    has_caps: AtomicBool,
     body: Body,
 }
 
@@ -63,8 +67,22 @@ impl TmpfsInode {
             }
             NewKind::Fifo | NewKind::Socket => Body::Special,
         };
-        let inode = Self { shared: shared.clone(), stat: Mutex::new(stat), xattrs: Mutex::default(), body };
+        let inode = Self {
+            shared: shared.clone(),
+            stat: Mutex::new(stat),
+            xattrs: Mutex::default(),
+            has_caps: AtomicBool::new(false),
+            body,
+        };
         Inode::new(kind, Box::new(inode))
+    }
+
+    /// Takes the file capabilities away, for what they were given to is changed (`cap_inode_killpriv`).
+    pub(super) fn drop_caps(&self) {
+        if self.has_caps.load(Ordering::Relaxed) && self.has_caps.swap(false, Ordering::SeqCst) {
+            // There may be none, after all.
+            let _ = self.xattrs.lock().remove(file_caps::NAME);
+        }
     }
 
     /// The contents of a regular file.
@@ -152,6 +170,10 @@ impl InodeOps for TmpfsInode {
             if file.truncate(size)? {
                 self.stat.lock().mtime = FileTime::now();
             }
+        }
+        let is_directory = matches!(self.body, Body::Directory(_));
+        if attr.size.is_some() || (attr.uid.is_some() || attr.gid.is_some()) && !is_directory {
+            self.drop_caps();
         }
         attr.apply(&mut self.stat.lock());
         Ok(())
@@ -253,6 +275,10 @@ impl InodeOps for TmpfsInode {
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
+        if name == file_caps::NAME {
+            // Before it is there: who changes the contents meanwhile looks for it.
+            self.has_caps.store(true, Ordering::SeqCst);
+        }
         self.xattrs.lock().set(name, value, mode)?;
         self.stat.lock().ctime = FileTime::now();
         Ok(())

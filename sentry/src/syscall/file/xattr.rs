@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path, real_file};
-use crate::task::{Capabilities, CurrentTask};
+use crate::task::{Capabilities, CurrentTask, file_caps};
 use crate::vfs::notify::{self, Event};
 use crate::vfs::{
     Access, Fd, VfsPath, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, check_xattr,
@@ -105,9 +105,12 @@ fn set(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     if size > XATTR_SIZE_MAX {
         return Err(Errno::E2BIG.into());
     }
-    let value: Vec<u8> = task.mm().read_array(args.addr(2), size)?;
+    let mut value: Vec<u8> = task.mm().read_array(args.addr(2), size)?;
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
+    if name == file_caps::NAME {
+        value = file_caps::to_store(&context.caller(), &place, &value)?;
+    }
     check_xattr(&context.caller(), &place, &name, Access::WRITE)?;
     place.inode().ops().set_xattr(&name, &value, mode)?;
     notify::notify_dentry(&place.dentry, Event::ATTRIB);
@@ -119,7 +122,10 @@ fn get(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
     check_xattr(&context.caller(), &place, &name, Access::READ)?;
-    let value = place.inode().ops().xattr(&name)?;
+    let mut value = place.inode().ops().xattr(&name)?;
+    if name == file_caps::NAME {
+        value = file_caps::to_show(&context.caller(), &place, &value)?;
+    }
     give(task, args.addr(2), args.usize(3), &value, XATTR_SIZE_MAX)
 }
 

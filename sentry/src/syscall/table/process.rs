@@ -10,7 +10,13 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(CLONE, "clone", [Hex, Ptr, Ptr, Ptr, Ptr], p::sys_clone, Partial("no time namespaces")),
     row!(FORK, "fork", [], p::sys_fork, Full),
     row!(VFORK, "vfork", [], p::sys_vfork, Full),
-    row!(EXECVE, "execve", [Path, Ptr, Ptr], p::sys_execve, Partial("no file capabilities")),
+    row!(
+        EXECVE,
+        "execve",
+        [Path, Ptr, Ptr],
+        p::sys_execve,
+        Partial("file capabilities of the image are not seen")
+    ),
     row!(EXIT, "exit", [Int], p::sys_exit, Full),
     row!(WAIT4, "wait4", [Int, Ptr, Hex, Ptr], p::sys_wait4, Partial("usage has times only")),
     row!(UNAME, "uname", [Ptr], p::sys_uname, Full),
@@ -114,7 +120,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
         "execveat",
         [DirFd, Path, Ptr, Ptr, Hex],
         p::sys_execveat,
-        Partial("no file capabilities")
+        Partial("file capabilities of the image are not seen")
     ),
     row!(MEMBARRIER, "membarrier", [Int, Hex, Int], p::sys_membarrier, Partial("no SYNC_CORE, no RSEQ")),
     row!(RSEQ, "rseq", [Ptr, Uint, Hex, Hex], p::sys_rseq, Stub("ENOSYS")),
