@@ -63,7 +63,9 @@ pub use compile::RulesetError;
 /// An address of a list, its TTL, and when it was seen.
 pub type RecentAddress = (std::net::IpAddr, u8, Vec<crate::time::Instant>);
 
-pub(crate) use hook::{Passage, forward, input, output, passes_link_control, prerouting, transit_of};
+pub(crate) use hook::{
+    Passage, forward, input, output, passes_link_control, prerouting, prerouting_on, transit_of,
+};
 pub use log::FilterLog;
 pub(crate) use owner::{AssignedSocket, Proxies};
 pub use rule::{

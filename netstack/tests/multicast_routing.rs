@@ -9,12 +9,15 @@ use std::time::Duration;
 use common::{Lan, Triple, family_of, recv};
 use netstack::error::RecvError;
 use netstack::filter::{Chain, Hook, Policy, Rule, Ruleset, Table, Target, Test};
+use netstack::link::channel::ChannelLink;
+use netstack::link::{Capabilities, Medium};
 use netstack::multicast_route::{
     MulticastRoute, MulticastRouteError, MulticastRouter, Refused, Reporting, Thresholds, Upcall, UpcallKind,
     Vif, VifId,
 };
 use netstack::options::{Family, PmtuDiscovery, RecvFlags, SendMeta};
 use netstack::wire::checksum::{Accumulator, pseudo_header};
+use netstack::wire::ip::Protocol;
 use netstack::{RawSocket, Stack, UdpSocket};
 
 const GROUPS: [&str; 2] = ["239.1.2.3", "ff1e::123"];
@@ -332,6 +335,28 @@ fn packets_in_pim_registers_are_routed() {
         net.net.router.set_filter(family, Ruleset::new().chain(chain)).unwrap();
         send(&mut net, 0, false, &packet, 0);
         assert!(is_empty(&member));
+        // As one that came in through the device of registers, if there is one.
+        let link = ChannelLink::new(Medium::Ip, 1472, Capabilities::default(), 1);
+        let device = net.net.router.add_nic("pimreg", link).unwrap();
+        net.router.set_register_nic(Some(device));
+        for (name, passes) in [("lan1", false), ("pimreg", true)] {
+            let rule = Rule::new(Target::Accept).when(Test::InputNic(name.into()));
+            let inner = Rule::new(Target::Accept).when(Test::Protocol(Protocol::PIM));
+            let chains = [Hook::Prerouting, Hook::Forward].map(|hook| {
+                let chain = Chain::builtin(Table::Mangle, hook, Policy::Drop).rule(rule.clone());
+                // The messages themselves come in through their link.
+                if hook == Hook::Prerouting { chain.rule(inner.clone()) } else { chain }
+            });
+            net.net
+                .router
+                .set_filter(family, chains.into_iter().fold(Ruleset::new(), Ruleset::chain))
+                .unwrap();
+            send(&mut net, 0, false, &packet, 0);
+            assert_eq!(is_empty(&member), !passes, "{name}");
+            while !is_empty(&member) {
+                recv(&member);
+            }
+        }
     }
 }
 

@@ -74,8 +74,18 @@ fn stages(hook: Hook) -> &'static [(i32, Stage)] {
 
 /// Shows a whole packet that arrived to the rules. `None` if it goes no further.
 pub(crate) fn prerouting(rx: &mut Rx<'_>, transit: &mut Transit) -> Option<Passage> {
+    let interface = rx.interface;
+    prerouting_on(rx, interface, transit)
+}
+
+/// The same for a packet that seems to have come in through another NIC than the frame it was in.
+pub(crate) fn prerouting_on(
+    rx: &mut Rx<'_>,
+    interface: &Arc<Interface>,
+    transit: &mut Transit,
+) -> Option<Passage> {
     let core = rx.core;
-    let mut passage = Passage::begin(core, transit, rx.now, Some(rx.interface))?;
+    let mut passage = Passage::begin(core, transit, rx.now, Some(interface))?;
     // Another stack's link may hand over a packet with what that one knew.
     if let Some(carried) = transit.packet.meta.carried.take().filter(|_| rx.is_looped) {
         passage.resume(&carried);

@@ -16,6 +16,7 @@ use crate::multicast_route::{
     Added, Arrival, Decision, Entrance, LIFETIME, MulticastRoute, MulticastRouteError, Pending, Replace,
     Reporting, Table, Upcall, UpcallKind, UpcallSink, Vif, VifId, Waiting,
 };
+use crate::nic::NicId;
 use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
@@ -39,11 +40,14 @@ struct State {
     table: Table,
     sink: Option<Arc<dyn UpcallSink>>,
     sends_wrong_packet: bool,
+    /// Stands for PIM registers where rules look at the packets in them.
+    register_nic: Option<NicId>,
 }
 
 impl MulticastForwarding {
     pub(crate) fn new(family: Family) -> Arc<Self> {
-        let state = State { table: Table::new(family), sink: None, sends_wrong_packet: false };
+        let state =
+            State { table: Table::new(family), sink: None, sends_wrong_packet: false, register_nic: None };
         Arc::new(Self {
             is_active: AtomicBool::new(false),
             family,
@@ -51,6 +55,16 @@ impl MulticastForwarding {
             pending: Mutex::default(),
             slot: TimerSlot::default(),
         })
+    }
+
+    /// Sets the NIC that stands for PIM registers.
+    pub(crate) fn set_register_nic(&self, nic: Option<NicId>) {
+        self.state.write().register_nic = nic;
+    }
+
+    /// The NIC that stands for PIM registers.
+    pub(crate) fn register_nic(&self) -> Option<NicId> {
+        self.state.read().register_nic
     }
 
     /// Whether packets for groups may have to be routed.
@@ -73,7 +87,12 @@ impl MulticastForwarding {
 
     /// Ends it, with everything forgotten.
     pub(crate) fn end(&self) {
-        let fresh = State { table: Table::new(self.family), sink: None, sends_wrong_packet: false };
+        let fresh = State {
+            table: Table::new(self.family),
+            sink: None,
+            sends_wrong_packet: false,
+            register_nic: None,
+        };
         let (before, waiting) = {
             let mut state = self.state.write();
             self.is_active.store(false, Ordering::Relaxed);

@@ -31,13 +31,15 @@ pub(super) fn input(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) {
     if message.first() != Some(&REGISTER) {
         return;
     }
-    // Linux has the rules of its filter see the packet as one of a device of its own, `pimreg`.
     match registered(rx, ip, &message).and_then(|inner| Transit::new(Packet::from_frame(inner))) {
         Some(mut transit) => {
             let is_filtered = rx.core.filter.is_active(family_of(ip.source));
             let passage = match is_filtered {
                 true => {
-                    let Some(passage) = filter::prerouting(rx, &mut transit) else { return };
+                    // As Linux: rules see the packet as one of a device of its own, `pimreg`.
+                    let nic = rx.core.multicast_forwarding(family_of(ip.source)).register_nic();
+                    let interface = nic.and_then(|nic| rx.topology.interface(nic)).unwrap_or(rx.interface);
+                    let Some(passage) = filter::prerouting_on(rx, interface, &mut transit) else { return };
                     Some(passage)
                 }
                 false => None,

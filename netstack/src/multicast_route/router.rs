@@ -127,6 +127,12 @@ impl MulticastRouter {
         self.forwarding.change(|table| table.add_vif(id, vif))
     }
 
+    /// Names the NIC that the packets in PIM register messages seem to have come in through, for rules; the one that the messages
+    /// came in through for `None`. It carries no frames itself.
+    pub fn set_register_nic(&self, nic: Option<NicId>) {
+        self.forwarding.set_register_nic(nic);
+    }
+
     /// Undoes [`add_vif`](Self::add_vif). Routes stay, and lead elsewhere only.
     pub fn remove_vif(&self, id: VifId) -> Result<(), MulticastRouteError> {
         self.forwarding.change(|table| table.remove_vif(id))

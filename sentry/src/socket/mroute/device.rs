@@ -27,6 +27,11 @@ impl RegisterDevice {
         Some(Self { stack: stack.clone(), nic })
     }
 
+    /// Its number, as the stack has it.
+    pub(super) fn nic(&self) -> NicId {
+        self.nic
+    }
+
     /// Its number.
     pub(super) fn index(&self) -> u32 {
         self.nic.index()

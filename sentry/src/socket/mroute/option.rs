@@ -196,6 +196,7 @@ fn make_vif(
     if vif == Vif::Register {
         let family = context.inet()?.ip_family();
         active.register = RegisterDevice::new(context.namespace.stack(), family, active.table);
+        active.router.set_register_nic(active.register.as_ref().map(RegisterDevice::nic));
     }
     active.vifs[usize::from(id.number())] = Some(given);
     Ok(())
