@@ -110,9 +110,12 @@ pub enum ConnectError {
     /// No route leads there.
     #[error("network unreachable")]
     NetworkUnreachable,
-    /// No local address or port is left for the connection.
+    /// There is no local address for the connection, or with TCP no port is left.
     #[error("no local address available")]
     AddressNotAvailable,
+    /// No port or echo identifier is left for a socket that had none.
+    #[error("no free port")]
+    NoFreePort,
     /// The same connection exists already.
     #[error("address in use")]
     AddressInUse,
@@ -176,9 +179,12 @@ pub enum SendError {
     /// The next hop did not answer.
     #[error("host unreachable")]
     HostUnreachable,
-    /// The source address is not one of the stack's, or no port is left.
+    /// The source address is not one of the stack's.
     #[error("address not available")]
     AddressNotAvailable,
+    /// No port or echo identifier is left for a socket that had none.
+    #[error("no free port")]
+    NoFreePort,
     /// The destination is a broadcast address and the socket has no permission for it.
     #[error("broadcast not permitted")]
     BroadcastNotPermitted,

@@ -63,9 +63,10 @@ impl Default for IpConfig {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::net::SocketAddr;
 
-    use crate::error::BindError;
-    use crate::options::Family;
+    use crate::error::{BindError, ConnectError, SendError};
+    use crate::options::{Family, SendMeta};
     use crate::{Stack, UdpSocket};
 
     #[test]
@@ -83,5 +84,12 @@ mod tests {
         let mut ports: Vec<_> = sockets[..2].iter().map(|socket| socket.local_addr().port()).collect();
         ports.sort_unstable();
         assert_eq!(ports, [5000, 5001]);
+
+        // Linux tells the two apart: EADDRINUSE for bind(2), EAGAIN for calls that need a port besides (inet_autobind).
+        let somebody: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(sockets[2].connect(somebody), Err(ConnectError::NoFreePort));
+        let meta = SendMeta { to: Some(somebody), ..SendMeta::default() };
+        let other = UdpSocket::new(&stack, Family::V4);
+        assert_eq!(other.try_send(&mut &b"x"[..], &meta), Err(SendError::NoFreePort));
     }
 }

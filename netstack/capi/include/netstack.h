@@ -209,8 +209,7 @@ ssize_t ns_take(const struct ns_stack *stack,
 
 // Makes a socket, as `socket(2)`: `AF_INET` or `AF_INET6`; `SOCK_STREAM`, `SOCK_DGRAM` (UDP, or echo requests with
 // `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. `AF_PACKET`, with `SOCK_RAW` or `SOCK_DGRAM` and
-// a protocol in network order, sends and receives frames: it can be bound, named and polled, and has neither options nor the
-// calls with `struct msghdr`. Returns its number.
+// a protocol in network order, sends and receives frames; it has no rings. Returns its number.
 //
 // # Safety
 // `stack` is a valid stack.
@@ -351,7 +350,7 @@ ssize_t ns_sendmsg(const struct ns_stack *stack,
 //
 // Control messages come with datagrams as the options `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, `IP_RECVORIGDSTADDR`,
 // `IPV6_RECVPKTINFO`, `IPV6_RECVHOPLIMIT`, `IPV6_RECVTCLASS`, `IPV6_RECVORIGDSTADDR`, `UDP_GRO`, `SO_TIMESTAMP` and
-// `SO_TIMESTAMPNS` say; with `MSG_ERRQUEUE` it is `IP_RECVERR` or `IPV6_RECVERR` (`struct sock_extended_err` and the address of
+// `SO_TIMESTAMPNS` say, and with frames as those two and `PACKET_AUXDATA` say; with `MSG_ERRQUEUE` it is `IP_RECVERR` or `IPV6_RECVERR` (`struct sock_extended_err` and the address of
 // who reported the error), and the address is where the datagram was going. Times are the host's, or with a manual clock the stack's.
 //
 // # Safety
@@ -398,7 +397,8 @@ int ns_poll(const struct ns_stack *stack,
 // Sets an option, as `setsockopt(2)`. `-ENOPROTOOPT` for what this stack does not have: nothing is ignored silently.
 //
 // # Safety
-// `stack` is a valid stack and `value` points to `len` readable bytes.
+// `stack` is a valid stack and `value` points to `len` readable bytes; a program in them (`SO_ATTACH_FILTER`,
+// `PACKET_FANOUT_DATA`) is as long as they say.
 int ns_setsockopt(const struct ns_stack *stack,
                   int socket,
                   int level,

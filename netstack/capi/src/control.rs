@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const TIMESTAMP = 1 << 9;
         /// `SO_TIMESTAMPNS`; excludes the one above.
         const TIMESTAMP_NS = 1 << 10;
+        /// `PACKET_AUXDATA`.
+        const AUXDATA = 1 << 11;
     }
 }
 
@@ -55,6 +57,24 @@ pub(crate) fn apply(family: Family, control: &[u8], meta: &mut SendMeta) -> Resu
     while let Some((len, level, kind)) = header(rest) {
         let data = rest.get(HEADER..len).ok_or(INVALID)?;
         apply_one(family, (level, kind), data, meta)?;
+        rest = rest.get(align(len)..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Walks over the control messages of a packet socket's send, none of which means anything here.
+///
+/// # Errors
+/// As of [`apply`]; messages of other levels than `SOL_SOCKET` are not looked at (`sock_cmsg_send`).
+pub(crate) fn check(control: &[u8]) -> Result<(), Errno> {
+    let mut rest = control;
+    while let Some((len, level, kind)) = header(rest) {
+        rest.get(HEADER..len).ok_or(INVALID)?;
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS) => {}
+            (libc::SOL_SOCKET, _) => return Err(INVALID),
+            _ => {}
+        }
         rest = rest.get(align(len)..).unwrap_or_default();
     }
     Ok(())
@@ -189,7 +209,7 @@ pub(crate) fn describe(
 }
 
 /// Times of arrival are of the host's clock; of a stack with a manual clock, that clock's.
-fn describe_time(handle: &ns_stack, wanted: Receive, arrival: Instant, out: &mut Encoder) {
+pub(crate) fn describe_time(handle: &ns_stack, wanted: Receive, arrival: Instant, out: &mut Encoder) {
     if !wanted.intersects(Receive::TIMESTAMP | Receive::TIMESTAMP_NS) {
         return;
     }

@@ -82,6 +82,8 @@ impl From<ConnectError> for Errno {
             ConnectError::FamilyMismatch => libc::EAFNOSUPPORT,
             ConnectError::NetworkUnreachable | ConnectError::InvalidAddress => libc::ENETUNREACH,
             ConnectError::AddressNotAvailable => libc::EADDRNOTAVAIL,
+            // inet_autobind
+            ConnectError::NoFreePort => libc::EAGAIN,
             ConnectError::AddressInUse => libc::EADDRINUSE,
             ConnectError::BroadcastNotPermitted => libc::EACCES,
             ConnectError::Pending(error) => return error.into(),
@@ -99,6 +101,8 @@ impl From<SendError> for Errno {
             SendError::NetworkUnreachable => libc::ENETUNREACH,
             SendError::HostUnreachable => libc::EHOSTUNREACH,
             SendError::AddressNotAvailable => libc::EADDRNOTAVAIL,
+            // inet_autobind
+            SendError::NoFreePort => libc::EAGAIN,
             SendError::BroadcastNotPermitted => libc::EACCES,
             SendError::FamilyMismatch => libc::EAFNOSUPPORT,
             SendError::Invalid => libc::EINVAL,

@@ -15,6 +15,7 @@ mod message;
 mod messages;
 mod option;
 mod packet;
+mod packet_option;
 mod poll;
 mod socket;
 mod stack;

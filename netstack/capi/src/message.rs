@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 
 use libc::{c_int, iovec, msghdr, sockaddr, ssize_t};
-use netstack::buffer::Scatter;
+use netstack::buffer::{Gather, Scatter};
 use netstack::options::SendMeta;
 
 use crate::address;
@@ -12,7 +12,8 @@ use crate::descriptor::Socket;
 use crate::errno::{Errno, answer_count};
 use crate::error_queue;
 use crate::frame::{bytes, bytes_mut};
-use crate::socket::lookup;
+use crate::packet;
+use crate::socket::{lookup, packets};
 use crate::stack::ns_stack;
 use crate::transfer::{self, Outcome};
 
@@ -34,13 +35,25 @@ pub unsafe extern "C" fn ns_sendmsg(
 ) -> ssize_t {
     // SAFETY: as required of the caller.
     let (found, message) = unsafe { (lookup(stack, socket), message.as_ref()) };
+    // SAFETY: as required of the caller.
+    let packets = unsafe { packets(stack, socket) };
     let send = || {
-        let ((handle, socket), message) = (found?, message.ok_or(Errno(libc::EFAULT))?);
+        let message = message.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let vectors = unsafe { vectors(message) }?;
         // SAFETY: as required of the caller.
         let slices = vectors.iter().map(|vector| unsafe { bytes(vector.iov_base.cast(), vector.iov_len) });
         let data = slices.map(|slice| slice.map(IoSlice::new)).collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, packets)) = packets {
+            // SAFETY: as required of the caller.
+            let control = unsafe { bytes(message.msg_control.cast(), message.msg_controllen) }?;
+            control::check(control)?;
+            let name = message.msg_name.cast::<sockaddr>().cast_const();
+            // SAFETY: as required of the caller.
+            let to = (!name.is_null()).then(|| unsafe { packet::read(name, message.msg_namelen) });
+            return packets.send(&mut Gather::new(&data), to.transpose()?, flags);
+        }
+        let (handle, socket) = found?;
         let mut meta = SendMeta::default();
         if socket.tcp().is_none() {
             if !message.msg_name.is_null() {
@@ -62,7 +75,7 @@ pub unsafe extern "C" fn ns_sendmsg(
 ///
 /// Control messages come with datagrams as the options `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, `IP_RECVORIGDSTADDR`,
 /// `IPV6_RECVPKTINFO`, `IPV6_RECVHOPLIMIT`, `IPV6_RECVTCLASS`, `IPV6_RECVORIGDSTADDR`, `UDP_GRO`, `SO_TIMESTAMP` and
-/// `SO_TIMESTAMPNS` say; with `MSG_ERRQUEUE` it is `IP_RECVERR` or `IPV6_RECVERR` (`struct sock_extended_err` and the address of
+/// `SO_TIMESTAMPNS` say, and with frames as those two and `PACKET_AUXDATA` say; with `MSG_ERRQUEUE` it is `IP_RECVERR` or `IPV6_RECVERR` (`struct sock_extended_err` and the address of
 /// who reported the error), and the address is where the datagram was going. Times are the host's, or with a manual clock the stack's.
 ///
 /// # Safety
@@ -77,8 +90,10 @@ pub unsafe extern "C" fn ns_recvmsg(
 ) -> ssize_t {
     // SAFETY: as required of the caller.
     let (found, message) = unsafe { (lookup(stack, socket), message.as_mut()) };
+    // SAFETY: as required of the caller.
+    let packets = unsafe { packets(stack, socket) };
     let receive = || {
-        let ((handle, socket), message) = (found?, message.ok_or(Errno(libc::EFAULT))?);
+        let message = message.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let vectors = unsafe { vectors(message) }?;
         // SAFETY: as required of the caller.
@@ -87,6 +102,18 @@ pub unsafe extern "C" fn ns_recvmsg(
         let mut slices = slices.map(|slice| slice.map(IoSliceMut::new)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: as required of the caller.
         let control = unsafe { bytes_mut(message.msg_control.cast(), message.msg_controllen) }?;
+        if let Some((handle, packets)) = packets {
+            let frame = packets.receive(handle.is_manual, &mut Scatter::new(&mut slices), flags)?;
+            let name = message.msg_name.cast::<sockaddr>();
+            // SAFETY: as required of the caller.
+            unsafe { packet::write(frame.from, name, &raw mut message.msg_namelen) }?;
+            let mut encoder = Encoder::new(control.len());
+            packets.describe(handle, &frame, &mut encoder);
+            let cut = if frame.copied < frame.len { libc::MSG_TRUNC } else { 0 };
+            put_control(message, control, encoder, cut);
+            return Ok(packet::count(&frame, flags));
+        }
+        let (handle, socket) = found?;
         let outcome = transfer::receive(handle, &socket, &mut Scatter::new(&mut slices), flags)?;
         let name = message.msg_name.cast::<sockaddr>();
         match outcome.from() {
@@ -94,34 +121,38 @@ pub unsafe extern "C" fn ns_recvmsg(
             Some(from) => unsafe { address::write(from, name, &raw mut message.msg_namelen) }?,
             None => message.msg_namelen = 0,
         }
-        let (told, told_flags) = tell(handle, &socket, &outcome, control.len());
-        control[..told.len()].copy_from_slice(&told);
-        message.msg_controllen = told.len();
-        message.msg_flags = told_flags;
+        let mut encoder = Encoder::new(control.len());
+        let told = tell(handle, &socket, &outcome, &mut encoder);
+        put_control(message, control, encoder, told);
         Ok(outcome.count(flags))
     };
     answer_count(receive())
 }
 
-/// The control messages that go with what came, in at most `room` bytes, and the flags.
-fn tell(handle: &ns_stack, socket: &Socket, outcome: &Outcome, room: usize) -> (Vec<u8>, c_int) {
-    let mut encoder = Encoder::new(room);
-    let flags = match outcome {
+/// Writes control messages and flags.
+fn put_control(message: &mut msghdr, room: &mut [u8], encoder: Encoder, flags: c_int) {
+    let (told, is_truncated) = encoder.finish();
+    room[..told.len()].copy_from_slice(&told);
+    message.msg_controllen = told.len();
+    message.msg_flags = flags | if is_truncated { libc::MSG_CTRUNC } else { 0 };
+}
+
+/// The control messages that go with what came, and the flags.
+fn tell(handle: &ns_stack, socket: &Socket, outcome: &Outcome, encoder: &mut Encoder) -> c_int {
+    match outcome {
         Outcome::Stream(_) => 0,
         Outcome::Urgent(_) => libc::MSG_OOB,
         Outcome::Datagram(datagram) => {
             let wanted = socket.settings.lock().receive;
-            control::describe(handle, socket.family(), wanted, datagram, &mut encoder);
+            control::describe(handle, socket.family(), wanted, datagram, encoder);
             if datagram.copied < datagram.len { libc::MSG_TRUNC } else { 0 }
         }
         Outcome::Error { copied, error } => {
-            error_queue::describe(socket.family(), error, &mut encoder);
+            error_queue::describe(socket.family(), error, encoder);
             let cut = if *copied < error.payload.len() { libc::MSG_TRUNC } else { 0 };
             libc::MSG_ERRQUEUE | cut
         }
-    };
-    let (bytes, is_truncated) = encoder.finish();
-    (bytes, flags | if is_truncated { libc::MSG_CTRUNC } else { 0 })
+    }
 }
 
 /// The buffers of a message.

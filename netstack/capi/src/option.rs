@@ -7,7 +7,7 @@ mod socket_level;
 mod tcp;
 mod tcp_more;
 mod udp;
-mod value;
+pub(crate) mod value;
 
 use std::ops::Deref;
 
@@ -16,13 +16,15 @@ use libc::{c_int, c_void, socklen_t};
 use crate::descriptor::Socket;
 use crate::errno::{Errno, answer};
 use crate::frame::{bytes, bytes_mut};
-use crate::socket::lookup;
+use crate::packet_option;
+use crate::socket::{lookup, packets};
 use crate::stack::ns_stack;
 
 /// Sets an option, as `setsockopt(2)`. `-ENOPROTOOPT` for what this stack does not have: nothing is ignored silently.
 ///
 /// # Safety
-/// `stack` is a valid stack and `value` points to `len` readable bytes.
+/// `stack` is a valid stack and `value` points to `len` readable bytes; a program in them (`SO_ATTACH_FILTER`,
+/// `PACKET_FANOUT_DATA`) is as long as they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_setsockopt(
     stack: *const ns_stack,
@@ -34,6 +36,12 @@ pub unsafe extern "C" fn ns_setsockopt(
 ) -> c_int {
     // SAFETY: as required of the caller.
     let (found, value) = unsafe { (lookup(stack, socket), bytes(value.cast(), len as usize)) };
+    // SAFETY: as required of the caller.
+    if let Some((handle, packets)) = unsafe { packets(stack, socket) } {
+        // SAFETY: as required of the caller.
+        let set = |value| unsafe { packet_option::set(handle, &packets, (level, name), value) };
+        return answer(value.and_then(set).map(|()| 0));
+    }
     let set = || {
         let ((handle, socket), value) = (found?, value?);
         let row = row(level, name)?;
@@ -58,10 +66,18 @@ pub unsafe extern "C" fn ns_getsockopt(
 ) -> c_int {
     // SAFETY: as required of the caller.
     let (found, len) = unsafe { (lookup(stack, socket), len.as_mut()) };
+    // SAFETY: as required of the caller.
+    let packets = unsafe { packets(stack, socket) };
     let get = || {
-        let ((handle, socket), len) = (found?, len.ok_or(Errno(libc::EFAULT))?);
-        let row = row(level, name)?;
-        let known = (row.get.ok_or(Errno(libc::ENOPROTOOPT))?)(&Subject { handle, socket: &socket })?;
+        let known = match packets {
+            Some((_, packets)) => packet_option::get(&packets, (level, name))?,
+            None => {
+                let (handle, socket) = found?;
+                let get = row(level, name)?.get.ok_or(Errno(libc::ENOPROTOOPT))?;
+                get(&Subject { handle, socket: &socket })?
+            }
+        };
+        let len = len.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let out = unsafe { bytes_mut(value.cast(), *len as usize) }?;
         let count = known.len().min(out.len());

@@ -3,23 +3,30 @@
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{c_int, sa_family_t, sockaddr, sockaddr_ll, socklen_t};
-use netstack::buffer::Sink;
+use libc::{c_int, sa_family_t, sockaddr, sockaddr_ll, socklen_t, tpacket_auxdata};
+use netstack::buffer::{Sink, Source};
 use netstack::options::RecvFlags;
-use netstack::packet::AddressedTo;
+use netstack::packet::{AddressedTo, Checksum};
 use netstack::socket::{LinkAddress, PacketMode, ReceivedFrame};
 use netstack::wait::Readiness;
 use netstack::wire::ethernet::EtherType;
 use netstack::{MacAddr, NicId, PacketSocket, Stack};
+use parking_lot::Mutex;
 
 use crate::address;
-use crate::descriptor::{Patience, wait};
+use crate::control::{Encoder, Receive, describe_time};
+use crate::descriptor::{Patience, Settings, wait};
 use crate::errno::Errno;
+use crate::stack::ns_stack;
 
 /// A packet socket and what the C interface remembers about it.
 pub(crate) struct Packets {
     pub(crate) socket: PacketSocket,
+    pub(crate) mode: PacketMode,
     is_nonblocking: AtomicBool,
+    /// `SO_LOCK_FILTER`.
+    is_filter_locked: AtomicBool,
+    pub(crate) settings: Mutex<Settings>,
 }
 
 impl Packets {
@@ -33,7 +40,31 @@ impl Packets {
         // As on Linux, the lower half counts.
         let protocol = u16::from_be((protocol & 0xffff) as u16);
         let socket = PacketSocket::new(stack, mode, EtherType(protocol));
-        Ok(Self { socket, is_nonblocking: AtomicBool::new(false) })
+        Ok(Self {
+            socket,
+            mode,
+            is_nonblocking: AtomicBool::new(false),
+            is_filter_locked: AtomicBool::new(false),
+            settings: Mutex::default(),
+        })
+    }
+
+    /// Locks the filter, for good (`sk_setsockopt`: "if (sock_flag(sk, SOCK_FILTER_LOCKED) && !valbool) ret = -EPERM").
+    pub(crate) fn lock_filter(&self, on: bool) -> Result<(), Errno> {
+        if !on {
+            return self.check_filter_unlocked();
+        }
+        // Relaxed: it concerns later calls only.
+        self.is_filter_locked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn is_filter_locked(&self) -> bool {
+        self.is_filter_locked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn check_filter_unlocked(&self) -> Result<(), Errno> {
+        if self.is_filter_locked() { Err(Errno(libc::EPERM)) } else { Ok(()) }
     }
 
     pub(crate) fn set_nonblocking(&self, is_nonblocking: bool) {
@@ -53,7 +84,7 @@ impl Packets {
     /// Sends a frame. It never waits: links drop what they cannot take.
     pub(crate) fn send(
         &self,
-        mut data: &[u8],
+        data: &mut dyn Source,
         to: Option<LinkAddress>,
         flags: c_int,
     ) -> Result<usize, Errno> {
@@ -64,31 +95,65 @@ impl Packets {
         if !has_nic && self.socket.local().nic.is_none() {
             return Err(Errno(libc::ENXIO));
         }
-        Ok(self.socket.try_send(&mut data, to)?)
+        Ok(self.socket.try_send(data, to)?)
     }
 
-    /// Receives a frame, waiting as the socket and the flags say. The count is what the call returns.
+    /// Receives a frame, waiting as the socket and the flags say.
     pub(crate) fn receive(
         &self,
         is_manual: bool,
         out: &mut dyn Sink,
         flags: c_int,
-    ) -> Result<(usize, LinkAddress), Errno> {
+    ) -> Result<ReceivedFrame, Errno> {
         if flags & !(libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_NOSIGNAL) != 0 {
             return Err(Errno(libc::EINVAL));
         }
         let is_impatient = is_manual || flags & libc::MSG_DONTWAIT != 0;
         let patience = match is_impatient || self.is_nonblocking.load(Ordering::Relaxed) {
             true => Patience::None,
-            false => Patience::Limited(None),
+            false => Patience::Limited(self.settings.lock().receive_timeout),
         };
         let how = RecvFlags { peek: flags & libc::MSG_PEEK != 0, ..RecvFlags::default() };
         let queue = self.socket.wait_queue();
-        let frame: ReceivedFrame =
-            wait(queue, Readiness::IN, patience, || Ok(self.socket.try_recv(out, how)?))?;
-        let count = if flags & libc::MSG_TRUNC != 0 { frame.len } else { frame.copied };
-        Ok((count, frame.from))
+        wait(queue, Readiness::IN, patience, || Ok(self.socket.try_recv(out, how)?))
     }
+
+    /// The control messages that the socket wants with a frame.
+    pub(crate) fn describe(&self, handle: &ns_stack, frame: &ReceivedFrame, out: &mut Encoder) {
+        let wanted = self.settings.lock().receive;
+        describe_time(handle, wanted, frame.arrival, out);
+        if wanted.contains(Receive::AUXDATA) {
+            out.put(libc::SOL_PACKET, libc::PACKET_AUXDATA, &auxdata(frame, self.mode));
+        }
+    }
+}
+
+/// What a call that received a frame returns.
+pub(crate) fn count(frame: &ReceivedFrame, flags: c_int) -> usize {
+    if flags & libc::MSG_TRUNC != 0 { frame.len } else { frame.copied }
+}
+
+/// `struct tpacket_auxdata` (packet(7)).
+fn auxdata(frame: &ReceivedFrame, mode: PacketMode) -> [u8; size_of::<tpacket_auxdata>()] {
+    let status = libc::TP_STATUS_USER
+        | match frame.checksum {
+            Checksum::Partial { .. } => libc::TP_STATUS_CSUMNOTREADY,
+            Checksum::Verified if frame.from.addressed_to != AddressedTo::Outgoing => {
+                libc::TP_STATUS_CSUM_VALID
+            }
+            Checksum::Verified | Checksum::Plain => 0,
+        };
+    let len = u32::try_from(frame.original_len).unwrap_or(u32::MAX);
+    let captured = u32::try_from(frame.len).unwrap_or(u32::MAX);
+    // A cooked socket's frames begin where the network's header does.
+    let network = if mode == PacketMode::Raw { u16::try_from(frame.link_len).unwrap_or(0) } else { 0 };
+    let mut encoded = [0; size_of::<tpacket_auxdata>()];
+    let mut put = |at: usize, bytes: &[u8]| encoded[at..at + bytes.len()].copy_from_slice(bytes);
+    put(offset_of!(tpacket_auxdata, tp_status), &status.to_ne_bytes());
+    put(offset_of!(tpacket_auxdata, tp_len), &len.to_ne_bytes());
+    put(offset_of!(tpacket_auxdata, tp_snaplen), &captured.to_ne_bytes());
+    put(offset_of!(tpacket_auxdata, tp_net), &network.to_ne_bytes());
+    encoded
 }
 
 /// Reads a `struct sockaddr_ll`.

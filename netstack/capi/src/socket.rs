@@ -18,8 +18,7 @@ use crate::stack::ns_stack;
 
 /// Makes a socket, as `socket(2)`: `AF_INET` or `AF_INET6`; `SOCK_STREAM`, `SOCK_DGRAM` (UDP, or echo requests with
 /// `IPPROTO_ICMP` and `IPPROTO_ICMPV6`) or `SOCK_RAW`, with `SOCK_NONBLOCK` or not. `AF_PACKET`, with `SOCK_RAW` or `SOCK_DGRAM` and
-/// a protocol in network order, sends and receives frames: it can be bound, named and polled, and has neither options nor the
-/// calls with `struct msghdr`. Returns its number.
+/// a protocol in network order, sends and receives frames; it has no rings. Returns its number.
 ///
 /// # Safety
 /// `stack` is a valid stack.
@@ -79,14 +78,17 @@ pub(crate) unsafe fn lookup<'a>(
     Ok((handle, handle.sockets.socket(socket)?))
 }
 
-/// The packet socket behind a number, if it is one.
+/// The stack and the packet socket behind a number, if it is one.
 ///
 /// # Safety
 /// As for [`ns_stack::from_raw`].
-pub(crate) unsafe fn packets(stack: *const ns_stack, socket: c_int) -> Option<Arc<Packets>> {
+pub(crate) unsafe fn packets<'a>(
+    stack: *const ns_stack,
+    socket: c_int,
+) -> Option<(&'a ns_stack, Arc<Packets>)> {
     // SAFETY: as required of the caller.
     let handle = unsafe { ns_stack::from_raw(stack) }.ok()?;
-    handle.sockets.packet(socket)
+    Some((handle, handle.sockets.packet(socket)?))
 }
 
 /// How long a call on a socket may wait.
@@ -106,7 +108,7 @@ pub unsafe extern "C" fn ns_bind(
     len: socklen_t,
 ) -> c_int {
     // SAFETY: as required of the caller.
-    if let Some(packets) = unsafe { packets(stack, socket) } {
+    if let Some((_, packets)) = unsafe { packets(stack, socket) } {
         // SAFETY: as required of the caller.
         let address = unsafe { packet::read(address, len) };
         return answer(address.and_then(|address| packets.bind(address).map(|()| 0)));
@@ -234,7 +236,7 @@ pub unsafe extern "C" fn ns_getsockname(
     len: *mut socklen_t,
 ) -> c_int {
     // SAFETY: as required of the caller.
-    if let Some(packets) = unsafe { packets(stack, socket) } {
+    if let Some((_, packets)) = unsafe { packets(stack, socket) } {
         // SAFETY: as required of the caller.
         return answer(unsafe { packet::write(packets.socket.local(), address, len) }.map(|()| 0));
     }

@@ -54,11 +54,11 @@ pub unsafe extern "C" fn ns_sendto(
     let (found, data) = unsafe { (lookup(stack, socket), bytes(data, len)) };
     if let Err(Errno(libc::EOPNOTSUPP)) = &found
         // SAFETY: as required of the caller.
-        && let Some(packets) = unsafe { packets(stack, socket) }
+        && let Some((_, packets)) = unsafe { packets(stack, socket) }
     {
         // SAFETY: as required of the caller.
         let to = if address.is_null() { None } else { Some(unsafe { packet::read(address, address_len) }) };
-        let send = || packets.send(data?, to.transpose()?, flags);
+        let send = || packets.send(&mut data?, to.transpose()?, flags);
         return answer_count(send());
     }
     // SAFETY: as required of the caller.
@@ -145,15 +145,13 @@ pub unsafe extern "C" fn ns_recvfrom(
     let (found, buffer) = unsafe { (lookup(stack, socket), bytes_mut(buffer, len)) };
     if let Err(Errno(libc::EOPNOTSUPP)) = &found
         // SAFETY: as required of the caller.
-        && let Some(packets) = unsafe { packets(stack, socket) }
+        && let Some((handle, packets)) = unsafe { packets(stack, socket) }
     {
-        // SAFETY: as required of the caller.
-        let is_manual = unsafe { ns_stack::from_raw(stack) }.is_ok_and(|handle| handle.is_manual);
         let receive = || {
-            let mut buffer = buffer?;
-            let (count, from) = packets.receive(is_manual, &mut buffer, flags)?;
+            let frame = packets.receive(handle.is_manual, &mut buffer?, flags)?;
             // SAFETY: as required of the caller.
-            unsafe { packet::write(from, address, address_len) }.map(|()| count)
+            unsafe { packet::write(frame.from, address, address_len) }?;
+            Ok(packet::count(&frame, flags))
         };
         return answer_count(receive());
     }

@@ -97,7 +97,7 @@ impl From<ConnectError> for Error {
             | ConnectError::FamilyMismatch
             | ConnectError::InvalidAddress => ErrorKind::InvalidInput,
             ConnectError::NetworkUnreachable => ErrorKind::NetworkUnreachable,
-            ConnectError::AddressNotAvailable => ErrorKind::AddrNotAvailable,
+            ConnectError::AddressNotAvailable | ConnectError::NoFreePort => ErrorKind::AddrNotAvailable,
             ConnectError::AddressInUse => ErrorKind::AddrInUse,
             ConnectError::BroadcastNotPermitted => ErrorKind::PermissionDenied,
             ConnectError::Pending(cause) => return cause.into(),
@@ -117,7 +117,7 @@ impl From<SendError> for Error {
             }
             SendError::NetworkUnreachable => ErrorKind::NetworkUnreachable,
             SendError::HostUnreachable => ErrorKind::HostUnreachable,
-            SendError::AddressNotAvailable => ErrorKind::AddrNotAvailable,
+            SendError::AddressNotAvailable | SendError::NoFreePort => ErrorKind::AddrNotAvailable,
             SendError::BroadcastNotPermitted | SendError::Filtered => ErrorKind::PermissionDenied,
             SendError::NoBufferSpace => ErrorKind::OutOfMemory,
             SendError::NetworkDown => ErrorKind::NetworkDown,

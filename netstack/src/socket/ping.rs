@@ -92,7 +92,7 @@ impl PingSocket {
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
         let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
         self.endpoint.connect(&self.core, peer)?;
-        self.autobind().map_err(|_| ConnectError::AddressNotAvailable)?;
+        self.autobind().map_err(|_| ConnectError::NoFreePort)?;
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl PingSocket {
         };
         let mut outgoing = self.endpoint.outgoing(&self.core, protocol, meta)?;
         outgoing.label(&self.core, 0);
-        let ident = self.autobind().map_err(|_| SendError::AddressNotAvailable)?;
+        let ident = self.autobind().map_err(|_| SendError::NoFreePort)?;
         let message = gather(data)?;
         let mut packet = request(self.endpoint.family, ident, &message).ok_or(SendError::Invalid)?;
         icmp::fill_checksum(&mut packet, outgoing.output.source, outgoing.output.destination);

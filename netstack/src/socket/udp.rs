@@ -141,7 +141,7 @@ impl UdpSocket {
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
         let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
         let source = self.endpoint.connect(&self.core, peer)?;
-        let port = self.autobind().map_err(|_| ConnectError::AddressNotAvailable)?;
+        let port = self.autobind().map_err(|_| ConnectError::NoFreePort)?;
         let peer = self.endpoint.lock().peer;
         let peer = peer.map(|peer| (peer.address, peer.port));
         self.core.udp.narrow(port, &self.endpoint, Some(source), peer);

@@ -62,6 +62,12 @@ pub(super) fn set_time(
     value: &[u8],
     set: impl FnOnce(&mut Settings, Option<Duration>),
 ) -> Result<(), Errno> {
+    set(&mut socket.settings.lock(), read_time(value)?);
+    Ok(())
+}
+
+/// A `struct timeval`; zero is no limit.
+pub(crate) fn read_time(value: &[u8]) -> Result<Option<Duration>, Errno> {
     let word = |index: usize| {
         let bytes = value.get(index..index + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map(i64::from_ne_bytes).ok_or(Errno(libc::EINVAL))
@@ -73,11 +79,10 @@ pub(super) fn set_time(
     // A negative time is none at all on Linux; it is the shortest here.
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
         + Duration::from_micros(microseconds.unsigned_abs());
-    set(&mut socket.settings.lock(), (!limit.is_zero()).then_some(limit));
-    Ok(())
+    Ok((!limit.is_zero()).then_some(limit))
 }
 
-pub(super) fn time(limit: Option<Duration>) -> Vec<u8> {
+pub(crate) fn time(limit: Option<Duration>) -> Vec<u8> {
     let limit = limit.unwrap_or_default();
     let seconds = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
     [seconds.to_ne_bytes(), i64::from(limit.subsec_micros()).to_ne_bytes()].concat()
@@ -116,21 +121,21 @@ pub(super) fn seconds(span: Duration) -> Vec<u8> {
     int_value(saturate(span.as_secs()))
 }
 
-pub(super) fn int(value: &[u8]) -> Result<c_int, Errno> {
+pub(crate) fn int(value: &[u8]) -> Result<c_int, Errno> {
     let bytes = value.get(..4).and_then(|bytes| bytes.try_into().ok());
     bytes.map(c_int::from_ne_bytes).ok_or(Errno(libc::EINVAL))
 }
 
-pub(super) fn int_value(value: c_int) -> Vec<u8> {
+pub(crate) fn int_value(value: c_int) -> Vec<u8> {
     value.to_ne_bytes().to_vec()
 }
 
-pub(super) fn saturate(value: impl TryInto<c_int>) -> c_int {
+pub(crate) fn saturate(value: impl TryInto<c_int>) -> c_int {
     value.try_into().unwrap_or(c_int::MAX)
 }
 
 /// Bytes of a structure, in the order in which they are there.
-pub(super) fn field<const N: usize>(value: &[u8], at: usize) -> Result<[u8; N], Errno> {
+pub(crate) fn field<const N: usize>(value: &[u8], at: usize) -> Result<[u8; N], Errno> {
     let bytes = value.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or(Errno(libc::EINVAL))
 }

@@ -135,7 +135,7 @@ impl UdpSocket {
     fn begin(&self, meta: &SendMeta) -> Result<Pending, SendError> {
         let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
         let port = match outgoing.local_port {
-            0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
+            0 => self.autobind().map_err(|_| SendError::NoFreePort)?,
             port => port,
         };
         outgoing.label(&self.core, port);

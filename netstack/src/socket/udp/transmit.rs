@@ -131,7 +131,7 @@ impl UdpSocket {
         }
         let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
         let port = match outgoing.local_port {
-            0 => self.autobind().map_err(|_| SendError::AddressNotAvailable)?,
+            0 => self.autobind().map_err(|_| SendError::NoFreePort)?,
             port => port,
         };
         if outgoing.has_extensions() {

@@ -72,6 +72,8 @@ impl ToErrno for ConnectError {
             Self::FamilyMismatch => Errno::EAFNOSUPPORT,
             Self::NetworkUnreachable | Self::InvalidAddress => Errno::ENETUNREACH,
             Self::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+            // inet_autobind
+            Self::NoFreePort => Errno::EAGAIN,
             Self::AddressInUse => Errno::EADDRINUSE,
             Self::BroadcastNotPermitted => Errno::EACCES,
             Self::Pending(error) => error.to_errno(),
@@ -90,6 +92,8 @@ impl ToErrno for SendError {
             Self::NetworkUnreachable => Errno::ENETUNREACH,
             Self::HostUnreachable => Errno::EHOSTUNREACH,
             Self::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+            // inet_autobind
+            Self::NoFreePort => Errno::EAGAIN,
             Self::BroadcastNotPermitted => Errno::EACCES,
             Self::FamilyMismatch => Errno::EAFNOSUPPORT,
             Self::Invalid => Errno::EINVAL,
@@ -199,6 +203,7 @@ mod tests {
             (ConnectError::FamilyMismatch, Errno::EAFNOSUPPORT),
             (ConnectError::NetworkUnreachable, Errno::ENETUNREACH),
             (ConnectError::AddressNotAvailable, Errno::EADDRNOTAVAIL),
+            (ConnectError::NoFreePort, Errno::EAGAIN),
             (ConnectError::AddressInUse, Errno::EADDRINUSE),
             (ConnectError::BroadcastNotPermitted, Errno::EACCES),
             (ConnectError::InvalidAddress, Errno::ENETUNREACH),
@@ -211,6 +216,7 @@ mod tests {
             (SendError::NetworkUnreachable, Errno::ENETUNREACH),
             (SendError::HostUnreachable, Errno::EHOSTUNREACH),
             (SendError::AddressNotAvailable, Errno::EADDRNOTAVAIL),
+            (SendError::NoFreePort, Errno::EAGAIN),
             (SendError::BroadcastNotPermitted, Errno::EACCES),
             (SendError::FamilyMismatch, Errno::EAFNOSUPPORT),
             (SendError::Invalid, Errno::EINVAL),
