@@ -55,6 +55,8 @@ mod rule;
 mod state;
 mod subject;
 mod test;
+mod track;
+mod translate;
 mod traverse;
 mod words;
 

@@ -1,45 +1,40 @@
-//! The hooks: what happens to a packet where it is looked at.
+//! The hooks: what happens to a packet where it is looked at, in which order.
 
 use std::sync::Arc;
 
-use netstack_wire::checksum::{Accumulator, pseudo_header};
 use netstack_wire::ethernet;
-use netstack_wire::ip::Protocol;
-use netstack_wire::tcp::{TcpRepr, TcpView};
 
 use super::machine::{self, ChainId, ChainKind, PlacedChain};
 use super::owner::AssignedSocket;
-use super::rule::{Hook, NatRange, Table};
+use super::rule::{Hook, Table};
 use super::subject::Subject;
 use super::traverse::{Verdict, traverse};
-use super::{Snapshot, icmp, nat, reject, rewrite};
+use super::{Snapshot, reject};
 use crate::cidr::family_of;
-use crate::conntrack::{
-    Carried, Conn, ConnState, Direction, Identified, Side, Tracked, Tracking, Transport, Tuple,
-};
+use crate::conntrack::{Carried, ConnState, Tracking};
 use crate::interface::Interface;
 use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Rx, Transit};
 use crate::outbox::Outbox;
-use crate::packet::{Checksum, Packet};
+use crate::packet::Packet;
 use crate::stack::Core;
 use crate::time::Instant;
 
 /// A packet's way from where it came to where it goes.
 #[derive(Clone)]
 pub(crate) struct Passage {
-    rules: Arc<Snapshot>,
-    now: Instant,
-    input: Option<Arc<Interface>>,
+    pub(super) rules: Arc<Snapshot>,
+    pub(super) now: Instant,
+    pub(super) input: Option<Arc<Interface>>,
     /// It comes from ourselves, and what it is was found out and applied when it left.
-    is_carried: bool,
-    tracking: Option<Tracking>,
-    state: ConnState,
+    pub(super) is_carried: bool,
+    pub(super) tracking: Option<Tracking>,
+    pub(super) state: ConnState,
     /// A rule said not to track it.
-    is_untracked: bool,
+    pub(super) is_untracked: bool,
     /// The socket that a rule has given it to.
     assigned: Option<AssignedSocket>,
     /// The packet as its sender knows it, if its destination was translated.
-    before: Option<Transit>,
+    pub(super) before: Option<Transit>,
 }
 
 /// What is done at a hook besides what the machine's chains do.
@@ -180,20 +175,20 @@ pub(crate) fn passes_link_control(core: &Arc<Core>, interface: &Arc<Interface>, 
 
 impl Snapshot {
     /// The machine's chains at a hook, for a packet.
-    fn chains_at(&self, transit: &Transit, hook: Hook) -> &[PlacedChain] {
+    pub(super) fn chains_at(&self, transit: &Transit, hook: Hook) -> &[PlacedChain] {
         self.program.as_ref().map_or(&[], |program| program.at(family_of(transit.source), hook))
     }
 }
 
 /// Where a packet goes.
 #[derive(Clone, Copy)]
-struct Way<'a> {
+pub(super) struct Way<'a> {
     path_mtu: Option<u32>,
     output: Option<&'a Arc<Interface>>,
 }
 
 impl<'a> Way<'a> {
-    fn of(egress: Option<&'a Egress>) -> Self {
+    pub(super) fn of(egress: Option<&'a Egress>) -> Self {
         Self { path_mtu: egress.map(|egress| egress.mtu), output: egress.map(|egress| &egress.interface) }
     }
 }
@@ -347,7 +342,7 @@ impl Passage {
         })
     }
 
-    fn traverse(
+    pub(super) fn traverse(
         &mut self,
         rules: &Snapshot,
         core: &Core,
@@ -360,7 +355,7 @@ impl Passage {
         self.show(core, transit, way, |subject| traverse(tables, table, hook, subject))
     }
 
-    fn run_chain(
+    pub(super) fn run_chain(
         &mut self,
         rules: &Snapshot,
         core: &Core,
@@ -398,276 +393,15 @@ impl Passage {
         verdict
     }
 
-    fn needs_tracking(&self) -> bool {
+    pub(super) fn needs_tracking(&self) -> bool {
         self.rules.tables.as_ref().is_some_and(|tables| tables.needs_tracking)
             || self.rules.program.as_ref().is_some_and(|program| program.needs_tracking)
     }
 
-    fn translates(&self) -> bool {
+    pub(super) fn translates(&self) -> bool {
         self.rules.tables.as_ref().is_some_and(|tables| tables.translates)
             || self.rules.program.as_ref().is_some_and(|program| program.translates)
     }
-
-    /// Finds or begins the packet's flow.
-    fn track(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit) {
-        if self.is_untracked || self.is_carried || !self.needs_tracking() {
-            return;
-        }
-        self.state = ConnState::INVALID;
-        if hook == Hook::Prerouting && !has_right_checksum(transit) {
-            return core.counters.conntrack_invalid.increment();
-        }
-        let identified =
-            Tuple::identify(transit.source, transit.destination, transit.protocol, transit.transport());
-        match identified {
-            Identified::Flow(tuple) => self.track_flow(core, tuple, transit),
-            Identified::Error => self.track_error(core, transit),
-            Identified::Link => self.state = ConnState::UNTRACKED,
-            Identified::Invalid => {}
-        }
-        if self.state == ConnState::INVALID {
-            core.counters.conntrack_invalid.increment();
-        }
-    }
-
-    fn track_flow(&mut self, core: &Arc<Core>, tuple: Tuple, transit: &Transit) {
-        let segment = match transit.protocol {
-            Protocol::TCP => TcpView::new(transit.transport())
-                .ok()
-                .map(|view| (TcpRepr::parse(&view), transit.packet.len() - view.header_len())),
-            _ => None,
-        };
-        let transport = match &segment {
-            // A packet is at most 64 KiB long. A short payload may be in the head, behind the header.
-            Some((segment, payload_len)) => Transport::Tcp { segment, payload_len: *payload_len as u32 },
-            None => Transport::Other,
-        };
-        let table = &core.filter.conntrack.table;
-        if let Some((conn, direction)) = table.find(&tuple, self.now) {
-            match conn.on_packet(self.now, direction, &transport, transit.len()) {
-                tracked @ (Tracked::Valid | Tracked::Refused) => {
-                    if tracked == Tracked::Refused {
-                        table.remove(&conn);
-                    }
-                    self.state = conn.state(direction);
-                    self.tracking = Some(Tracking { conn, direction, is_related: false });
-                    return;
-                }
-                Tracked::Invalid => return,
-                Tracked::Reopened => table.remove(&conn),
-            }
-        }
-        if let Some(conn) = Conn::begin(self.now, tuple, &transport, transit.len()) {
-            self.state = ConnState::NEW;
-            let direction = Direction::Original;
-            self.tracking = Some(Tracking { conn: Arc::new(conn), direction, is_related: false });
-        }
-    }
-
-    fn track_error(&mut self, core: &Core, transit: &mut Transit) {
-        let Some((conn, direction)) = icmp::related(core, transit, self.now) else { return };
-        self.state = ConnState::RELATED;
-        if conn.is_translated() {
-            self.before = Some(transit.clone());
-            icmp::translate(transit, &conn, direction);
-        }
-        self.tracking = Some(Tracking { conn, direction: direction.opposite(), is_related: true });
-    }
-
-    /// Asks the tables and the machine's chains, in order of priority, how a new flow is translated. The first that says
-    /// something but "accept" decides.
-    fn translation(
-        &mut self,
-        core: &Core,
-        hook: Hook,
-        transit: &mut Transit,
-        egress: Option<&Egress>,
-    ) -> Verdict {
-        let priority = match hook {
-            Hook::Prerouting | Hook::Output => DESTINATION_PRIORITY,
-            _ => SOURCE_PRIORITY,
-        };
-        let way = Way::of(egress);
-        let rules = Arc::clone(&self.rules);
-        let mut chains =
-            rules.chains_at(transit, hook).iter().filter(|placed| placed.kind == ChainKind::Nat).peekable();
-        let mut verdict = Verdict::Accept;
-        while let Some(placed) = chains.next_if(|placed| placed.priority < priority)
-            && verdict == Verdict::Accept
-        {
-            verdict = self.run_chain(&rules, core, placed.chain, transit, way);
-        }
-        if verdict == Verdict::Accept {
-            verdict = self.traverse(&rules, core, Table::Nat, hook, transit, way);
-        }
-        for placed in chains {
-            if verdict == Verdict::Accept {
-                verdict = self.run_chain(&rules, core, placed.chain, transit, way);
-            }
-        }
-        verdict
-    }
-
-    /// Decides for a new flow, and applies to every packet, where it goes.
-    fn map_destination(&mut self, core: &Arc<Core>, hook: Hook, transit: &mut Transit) -> bool {
-        let Some(tracking) = self.tracking.clone().filter(|tracking| !tracking.is_related) else {
-            return true;
-        };
-        let conn = &tracking.conn;
-        if self.translates() && !conn.has_mapping(Side::Destination) {
-            let side = Side::Destination;
-            let has_room = match self.translation(core, hook, transit, None) {
-                Verdict::Drop => {
-                    core.counters.filter_dropped.increment();
-                    return false;
-                }
-                Verdict::DestinationNat(range) => nat::map(core, conn, side, &range, self.now),
-                Verdict::NetMap(network) => nat::map_network(core, conn, side, &network, self.now),
-                Verdict::Redirect(range) => match self.own_range(core, transit, &range) {
-                    Some(range) => nat::map(core, conn, side, &range, self.now),
-                    None => true,
-                },
-                _ => true,
-            };
-            if !has_room {
-                core.counters.nat_exhausted.increment();
-                return false;
-            }
-        }
-        let wanted = tracking.conn.translated(tracking.direction);
-        self.apply(Side::Destination, &wanted, transit);
-        true
-    }
-
-    /// Decides for a new flow, and applies to every packet, where it seems to come from.
-    fn map_source(
-        &mut self,
-        core: &Arc<Core>,
-        hook: Hook,
-        transit: &mut Transit,
-        egress: Option<&Egress>,
-    ) -> bool {
-        let Some(tracking) = self.tracking.clone().filter(|tracking| !tracking.is_related) else {
-            return true;
-        };
-        let conn = &tracking.conn;
-        if self.translates() && !conn.has_mapping(Side::Source) {
-            let side = Side::Source;
-            let has_room = match self.translation(core, hook, transit, egress) {
-                Verdict::Drop => {
-                    core.counters.filter_dropped.increment();
-                    return false;
-                }
-                Verdict::SourceNat(range) => nat::map(core, conn, side, &range, self.now),
-                Verdict::NetMap(network) => nat::map_network(core, conn, side, &network, self.now),
-                Verdict::Masquerade(range) => {
-                    match egress.and_then(|egress| egress.own_address(core, transit.destination)) {
-                        Some(own) => nat::map(core, conn, side, &NatRange::of_own(own, &range), self.now),
-                        None => nat::keep_apart(core, conn, self.now),
-                    }
-                }
-                _ => nat::keep_apart(core, conn, self.now),
-            };
-            if !has_room {
-                core.counters.nat_exhausted.increment();
-                return false;
-            }
-        }
-        let wanted = tracking.conn.translated(tracking.direction);
-        self.apply(Side::Source, &wanted, transit);
-        true
-    }
-
-    /// What "to this stack" means for a packet: the address of the NIC it came in through, or loopback.
-    fn own_range(&self, core: &Core, transit: &Transit, range: &NatRange) -> Option<NatRange> {
-        let topology = core.topology.load();
-        let entry = match &self.input {
-            Some(input) => topology.nics.get(&input.id),
-            None => topology.loopback(),
-        };
-        let is_v4 = transit.is_v4();
-        let usable = |own: &&crate::nic::InterfaceAddress| {
-            own.address().is_ipv4() == is_v4
-                && own.state.is_usable()
-                && !matches!(own.address(), std::net::IpAddr::V6(address) if address.is_unicast_link_local())
-        };
-        let own = entry?.addresses.iter().find(usable)?;
-        Some(NatRange::of_own(own.address(), range))
-    }
-
-    fn apply(&mut self, side: Side, wanted: &Tuple, transit: &mut Transit) {
-        let seen =
-            Tuple::identify(transit.source, transit.destination, transit.protocol, transit.transport());
-        let Identified::Flow(seen) = seen else { return };
-        let differs = match side {
-            Side::Source => (seen.source, seen.source_id) != (wanted.source, wanted.source_id),
-            Side::Destination => {
-                (seen.destination, seen.destination_id) != (wanted.destination, wanted.destination_id)
-                    // The identifier of an echo belongs to whichever side is translated back.
-                    || (is_echo(transit.protocol) && seen.source_id != wanted.source_id
-                        && seen.destination != wanted.destination)
-            }
-        };
-        if differs {
-            if self.before.is_none() {
-                self.before = Some(transit.clone());
-            }
-            rewrite::rewrite(transit, side, wanted);
-        }
-    }
-
-    /// Enters a new flow that got through; false if there is no room for it.
-    fn confirm(&mut self, core: &Arc<Core>) -> bool {
-        let Some(tracking) = self.tracking.as_ref().filter(|tracking| !tracking.conn.is_confirmed()) else {
-            return true;
-        };
-        let cell = &core.filter.conntrack;
-        match cell.table.confirm(&tracking.conn, self.now) {
-            Ok(outcome) => {
-                if outcome == crate::conntrack::Confirmed::Evicting {
-                    core.counters.conntrack_early_drops.increment();
-                }
-                cell.arm(core, self.now);
-                true
-            }
-            Err(_) => {
-                core.counters.conntrack_drops.increment();
-                false
-            }
-        }
-    }
-}
-
-/// `NF_IP_PRI_NAT_DST`.
-const DESTINATION_PRIORITY: i32 = -100;
-/// `NF_IP_PRI_NAT_SRC`.
-const SOURCE_PRIORITY: i32 = 100;
-
-fn is_echo(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::ICMP | Protocol::ICMPV6)
-}
-
-/// A damaged packet must not change what is known of its flow.
-fn has_right_checksum(transit: &Transit) -> bool {
-    let packet: &Packet = &transit.packet;
-    let has_sum =
-        matches!(transit.protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6);
-    if packet.meta.checksum != Checksum::Plain || !has_sum || transit.is_later_fragment {
-        return true;
-    }
-    let is_absent = transit.protocol == Protocol::UDP && transit.transport().get(6..8) == Some(&[0, 0]);
-    if is_absent && transit.is_v4() {
-        return true;
-    }
-    let mut sum = match transit.protocol {
-        Protocol::ICMP => Accumulator::default(),
-        protocol => {
-            let len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-            Accumulator::new(pseudo_header(transit.source, transit.destination, protocol.0, len))
-        }
-    };
-    packet.slices().for_each(|piece| sum.add(piece));
-    sum.is_valid()
 }
 
 /// Makes the packet of an output for the rules.
@@ -676,3 +410,8 @@ pub(crate) fn transit_of(core: &Core, output: &IpOutput, packet: Packet) -> Tran
     let ident = core.next_ident(output);
     Transit::of_output(output, ident, packet)
 }
+
+/// `NF_IP_PRI_NAT_DST`.
+pub(super) const DESTINATION_PRIORITY: i32 = -100;
+/// `NF_IP_PRI_NAT_SRC`.
+pub(super) const SOURCE_PRIORITY: i32 = 100;
