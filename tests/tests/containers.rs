@@ -339,6 +339,28 @@ fn what_config_json_says_of_a_process_holds() {
 }
 
 #[test]
+fn modes_of_files_of_the_host_change() {
+    require!(Need::Root, Need::Program("busybox"));
+    let script = "cd /bound; touch file; chmod 4600 file; chmod 700 .; mkdir folder; chmod 0 folder; mkfifo pipe; chmod 611 pipe; \
+        ln -s file link; chmod 640 link; stat -c '%a %n' * .";
+    let outside = tempfile::tempdir().expect("a folder");
+    let bundle = Bundle::new(&["sh", "-c", script]);
+    bundle.change(|config| {
+        let path = outside.path().to_str().expect("UTF-8");
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.push(
+            json!({ "destination": "/bound", "type": "bind", "source": path, "options": ["rbind", "rw"] }),
+        );
+    });
+    let out = bundle.global(&["run", "--bundle", bundle.dir().to_str().expect("UTF-8"), "c"]);
+    assert_eq!(out.out(), "640 file\n0 folder\n777 link\n611 pipe\n700 .\n", "{}", out.err());
+    for (name, mode) in [("file", 0o640), ("folder", 0), ("pipe", 0o611), ("", 0o700)] {
+        let metadata = fs::metadata(outside.path().join(name)).expect("it is there");
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{name}");
+    }
+}
+
+#[test]
 fn filters_of_config_json_hold_for_the_container_and_what_is_run_in_it() {
     require!(Need::Root, Need::Program("busybox"));
     let mut bundle = Bundle::new(&["sh", "-c", "while :; do sleep 0.05; done"]);

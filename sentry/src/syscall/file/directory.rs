@@ -5,6 +5,7 @@ use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, PathContext, read_path, real_file};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::permission::check_access;
+use crate::vfs::walk::PATH_MAX;
 use crate::vfs::{Access, DirEntry, Fd, VfsPath};
 
 /// `getdents64(2)`.
@@ -94,6 +95,10 @@ pub(crate) fn sys_getcwd(task: &mut CurrentTask, args: &Args) -> SysResult {
     let mut path = if text.is_reachable { Vec::new() } else { b"(unreachable)".to_vec() };
     path.extend_from_slice(&text.path);
     path.push(0);
+    // The C library walks upwards by itself for these, whatever the buffer's size.
+    if path.len() > PATH_MAX {
+        return Err(Errno::ENAMETOOLONG.into());
+    }
     if path.len() as u64 > args.u64(1) {
         return Err(Errno::ERANGE.into());
     }
