@@ -9,10 +9,13 @@ use netstack_wire::ethernet::MacAddr;
 
 use crate::forward::ForwardEndpoint;
 use crate::ip::{Autoconf, Groups, RouterVoice};
+use crate::link::sniffer::Direction;
 use crate::link::{Capabilities, FrameTap, Link, Medium};
+use crate::monitor::{PacketMonitor, Seen};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
 use crate::options::Family;
+use crate::packet::Packet;
 use crate::stack::Core;
 use crate::stats::{NicCounters, PerThread};
 
@@ -142,6 +145,18 @@ impl Interface {
 
     pub(crate) fn is_loopback(&self) -> bool {
         self.medium == Medium::Loopback
+    }
+
+    /// Tells a monitor of a packet.
+    pub(crate) fn tell(
+        &self,
+        monitor: &dyn PacketMonitor,
+        direction: Direction,
+        packet: &Packet,
+        discarded: &[&'static str],
+    ) {
+        let (nic, medium) = (self.id, self.medium());
+        monitor.packet(&Seen { nic, interface: &self.name(), medium, direction, packet, discarded });
     }
 
     /// The name now.

@@ -23,6 +23,7 @@ mod interface;
 mod ip;
 mod ip_config;
 pub mod link;
+pub mod monitor;
 pub mod multicast;
 pub mod multicast_route;
 mod neighbour;

@@ -32,15 +32,27 @@ impl Counter {
     }
 }
 
-/// Declares a struct of counters and the plain struct of values that a reader gets.
+/// Declares a struct of counters and the plain struct of values that a reader gets. Those marked with `@discard` count
+/// packets that the stack did away with on their way in.
 macro_rules! counters {
     ($(#[$doc:meta])* $live:ident => $(#[$snapshot_doc:meta])* $snapshot:ident {
-        $($(#[$field_doc:meta])* $field:ident,)*
+        $($(#[$field_doc:meta])* $(@$mark:ident)? $field:ident,)*
     }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $live {
             $(pub(crate) $field: Counter,)*
+        }
+
+        impl $live {
+            /// The counters of packets that were discarded, with their names.
+            pub(crate) const DISCARDS: &'static [(&'static str, fn(&Self) -> &Counter)] = &[$($(
+                (stringify!($field), |live| {
+                    // The mark is only there to choose.
+                    let _ = stringify!($mark);
+                    &live.$field
+                }),
+            )?)*];
         }
 
         impl PerThread<$live> {
@@ -82,13 +94,13 @@ counters! {
         /// Packets received for a group.
         rx_multicast,
         /// Packets dropped on arrival because the NIC is down.
-        rx_dropped_down,
+        @discard rx_dropped_down,
         /// Frames for another station.
-        rx_dropped_other_host,
+        @discard rx_dropped_other_host,
         /// Frames too short for the headers they announce, or with other nonsense.
-        rx_dropped_malformed,
+        @discard rx_dropped_malformed,
         /// Frames of an unknown protocol.
-        rx_dropped_unknown_protocol,
+        @discard rx_dropped_unknown_protocol,
         /// Packets sent.
         tx_packets,
         /// Bytes sent, link headers included.
@@ -118,57 +130,57 @@ counters! {
         /// IP packets received (`ipInReceives`).
         ip_in_receives,
         /// IP packets whose header makes no sense (`ipInHdrErrors`).
-        ip_in_header_errors,
+        @discard ip_in_header_errors,
         /// IPv4 packets with a wrong header checksum.
-        ip_in_checksum_errors,
+        @discard ip_in_checksum_errors,
         /// IP packets shorter than they announce (`InTruncatedPkts`).
-        ip_in_truncated,
+        @discard ip_in_truncated,
         /// IP packets from or to addresses that cannot be on a link.
-        ip_in_martians,
+        @discard ip_in_martians,
         /// IP packets for somebody else (`ipInAddrErrors`).
-        ip_in_not_ours,
+        @discard ip_in_not_ours,
         /// Router advertisements on NICs that do not configure themselves.
-        router_advertisements_ignored,
+        @discard router_advertisements_ignored,
         /// Router advertisements sent.
         router_advertisements_sent,
         /// Neighbour discovery in fragments, which RFC 6980 has ignored.
-        ndp_fragmented,
+        @discard ndp_fragmented,
         /// Addresses that were not used because another node has them.
         duplicate_addresses,
         /// ARP packets of stations that use or want an address of ours.
         arp_conflicts,
         /// Packets that rules dropped.
-        filter_dropped,
+        @discard filter_dropped,
         /// Packets that rules rejected.
-        filter_rejected,
+        @discard filter_rejected,
         /// Packets that belong to no flow and can begin none (`invalid` of `nf_conntrack`).
         conntrack_invalid,
         /// Flows forgotten early to make room (`early_drop`).
         conntrack_early_drops,
         /// Packets dropped because their flow found no room, or another one in its place (`drop`, `insert_failed`).
-        conntrack_drops,
+        @discard conntrack_drops,
         /// Packets dropped because no port was free to translate to.
-        nat_exhausted,
+        @discard nat_exhausted,
         /// Packets for groups that came through another interface than their route has them from.
-        multicast_wrong_vif,
+        @discard multicast_wrong_vif,
         /// What a multicast routing program was told.
         multicast_upcalls,
         /// Packets for groups dropped because no route was made for them in time, or too many waited.
-        multicast_unresolved_drops,
+        @discard multicast_unresolved_drops,
         /// PIM register messages that were malformed, or had a packet in them that is not routed.
-        multicast_register_errors,
+        @discard multicast_register_errors,
         /// IP packets forwarded (`ipForwDatagrams`).
         ip_forw_datagrams,
         /// IP packets to be forwarded without a route (`ipInNoRoutes`).
-        ip_in_no_routes,
+        @discard ip_in_no_routes,
         /// IP packets whose TTL or hop limit was used up here.
-        ip_forward_expired,
+        @discard ip_forward_expired,
         /// IP packets too big for the next link that must not be fragmented (`Ip6InTooBigErrors`).
-        ip_forward_too_big,
+        @discard ip_forward_too_big,
         /// IP packets whose source came the wrong way (`IPReversePathFilter`).
-        ip_reverse_path_filter,
+        @discard ip_reverse_path_filter,
         /// IP packets of an unknown protocol (`ipInUnknownProtos`).
-        ip_in_unknown_protos,
+        @discard ip_in_unknown_protos,
         /// IP packets delivered to transports (`ipInDelivers`).
         ip_in_delivers,
         /// IP packets that transports sent (`ipOutRequests`).
@@ -182,7 +194,7 @@ counters! {
         /// Packets reassembled (`ipReasmOKs`).
         ip_reasm_oks,
         /// Fragments dropped because they overlap or make no sense (`ipReasmFails`).
-        ip_reasm_fails,
+        @discard ip_reasm_fails,
         /// Packets whose fragments did not all come in time (`ipReasmTimeout`).
         ip_reasm_timeout,
         /// Packets fragmented (`ipFragOKs`).
@@ -192,15 +204,15 @@ counters! {
         /// IGMP and MLD queries received.
         membership_in_queries,
         /// IGMP and MLD messages that make no sense.
-        membership_in_errors,
+        @discard membership_in_errors,
         /// IGMP and MLD messages sent.
         membership_out_reports,
         /// ICMP messages received (`icmpInMsgs`).
         icmp_in_msgs,
         /// ICMP messages that make no sense (`icmpInErrors`).
-        icmp_in_errors,
+        @discard icmp_in_errors,
         /// ICMP messages with a wrong checksum (`icmpInCsumErrors`).
-        icmp_in_checksum_errors,
+        @discard icmp_in_checksum_errors,
         /// Echo requests answered (`icmpOutEchoReps`).
         icmp_out_echo_replies,
         /// Redirects sent (`icmpOutRedirects`).
@@ -208,7 +220,7 @@ counters! {
         /// Redirects that made a route.
         icmp_in_redirects_followed,
         /// Redirects that are not wanted, or not from the router in use.
-        icmp_in_redirects_ignored,
+        @discard icmp_in_redirects_ignored,
         /// ICMP errors sent.
         icmp_out_errors,
         /// ICMP errors not sent because of the rate limit.
@@ -216,15 +228,15 @@ counters! {
         /// Datagrams delivered (`udpInDatagrams`).
         udp_in_datagrams,
         /// Datagrams for ports without a socket (`udpNoPorts`).
-        udp_no_ports,
+        @discard udp_no_ports,
         /// Datagrams to groups and broadcasts that no socket wants (`IgnoredMulti`).
-        udp_ignored_multi,
+        @discard udp_ignored_multi,
         /// Datagrams whose header makes no sense (`udpInErrors`).
-        udp_in_errors,
+        @discard udp_in_errors,
         /// Datagrams with a wrong checksum (`udpInCsumErrors`).
-        udp_in_checksum_errors,
+        @discard udp_in_checksum_errors,
         /// Datagrams dropped because the receive buffer was full (`udpRcvbufErrors`).
-        udp_rcvbuf_errors,
+        @discard udp_rcvbuf_errors,
         /// Datagrams sent (`udpOutDatagrams`).
         udp_out_datagrams,
         /// Segments received (`tcpInSegs`).
@@ -232,19 +244,19 @@ counters! {
         /// Segments that joined the one before them (`TCPRcvCoalesce`).
         tcp_in_merged,
         /// Segments whose header makes no sense (`tcpInErrs`).
-        tcp_in_errs,
+        @discard tcp_in_errs,
         /// Segments with a wrong checksum (`tcpInCsumErrors`).
-        tcp_in_csum_errors,
+        @discard tcp_in_csum_errors,
         /// Segments sent, super-segments counted once (`tcpOutSegs`).
         tcp_out_segs,
         /// Resets sent for segments that no socket wants (part of `tcpOutRsts`).
         tcp_out_rsts,
         /// Segments that no socket wants.
-        tcp_no_ports,
+        @discard tcp_no_ports,
         /// Segments that the program of their socket dropped.
-        tcp_filtered,
+        @discard tcp_filtered,
         /// Segments that came from farther away than their socket takes (`TCPMinTTLDrop`).
-        tcp_min_ttl_drops,
+        @discard tcp_min_ttl_drops,
         /// Connections opened by us (`tcpActiveOpens`).
         tcp_active_opens,
         /// Connections opened by others (`tcpPassiveOpens`).
@@ -256,41 +268,41 @@ counters! {
         /// SYN cookies sent (`SyncookiesSent`).
         tcp_cookies_sent,
         /// Segments dropped because too many waited for a busy socket (`TCPBacklogDrop`).
-        tcp_backlog_drops,
+        @discard tcp_backlog_drops,
         /// Segments outside the window.
-        tcp_drop_out_of_window,
+        @discard tcp_drop_out_of_window,
         /// Segments with an old timestamp (`PAWSEstab`).
-        tcp_drop_paws,
+        @discard tcp_drop_paws,
         /// Segments with an impossible acknowledgment.
-        tcp_drop_bad_ack,
+        @discard tcp_drop_bad_ack,
         /// Segments without ACK, RST or SYN.
-        tcp_drop_no_ack,
+        @discard tcp_drop_no_ack,
         /// SYNs for existing connections (`TCPSYNChallenge`).
-        tcp_drop_unexpected_syn,
+        @discard tcp_drop_unexpected_syn,
         /// Resets with an inexact sequence number (`TCPChallengeACK`).
-        tcp_drop_inexact_reset,
+        @discard tcp_drop_inexact_reset,
         /// Segments for which the receive buffer had no room (`TCPRcvQDrop`).
-        tcp_drop_no_buffer,
+        @discard tcp_drop_no_buffer,
         /// Segments without anything new.
-        tcp_drop_duplicate,
+        @discard tcp_drop_duplicate,
         /// Data after both directions were closed (`TCPAbortOnData`).
-        tcp_drop_data_after_close,
+        @discard tcp_drop_data_after_close,
         /// Resets in TIME-WAIT.
-        tcp_drop_reset_in_time_wait,
+        @discard tcp_drop_reset_in_time_wait,
         /// Segments for a connection that had just ended.
-        tcp_drop_closed,
+        @discard tcp_drop_closed,
         /// SYNs dropped because the accept queue was full (`ListenOverflows`).
-        tcp_drop_listen_overflow_syn,
+        @discard tcp_drop_listen_overflow_syn,
         /// SYNs dropped because too many handshakes were under way (`TCPReqQFullDrop`).
-        tcp_drop_listen_queue_full,
+        @discard tcp_drop_listen_queue_full,
         /// Final ACKs ignored because the accept queue was full.
-        tcp_drop_listen_overflow_ack,
+        @discard tcp_drop_listen_overflow_ack,
         /// ACKs that are no valid cookie (`SyncookiesFailed`).
-        tcp_drop_bad_cookie,
+        @discard tcp_drop_bad_cookie,
         /// Segments that no listener expects.
-        tcp_drop_listen_unexpected,
+        @discard tcp_drop_listen_unexpected,
         /// Final ACKs ignored while waiting for data (`TCPDeferAcceptDrop`).
-        tcp_drop_defer_accept,
+        @discard tcp_drop_defer_accept,
     }
 }
 

@@ -8,7 +8,9 @@ use netstack_wire::ip::Protocol;
 
 use crate::interface::Interface;
 use crate::ip::{IpMeta, arp, group, icmp, input_v4, input_v6, pim_register, plain_input};
+use crate::link::sniffer::Direction;
 use crate::link::{FrameTap, Medium};
+use crate::monitor::{PacketMonitor, Watch};
 use crate::nic::NicId;
 use crate::outbox::{Looped, LoopedBy, Outbox};
 use crate::packet::{AddressedTo, Checksum, Packet};
@@ -72,15 +74,17 @@ fn input_batch(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &
         return;
     };
     if !interface.is_up() {
-        interface.counters.rx_dropped_down.add(frames.len() as u64);
-        frames.clear();
-        return;
+        return refuse(core, interface, frames);
     }
     let now = outbox.now(core);
     interface.counters.rx_packets.add(frames.len() as u64);
     interface.counters.rx_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
     if let Some(tap) = interface.tap() {
         give_to_tap(core, interface, &*tap, frames, now);
+    }
+    if let Some(monitor) = core.packet_sockets.monitor() {
+        let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
+        return rx.one_by_one(&*monitor, frames);
     }
     let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
     let count = frames.len();
@@ -97,6 +101,18 @@ fn input_batch(core: &Arc<Core>, nic: NicId, frames: &mut Vec<Packet>, outbox: &
     frames.clear();
 }
 
+/// Does away with the frames of a NIC that is down.
+#[cold]
+fn refuse(core: &Core, interface: &Interface, frames: &mut Vec<Packet>) {
+    interface.counters.rx_dropped_down.add(frames.len() as u64);
+    if let Some(monitor) = core.packet_sockets.monitor() {
+        frames
+            .iter()
+            .for_each(|frame| interface.tell(&*monitor, Direction::Inbound, frame, &["rx_dropped_down"]));
+    }
+    frames.clear();
+}
+
 /// Lets the tap of a NIC have its frames, which packet sockets see before.
 #[cold]
 fn give_to_tap(
@@ -110,11 +126,15 @@ fn give_to_tap(
         std::mem::take(frames).into_iter().partition::<Vec<_>, _>(|frame| tap.wants(frame));
     *frames = rest;
     if !core.packet_sockets.is_empty() {
+        let monitor = core.packet_sockets.monitor();
         for frame in &taken {
             let mut destination = [0; 6];
             frame.copy_to(0, &mut destination);
             let addressed_to = AddressedTo::of(MacAddr(destination), interface.mac());
             core.packet_sockets.deliver(interface, frame, addressed_to, now, &core.secrets, None);
+            if let Some(monitor) = &monitor {
+                interface.tell(&**monitor, Direction::Inbound, frame, &[]);
+            }
         }
     }
     if !taken.is_empty() {
@@ -161,7 +181,10 @@ pub(crate) fn input_looped(
         packet.meta.l3_offset = 0;
         let mut rx = Rx::new(core, &topology, generation, interface, now, outbox);
         rx.is_looped = by == LoopedBy::Network;
-        rx.ip(packet);
+        match core.packet_sockets.monitor().filter(|_| interface.is_loopback()) {
+            Some(monitor) => rx.watched(&*monitor, packet, Rx::ip),
+            None => rx.ip(packet),
+        }
         rx.tally.count(core);
     }
     outbox.end_batch();
@@ -188,6 +211,26 @@ impl<'a> Rx<'a> {
             last_v6: None,
             tally: Tally::default(),
         }
+    }
+
+    /// Tells a monitor of each frame what became of it, before anything that the frame causes is sent.
+    #[cold]
+    fn one_by_one(&mut self, monitor: &dyn PacketMonitor, frames: &mut Vec<Packet>) {
+        for frame in frames.drain(..) {
+            self.outbox.begin_last();
+            self.watched(monitor, frame, Self::frame);
+            self.outbox.end_batch();
+            std::mem::take(&mut self.tally).count(self.core);
+            self.outbox.flush(self.core);
+        }
+    }
+
+    /// Deals with a packet that came, and tells a monitor.
+    fn watched(&mut self, monitor: &dyn PacketMonitor, packet: Packet, deal: impl FnOnce(&mut Self, Packet)) {
+        let (copy, watch) = (packet.clone(), Watch::begin(self.core, self.interface));
+        deal(self, packet);
+        let discarded = watch.end(self.core, self.interface);
+        self.interface.tell(monitor, Direction::Inbound, &copy, &discarded);
     }
 
     fn frame(&mut self, mut packet: Packet) {

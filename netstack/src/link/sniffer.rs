@@ -71,12 +71,28 @@ impl PcapWriter {
 
     /// Records a frame.
     pub fn record(&self, interface: u32, direction: Direction, packet: &Packet) {
+        self.record_noted(interface, direction, packet, "");
+    }
+
+    /// Records a frame with a comment, if that is not empty.
+    pub fn record_noted(&self, interface: u32, direction: Direction, packet: &Packet, comment: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.record_at(interface, direction, packet, now);
+        self.write(interface, direction, packet, now, comment);
     }
 
     /// Records a frame with a time of the caller's, counted from 1970.
     pub fn record_at(&self, interface: u32, direction: Direction, packet: &Packet, since_epoch: Duration) {
+        self.write(interface, direction, packet, since_epoch, "");
+    }
+
+    fn write(
+        &self,
+        interface: u32,
+        direction: Direction,
+        packet: &Packet,
+        since_epoch: Duration,
+        comment: &str,
+    ) {
         let nanos = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
         let len = packet.len();
         let mut kept = vec![0; len.min(self.snap_len)];
@@ -95,6 +111,11 @@ impl PcapWriter {
             Direction::Outbound => 2,
         };
         push_option(&mut body, OPTION_EPB_FLAGS, &flags.to_le_bytes());
+        if !comment.is_empty() {
+            // An option has at most 64 KiB.
+            let end = comment.floor_char_boundary(comment.len().min(MAX_COMMENT));
+            push_option(&mut body, OPTION_COMMENT, &comment.as_bytes()[..end]);
+        }
         push_option(&mut body, OPTION_END, &[]);
         self.inner.lock().write(ENHANCED_PACKET, &body);
     }
@@ -126,7 +147,7 @@ fn write_block(out: &mut dyn Write, kind: u32, body: &[u8]) -> io::Result<()> {
 
 fn push_option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     body.extend(code.to_le_bytes());
-    // Names of interfaces are short.
+    // Names of interfaces and comments are short.
     body.extend(u16::try_from(value.len()).unwrap_or(0).to_le_bytes());
     body.extend(value);
     pad(body);
@@ -142,6 +163,9 @@ const ENHANCED_PACKET: u32 = 6;
 const LINKTYPE_ETHERNET: u16 = 1;
 const LINKTYPE_RAW: u16 = 101;
 const OPTION_END: u16 = 0;
+const OPTION_COMMENT: u16 = 1;
+/// The longest comment that is kept.
+const MAX_COMMENT: usize = 4096;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_EPB_FLAGS: u16 = 2;
 const OPTION_IF_TSRESOL: u16 = 9;

@@ -9,6 +9,7 @@ use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
 use crate::link::{FrameTap, Link, LoopbackLink};
+use crate::monitor::PacketMonitor;
 use crate::nic::{NeighbourInfo, NicId, NicInfo, NicOptions};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
@@ -137,6 +138,15 @@ impl Stack {
         self.core.topology.invalidate();
         self.core.ways.clear();
         Ok(previous)
+    }
+
+    /// Sets who is told of each packet and of what became of it ([`monitor`](crate::monitor)), or ends that, and returns
+    /// who was.
+    pub fn set_packet_monitor(
+        &self,
+        monitor: Option<Arc<dyn PacketMonitor>>,
+    ) -> Option<Arc<dyn PacketMonitor>> {
+        self.core.packet_sockets.set_monitor(monitor)
     }
 
     /// Sends whole frames through a NIC, as its stack would: shown to packet sockets, and cut up where its link does not

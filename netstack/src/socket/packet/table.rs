@@ -1,4 +1,4 @@
-//! The packet sockets of a stack, and their groups.
+//! The packet sockets of a stack, their groups, and its monitor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,8 @@ use super::frame::Frame;
 use crate::error::FanoutError;
 use crate::interface::Interface;
 use crate::link::Medium;
+use crate::link::sniffer::Direction;
+use crate::monitor::PacketMonitor;
 use crate::packet::{AddressedTo, Packet};
 use crate::secret::Secrets;
 use crate::time::Instant;
@@ -19,7 +21,7 @@ use crate::time::Instant;
 /// The packet sockets of a stack.
 #[derive(Default)]
 pub(crate) struct PacketSockets {
-    /// The number of sockets, so that frames need not take the lock when there is none.
+    /// The number of sockets and monitors, so that frames need not take the lock when there is none.
     count: AtomicUsize,
     members: RwLock<Members>,
 }
@@ -29,11 +31,13 @@ struct Members {
     /// Those that are in no group.
     single: Vec<Arc<PacketEndpoint>>,
     groups: Vec<Arc<FanoutGroup>>,
+    monitor: Option<Arc<dyn PacketMonitor>>,
 }
 
 impl Members {
     fn count(&self) -> usize {
-        self.single.len() + self.groups.iter().map(|group| group.len()).sum::<usize>()
+        let in_groups = self.groups.iter().map(|group| group.len()).sum::<usize>();
+        self.single.len() + in_groups + usize::from(self.monitor.is_some())
     }
 }
 
@@ -57,6 +61,22 @@ impl PacketSockets {
             group.len() > 0
         });
         self.count.store(members.count(), Ordering::Release);
+    }
+
+    /// Sets who is told of each packet, and returns who was.
+    pub(crate) fn set_monitor(
+        &self,
+        monitor: Option<Arc<dyn PacketMonitor>>,
+    ) -> Option<Arc<dyn PacketMonitor>> {
+        let mut members = self.members.write();
+        let previous = std::mem::replace(&mut members.monitor, monitor);
+        self.count.store(members.count(), Ordering::Release);
+        previous
+    }
+
+    /// Who is told of each packet.
+    pub(crate) fn monitor(&self) -> Option<Arc<dyn PacketMonitor>> {
+        if self.is_empty() { None } else { self.members.read().monitor.clone() }
     }
 
     /// Puts a socket into a group, which begins with its first member (`PACKET_FANOUT`).
@@ -102,6 +122,12 @@ impl PacketSockets {
         secrets: &Secrets,
         sender: Option<&Arc<PacketEndpoint>>,
     ) {
+        // What came is told of when it is known what became of it.
+        if addressed_to == AddressedTo::Outgoing
+            && let Some(monitor) = self.monitor()
+        {
+            interface.tell(&*monitor, Direction::Outbound, packet, &[]);
+        }
         // Linux's loopback device has Ethernet headers, all zero.
         if interface.medium() == Medium::Loopback {
             let mut packet = packet.clone();
