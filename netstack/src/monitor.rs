@@ -17,6 +17,7 @@
 //! ```
 
 mod discards;
+mod flow;
 mod pcap;
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct Seen<'a> {
     pub interface: &'a Arc<str>,
     /// What it carries.
     pub medium: Medium,
-    /// Which way the packet goes.
+    /// Which way the packet goes. One on a loopback NIC is seen once, as it comes.
     pub direction: Direction,
     /// The packet from its link header on; of a loopback NIC or a tun device from its IP header. Super-segments are whole, and
     /// checksums that the link finishes are not finished.

@@ -258,6 +258,12 @@ impl Stack {
             .collect()
     }
 
+    /// The state of a connection, if there is one with this flow.
+    pub fn tcp_state(&self, flow: &tcp::Flow) -> Option<tcp::State> {
+        let endpoint = self.core.tcp.get(&self.core.secrets, flow)?;
+        Some(endpoint.inspect(|inner| inner.machine.state()))
+    }
+
     /// The settings of the network layer.
     pub fn ip_config(&self) -> IpConfig {
         self.core.ip_config.read().clone()

@@ -203,12 +203,43 @@ fn reason_is_that_of_one_packet_of_a_batch() {
 }
 
 #[test]
-fn loopback_is_seen_both_ways() {
+fn packet_on_loopback_is_seen_once() {
     let host = Host::new(1);
     let book = Notebook::on(&host.stack);
     let socket = UdpSocket::new(&host.stack, Family::V4);
     send(&socket, "127.0.0.1:7".parse().unwrap());
-    assert_eq!(book.take(), ["> UDP", "< UDP udp_no_ports", "> ICMP 3", "< ICMP 3"]);
+    assert_eq!(book.take(), ["< UDP udp_no_ports", "< ICMP 3"]);
+}
+
+/// Collects what it can tell of conversations.
+#[derive(Default)]
+struct Flows(Mutex<Vec<String>>);
+
+impl PacketMonitor for Flows {
+    fn packet(&self, seen: &Seen<'_>) {
+        let told = seen.flow().map_or("none".to_owned(), |(protocol, flow)| {
+            let local = SocketAddr::new(flow.local_addr, flow.local_port);
+            let remote = SocketAddr::new(flow.remote_addr, flow.remote_port);
+            format!("{} {local} {remote}", protocol.0)
+        });
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[test]
+fn conversation_is_named_from_our_side() {
+    let (a, b, _) = acquainted();
+    let flows = Arc::new(Flows::default());
+    b.stack.set_packet_monitor(Some(flows.clone()));
+    let datagram = UdpSocket::new(&a.stack, Family::V4);
+    datagram.bind("10.0.0.1:1000".parse().unwrap()).unwrap();
+    send(&datagram, "10.0.0.2:7".parse().unwrap());
+    let client = TcpSocket::new(&a.stack, Family::V4);
+    client.bind("10.0.0.1:2000".parse().unwrap()).unwrap();
+    client.connect(server()).unwrap();
+    carry(&a, &b, |_| ());
+    let (udp, tcp) = ("17 10.0.0.2:7 10.0.0.1:1000", "6 10.0.0.2:80 10.0.0.1:2000");
+    assert_eq!(*flows.0.lock().unwrap(), [udp, "none", tcp, tcp]);
 }
 
 #[derive(Clone, Default)]

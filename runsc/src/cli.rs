@@ -74,6 +74,10 @@ pub(crate) struct Global {
     /// Which system calls to log, comma-separated; all when empty
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) strace_syscalls: Vec<String>,
+    /// Record the packets of the sandbox's network (pcapng), each with the reason if the stack discarded it, the process
+    /// whose it is, and the state of its connection. "%ID%" in the name stands for the container
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap_log: Option<PathBuf>,
     /// Keep CAP_NET_RAW in containers
     #[arg(long)]
     pub(crate) net_raw: bool,
@@ -193,6 +197,8 @@ pub(crate) enum Command {
     Pause(Id),
     /// Let a paused container go on
     Resume(Id),
+    /// Record the packets of a running container, or print what its network counted
+    Debug(Debug),
     /// Print what this runtime supports of the OCI specification
     Features,
     /// Print help on a topic
@@ -240,6 +246,7 @@ impl Command {
             Self::Restore(_) => "restore",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
+            Self::Debug(_) => "debug",
             Self::Features => "features",
             Self::Help(_) => "help",
             Self::Boot => "boot",
@@ -488,6 +495,27 @@ pub(crate) struct Events {
     /// The container
     pub(crate) id: String,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Debug {
+    /// Record packets like --pcap-log, until interrupted; "-" is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
+    /// Stop to record after so many seconds
+    #[arg(long, requires = "capture", value_name = "SECONDS")]
+    pub(crate) seconds: Option<u64>,
+    /// Bytes of each packet that are recorded
+    #[arg(long, default_value_t = MAX_SNAP_LEN, value_name = "BYTES")]
+    pub(crate) snap_len: u32,
+    /// Print the counters of the network stack that are not zero
+    #[arg(long, required_unless_present = "capture")]
+    pub(crate) counters: bool,
+    /// The container
+    pub(crate) id: String,
+}
+
+/// All of any packet, as tcpdump(8) has it.
+pub(crate) const MAX_SNAP_LEN: u32 = 262_144;
 
 #[derive(Debug, Args)]
 pub(crate) struct Update {

@@ -1,9 +1,9 @@
 //! A container's way through its life: made, started, destroyed.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 use netstack_usernet::HostLoopback;
@@ -121,6 +121,7 @@ fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> 
         init,
         stdio,
         strace: strace(global),
+        capture: capture(global, &args.id)?,
         debug: global.debug,
         lifetime,
     })
@@ -206,6 +207,24 @@ pub(crate) fn network_link(global: &Global) -> NetworkLink {
 /// The system calls to log that the flags name.
 pub(crate) fn strace(global: &Global) -> Option<StraceConfig> {
     global.strace.then(|| StraceConfig { syscalls: global.strace_syscalls.clone() })
+}
+
+/// The file for the packets of container `id` that the flags name.
+pub(crate) fn capture(global: &Global, id: &str) -> Result<Option<OwnedFd>> {
+    let Some(path) = &global.pcap_log else { return Ok(None) };
+    if global.network == Network::Host {
+        bail!("--pcap-log: the packets of --network=host are the host's; record them there");
+    }
+    let path = PathBuf::from(path.to_string_lossy().replace("%ID%", id));
+    open_capture(&path).map(Some).with_context(|| format!("--pcap-log {}", path.display()))
+}
+
+/// A file for packets, "-" for standard output.
+pub(crate) fn open_capture(path: &Path) -> io::Result<OwnedFd> {
+    if path == Path::new("-") {
+        return io::stdout().as_fd().try_clone_to_owned();
+    }
+    fs::File::create(path).map(OwnedFd::from)
 }
 
 /// A resolv.conf(5) for a sandbox behind a gateway, to be mounted.

@@ -71,21 +71,17 @@ impl PcapWriter {
 
     /// Records a frame.
     pub fn record(&self, interface: u32, direction: Direction, packet: &Packet) {
-        self.record_noted(interface, direction, packet, "");
-    }
-
-    /// Records a frame with a comment, if that is not empty.
-    pub fn record_noted(&self, interface: u32, direction: Direction, packet: &Packet, comment: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.write(interface, direction, packet, now, comment);
+        self.record_at(interface, direction, packet, now);
     }
 
     /// Records a frame with a time of the caller's, counted from 1970.
     pub fn record_at(&self, interface: u32, direction: Direction, packet: &Packet, since_epoch: Duration) {
-        self.write(interface, direction, packet, since_epoch, "");
+        self.record_noted(interface, direction, packet, since_epoch, "");
     }
 
-    fn write(
+    /// The same with a comment, if that is not empty, of which the first 4 KiB are kept.
+    pub fn record_noted(
         &self,
         interface: u32,
         direction: Direction,
@@ -112,8 +108,8 @@ impl PcapWriter {
         };
         push_option(&mut body, OPTION_EPB_FLAGS, &flags.to_le_bytes());
         if !comment.is_empty() {
-            // An option has at most 64 KiB.
-            let end = comment.floor_char_boundary(comment.len().min(MAX_COMMENT));
+            let most = comment.len().min(MAX_COMMENT);
+            let end = (0..=most).rev().find(|end| comment.is_char_boundary(*end)).unwrap_or(0);
             push_option(&mut body, OPTION_COMMENT, &comment.as_bytes()[..end]);
         }
         push_option(&mut body, OPTION_END, &[]);
@@ -164,7 +160,7 @@ const LINKTYPE_ETHERNET: u16 = 1;
 const LINKTYPE_RAW: u16 = 101;
 const OPTION_END: u16 = 0;
 const OPTION_COMMENT: u16 = 1;
-/// The longest comment that is kept.
+/// The longest comment that is kept; an option has at most 64 KiB.
 const MAX_COMMENT: usize = 4096;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_EPB_FLAGS: u16 = 2;

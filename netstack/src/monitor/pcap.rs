@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{PacketMonitor, Seen};
 use crate::link::sniffer::PcapWriter;
@@ -51,6 +52,7 @@ impl PacketMonitor for PcapMonitor {
             .entry(seen.nic)
             .or_insert_with(|| self.writer.add_interface(seen.interface, seen.medium));
         drop(interfaces);
-        self.writer.record_noted(number, seen.direction, seen.packet, comment.trim_end());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.writer.record_noted(number, seen.direction, seen.packet, now, comment.trim_end());
     }
 }

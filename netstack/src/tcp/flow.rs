@@ -30,6 +30,19 @@ impl Hash for Flow {
 }
 
 impl Flow {
+    /// The same conversation as the other end sees it.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        let Self { local_addr, remote_addr, local_port, remote_port, zone } = self;
+        Self {
+            local_addr: remote_addr,
+            remote_addr: local_addr,
+            local_port: remote_port,
+            remote_port: local_port,
+            zone,
+        }
+    }
+
     /// The first words of its hash.
     #[inline]
     fn hash_addresses<H: Hasher>(&self, state: &mut H) {

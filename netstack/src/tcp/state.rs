@@ -1,5 +1,7 @@
 //! The names of the connection states (RFC 9293 section 3.3.2).
 
+use core::fmt;
+
 /// A state's name, for users and tables; the machine itself keeps its data per state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
@@ -25,4 +27,23 @@ pub enum State {
     Listen,
     /// Both FINs crossed; ours waits for its acknowledgment.
     Closing,
+}
+
+/// As the RFC writes it: `SYN-SENT`.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN-SENT",
+            Self::SynReceived => "SYN-RECEIVED",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::TimeWait => "TIME-WAIT",
+            Self::Closed => "CLOSED",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LastAck => "LAST-ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+        })
+    }
 }

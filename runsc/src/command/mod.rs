@@ -2,6 +2,7 @@
 
 mod boot;
 mod create;
+mod debug;
 mod delete;
 mod events;
 mod exec;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Restore(_) => unsupported::run("restore"),
         Command::Pause(args) => pause::pause(&global, &args),
         Command::Resume(args) => pause::resume(&global, &args),
+        Command::Debug(args) => debug::run(&global, &args),
         Command::Features => features::run(),
         Command::Help(args) => help::run(&args),
         Command::Boot => boot::run(),

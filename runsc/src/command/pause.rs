@@ -21,7 +21,7 @@ pub(super) fn resume(global: &Global, args: &Id) -> Result<ExitCode> {
 fn change(global: &Global, args: &Id, event: Event, request: &Request) -> Result<ExitCode> {
     let mut entry = container::store(global).open(&args.id)?;
     entry.record.apply(event)?;
-    Client::connect(entry.dir())?.command(request)?;
+    Client::connect(entry.dir())?.command(request, &[])?;
     entry.save()?;
     Ok(ExitCode::SUCCESS)
 }

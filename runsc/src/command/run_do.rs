@@ -144,6 +144,7 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         init: process(args, &cwd)?,
         stdio: sandbox::own_stdio()?,
         strace: container::strace(global),
+        capture: container::capture(global, id)?,
         debug: global.debug,
         lifetime: Lifetime::Bound,
     })

@@ -77,9 +77,10 @@ impl Client {
         self.receive()
     }
 
-    /// Sends a request that has nothing to tell.
-    pub(crate) fn command(&self, request: &Request) -> Result<(), ClientError> {
-        match self.call(request)? {
+    /// Sends a request that has nothing to tell, with the descriptors that belong to it.
+    pub(crate) fn command(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        self.send(request, fds)?;
+        match self.receive()? {
             Reply::Done => Ok(()),
             other => Err(ClientError::Unexpected(Box::new(other))),
         }

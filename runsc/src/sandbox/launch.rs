@@ -16,6 +16,7 @@ use sentry_hostio::namespace::{self, Namespaces};
 use sentry_hostio::spawn::{Child, IdMaps, Lifetime, Spawn};
 use thiserror::Error;
 
+use crate::cli::MAX_SNAP_LEN;
 use crate::log;
 use crate::sandbox::client::{Client, ClientError, short_path};
 use crate::sandbox::exit_status;
@@ -84,7 +85,7 @@ impl Launched {
 ///
 /// When it returns, the sandbox is ready for [`Request::Start`].
 pub(crate) fn launch(
-    plan: SandboxPlan,
+    mut plan: SandboxPlan,
     dir: &Path,
     mut placed: impl FnMut(i32),
 ) -> Result<Launched, LaunchError> {
@@ -107,6 +108,7 @@ pub(crate) fn launch(
         .map_err(step("start the gofer"))?;
     placed(gofer.pid);
 
+    let capture = plan.capture.take();
     let launched = start_sentry(plan, dir, sentry_ends, &program).inspect_err(|_| {
         let _ = gofer.pidfd.signal(Some(nix::sys::signal::SIGKILL));
         let _ = gofer.pidfd.reap();
@@ -114,7 +116,13 @@ pub(crate) fn launch(
     let (client, sandbox) = launched;
     placed(sandbox.pid);
     let launched = Launched { client, sandbox, gofer };
-    if let Err(error) = launched.client.command(&Request::Ready) {
+    let ready = launched.client.command(&Request::Ready, &[]);
+    let begun = ready.and_then(|()| {
+        let Some(file) = capture else { return Ok(()) };
+        let request = Request::Capture { snap_len: MAX_SNAP_LEN, outlives_connection: true };
+        launched.client.command(&request, &[file.as_fd()])
+    });
+    if let Err(error) = begun {
         launched.kill();
         return Err(error.into());
     }

@@ -49,6 +49,8 @@ pub(crate) struct SandboxPlan {
     /// Descriptors 0, 1, 2 of the first process.
     pub(crate) stdio: Vec<OwnedFd>,
     pub(crate) strace: Option<StraceConfig>,
+    /// Where the packets of the network are recorded.
+    pub(crate) capture: Option<OwnedFd>,
     /// Log the sandbox's steps.
     pub(crate) debug: bool,
     pub(crate) lifetime: Lifetime,

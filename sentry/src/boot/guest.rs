@@ -15,12 +15,13 @@ use sentry_hostio::inherited;
 use sentry_hostio::seqpacket::SeqPacket;
 use sentry_platform::{MemoryFile, Prepared};
 
+use crate::boot::capture::Capture;
 use crate::boot::mounts::Mounter;
 use crate::boot::process::{self, Surroundings};
 use crate::boot::run::failed;
 use crate::boot::{
-    BootConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig, ProcessInfo,
-    SignalTarget, Stats, filter, keys, network,
+    BootConfig, CaptureEnd, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig,
+    ProcessInfo, SignalTarget, Stats, filter, keys, network,
 };
 use crate::errno::Errno;
 use crate::fs::host::{self, KeySignals};
@@ -54,6 +55,7 @@ pub(super) struct Guest {
     /// Hung up when the gofer has ended.
     gofer: Vec<OwnedFd>,
     exit_status: HostOsFile,
+    capture: Mutex<Option<Capture>>,
     /// Whether the command that starts the first process stays, and passes the signals of keys on.
     is_attended: bool,
 }
@@ -143,6 +145,7 @@ impl Guest {
             network: config.network,
             gofer,
             exit_status,
+            capture: Mutex::new(None),
             is_attended: config.dies_with_parent,
         }))
     }
@@ -235,6 +238,8 @@ impl Guest {
                 std::thread::sleep(Duration::from_millis(1));
             }
             network::drain(&self.stack);
+            // What was recorded is in the file before anybody is told.
+            drop(self.capture.lock().take());
             self.write_exit_status(status);
         }
         self.ends.lock().statuses.insert(pid.0, Some(status));
@@ -369,6 +374,38 @@ impl Guest {
             memory_bytes,
             processes: tree.processes().filter(|process| process.exit.is_none()).count() as u64,
         }
+    }
+
+    /// Starts to record packets to the file that came along.
+    pub(super) fn capture(&self, fds: Vec<OwnedFd>, snap_len: u32) -> Result<(), ControlError> {
+        if self.network == NetworkKind::Host {
+            return Err(not_now("record packets of the host's network (use its own tools)"));
+        }
+        let file = fds.into_iter().next().ok_or_else(|| not_now("record packets without a file"))?;
+        let mut capture = self.capture.lock();
+        if capture.is_some() {
+            return Err(not_now("record packets twice at a time"));
+        }
+        let started = Capture::start(self.kernel().clone(), self.stack.clone(), file, snap_len);
+        *capture = Some(started.map_err(|error| failed("record packets", &error))?);
+        Ok(())
+    }
+
+    /// Ends the recording, if there is one.
+    pub(super) fn end_capture(&self) -> CaptureEnd {
+        let capture = self.capture.lock().take();
+        capture.map_or_else(CaptureEnd::default, Capture::end)
+    }
+
+    /// What the network counted, all that is not zero.
+    pub(super) fn counters(&self) -> Vec<(String, u64)> {
+        let of_stack = self.stack.stats();
+        let mut counters: Vec<_> = of_stack.entries().map(|(name, value)| (name.to_owned(), value)).collect();
+        for nic in self.stack.nics() {
+            counters.extend(nic.stats.entries().map(|(name, value)| (format!("{}.{name}", nic.name), value)));
+        }
+        counters.retain(|(_, value)| *value != 0);
+        counters
     }
 
     /// Stops guest code.

@@ -1,5 +1,6 @@
 //! The sandbox process: from a [`BootConfig`] to a running kernel, and the protocol that controls it.
 
+mod capture;
 mod config;
 mod filter;
 mod guest;
@@ -18,7 +19,7 @@ pub use config::{
     ProcessConfig, ResourceLimit, RootConfig, RouteConfig, StraceConfig, UserConfig,
 };
 pub use protocol::{
-    ControlError, ExitStatus, ProcessInfo, ProtocolError, Reply, Request, SignalTarget, Stats, receive_reply,
-    receive_request, send_reply, send_request,
+    CaptureEnd, ControlError, ExitStatus, ProcessInfo, ProtocolError, Reply, Request, SignalTarget, Stats,
+    receive_reply, receive_request, send_reply, send_request,
 };
 pub use run::run;

@@ -49,6 +49,17 @@ pub enum Request {
     Pause,
     /// Goes on after [`Request::Pause`].
     Resume,
+    /// Records packets to the file that comes along; [`Reply::Done`] when it has begun.
+    Capture {
+        /// Bytes of each packet that are kept.
+        snap_len: u32,
+        /// Whether the recording ends with the sandbox; otherwise with the connection.
+        outlives_connection: bool,
+    },
+    /// Ends the recording that this connection began; replies [`Reply::Captured`].
+    EndCapture,
+    /// Asks for what the network stack counted; replies [`Reply::Counters`].
+    Counters,
 }
 
 /// Whom a signal goes to.
@@ -91,6 +102,10 @@ pub enum Reply {
     Processes(Vec<ProcessInfo>),
     /// What the guest uses.
     Stats(Stats),
+    /// The recording is over.
+    Captured(CaptureEnd),
+    /// Names and values of the network's counters: those of the stack, and `NIC.NAME` for those of a NIC.
+    Counters(Vec<(String, u64)>),
     /// The request failed.
     Failed(ControlError),
 }
@@ -145,6 +160,15 @@ pub struct Stats {
     pub memory_bytes: u64,
     /// Number of processes.
     pub processes: u64,
+}
+
+/// How much was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CaptureEnd {
+    /// Packets in the recording.
+    pub packets: u64,
+    /// Packets that came faster than they could be written.
+    pub lost: u64,
 }
 
 /// Why a request failed, in words for the user and with the exit status that goes with them.

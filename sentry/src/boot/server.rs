@@ -1,5 +1,6 @@
 //! Answering the requests of commands, one thread per connection.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use sentry_hostio::channel::Channel;
 
 use crate::boot::guest::Guest;
 use crate::boot::keys::CommandKeys;
-use crate::boot::{ControlError, ExitStatus, Reply, Request, receive_request, send_reply};
+use crate::boot::{CaptureEnd, ControlError, ExitStatus, Reply, Request, receive_request, send_reply};
 use crate::fs::host::KeySignals;
 
 /// Stack of a thread that only decodes and passes on; the default of 2 MiB is for other work.
@@ -66,6 +67,8 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
     let keys = CommandKeys::new(second);
     // Whoever starts a process gets the time to ask for its end, however soon that of the sandbox comes.
     let mut starter = None;
+    // Ends what the connection began.
+    let mut recording = None;
     while let Ok((request, fds)) = receive_request(&channel) {
         if let Request::Start(_) | Request::Exec(_) = &request {
             drop(starter.replace(guest.farewell()));
@@ -82,6 +85,19 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
                 }
                 Err(error) => send_reply(&channel, &Reply::Failed(error)),
             },
+            Request::Capture { snap_len, outlives_connection } => {
+                let begun = guest.capture(fds, snap_len);
+                if begun.is_ok() && !outlives_connection {
+                    recording = Some(Recording(guest));
+                }
+                send_reply(&channel, &begun.map_or_else(Reply::Failed, |()| Reply::Done))
+            }
+            Request::EndCapture => {
+                let end = recording.take().map(Recording::end);
+                let refused =
+                    || ControlError::NotNow { request: "end a recording of another command".to_owned() };
+                send_reply(&channel, &end.ok_or_else(refused).map_or_else(Reply::Failed, Reply::Captured))
+            }
             request => {
                 // The signal that ends the first process is answered, too.
                 let _farewell = guest.farewell();
@@ -94,6 +110,22 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
     }
 }
 
+/// A recording that ends with its connection.
+struct Recording<'a>(&'a Guest);
+
+impl Recording<'_> {
+    fn end(self) -> CaptureEnd {
+        // Not twice: somebody else may have begun one by then.
+        ManuallyDrop::new(self).0.end_capture()
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.0.end_capture();
+    }
+}
+
 fn answer(
     guest: &Arc<Guest>,
     request: Request,
@@ -102,8 +134,11 @@ fn answer(
 ) -> Result<Reply, ControlError> {
     let command = || -> Arc<dyn KeySignals> { keys.clone() };
     match request {
-        // The second has no answer, and is not asked for here.
-        Request::Ready | Request::KeysPassedOn { .. } => Ok(Reply::Done),
+        // All but the first are answered before.
+        Request::Ready | Request::KeysPassedOn { .. } | Request::Capture { .. } | Request::EndCapture => {
+            Ok(Reply::Done)
+        }
+        Request::Counters => Ok(Reply::Counters(guest.counters())),
         Request::Start(network) => guest.start(network, fds, &command()).map(|pid| Reply::Started { pid }),
         Request::Exec(process) => guest.exec(&process, fds, &command()).map(|pid| Reply::Started { pid }),
         Request::Wait { pid } => guest.wait(pid).map(|(status, _)| Reply::Exited(status)),

@@ -19,6 +19,7 @@ mod net_ioctl;
 pub mod netlink;
 mod ops;
 pub mod option;
+pub(crate) mod owner;
 pub mod packet;
 pub mod proc_net;
 pub(crate) mod settings;

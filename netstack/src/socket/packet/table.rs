@@ -122,8 +122,9 @@ impl PacketSockets {
         secrets: &Secrets,
         sender: Option<&Arc<PacketEndpoint>>,
     ) {
-        // What came is told of when it is known what became of it.
+        // What came is told of when it is known what became of it; on a loopback NIC that is all there is.
         if addressed_to == AddressedTo::Outgoing
+            && interface.medium() != Medium::Loopback
             && let Some(monitor) = self.monitor()
         {
             interface.tell(&*monitor, Direction::Outbound, packet, &[]);
