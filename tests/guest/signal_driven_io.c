@@ -207,6 +207,20 @@ static void a_listener_tells_of_connections(void) {
     drain();
 }
 
+// Who changes the socket is told by it, while it does so.
+static void the_owner_shuts_down(void) {
+    int pair[2], on = 1;
+    for (int how = SHUT_RD; how <= SHUT_RDWR; how++) {
+        connected(pair);
+        make_async(pair[1]);
+        CHECK(setsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+        CHECK(shutdown(pair[1], how) == 0);
+        // Nobody is told of the other end's.
+        close(pair[1]), close(pair[0]);
+        drain();
+    }
+}
+
 static void urgent_data_has_its_own_signal(void) {
     int pair[2], at_mark = -1;
     connected(pair);
@@ -430,6 +444,7 @@ int main(void) {
     PART(nothing_without_the_flag_or_an_owner);
     PART(a_reset_is_an_error);
     PART(a_listener_tells_of_connections);
+    PART(the_owner_shuts_down);
     PART(urgent_data_has_its_own_signal);
     PART(urgent_byte_outlives_the_connection);
     PART(datagrams_are_told_of);

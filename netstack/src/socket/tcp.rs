@@ -254,20 +254,20 @@ impl TcpSocket {
     /// On a listener, `Read` stops listening.
     pub fn shutdown(&self, how: Shutdown) -> Result<(), ShutdownError> {
         let mut outbox = Outbox::default();
-        let result = {
+        // Observers look at the socket: none is told while the role is locked.
+        let result = if let Some(endpoint) = self.connection() {
+            let how = match how {
+                Shutdown::Read => tcp::Shutdown::Read,
+                Shutdown::Write => tcp::Shutdown::Write,
+                Shutdown::Both => tcp::Shutdown::Both,
+            };
+            endpoint.with(&self.core, &mut outbox, |inner| {
+                let outcome = inner.machine.shutdown(self.core.clock.now(), how);
+                outcome.map(|outcome| inner.note(outcome))
+            })
+        } else {
             let mut role = self.role.write();
             match &*role {
-                Role::Connected(endpoint) => {
-                    let how = match how {
-                        Shutdown::Read => tcp::Shutdown::Read,
-                        Shutdown::Write => tcp::Shutdown::Write,
-                        Shutdown::Both => tcp::Shutdown::Both,
-                    };
-                    endpoint.with(&self.core, &mut outbox, |inner| {
-                        let outcome = inner.machine.shutdown(self.core.clock.now(), how);
-                        outcome.map(|outcome| inner.note(outcome))
-                    })
-                }
                 Role::Listening(claim) => {
                     let claim = claim.clone();
                     if how != Shutdown::Write {
@@ -277,7 +277,10 @@ impl TcpSocket {
                     }
                     Ok(())
                 }
-                Role::Idle | Role::Bound(_) | Role::Closed => Err(tcp::ShutdownError::NotConnected),
+                // Connected since: by another thread, for which this came too early.
+                Role::Idle | Role::Bound(_) | Role::Connected(_) | Role::Closed => {
+                    Err(tcp::ShutdownError::NotConnected)
+                }
             }
         };
         outbox.flush(&self.core);
@@ -359,19 +362,26 @@ impl TcpSocket {
                 core.saves_syns.store(true, Ordering::Relaxed);
             }
         };
-        match &*self.role.read() {
-            Role::Connected(endpoint) => endpoint.with(&self.core, &mut outbox, |inner| {
-                let mut options = *inner.machine.options();
-                change(&mut options);
-                inner.machine.set_options(self.core.clock.now(), options);
-            }),
+        let role = self.role.read();
+        let endpoint = match &*role {
+            Role::Connected(endpoint) => Arc::clone(endpoint),
             Role::Listening(claim) => {
                 let options = self.change_early_options(change);
-                claim.endpoint.set_options(|current| *current = options);
+                return claim.endpoint.set_options(|current| *current = options);
             }
-            Role::Idle | Role::Bound(_) | Role::Closed => drop(self.change_early_options(change)),
-        }
-        outbox.flush(&self.core);
+            Role::Idle | Role::Bound(_) | Role::Closed => {
+                self.change_early_options(change);
+                return;
+            }
+        };
+        // What follows may tell observers, who look at the socket.
+        drop(role);
+        endpoint.with(core, &mut outbox, |inner| {
+            let mut options = *inner.machine.options();
+            change(&mut options);
+            inner.machine.set_options(core.clock.now(), options);
+        });
+        outbox.flush(core);
     }
 
     /// Acknowledge at once for a while, or go back to delayed ACKs (`TCP_QUICKACK`).

@@ -70,8 +70,9 @@ impl ReceiveTuning {
         self.space = copied;
         // "rcvwin = 2 * copied + 16 * advmss", plus twice the growth, so that slow start is never held back.
         let window = u64::from(copied) * 2 + 16 * u64::from(mss);
-        let grow = window * u64::from(copied - previous) / u64::from(previous.max(1));
-        Some(u32::try_from(window + grow * 2).unwrap_or(u32::MAX))
+        // Who repairs a connection can move its sequence numbers by as much as there is, which is nothing that was read.
+        let grow = window.saturating_mul(u64::from(copied - previous)) / u64::from(previous.max(1));
+        Some(u32::try_from(window.saturating_add(grow.saturating_mul(2))).unwrap_or(u32::MAX))
     }
 
     #[inline(never)]
@@ -87,3 +88,17 @@ impl ReceiveTuning {
 
 /// Below this, in nanoseconds, scheduling noise is larger than the path.
 const MIN_RTT: u64 = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_number_that_was_moved_by_all_there_is_asks_for_the_largest_window() {
+        let start = SeqNum(1);
+        let mut tuning = ReceiveTuning::new(Instant::ZERO, start, 65_535, 1);
+        tuning.sample(MIN_RTT);
+        let later = Instant::ZERO + core::time::Duration::from_secs(1);
+        assert_eq!(tuning.on_read(later, start + u32::MAX, 1460), Some(u32::MAX));
+    }
+}

@@ -134,6 +134,8 @@ fn allow_list(platform: PlatformChoice, network: NetworkKind) -> Result<AllowLis
     list.fail_with(libc::SYS_clone3, libc::ENOSYS);
     // The root is empty. Libraries look for /proc and /sys to count processors, and do without.
     list.fail_with(libc::SYS_openat, libc::ENOENT);
+    // What the report of a panic with RUST_BACKTRACE looks for; the panic itself ends no more than a guest's process.
+    list.fail_with(libc::SYS_getcwd, libc::ENOENT).fail_with(libc::SYS_readlink, libc::ENOENT);
     // How the C library spells fstat(2). A path would lead nowhere, or tell of what a donated directory holds.
     let itself = libc::AT_EMPTY_PATH.cast_unsigned();
     for (number, index) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {

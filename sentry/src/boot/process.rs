@@ -60,7 +60,7 @@ pub(super) fn start(
             if let Some(terminal) = &terminal {
                 host::adopt_terminal(terminal, task);
             }
-            task.thread_group().set_oom_score_adj(config.oom_score_adj);
+            task.thread_group().set_oom_score_adj(config.oom_score_adj, config.oom_score_adj);
             if let Some(filter) = &filter {
                 task.start_with_filter(filter.clone());
             }

@@ -207,6 +207,11 @@ impl ProcessTree {
         self.processes.values()
     }
 
+    /// Every thread of every process that has not ended.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.threads.values()
+    }
+
     /// How many threads exist.
     #[must_use]
     pub fn thread_count(&self) -> usize {

@@ -215,12 +215,18 @@ impl UserNamespace {
         Ok(())
     }
 
-    /// Writes a map, once. `text` was written through a file that was opened with `opener`. Whoever it was handed to
-    /// since cannot add to what that one may.
+    /// Writes a map, once. `text` was written by `writer` through a file that was opened with `opener`: what takes a
+    /// privilege takes it of both, so that neither does by the other what he may not.
     ///
     /// # Errors
     /// `EPERM` for a second time, or what the writer may not map; `EINVAL` for what is no map.
-    pub(crate) fn write_map(&self, kind: IdKind, text: &[u8], opener: &Credentials) -> Result<(), Errno> {
+    pub(crate) fn write_map(
+        &self,
+        kind: IdKind,
+        text: &[u8],
+        opener: &Credentials,
+        writer: &Credentials,
+    ) -> Result<(), Errno> {
         let Some(parent) = self.parent() else { return Err(Errno::EPERM) };
         if *opener.user_ns != *self && opener.user_ns != *parent {
             return Err(Errno::EPERM);
@@ -234,7 +240,7 @@ impl UserNamespace {
             return Err(Errno::EPERM);
         }
         let map = IdMap::parse(text).ok_or(Errno::EINVAL)?;
-        if !self.may_map(kind, &map, opener) {
+        if !self.may_map(kind, &map, opener, writer) {
             return Err(Errno::EPERM);
         }
         let global = map.with_lower(|id, count| parent.down_range(kind, id, count)).ok_or(Errno::EPERM)?;
@@ -244,7 +250,7 @@ impl UserNamespace {
     }
 
     /// Whether nobody gets by the map what he could not have without (`new_idmap_permitted`).
-    fn may_map(&self, kind: IdKind, map: &IdMap, opener: &Credentials) -> bool {
+    fn may_map(&self, kind: IdKind, map: &IdMap, opener: &Credentials, writer: &Credentials) -> bool {
         let Some(parent) = self.parent() else { return false };
         let capability = match kind {
             IdKind::User => Capabilities::SETUID,
@@ -274,7 +280,7 @@ impl UserNamespace {
                 return true;
             }
         }
-        opener.has_in(parent, capability)
+        writer.has_in(parent, capability) && opener.has_in(parent, capability)
     }
 
     /// The lines of a map with the ids outside as `reader` sees them (`user_namespaces(7)`).

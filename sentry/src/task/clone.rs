@@ -333,7 +333,7 @@ impl CurrentTask {
             () => handlers.fork(),
         };
         let group = ThreadGroup::new(self.kernel(), pid, pid_ns, handlers, self.thread_group().limits());
-        group.set_oom_score_adj(self.thread_group().oom_score_adj());
+        group.set_oom_score_adj(self.thread_group().oom_score_adj(), self.thread_group().oom_score_adj_min());
         group.set_creator(self.task());
         group
     }

@@ -1,5 +1,6 @@
 //! Executing programs (`execve(2)`) and the first process of a container or `exec`.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::mqueue;
-use crate::kernel::{Kernel, Namespaces, PidNamespace, Process, Session};
+use crate::kernel::{Kernel, Namespaces, PidNamespace, Process, Session, UserNamespace};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
 use crate::task::clone::initial_handlers;
@@ -17,8 +18,9 @@ use crate::task::exec_creds::credentials_after;
 use crate::task::scheduling::{Scheduling, cpu_count};
 use crate::task::thread::{NewTask, Shared};
 use crate::task::trace::{DebugRegisters, LinkKind};
-use crate::task::{Capabilities, Credentials, CurrentTask, Limits, Task, ThreadGroup, Tid};
+use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
 use crate::vfs::open::{open_exec, open_exec_place};
+use crate::vfs::permission::{Access, check_access};
 use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, VfsPath, WalkRoot};
 
 /// A process to make from outside the sandbox.
@@ -155,12 +157,22 @@ impl CurrentTask {
             Program::Path { from, path, last } => open_exec(&caller, from, path, *last)?,
             Program::Open(place) => open_exec_place(&caller, place.clone())?,
         };
-        let open = |path: &[u8]| open_exec(&caller, &root, path, Last::Follow);
+        // Who may look at what cannot be read: somebody who has rights over the file.
+        let guard = RefCell::new(None);
+        let open = |path: &[u8]| {
+            let file = open_exec(&caller, &root, path, Last::Follow)?;
+            guard_unreadable(&caller, &file, &guard)?;
+            Ok(file)
+        };
         // A tracer that may not trace what the program would become keeps it from becoming that.
         let tracer = self.tracer();
         let is_held =
             tracer.is_some_and(|tracer| !tracer.creds().has_in(&creds.user_ns, Capabilities::SYS_PTRACE));
-        let credentials = |file: &File| credentials_after(&creds, file, &fs.namespace(), is_held);
+        let is_held = is_held || self.shares_directories(&fs) && !creds.has_in_own(Capabilities::SETUID);
+        let credentials = |file: &File| {
+            guard_unreadable(&caller, file, &guard)?;
+            credentials_after(&creds, file, &fs.namespace(), is_held)
+        };
         let image = loader::load(
             self.kernel(),
             LoadRequest {
@@ -179,7 +191,7 @@ impl CurrentTask {
         let old_tid = self.tid();
         self.become_only_thread()?;
         let number = self.regs.orig_rax;
-        self.install_image(image, context);
+        self.install_image(image, context, guard.into_inner());
         self.regs.orig_rax = number;
         self.report_exec_to_tracer(old_tid);
         Ok(0)
@@ -198,6 +210,17 @@ impl CurrentTask {
                 SigInfo::from_process(Signal::SIGTRAP, si_code::SI_USER, self.pid().0, self.creds().uid.0);
             let _ = self.send_signal(Signal::SIGTRAP, info);
         }
+    }
+
+    /// Whether another process could change the working directory or the root under a program (`LSM_UNSAFE_SHARE`).
+    fn shares_directories(&self, fs: &Arc<FsContext>) -> bool {
+        // The caller's reference and the task's.
+        if Arc::strong_count(fs) <= 2 {
+            return false;
+        }
+        let others: Vec<_> =
+            self.kernel().tree().threads().filter(|t| t.pid() != self.pid()).cloned().collect();
+        others.iter().any(|task| Arc::ptr_eq(&task.fs(), fs))
     }
 
     /// Ends the other threads and takes over the process id (`execve(2)`: "the thread that called execve ... becomes
@@ -233,18 +256,24 @@ impl CurrentTask {
     }
 
     /// The point of no return.
-    fn install_image(&mut self, image: Image, context: Box<dyn sentry_platform::Context>) {
+    fn install_image(
+        &mut self,
+        image: Image,
+        context: Box<dyn sentry_platform::Context>,
+        guard: Option<Arc<UserNamespace>>,
+    ) {
         let Image { mm, regs, exe, comm, creds } = image;
         let group = self.thread_group().clone();
         self.close_to_tracer();
         // begin_new_exec: who has become somebody else is not to be looked at.
         let ids = |c: &Credentials| (c.uid, c.gid, c.euid, c.egid);
         let (before, after) = (self.creds(), ids(&creds));
-        mm.set_dumpable(after.0 == after.2 && after.1 == after.3 || ids(&before) == after);
+        let is_same_user = after.0 == after.2 && after.1 == after.3 || ids(&before) == after;
+        mm.set_dumpable(is_same_user && guard.is_none());
         self.timers_on_exec();
         self.release_memory();
         mm.set_exe(exe);
-        mm.set_user_ns(before.user_ns.clone());
+        mm.set_user_ns(guard.unwrap_or_else(|| before.user_ns.clone()));
         let files = self.files.fork();
         let closed = files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
         for queue in closed.iter().filter_map(|file| mqueue::queue_of(file)) {
@@ -279,6 +308,26 @@ impl CurrentTask {
             process.exit_signal = Some(Signal::SIGCHLD);
         }
     }
+}
+
+/// Notes in `guard` the user namespace whose privilege it takes to look at a program that `caller` may start and not read:
+/// his own, or the first above in which the file's owner is somebody (`would_dump`).
+fn guard_unreadable(
+    caller: &Caller<'_>,
+    file: &File,
+    guard: &RefCell<Option<Arc<UserNamespace>>>,
+) -> Result<(), Errno> {
+    if check_access(caller, file.inode(), Access::READ).is_ok() {
+        return Ok(());
+    }
+    let stat = file.stat()?;
+    let mut user_ns = guard.take().unwrap_or_else(|| caller.creds.user_ns.clone());
+    while user_ns.uid_of(Uid(stat.uid)).is_none() || user_ns.gid_of(Gid(stat.gid)).is_none() {
+        let Some(parent) = user_ns.parent().cloned() else { break };
+        user_ns = parent;
+    }
+    guard.replace(Some(user_ns));
+    Ok(())
 }
 
 /// A flag of `personality(2)`.

@@ -36,6 +36,8 @@ pub struct ThreadGroup {
     /// CPU time of children that were waited for.
     pub(crate) children_cpu: CpuTimes,
     pub(crate) oom_score_adj: AtomicI32,
+    /// What it goes down to without a privilege.
+    oom_score_adj_min: AtomicI32,
     /// See [`ThreadGroup::set_ordinary`].
     is_ordinary: AtomicBool,
     /// The thread that made the process, which is its tracer if it asks for one.
@@ -133,6 +135,7 @@ impl ThreadGroup {
             guest_time: Mutex::default(),
             children_cpu: CpuTimes::default(),
             oom_score_adj: AtomicI32::new(0),
+            oom_score_adj_min: AtomicI32::new(0),
             is_ordinary: AtomicBool::new(false),
             creator: Mutex::default(),
             timers: crate::task::ProcessTimers::default(),
@@ -272,8 +275,16 @@ impl ThreadGroup {
         self.oom_score_adj.load(Ordering::Relaxed)
     }
 
-    /// Sets `/proc/PID/oom_score_adj`; the caller checked the permission and the range.
-    pub fn set_oom_score_adj(&self, adj: i32) {
+    /// Sets `/proc/PID/oom_score_adj` and how low it goes without a privilege; the caller checked the permission and the
+    /// range.
+    pub fn set_oom_score_adj(&self, adj: i32, min: i32) {
         self.oom_score_adj.store(adj, Ordering::Relaxed);
+        self.oom_score_adj_min.store(min, Ordering::Relaxed);
+    }
+
+    /// How low `/proc/PID/oom_score_adj` goes without a privilege.
+    #[must_use]
+    pub fn oom_score_adj_min(&self) -> i32 {
+        self.oom_score_adj_min.load(Ordering::Relaxed)
     }
 }

@@ -11,6 +11,7 @@ use crate::mm::FaultError;
 use crate::strace;
 use crate::syscall::{self, Args};
 use crate::task::restart::Interrupted;
+use crate::task::running::Running;
 use crate::task::seccomp::{CallPlace, Verdict};
 use crate::task::signal::Delivery;
 use crate::task::thread::CallWork;
@@ -59,6 +60,7 @@ impl CurrentTask {
         self.set_interrupter(self.context.interrupter());
         self.publish_identity();
         let task = self.task.clone();
+        let _running = Running::for_task(&task);
         let status = catch_unwind(AssertUnwindSafe(|| self.run()));
         let status = status.unwrap_or_else(|_| {
             tracing::error!(

@@ -38,12 +38,20 @@ impl TcpSocket {
     /// Starts a connection; with Fast Open, the SYN carries what it says.
     pub(super) fn begin(&self, remote: SocketAddr, opening: Opening) -> Result<(), ConnectError> {
         let (address, nic) = self.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
+        // Not under the lock, which observers that are told take to look at the socket.
+        let previous = self.connection();
+        if let Some(endpoint) = &previous {
+            self.may_connect_again(endpoint)?;
+        }
         let mut role = self.role.write();
         let claim = match &*role {
             Role::Idle => None,
             Role::Bound(claim) => Some(claim.clone()),
             Role::Connected(endpoint) => {
-                self.may_connect_again(endpoint)?;
+                // Another thread was faster.
+                if !previous.is_some_and(|previous| Arc::ptr_eq(&previous, endpoint)) {
+                    return Err(ConnectError::AlreadyConnecting);
+                }
                 self.settings.lock().early.as_ref().and_then(|early| early.claim.clone())
             }
             Role::Listening(_) => return Err(ConnectError::AlreadyConnected),

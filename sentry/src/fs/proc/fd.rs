@@ -6,6 +6,7 @@ use crate::errno::Errno;
 use crate::fs::proc::task::{check_may_inspect, owned};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::task::Task;
+use crate::vfs::Access;
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, DirEntry, Fd, FdFlags, File, FileOps, FileType, Inode, InodeOps, LinkTarget, OpenFlags, Stat,
@@ -66,6 +67,12 @@ impl InodeOps for FdDir {
 
     fn caches(&self, _: &[u8]) -> bool {
         false
+    }
+
+    fn check_access(&self, caller: &Caller<'_>, _: Access) -> Option<Result<(), Errno>> {
+        // The bits of `fdinfo` let everybody in (`proc_fdinfo_permission`).
+        let is_guarded = self.kind == FdDirKind::Info;
+        if is_guarded { check_may_inspect(caller, &self.task).err().map(Err) } else { None }
     }
 
     fn read_dir(&self, caller: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {

@@ -9,7 +9,7 @@ use crate::io::{IoDst, IoSrc};
 use crate::kernel::UserNamespace;
 use crate::kernel::user_namespace::IdKind;
 use crate::mm::PAGE_SIZE;
-use crate::task::{Capabilities, Credentials, Task};
+use crate::task::{Capabilities, Credentials, Task, current_task};
 use crate::vfs::{Caller, File, FileOps, FileType, Inode, InodeOps, OpenFlags, Seek, SetAttr, Stat};
 
 /// The names of the files.
@@ -62,7 +62,7 @@ impl InodeOps for IdMapInode {
         {
             return Err(Errno::EACCES);
         }
-        // Who opens the file is asked, not who writes: it may have been handed to somebody with more rights.
+        // Who opens the file is asked again when it is written to: it may have been handed to somebody with more rights.
         Ok(Box::new(IdMapFile { namespace, what: self.what, opener: caller.creds.clone() }))
     }
 }
@@ -115,7 +115,12 @@ impl FileOps for IdMapFile {
         let n = src.take(&mut data)?;
         match self.what {
             What::SetGroups => self.set_groups(&data[..n])?,
-            What::Map(kind) => self.namespace.write_map(kind, &data[..n], &self.opener)?,
+            What::Map(kind) => {
+                // Where nobody writes, as in tests, who opened the file does.
+                let writer = current_task().map(|task| task.creds());
+                let writer = writer.as_deref().unwrap_or(&self.opener);
+                self.namespace.write_map(kind, &data[..n], &self.opener, writer)?;
+            }
         }
         *pos += n as u64;
         Ok(n)

@@ -8,7 +8,8 @@ use crate::fs::proc::system::{TICK_NS, cpu_count};
 use crate::fs::proc::task::Reader;
 use crate::kernel::{KTime, PidNamespace};
 use crate::mm::{AreaReport, MemoryUsage, PAGE_SIZE, Prot};
-use crate::task::{Resource, RunState, Task, Tid};
+use crate::task::trace::{AccessMode, check_access};
+use crate::task::{Capabilities, Resource, RunState, Task, Tid, current_task};
 
 type Rendered = Result<Vec<u8>, Errno>;
 
@@ -19,6 +20,8 @@ pub(super) fn store(task: &Arc<Task>, name: &str, data: &[u8]) -> Result<(), Err
         text.trim_matches(['\n', ' ', '\0']).parse().map_err(|_| Errno::EINVAL)
     };
     match name {
+        // Threads of the process itself, and nobody else.
+        "comm" if current_task().is_some_and(|writer| writer.pid() != task.pid()) => Err(Errno::EINVAL),
         "comm" => {
             let end = data.iter().position(|b| *b == b'\n' || *b == 0).unwrap_or(data.len());
             task.set_comm(&data[..end]);
@@ -29,20 +32,39 @@ pub(super) fn store(task: &Arc<Task>, name: &str, data: &[u8]) -> Result<(), Err
             if !(-1000..=1000).contains(&value) {
                 return Err(Errno::EINVAL);
             }
-            task.thread_group().set_oom_score_adj(value);
-            Ok(())
+            set_oom_score_adj(task, value, Legacy::No)
         }
         "oom_adj" => {
             let value = number()?;
             if !(-17..=15).contains(&value) {
                 return Err(Errno::EINVAL);
             }
-            task.thread_group().set_oom_score_adj(value * 1000 / 17);
-            Ok(())
+            set_oom_score_adj(task, if value == 15 { 1000 } else { value * 1000 / 17 }, Legacy::Yes)
         }
         "loginuid" | "timerslack_ns" => Ok(()),
         _ => Err(Errno::EACCES),
     }
+}
+
+/// Whether a value came through `oom_adj`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Legacy {
+    No,
+    Yes,
+}
+
+/// Sets the value of a process: below what a privileged writer has set last only by another, and the old file lets
+/// others raise it only (`__set_oom_adj`).
+fn set_oom_score_adj(task: &Task, value: i32, legacy: Legacy) -> Result<(), Errno> {
+    let group = task.thread_group();
+    let least = if legacy == Legacy::Yes { group.oom_score_adj() } else { group.oom_score_adj_min() };
+    let is_privileged = current_task().is_none_or(|writer| writer.creds().has(Capabilities::SYS_RESOURCE));
+    if value < least && !is_privileged {
+        return Err(Errno::EACCES);
+    }
+    let sets_least = legacy == Legacy::No && is_privileged;
+    group.set_oom_score_adj(value, if sets_least { value } else { group.oom_score_adj_min() });
+    Ok(())
 }
 
 pub(super) fn auxv(task: &Arc<Task>) -> Rendered {
@@ -300,7 +322,12 @@ pub(super) fn stat(task: &Arc<Task>, reader: &Reader) -> Rendered {
     let offset = clocks.boottime().0.saturating_sub(clocks.monotonic().0);
     let start = ticks(KTime(task.start_time().0.saturating_add(offset)).0);
     let u = usage(task);
-    let (code, stack) = task.mm().map_or((0..0, 0), |mm| mm.code_and_stack());
+    let (mut code, mut stack) = task.mm().map_or((0..0, 0), |mm| mm.code_and_stack());
+    // Where a program of others is, is theirs (proc_pid_stat(5)).
+    let may_inspect = |who: Arc<Task>| check_access(&who, &who.creds(), task, AccessMode::FsCreds).is_ok();
+    if !current_task().is_some_and(may_inspect) {
+        (code, stack) = (1..1, 0);
+    }
     let (tty, foreground) = terminal(task);
     let (pending, blocked) = (task.pending_signals().0, task.signal_mask().0);
     let (ignored, caught) = handled(task);

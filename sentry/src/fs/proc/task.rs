@@ -1,6 +1,6 @@
 //! `/proc/PID` and `/proc/PID/task/TID`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::errno::Errno;
 use crate::fs::nsfs::{Find, LINKS as LINKS_OF_NAMESPACES, Namespace};
@@ -10,6 +10,7 @@ use crate::fs::proc::mem::MemoryFileInode;
 use crate::fs::proc::{mounts, net, root, status};
 use crate::fs::pseudo::{Text, TextInode};
 use crate::kernel::{PidNamespace, UserNamespace};
+use crate::mm::MemoryManager;
 use crate::task::trace::{AccessMode, check_access};
 use crate::task::{Gid, Task, ThreadGroup, Uid};
 use crate::vfs::open::open_directory;
@@ -75,6 +76,10 @@ const FILES: &[(&str, u32, Render)] = &[
 /// What only those may read who could debug the process, whatever the mode says (proc(5)).
 const GUARDED: &[&str] =
     &["auxv", "environ", "io", "maps", "personality", "smaps", "smaps_rollup", "syscall"];
+
+/// What is about the memory that the process had when the file was opened. Another program's, which whoever opened it may not
+/// look at, is not shown.
+const OF_MEMORY: &[&str] = &["auxv", "environ", "maps", "smaps", "smaps_rollup"];
 
 const LINKS: &[&str] = &["cwd", "exe", "root"];
 /// Namespaces that exist once, with the texts of Linux's first ones.
@@ -153,6 +158,7 @@ impl InodeOps for TaskDir {
                 name,
                 render: *render,
                 reader: Reader { user_ns: UserNamespace::initial(), pid_ns: self.pid_ns.clone() },
+                memory: None,
             };
             return Ok(TextInode::with_stat(stat, text));
         }
@@ -213,6 +219,19 @@ struct TaskText {
     render: Render,
     /// How who opened the file sees ids.
     reader: Reader,
+    /// What it is about, for [`OF_MEMORY`].
+    memory: Option<Weak<MemoryManager>>,
+}
+
+impl TaskText {
+    /// Whether the process still has the memory that the file is about.
+    fn has_same_memory(&self) -> bool {
+        let Some(memory) = &self.memory else { return true };
+        match (memory.upgrade(), self.task.mm()) {
+            (Some(then), Some(now)) => Arc::ptr_eq(&then, &now),
+            (then, now) => then.is_none() && now.is_none(),
+        }
+    }
 }
 
 impl Text for TaskText {
@@ -221,7 +240,11 @@ impl Text for TaskText {
             "children" => status::children(&self.task, &self.reader),
             "stat" => status::stat(&self.task, &self.reader),
             "status" => status::status(&self.task, &self.reader),
-            _ => (self.render)(&self.task),
+            _ => {
+                let text = (self.render)(&self.task)?;
+                // Looked at last: memory that went away does not come back.
+                Ok(if self.has_same_memory() { text } else { Vec::new() })
+            }
         }
     }
 
@@ -231,12 +254,14 @@ impl Text for TaskText {
 
     fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
         let user_ns = task.creds().user_ns.clone();
-        if user_ns.is_initial() {
+        let is_of_memory = OF_MEMORY.contains(&self.name);
+        if user_ns.is_initial() && !is_of_memory {
             return None;
         }
-        let Self { task, name, render, reader } = self;
+        let Self { task, name, render, reader, memory: _ } = self;
         let reader = Reader { user_ns, pid_ns: reader.pid_ns.clone() };
-        Some(Arc::new(Self { task: task.clone(), name, render: *render, reader }))
+        let memory = is_of_memory.then(|| task.mm().as_ref().map_or_else(Weak::new, Arc::downgrade));
+        Some(Arc::new(Self { task: task.clone(), name, render: *render, reader, memory }))
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
