@@ -38,13 +38,16 @@ impl Talk {
             is_fin: false,
             is_rst: false,
             is_psh: false,
+            is_urg: false,
+            is_ece: false,
+            is_cwr: false,
             window: 1000,
             options: Options::default(),
             payload_len: len,
             payload: vec![0; len as usize],
         };
         change(&mut segment);
-        self.analysis.on_segment(self.time, &segment).1
+        self.analysis.on_segment(self.time, &segment, false).1.notes
     }
 
     fn client(&mut self, seq: u32, ack: Option<u32>, len: u32, change: impl Fn(&mut Segment)) -> Vec<Note> {
@@ -68,7 +71,7 @@ fn handshake_and_data_are_unremarkable_and_timed() {
     assert!(talk.server(501, Some(151), 20, |_| {}).is_empty());
     let connection = &talk.analysis.connections[0];
     assert_eq!((connection.from_client.bytes, connection.from_server.bytes), (50, 20));
-    assert_eq!(connection.from_client.rtt.mean(), Some(Duration::from_millis(10)));
+    assert_eq!(connection.from_client.rtt().mean(), Some(Duration::from_millis(10)));
 }
 
 #[test]
@@ -76,8 +79,8 @@ fn retransmissions_are_told_from_filled_gaps() {
     let mut talk = Talk::new();
     talk.client(101, Some(501), 50, |_| {});
     assert_eq!(talk.client(101, Some(501), 50, |_| {}), [Note::Retransmission]);
-    assert_eq!(talk.client(201, Some(501), 50, |_| {}), [Note::Gap]);
-    assert_eq!(talk.client(151, Some(501), 50, |_| {}), [Note::FillsGap]);
+    assert_eq!(talk.client(201, Some(501), 50, |_| {}), [Note::LostSegment]);
+    assert_eq!(talk.client(151, Some(501), 50, |_| {}), [Note::OutOfOrder]);
     assert_eq!(talk.client(241, Some(501), 50, |_| {}), [Note::PartialRetransmission]);
     let half = &talk.analysis.connections[0].from_client;
     assert_eq!((half.bytes, half.retransmitted_segments, half.retransmitted_bytes), (190, 2, 60));
@@ -98,9 +101,9 @@ fn duplicate_acks_zero_windows_and_probes() {
 fn reset_and_port_reuse() {
     let mut talk = Talk::new();
     assert_eq!(talk.server(501, Some(101), 0, |s| s.is_rst = true), [Note::Reset]);
-    talk.client(9000, None, 0, |s| s.is_syn = true);
+    assert_eq!(talk.client(9000, None, 0, |s| s.is_syn = true), [Note::PortReuse]);
     assert_eq!(talk.analysis.connections.len(), 2);
-    assert!(talk.analysis.connections[0].is_reset && !talk.analysis.connections[1].is_reset);
+    assert!(talk.analysis.connections[0].reset.is_some() && talk.analysis.connections[1].reset.is_none());
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! From bytes to headers.
 
+mod dns;
+mod tcp;
+
 use std::net::IpAddr;
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -7,181 +10,205 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use crate::flow::Endpoints;
 use crate::source::{LinkType, Packet};
 
-/// A TCP segment as analysis wants it.
-#[derive(Debug, Clone)]
-pub(crate) struct Segment {
-    pub(crate) endpoints: Endpoints,
-    pub(crate) seq: u32,
-    pub(crate) ack: Option<u32>,
-    pub(crate) is_syn: bool,
-    pub(crate) is_fin: bool,
-    pub(crate) is_rst: bool,
-    pub(crate) is_psh: bool,
-    pub(crate) window: u16,
-    pub(crate) options: Options,
-    /// Payload bytes on the wire, also where the capture cut them off.
-    pub(crate) payload_len: u32,
-    /// Payload bytes captured.
-    pub(crate) payload: Vec<u8>,
-}
-
-/// The TCP options that analysis uses.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Options {
-    pub(crate) mss: Option<u16>,
-    pub(crate) window_scale: Option<u8>,
-    pub(crate) timestamps: Option<(u32, u32)>,
-    /// `(left edge, right edge)` of each SACK block.
-    pub(crate) sack: Vec<(u32, u32)>,
-}
-
-impl Segment {
-    /// What the segment takes of the sequence space (RFC 9293, 3.4).
-    pub(crate) fn sequence_len(&self) -> u32 {
-        self.payload_len.wrapping_add(u32::from(self.is_syn)).wrapping_add(u32::from(self.is_fin))
-    }
-}
+pub(crate) use dns::Dns;
+#[cfg(test)]
+pub(crate) use tcp::Options;
+pub(crate) use tcp::Segment;
 
 /// A packet taken apart as far as possible.
 #[derive(Debug, Clone)]
 pub(crate) struct Dissection {
     /// A line of text for people.
     pub(crate) summary: String,
-    pub(crate) tcp: Option<Segment>,
+    /// Source and destination of the IP packet, or of the question that ARP asks.
+    pub(crate) addresses: Option<(IpAddr, IpAddr)>,
+    /// A router on the way marked the packet (RFC 3168).
+    pub(crate) is_ce: bool,
+    pub(crate) content: Content,
+}
+
+/// What is in the frame, or the IP packet.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Tcp(Segment),
+    Udp(Datagram),
+    Icmp(Icmp),
+    Arp,
+    /// Another protocol or a fragment; the protocol's number if it is IP.
+    Other(Option<u8>),
+}
+
+/// A UDP datagram.
+#[derive(Debug, Clone)]
+pub(crate) struct Datagram {
+    pub(crate) endpoints: Endpoints,
+    /// Bytes of payload on the wire.
+    pub(crate) payload_len: u32,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) dns: Option<Dns>,
+}
+
+/// An ICMP message of either version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Icmp {
+    pub(crate) is_v6: bool,
+    /// An echo request or reply, with its identifier.
+    pub(crate) echo: Option<(EchoKind, u16)>,
+}
+
+/// The two halves of a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EchoKind {
+    Request,
+    Reply,
 }
 
 impl Dissection {
     /// `None` where not even the link header makes sense.
     pub(crate) fn of(packet: &Packet) -> Option<Self> {
-        let sliced = match packet.link {
+        let sliced = match packet.link() {
             LinkType::Ethernet => LaxSlicedPacket::from_ethernet(&packet.data).ok()?,
             LinkType::Ip => LaxSlicedPacket::from_ip(&packet.data).ok()?,
-            LinkType::Other(_) => return None,
+            LinkType::Other => return None,
         };
-        let Some((source, destination, captured, on_wire)) = addresses(&sliced, packet) else {
-            return Some(Self { summary: without_ip(&sliced), tcp: None });
+        let captured = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+        let cut = packet.original_len.saturating_sub(captured);
+        let Some(ip) = Ip::of(sliced.net.as_ref()) else { return Some(Self::without_ip(&sliced)) };
+        let Ip { source, destination, is_ce, protocol } = ip;
+        let (summary, content) = match &sliced.transport {
+            Some(TransportSlice::Tcp(slice)) => {
+                let endpoints =
+                    Endpoints::new((source, slice.source_port()), (destination, slice.destination_port()));
+                let segment = Segment::new(slice, endpoints, cut);
+                (segment.to_string(), Content::Tcp(segment))
+            }
+            Some(TransportSlice::Udp(slice)) => {
+                let endpoints =
+                    Endpoints::new((source, slice.source_port()), (destination, slice.destination_port()));
+                let datagram = Datagram::new(slice, endpoints, cut);
+                (datagram.summary(), Content::Udp(datagram))
+            }
+            Some(TransportSlice::Icmpv4(icmp)) => {
+                let echo = match icmp.icmp_type() {
+                    etherparse::Icmpv4Type::EchoRequest(e) => Some((EchoKind::Request, e.id)),
+                    etherparse::Icmpv4Type::EchoReply(e) => Some((EchoKind::Reply, e.id)),
+                    _ => None,
+                };
+                let summary = format!("ICMP {source} > {destination} {:?}", icmp.icmp_type());
+                (summary, Content::Icmp(Icmp { is_v6: false, echo }))
+            }
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                let echo = match icmp.icmp_type() {
+                    etherparse::Icmpv6Type::EchoRequest(e) => Some((EchoKind::Request, e.id)),
+                    etherparse::Icmpv6Type::EchoReply(e) => Some((EchoKind::Reply, e.id)),
+                    _ => None,
+                };
+                let summary = format!("ICMPv6 {source} > {destination} {:?}", icmp.icmp_type());
+                (summary, Content::Icmp(Icmp { is_v6: true, echo }))
+            }
+            None => {
+                (format!("IP {source} > {destination} protocol {protocol}"), Content::Other(Some(protocol)))
+            }
         };
-        let cut = on_wire.saturating_sub(captured);
-        match &sliced.transport {
-            Some(TransportSlice::Tcp(tcp)) => {
-                let endpoints =
-                    Endpoints::new((source, tcp.source_port()), (destination, tcp.destination_port()));
-                let segment = segment(tcp, endpoints, cut);
-                Some(Self { summary: describe(&segment), tcp: Some(segment) })
+        Some(Self { summary, addresses: Some((source, destination)), is_ce, content })
+    }
+
+    /// The TCP segment, if it is one.
+    pub(crate) fn tcp(&self) -> Option<&Segment> {
+        match &self.content {
+            Content::Tcp(segment) => Some(segment),
+            _ => None,
+        }
+    }
+
+    /// Addresses and ports, where there are ports.
+    pub(crate) fn endpoints(&self) -> Option<Endpoints> {
+        match &self.content {
+            Content::Tcp(segment) => Some(segment.endpoints),
+            Content::Udp(datagram) => Some(datagram.endpoints),
+            _ => None,
+        }
+    }
+
+    /// What TCP or UDP carry, as far as it was captured.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match &self.content {
+            Content::Tcp(segment) => &segment.payload,
+            Content::Udp(datagram) => &datagram.payload,
+            _ => &[],
+        }
+    }
+
+    fn without_ip(sliced: &LaxSlicedPacket<'_>) -> Self {
+        let (summary, addresses, content) = match &sliced.net {
+            Some(LaxNetSlice::Arp(arp)) => {
+                let (sender, target) = (v4(arp.sender_protocol_addr()), v4(arp.target_protocol_addr()));
+                let text = |address: Option<IpAddr>| address.map_or("?".into(), |a| a.to_string());
+                let verb = match arp.operation().0 {
+                    1 => "who has",
+                    2 => "reply",
+                    _ => "operation",
+                };
+                let summary = format!("ARP {verb} {} > {}", text(sender), text(target));
+                (summary, sender.zip(target), Content::Arp)
             }
-            Some(TransportSlice::Udp(udp)) => {
-                let endpoints =
-                    Endpoints::new((source, udp.source_port()), (destination, udp.destination_port()));
-                Some(Self { summary: format!("UDP {endpoints} length {}", udp.length()), tcp: None })
-            }
-            Some(TransportSlice::Icmpv4(icmp)) => Some(Self {
-                summary: format!("ICMP {source} > {destination} {:?}", icmp.icmp_type()),
-                tcp: None,
-            }),
-            Some(TransportSlice::Icmpv6(icmp)) => Some(Self {
-                summary: format!("ICMPv6 {source} > {destination} {:?}", icmp.icmp_type()),
-                tcp: None,
-            }),
-            None => Some(Self { summary: format!("IP {source} > {destination}"), tcp: None }),
+            _ => ("not IP".to_owned(), None, Content::Other(None)),
+        };
+        Self { summary, addresses, is_ce: false, content }
+    }
+}
+
+/// What is needed of an IP header.
+struct Ip {
+    source: IpAddr,
+    destination: IpAddr,
+    is_ce: bool,
+    protocol: u8,
+}
+
+impl Ip {
+    fn of(net: Option<&LaxNetSlice<'_>>) -> Option<Self> {
+        Some(match net? {
+            LaxNetSlice::Ipv4(ip) => Self {
+                source: ip.header().source_addr().into(),
+                destination: ip.header().destination_addr().into(),
+                is_ce: ip.header().ecn().value() == CONGESTION_EXPERIENCED,
+                protocol: ip.payload().ip_number.0,
+            },
+            LaxNetSlice::Ipv6(ip) => Self {
+                source: ip.header().source_addr().into(),
+                destination: ip.header().destination_addr().into(),
+                is_ce: ip.header().ecn().value() == CONGESTION_EXPERIENCED,
+                protocol: ip.payload().ip_number.0,
+            },
+            LaxNetSlice::Arp(_) => return None,
+        })
+    }
+}
+
+impl Datagram {
+    fn new(udp: &etherparse::UdpSlice<'_>, endpoints: Endpoints, cut: u32) -> Self {
+        let payload = udp.payload().to_vec();
+        let is_dns = [endpoints.source, endpoints.destination].iter().any(|a| DNS_PORTS.contains(&a.port()));
+        let dns = if is_dns { Dns::parse(&payload) } else { None };
+        let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(cut);
+        Self { endpoints, payload_len, payload, dns }
+    }
+
+    fn summary(&self) -> String {
+        let Self { endpoints, payload_len, payload: _, dns } = self;
+        match dns {
+            Some(dns) => format!("DNS {endpoints} {dns}"),
+            None => format!("UDP {endpoints} length {payload_len}"),
         }
     }
 }
 
-/// Source, destination, bytes captured and bytes on the wire of the IP packet.
-fn addresses(sliced: &LaxSlicedPacket<'_>, packet: &Packet) -> Option<(IpAddr, IpAddr, u32, u32)> {
-    let captured = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
-    match sliced.net.as_ref()? {
-        LaxNetSlice::Ipv4(ip) => {
-            let header = ip.header();
-            Some((
-                header.source_addr().into(),
-                header.destination_addr().into(),
-                captured,
-                packet.original_len,
-            ))
-        }
-        LaxNetSlice::Ipv6(ip) => {
-            let header = ip.header();
-            Some((
-                header.source_addr().into(),
-                header.destination_addr().into(),
-                captured,
-                packet.original_len,
-            ))
-        }
-        LaxNetSlice::Arp(_) => None,
-    }
+fn v4(address: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(address).ok().map(IpAddr::from)
 }
 
-fn without_ip(sliced: &LaxSlicedPacket<'_>) -> String {
-    match &sliced.net {
-        Some(LaxNetSlice::Arp(arp)) => format!(
-            "ARP {:?} {} > {}",
-            arp.operation(),
-            dotted(arp.sender_protocol_addr()),
-            dotted(arp.target_protocol_addr())
-        ),
-        _ => "not IP".to_owned(),
-    }
-}
-
-fn dotted(address: &[u8]) -> String {
-    address.iter().map(u8::to_string).collect::<Vec<_>>().join(".")
-}
-
-fn segment(tcp: &etherparse::TcpSlice<'_>, endpoints: Endpoints, cut: u32) -> Segment {
-    let mut options = Options::default();
-    for option in tcp.options_iterator().map_while(Result::ok) {
-        use etherparse::TcpOptionElement as Element;
-        match option {
-            Element::MaximumSegmentSize(mss) => options.mss = Some(mss),
-            Element::WindowScale(shift) => options.window_scale = Some(shift.min(14)),
-            Element::Timestamp(value, echo) => options.timestamps = Some((value, echo)),
-            Element::SelectiveAcknowledgement(first, rest) => {
-                options.sack.push(first);
-                options.sack.extend(rest.into_iter().flatten());
-            }
-            Element::Noop | Element::SelectiveAcknowledgementPermitted => {}
-        }
-    }
-    let payload = tcp.payload().to_vec();
-    Segment {
-        endpoints,
-        seq: tcp.sequence_number(),
-        ack: tcp.ack().then(|| tcp.acknowledgment_number()),
-        is_syn: tcp.syn(),
-        is_fin: tcp.fin(),
-        is_rst: tcp.rst(),
-        is_psh: tcp.psh(),
-        window: tcp.window_size(),
-        options,
-        payload_len: u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(cut),
-        payload,
-    }
-}
-
-fn describe(segment: &Segment) -> String {
-    let flags = [
-        (segment.is_syn, 'S'),
-        (segment.is_fin, 'F'),
-        (segment.is_rst, 'R'),
-        (segment.is_psh, 'P'),
-        (segment.ack.is_some(), '.'),
-    ];
-    let flags: String = flags.into_iter().filter(|(on, _)| *on).map(|(_, letter)| letter).collect();
-    let mut text = format!("TCP {} [{flags}] seq {}", segment.endpoints, segment.seq);
-    if let Some(ack) = segment.ack {
-        text += &format!(" ack {ack}");
-    }
-    text += &format!(" win {} length {}", segment.window, segment.payload_len);
-    if let Some(mss) = segment.options.mss {
-        text += &format!(" mss {mss}");
-    }
-    if let Some(shift) = segment.options.window_scale {
-        text += &format!(" wscale {shift}");
-    }
-    for (left, right) in &segment.options.sack {
-        text += &format!(" sack {left}-{right}");
-    }
-    text
-}
+/// RFC 3168, 5.
+const CONGESTION_EXPERIENCED: u8 = 3;
+/// DNS and multicast DNS.
+const DNS_PORTS: [u16; 2] = [53, 5353];

@@ -1,29 +1,40 @@
-//! `netcap`: capture, dissect and analyse TCP.
+//! `netcap`: capture, dissect and analyse TCP, and what else is on the wire.
 //!
 //! - `netcap list FILE` prints a line for each packet, with what TCP analysis says about it;
-//! - `netcap flows FILE` prints a line for each TCP connection and direction;
+//! - `netcap flows FILE` prints each flow with both directions;
+//! - `netcap summary FILE` counts protocols, findings, drops and processes;
 //! - `netcap follow FILE N` writes the bytes of one direction of a connection;
-//! - `netcap record INTERFACE FILE` captures into a pcap file.
+//! - `netcap annotate IN OUT.pcapng` writes a copy with what analysis says in comments;
+//! - `netcap record INTERFACE FILE` captures into a pcap or pcapng file.
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod annotate;
+mod conversation;
 mod dissect;
+mod examine;
+mod filter;
 mod flow;
+mod live;
+mod output;
 mod reassembly;
 mod record;
+mod remark;
 mod report;
 mod source;
+#[cfg(test)]
+mod testing;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use crate::analysis::Analysis;
+use crate::filter::Filter;
 use crate::reassembly::Direction;
+use crate::report::Summary;
 
 /// Packet capture and TCP analysis.
 #[derive(Parser)]
@@ -37,8 +48,8 @@ struct Cli {
 enum Command {
     /// Prints each packet of a pcap or pcapng file.
     List {
-        /// The capture; `-` is standard input.
-        file: PathBuf,
+        #[command(flatten)]
+        input: Input,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -49,11 +60,19 @@ enum Command {
         #[arg(long)]
         notable: bool,
     },
-    /// Prints each TCP connection with bytes, retransmissions, round-trip time and windows of both directions.
+    /// Prints each flow: of TCP with retransmissions, round-trip time and windows of both directions.
     Flows {
-        /// The capture; `-` is standard input.
-        file: PathBuf,
+        #[command(flatten)]
+        input: Input,
         /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Counts protocols, what analysis found, packets that the stack dropped and the processes concerned.
+    Summary {
+        #[command(flatten)]
+        input: Input,
+        /// A JSON object.
         #[arg(long)]
         json: bool,
     },
@@ -66,13 +85,29 @@ enum Command {
         /// From the side that accepted instead of the one that connected.
         #[arg(long)]
         reverse: bool,
+        /// Only the data of packets that this filter lets through.
+        #[arg(long, default_value = "")]
+        filter: Filter,
     },
-    /// Captures an interface into a pcap file until interrupted.
+    /// Writes a copy of a capture in which each packet carries what analysis says as a comment.
+    Annotate {
+        /// The capture; `-` is standard input.
+        file: PathBuf,
+        /// The pcapng file to write.
+        output: PathBuf,
+        /// Only packets that this filter lets through.
+        #[arg(default_value = "")]
+        filter: Filter,
+    },
+    /// Captures an interface into a file until interrupted.
     Record {
         /// The interface.
         interface: String,
-        /// The pcap file to write; `-` is standard output.
+        /// The file to write, pcapng if its name ends so and pcap otherwise; `-` is standard output.
         file: PathBuf,
+        /// Only packets that this filter lets through.
+        #[arg(default_value = "")]
+        filter: Filter,
         /// Stop after so many packets.
         #[arg(long)]
         count: Option<u64>,
@@ -80,6 +115,16 @@ enum Command {
         #[arg(long, value_name = "SECONDS")]
         duration: Option<u64>,
     },
+}
+
+/// What is looked at.
+#[derive(Args)]
+struct Input {
+    /// The capture; `-` is standard input.
+    file: PathBuf,
+    /// Only packets that match, such as 'tcp and host 10.0.0.1 and (retransmission or len > 1000)'.
+    #[arg(default_value = "")]
+    filter: Filter,
 }
 
 fn main() -> ExitCode {
@@ -99,28 +144,43 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match command {
-        Command::List { file, json, flow, notable } => {
-            let mut analysis = Analysis::default();
-            for (number, packet) in (1_u64..).zip(source::open(&file)?) {
-                let packet = packet.with_context(|| format!("{}: packet {number}", file.display()))?;
-                let line = report::Line::new(number, &packet, &mut analysis);
-                if flow.is_none_or(|f| line.flow == Some(f)) && !(notable && line.notes.is_empty()) {
-                    line.write(&mut out, json)?;
+        Command::List { input: Input { file, filter }, json, flow, notable } => {
+            examine::file(&file, &filter, |packet| {
+                let is_quiet = notable && packet.judgement.notes.is_empty();
+                if flow.is_none_or(|f| packet.flow == Some(f)) && !is_quiet {
+                    report::write_packet(&mut out, packet, json)?;
                 }
+                Ok(())
+            })?;
+        }
+        Command::Flows { input: Input { file, filter }, json } => {
+            // A flow is shown whole when one of its packets is let through.
+            let mut chosen = std::collections::BTreeSet::new();
+            let examiner = examine::file(&file, &filter, |packet| {
+                chosen.extend(packet.flow);
+                Ok(())
+            })?;
+            for flow in examiner.flows().filter(|flow| chosen.contains(&flow.number)) {
+                report::write_flow(&mut out, &flow, json)?;
             }
         }
-        Command::Flows { file, json } => {
-            for connection in &source::analyse(&file)?.connections {
-                report::write_flow(&mut out, connection, json)?;
-            }
+        Command::Summary { input: Input { file, filter }, json } => {
+            let mut summary = Summary::default();
+            let mut flows = std::collections::BTreeSet::new();
+            examine::file(&file, &filter, |packet| {
+                summary.add(packet);
+                flows.extend(packet.flow);
+                Ok(())
+            })?;
+            summary.write(&mut out, flows.len(), json)?;
         }
-        Command::Follow { file, flow, reverse } => {
+        Command::Follow { file, flow, reverse, filter } => {
             let direction = if reverse { Direction::FromServer } else { Direction::FromClient };
-            let bytes = reassembly::follow(&file, flow, direction)?;
-            out.write_all(&bytes)?;
+            out.write_all(&reassembly::follow(&file, flow, direction, &filter)?)?;
         }
-        Command::Record { interface, file, count, duration } => {
-            record::run(&interface, &file, count, duration.map(Duration::from_secs))?;
+        Command::Annotate { file, output, filter } => annotate::run(&file, &output, &filter)?,
+        Command::Record { interface, file, filter, count, duration } => {
+            record::run(&interface, &file, &filter, count, duration.map(Duration::from_secs))?;
         }
     }
     out.flush()?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-use crate::analysis::Analysis;
-use crate::dissect::{Dissection, Segment};
-use crate::source;
+use crate::dissect::Segment;
+use crate::examine::{self, Subject};
+use crate::filter::Filter;
 
 /// Which side's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,30 +18,29 @@ pub(crate) enum Direction {
     FromServer,
 }
 
-/// Puts the data of one direction together.
+/// Puts the data of one direction together, from the packets that the filter lets through.
 ///
 /// # Errors
-/// When the file cannot be read, has no such flow, or bytes are missing from the capture.
-pub(crate) fn follow(path: &Path, flow: usize, direction: Direction) -> anyhow::Result<Vec<u8>> {
-    let mut analysis = Analysis::default();
+/// When the file cannot be read, has no such TCP flow, or bytes are missing from the capture.
+pub(crate) fn follow(
+    path: &Path,
+    flow: usize,
+    direction: Direction,
+    filter: &Filter,
+) -> anyhow::Result<Vec<u8>> {
     let mut stream = Stream::default();
-    for packet in source::open(path)? {
-        let packet = packet.with_context(|| path.display().to_string())?;
-        let Some(segment) = Dissection::of(&packet).and_then(|d| d.tcp) else { continue };
-        let (number, _) = analysis.on_segment(packet.time, &segment);
-        if number != flow {
-            continue;
+    let flows = examine::file(path, filter, |examined| {
+        let Some(segment) = examined.dissection.as_ref().and_then(|d| d.tcp()) else { return Ok(()) };
+        if examined.flow == Some(flow) && examined.is_from_client == (direction == Direction::FromClient) {
+            stream.add(segment)?;
         }
-        let Some(connection) = analysis.connections.get(number) else { continue };
-        let is_from_client = segment.endpoints == connection.endpoints;
-        if is_from_client == (direction == Direction::FromClient) {
-            stream.add(&segment)?;
-        }
+        Ok(())
+    })?;
+    match flows.flow(flow).map(|flow| flow.subject) {
+        Some(Subject::Tcp(_)) => stream.finish(),
+        Some(Subject::Other(_)) => bail!("{}: flow {flow} is not TCP", path.display()),
+        None => bail!("{}: no flow {flow}: there are {}", path.display(), flows.flows().count()),
     }
-    if flow >= analysis.connections.len() {
-        bail!("{}: no flow {flow}: there are {}", path.display(), analysis.connections.len());
-    }
-    stream.finish()
 }
 
 /// Segments by their offset from the first byte.

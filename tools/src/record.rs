@@ -5,72 +5,56 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use pnet_datalink::{Channel, Config};
+use anyhow::Context;
 
-/// Super-segments of 64 KiB with their headers.
-const SNAP_LEN: usize = 65_536 + 256;
-/// How long a read waits, so that the limits are looked at and the file is flushed.
-const TICK: Duration = Duration::from_millis(200);
+use crate::examine::Examiner;
+use crate::filter::Filter;
+use crate::live::Live;
+use crate::output::{Format, Output};
 
-/// Writes what passes `interface` to a pcap file until a limit is reached or the program is ended. The file is complete
-/// up to the last tick.
+/// Writes what passes `interface` to a file until a limit is reached or the program is ended. The file is complete up to
+/// the last tick. It is pcapng if its name ends so, and pcap otherwise.
 ///
 /// # Errors
 /// When there is no such interface, without `CAP_NET_RAW`, or when the file cannot be written.
 pub(crate) fn run(
     interface: &str,
     file: &Path,
+    filter: &Filter,
     count: Option<u64>,
     limit: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let interfaces = pnet_datalink::interfaces();
-    let Some(found) = interfaces.iter().find(|i| i.name == interface) else {
-        let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
-        bail!("no interface {interface:?}: there are {}", names.join(", "));
-    };
-    let config = Config { read_timeout: Some(TICK), read_buffer_size: SNAP_LEN, ..Config::default() };
-    let channel =
-        pnet_datalink::channel(found, config).with_context(|| format!("cannot capture on {interface}"))?;
-    let Channel::Ethernet(_, mut receiver) = channel else {
-        bail!("{interface} is not an Ethernet interface")
-    };
-    let output: Box<dyn Write> = if file.as_os_str() == "-" {
+    let mut live = Live::open(interface)?;
+    let out: Box<dyn Write> = if file.as_os_str() == "-" {
         Box::new(io::stdout())
     } else {
         Box::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?)
     };
-    let header = PcapHeader { snaplen: u32::try_from(SNAP_LEN)?, ..PcapHeader::default() };
-    let output = Shared(Rc::new(RefCell::new(BufWriter::new(output))));
-    let mut writer = PcapWriter::with_header(output.clone(), header)?;
+    let mut shared = Shared(Rc::new(RefCell::new(BufWriter::new(out))));
+    let mut output = Output::new(shared.clone(), Format::of(file))?;
+    let mut examiner = Examiner::default();
     let start = Instant::now();
     let mut written = 0;
-    // A loopback interface shows each packet twice, on its way out and in.
-    let mut last_on_loopback: Option<Vec<u8>> = None;
     while count.is_none_or(|c| written < c) && limit.is_none_or(|l| start.elapsed() < l) {
-        match receiver.next() {
-            Ok(data) => {
-                if found.is_loopback() {
-                    if last_on_loopback.as_deref() == Some(data) {
-                        last_on_loopback = None;
-                        continue;
-                    }
-                    last_on_loopback = Some(data.to_vec());
-                }
-                let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-                writer.write_packet(&PcapPacket::new(now, u32::try_from(data.len())?, data))?;
+        match live.next()? {
+            // Analysis keeps the flows: only a filter needs them.
+            Some(packet) if filter.is_empty() => {
+                output.write(&packet)?;
                 written += 1;
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
-                output.clone().flush()?;
+            Some(packet) => {
+                let examined = examiner.examine(packet);
+                if filter.matches(&examined) {
+                    output.write(&examined.packet)?;
+                    written += 1;
+                }
             }
-            Err(e) => return Err(e).with_context(|| format!("reading {interface}")),
+            None => shared.flush()?,
         }
     }
-    output.clone().flush()?;
+    shared.flush()?;
     Ok(())
 }
 
