@@ -6,12 +6,17 @@
 #include <limits.h>
 #include <stdint.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -269,6 +274,74 @@ static void extended_attributes(void)
     CHECK(removexattr("xattr", "user.name") == 0);
 }
 
+// Whose writing takes capabilities, and what only a file system could mean: the same on ext4 and tmpfs.
+static void attributes_of_other_namespaces(void)
+{
+    // cap_net_raw for everybody who runs it, as of revision 2.
+    static const unsigned char capability[20] = { 1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0x20 };
+    char value[40];
+    CHECK_FAILS(setxattr("xattr", "system.unheard", "x", 1, 0), EOPNOTSUPP);
+    CHECK_FAILS(getxattr("xattr", "system.unheard", value, sizeof value), EOPNOTSUPP);
+    CHECK(chmod(".", 0777) == 0 && chown("xattr", 1000, 1000) == 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK(setresuid(1000, 1000, 1000) == 0);
+        CHECK_FAILS(setxattr("xattr", "security.capability", capability, sizeof capability, 0), EPERM);
+        CHECK_FAILS(removexattr("xattr", "security.capability"), EPERM);
+        CHECK_FAILS(setxattr("xattr", "security.unheard", "x", 1, 0), EPERM);
+        CHECK_FAILS(getxattr("xattr", "security.capability", value, sizeof value), ENODATA);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(setxattr("xattr", "security.capability", capability, sizeof capability, 0) == 0);
+    CHECK(getxattr("xattr", "security.capability", value, sizeof value) == 20 && memcmp(value, capability, 20) == 0);
+}
+
+// A directory whose name is longer than PATH_MAX: getcwd(2) says so, and getcwd(3) finds the name another way.
+static void deep_directories(void)
+{
+    static char name[201], buffer[100000];
+    int deep = 25, before = open(".", O_RDONLY | O_DIRECTORY);
+    memset(name, 'n', 200);
+    for (int i = 0; i < deep; i++)
+        CHECK(mkdir(name, 0700) == 0 && chdir(name) == 0);
+    CHECK_FAILS(syscall(SYS_getcwd, buffer, sizeof buffer), ENAMETOOLONG);
+    CHECK_FAILS(syscall(SYS_getcwd, buffer, 10), ENAMETOOLONG);
+    char *cwd = getcwd(NULL, 0);
+    CHECK(cwd && strlen(cwd) > 25 * 201);
+    free(cwd);
+    for (int i = 0; i < deep; i++)
+        CHECK(chdir("..") == 0 && rmdir(name) == 0);
+    CHECK(getcwd(buffer, sizeof buffer) && fchdir(before) == 0);
+    CHECK_FAILS(syscall(SYS_getcwd, buffer, 2), ERANGE);
+    close(before);
+}
+
+static void limits_hold_for_allocating(void)
+{
+    struct rlimit limit = { 8192, 8192 };
+    int fd = open("allocated", O_RDWR | O_CREAT, 0600);
+    CHECK(fd >= 0 && signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(fallocate(fd, 0, 0, 8192) == 0);
+    CHECK_FAILS(fallocate(fd, 0, 4096, 8192), EFBIG);
+    CHECK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 4096, 8192) == 0);
+}
+
+static void half_of_the_memory_is_what_a_tmpfs_takes(void)
+{
+    struct statfs s;
+    struct sysinfo info;
+    CHECK(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mkdir("t", 0700) == 0);
+    CHECK(mount("none", "t", "tmpfs", 0, NULL) == 0 && statfs("t", &s) == 0 && sysinfo(&info) == 0);
+    double share = (double)s.f_blocks * s.f_bsize / ((double)info.totalram * info.mem_unit);
+    CHECK(share > 0.45 && share < 0.51 && umount("t") == 0);
+    CHECK(mount("none", "t", "tmpfs", 0, "size=10%") == 0 && statfs("t", &s) == 0);
+    share = (double)s.f_blocks * s.f_bsize / ((double)info.totalram * info.mem_unit);
+    CHECK(share > 0.09 && share < 0.11 && umount("t") == 0);
+}
+
 static void inotify_events(void)
 {
     char buffer[4096] __attribute__((aligned(8)));
@@ -379,7 +452,11 @@ int main(void)
     PART(locks_exclude);
     PART(descriptors);
     PART(extended_attributes);
+    PART(attributes_of_other_namespaces);
+    PART(deep_directories);
     PART(inotify_events);
+    check_in_child(limits_hold_for_allocating);
+    check_in_child(half_of_the_memory_is_what_a_tmpfs_takes);
     PART(device_files);
     char command[100];
     sprintf(command, "rm -rf %s", folder);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sentry_platform::MemoryFile;
 
 use crate::errno::Errno;
-use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::fs::tmpfs::{SizeLimit, Tmpfs, TmpfsOptions};
 use crate::kernel::{Kernel, PidNamespace, UserNamespace};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::Dentry;
@@ -48,6 +48,9 @@ pub fn create(task: &CurrentTask, kind: &str, data: &str) -> Result<Arc<Dentry>,
                 if named("uid=") { own.uid(options.uid).ok_or(Errno::EINVAL)? } else { creds.fsuid }.0;
             options.gid =
                 if named("gid=") { own.gid(options.gid).ok_or(Errno::EINVAL)? } else { creds.fsgid }.0;
+            if kind == "ramfs" {
+                options.size = SizeLimit::Unlimited;
+            }
             Tmpfs::create(task.kernel().memory_file().clone(), &options)
         }
         "proc" => crate::fs::proc::create(task.kernel(), task.pid_ns()),

@@ -49,4 +49,6 @@ pub use permission::{Access, Caller};
 pub use signal_driven::{OwnerName, SignalDriven};
 pub use superblock::{FileSystem, SuperBlock};
 pub use walk::{Last, LastName, Resolve, WalkRoot, Walked};
-pub use xattr::{XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMap, XattrMode, check_xattr};
+pub use xattr::{
+    XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMap, XattrMode, check_xattr, is_system,
+};

@@ -39,8 +39,13 @@ pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Acces
         return if may { Ok(()) } else { Err(Errno::EPERM) };
     }
     let admin = caller.has(Capabilities::SYS_ADMIN);
-    if name.starts_with(b"security.") || name.starts_with(b"system.") {
-        return if writes && !admin && !caller.owns(&path.stat()?) { Err(Errno::EPERM) } else { Ok(()) };
+    // What file systems without access control lists say. Lists that were kept but not applied would pretend.
+    if is_system(name) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if name.starts_with(b"security.") {
+        // cap_inode_setxattr (security/commoncap.c).
+        return if writes && !admin { Err(Errno::EPERM) } else { Ok(()) };
     }
     if name.starts_with(b"trusted.") {
         return match (admin, writes) {
@@ -56,6 +61,12 @@ pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Acces
         return Err(if writes { Errno::EPERM } else { Errno::ENODATA });
     }
     check_access(caller, path.inode(), want)
+}
+
+/// Tells whether `name` belongs to the file system itself, as access control lists do; none of ours has such attributes.
+#[must_use]
+pub fn is_system(name: &[u8]) -> bool {
+    name.starts_with(b"system.")
 }
 
 /// Extended attributes in memory.

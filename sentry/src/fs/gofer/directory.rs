@@ -9,7 +9,7 @@ use crate::fs::gofer::node::{GoferInode, Node};
 use crate::fs::gofer::protocol::{MakeKind, Op, OpenFor, Owner, RenameHow, Reply};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
-    Caller, DirEntry, FileOps, FileTime, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
+    Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
     RenameEnd, RenameMode, SetAttr, Stat,
 };
 
@@ -99,10 +99,7 @@ impl InodeOps for GoferInode {
         }
         self.0.forget(name);
         self.0.shared.call(Op::Unlink(self.0.path_of(name)))?;
-        child.update(|stat| {
-            stat.nlink = stat.nlink.saturating_sub(1);
-            stat.ctime = FileTime::now();
-        });
+        child.removed();
         self.0.touch(0);
         Ok(())
     }
@@ -110,7 +107,7 @@ impl InodeOps for GoferInode {
     fn rmdir(&self, name: &[u8], child: &Arc<Inode>) -> Result<(), Errno> {
         self.0.forget(name);
         self.0.shared.call(Op::RemoveDir(self.0.path_of(name)))?;
-        Self::node(child)?.update(|stat| stat.nlink = 0);
+        Self::node(child)?.removed();
         self.0.touch(-1);
         Ok(())
     }
@@ -140,7 +137,7 @@ impl InodeOps for GoferInode {
             if mode == RenameMode::Exchange {
                 other.moved(self.0.clone(), from.name);
             } else {
-                other.update(|stat| stat.nlink = stat.nlink.saturating_sub(1));
+                other.removed();
             }
         }
         let is_dir = from.inode.is_some_and(|inode| inode.is_dir());

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use sentry_hostio::seqpacket::SeqPacket;
@@ -12,8 +12,8 @@ use crate::vfs::change::{self, Remove};
 use crate::vfs::open::{OpenHow, open};
 use crate::vfs::walk::walk;
 use crate::vfs::{
-    Caller, Last, Mount, MountFlags, MountNamespace, NewKind, OpenFlags, RenameMode, Resolve, WalkRoot,
-    Walked,
+    Caller, Last, Mount, MountFlags, MountNamespace, NewKind, OpenFlags, RenameMode, Resolve, SetAttr,
+    WalkRoot, Walked,
 };
 
 /// A host directory served over a socket pair by a thread, mounted as a root.
@@ -192,4 +192,23 @@ fn names_that_are_fetched_in_batches_follow_changes() {
     assert_eq!(listed.len(), 1001 - 3 + 1);
     assert!(listed.contains(&b"new".to_vec()) && !listed.contains(&b"111".to_vec()));
     assert!(f.walk("/a", Last::Follow).unwrap().existing().unwrap().inode().is_dir());
+}
+
+#[test]
+fn attributes_of_an_open_file_without_a_name_change_no_other_file() {
+    let f = Fixture::new(Access::ReadWrite);
+    let at = |path: &str| f.walk(path, Last::Parent).unwrap();
+    let removed = f.open("/a/b/c/file", OpenFlags::RDWR).unwrap();
+    change::unlink(&f.caller(), &at("/a/b/c/file"), Remove::File).unwrap();
+    let replaced = f.open("/a/b/c/file", OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+    f.open("/a/new", OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+    change::rename(&f.caller(), &at("/a/new"), &at("/a/b/c/file"), RenameMode::Replace).unwrap();
+    let private = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+    for file in [removed, replaced] {
+        file.inode().ops().set_attr(&private).unwrap();
+        let stat = file.stat().unwrap();
+        assert_eq!((stat.mode & 0o777, stat.nlink), (0o600, 0));
+    }
+    let there = fs::metadata(f.dir.path().join("root/a/b/c/file")).unwrap();
+    assert_eq!(there.permissions().mode() & 0o777, 0o644);
 }

@@ -28,6 +28,8 @@ struct Place {
 
 pub(super) struct State {
     stat: Stat,
+    /// The name is gone, or another file's by now: nothing is asked by path any more.
+    is_removed: bool,
     link: Option<Vec<u8>>,
     read_fd: Option<Arc<OwnedFd>>,
     write_fd: Option<Arc<OwnedFd>>,
@@ -59,6 +61,7 @@ impl Node {
         let stat = attr.to_stat(shared.ino(&attr));
         let state = State {
             stat,
+            is_removed: false,
             link: attr.link.take(),
             read_fd: None,
             write_fd: None,
@@ -117,7 +120,7 @@ impl Node {
 
     /// The attributes; asked for again where others may have changed them.
     pub(super) fn stat(&self) -> Result<Stat, Errno> {
-        if self.shared.is_shared() {
+        if self.shared.is_shared() && !self.state.lock().is_removed {
             match self.shared.call(Op::Stat(self.path())) {
                 Ok((Reply::Attr(attr), _)) => self.store(&attr),
                 Ok(_) => return Err(Errno::EIO),
@@ -148,6 +151,15 @@ impl Node {
         change(&mut self.state.lock().stat);
     }
 
+    /// Notes that the name was removed or given to another file.
+    pub(super) fn removed(&self) {
+        let mut state = self.state.lock();
+        state.is_removed = true;
+        let links = state.stat.nlink.saturating_sub(1);
+        state.stat.nlink = if self.kind == FileType::Directory { 0 } else { links };
+        state.stat.ctime = FileTime::now();
+    }
+
     /// Stamps a directory whose entries changed.
     pub(super) fn touch(&self, links: i32) {
         self.update(|stat| {
@@ -163,6 +175,9 @@ impl Node {
     }
 
     pub(super) fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {
+        if self.state.lock().is_removed {
+            return self.set_attr_of_removed(attr);
+        }
         let time = |t: SetTime| match t {
             SetTime::Now => NewTime::Now,
             SetTime::At(at) => NewTime::At(at.sec, at.nsec),
@@ -176,6 +191,23 @@ impl Node {
             }
             _ => Err(Errno::EIO),
         }
+    }
+
+    /// Attributes of a file without a name are the sentry's alone: nobody on the host can look it up any more.
+    fn set_attr_of_removed(&self, attr: &SetAttr) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.stat.nlink > 0 && self.kind != FileType::Directory {
+            // DEVIATION: it has other names, but not known which.
+            return Err(Errno::ENOENT);
+        }
+        if let Some(size) = attr.size {
+            let fd = state.write_fd.as_ref().ok_or(Errno::EACCES)?;
+            let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
+            nix::unistd::ftruncate(fd, len).map_err(|e| Errno::from_code(e as i32).unwrap_or(Errno::EIO))?;
+            state.stat.size = size;
+        }
+        attr.apply(&mut state.stat);
+        Ok(())
     }
 
     /// A descriptor of the file, donated once for reading and once for writing.

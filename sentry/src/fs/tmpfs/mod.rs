@@ -4,9 +4,11 @@ mod file;
 mod inode;
 mod memfd;
 mod pages;
+mod size;
 
 pub use inode::TmpfsInode;
 pub use memfd::{SealError, Seals, create_memfd, memfd_seals};
+pub use size::SizeLimit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,15 +28,15 @@ pub struct TmpfsOptions {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// The most bytes that files can hold; `None` for no limit but the sandbox's memory.
-    pub size: Option<u64>,
+    /// The most bytes that files can hold.
+    pub size: SizeLimit,
     /// The most inodes.
     pub inodes: Option<u64>,
 }
 
 impl Default for TmpfsOptions {
     fn default() -> Self {
-        Self { mode: 0o1777, uid: 0, gid: 0, size: None, inodes: None }
+        Self { mode: 0o1777, uid: 0, gid: 0, size: SizeLimit::Unlimited, inodes: None }
     }
 }
 
@@ -44,39 +46,22 @@ impl TmpfsOptions {
     /// # Errors
     /// `EINVAL` for unknown options and bad numbers.
     pub fn parse(data: &str) -> Result<Self, Errno> {
-        let mut options = Self::default();
+        let mut options = Self { size: SizeLimit::DEFAULT, ..Self::default() };
         for part in data.split(',').filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match key {
                 "mode" => options.mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)? & 0o7777,
                 "uid" => options.uid = value.parse().map_err(|_| Errno::EINVAL)?,
                 "gid" => options.gid = value.parse().map_err(|_| Errno::EINVAL)?,
-                "size" => options.size = Some(parse_size(value)?).filter(|n| *n > 0),
-                "nr_blocks" => {
-                    options.size = Some(parse_size(value)?.saturating_mul(PAGE_SIZE)).filter(|n| *n > 0);
-                }
-                "nr_inodes" => options.inodes = Some(parse_size(value)?).filter(|n| *n > 0),
+                "size" => options.size = SizeLimit::parse(value)?,
+                "nr_blocks" => options.size = SizeLimit::parse_blocks(value)?,
+                "nr_inodes" => options.inodes = Some(size::parse_number(value)?).filter(|n| *n > 0),
                 "huge" | "mpol" | "inode32" | "inode64" | "noswap" => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
         Ok(options)
     }
-}
-
-/// A number with an optional suffix k, m or g. A percentage of the memory is taken as no limit.
-fn parse_size(text: &str) -> Result<u64, Errno> {
-    if text.ends_with('%') {
-        return Ok(0);
-    }
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let n: u64 = digits.parse().map_err(|_| Errno::EINVAL)?;
-    n.checked_mul(1 << shift).ok_or(Errno::EINVAL)
 }
 
 /// One tmpfs.
@@ -87,6 +72,7 @@ pub struct Tmpfs {
 /// What the inodes of one tmpfs share.
 pub(crate) struct TmpfsShared {
     memory: Arc<MemoryFile>,
+    size: SizeLimit,
     size_limit: Option<u64>,
     inode_limit: Option<u64>,
     used_pages: AtomicU64,
@@ -107,9 +93,11 @@ impl Tmpfs {
 
 impl TmpfsShared {
     pub(crate) fn new(memory: Arc<MemoryFile>, options: &TmpfsOptions) -> Arc<Self> {
+        let size_limit = options.size.bytes(memory.limit());
         Arc::new(Self {
             memory,
-            size_limit: options.size,
+            size: options.size,
+            size_limit,
             inode_limit: options.inodes,
             used_pages: AtomicU64::new(0),
             used_inodes: AtomicU64::new(0),
@@ -175,7 +163,9 @@ impl FileSystem for Tmpfs {
     }
 
     fn show_options(&self) -> String {
-        self.shared.size_limit.map_or_else(String::new, |n| format!("size={}k", n / 1024))
+        // As `shmem_show_options`: what is the default goes without saying.
+        let told = self.shared.size_limit.filter(|_| self.shared.size != SizeLimit::DEFAULT);
+        told.map_or_else(String::new, |n| format!("size={}k", n / 1024))
     }
 
     fn caches_absence(&self) -> bool {

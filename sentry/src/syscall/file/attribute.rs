@@ -160,7 +160,8 @@ pub(crate) fn sys_ftruncate(task: &mut CurrentTask, args: &Args) -> SysResult {
     Ok(0)
 }
 
-fn check_limit(task: &CurrentTask, size: u64) -> Result<(), Errno> {
+/// `RLIMIT_FSIZE` for a file that is to have `size` (`inode_newsize_ok`).
+pub(super) fn check_limit(task: &CurrentTask, size: u64) -> Result<(), Errno> {
     let limit = task.rlimit(Resource::Fsize).soft;
     if limit != Limit::INFINITY && size > limit {
         raise(task, SIGXFSZ);

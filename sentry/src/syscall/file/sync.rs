@@ -2,6 +2,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
+use crate::syscall::file::attribute::check_limit;
 use crate::syscall::file::context::real_file;
 use crate::task::CurrentTask;
 use crate::vfs::notify::{self, Event};
@@ -78,6 +79,12 @@ pub(crate) fn sys_fallocate(task: &mut CurrentTask, args: &Args) -> SysResult {
         FileType::Directory => return Err(Errno::EISDIR.into()),
         FileType::Fifo => return Err(Errno::ESPIPE.into()),
         _ => return Err(Errno::ENODEV.into()),
+    }
+    if matches!(mode, Allocate::Extend | Allocate::Zero) {
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        if end > file.stat()?.size {
+            check_limit(task, end)?;
+        }
     }
     file.ops().allocate(&file, mode, offset, len)?;
     notify::notify_dentry(&file.path().dentry, Event::MODIFY);

@@ -7,7 +7,7 @@ use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, 
 use crate::task::{Capabilities, CurrentTask, file_caps};
 use crate::vfs::notify::{self, Event};
 use crate::vfs::{
-    Access, Fd, VfsPath, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, check_xattr,
+    Access, Fd, VfsPath, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, check_xattr, is_system,
 };
 
 /// Finds the file that a call is about.
@@ -134,6 +134,10 @@ fn list(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let place = locate(task, &context, args)?;
     let mut names = Vec::new();
     for name in place.inode().ops().xattrs()? {
+        // The host's files may have some that can't be read here.
+        if is_system(&name) {
+            continue;
+        }
         if name.starts_with(b"trusted.") && !context.caller().has(Capabilities::SYS_ADMIN) {
             continue;
         }
