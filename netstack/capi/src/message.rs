@@ -38,6 +38,8 @@ pub unsafe extern "C" fn ns_sendmsg(
     // SAFETY: as required of the caller.
     let packets = unsafe { packets(stack, socket) };
     let send = || {
+        // As on Linux, the descriptor is looked at first.
+        let other = if packets.is_none() { Some(found?) } else { None };
         let message = message.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let vectors = unsafe { vectors(message) }?;
@@ -53,7 +55,7 @@ pub unsafe extern "C" fn ns_sendmsg(
             let to = (!name.is_null()).then(|| unsafe { packet::read(name, message.msg_namelen) });
             return packets.send(&mut Gather::new(&data), to.transpose()?, flags);
         }
-        let (handle, socket) = found?;
+        let (handle, socket) = other.ok_or(Errno(libc::EBADF))?;
         let mut meta = SendMeta::default();
         if socket.tcp().is_none() {
             if !message.msg_name.is_null() {
@@ -93,6 +95,8 @@ pub unsafe extern "C" fn ns_recvmsg(
     // SAFETY: as required of the caller.
     let packets = unsafe { packets(stack, socket) };
     let receive = || {
+        // As on Linux, the descriptor is looked at first.
+        let other = if packets.is_none() { Some(found?) } else { None };
         let message = message.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let vectors = unsafe { vectors(message) }?;
@@ -113,7 +117,7 @@ pub unsafe extern "C" fn ns_recvmsg(
             put_control(message, control, encoder, cut);
             return Ok(packet::count(&frame, flags));
         }
-        let (handle, socket) = found?;
+        let (handle, socket) = other.ok_or(Errno(libc::EBADF))?;
         let outcome = transfer::receive(handle, &socket, &mut Scatter::new(&mut slices), flags)?;
         let name = message.msg_name.cast::<sockaddr>();
         match outcome.from() {

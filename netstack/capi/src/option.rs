@@ -69,15 +69,17 @@ pub unsafe extern "C" fn ns_getsockopt(
     // SAFETY: as required of the caller.
     let packets = unsafe { packets(stack, socket) };
     let get = || {
-        let known = match packets {
-            Some((_, packets)) => packet_option::get(&packets, (level, name))?,
-            None => {
-                let (handle, socket) = found?;
+        // As on Linux, the descriptor is looked at first, then the length.
+        let other = if packets.is_none() { Some(found?) } else { None };
+        let len = len.ok_or(Errno(libc::EFAULT))?;
+        let known = match (packets, other) {
+            (Some((_, packets)), _) => packet_option::get(&packets, (level, name))?,
+            (None, Some((handle, socket))) => {
                 let get = row(level, name)?.get.ok_or(Errno(libc::ENOPROTOOPT))?;
                 get(&Subject { handle, socket: &socket })?
             }
+            (None, None) => return Err(Errno(libc::EBADF)),
         };
-        let len = len.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: as required of the caller.
         let out = unsafe { bytes_mut(value.cast(), *len as usize) }?;
         let count = known.len().min(out.len());
