@@ -5,6 +5,7 @@
 //! - `netcap summary FILE` counts protocols, findings, drops and processes;
 //! - `netcap follow FILE N` writes the bytes of one direction of a connection;
 //! - `netcap annotate IN OUT.pcapng` writes a copy with what analysis says in comments;
+//! - `netcap plot FILE N` draws sequence numbers, round-trip times, windows or throughput of a connection;
 //! - `netcap record INTERFACE FILE` captures into a pcap or pcapng file.
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod filter;
 mod flow;
 mod live;
 mod output;
+mod plot;
 mod reassembly;
 mod record;
 mod remark;
@@ -99,6 +101,25 @@ enum Command {
         #[arg(default_value = "")]
         filter: Filter,
     },
+    /// Draws one direction of a connection over time.
+    Plot {
+        /// The capture; `-` is standard input.
+        file: PathBuf,
+        /// The flow's number in `flows`.
+        flow: usize,
+        /// What is drawn; an HTML file has all, this one first.
+        #[arg(long, value_enum, default_value = "sequence")]
+        kind: plot::Kind,
+        /// The data of the side that accepted instead of the one that connected.
+        #[arg(long)]
+        reverse: bool,
+        /// Only packets that this filter lets through.
+        #[arg(long, default_value = "")]
+        filter: Filter,
+        /// The file to write: HTML if its name ends so, SVG otherwise.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
     /// Captures an interface into a file until interrupted.
     Record {
         /// The interface.
@@ -141,6 +162,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// As the `--reverse` flags of the subcommands mean it.
+fn direction(reverse: bool) -> Direction {
+    if reverse { Direction::FromServer } else { Direction::FromClient }
+}
+
 fn run(command: Command) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match command {
@@ -175,10 +201,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             summary.write(&mut out, flows.len(), json)?;
         }
         Command::Follow { file, flow, reverse, filter } => {
-            let direction = if reverse { Direction::FromServer } else { Direction::FromClient };
-            out.write_all(&reassembly::follow(&file, flow, direction, &filter)?)?;
+            out.write_all(&reassembly::follow(&file, flow, direction(reverse), &filter)?)?;
         }
         Command::Annotate { file, output, filter } => annotate::run(&file, &output, &filter)?,
+        Command::Plot { file, flow, kind, reverse, filter, output } => {
+            plot::run(&file, flow, kind, direction(reverse), &filter, &output)?;
+        }
         Command::Record { interface, file, filter, count, duration } => {
             record::run(&interface, &file, &filter, count, duration.map(Duration::from_secs))?;
         }

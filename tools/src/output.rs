@@ -114,7 +114,8 @@ fn options(packet: &Packet) -> Vec<EnhancedPacketOption<'_>> {
     });
     // An option's length has 16 bits.
     let comments = packet.comments.iter().map(|text| {
-        let end = text.floor_char_boundary(text.len().min(MAX_COMMENT));
+        let end =
+            (0..=text.len().min(MAX_COMMENT)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         EnhancedPacketOption::Comment(Cow::Borrowed(text.get(..end).unwrap_or_default()))
     });
     flags.map(EnhancedPacketOption::Flags).into_iter().chain(comments).collect()

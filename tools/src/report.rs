@@ -4,6 +4,6 @@ mod flow;
 mod packet;
 mod summary;
 
-pub(crate) use flow::write_flow;
+pub(crate) use flow::{end_of, half_text, write_flow};
 pub(crate) use packet::write_packet;
 pub(crate) use summary::Summary;

@@ -44,7 +44,7 @@ pub(crate) fn simulate(seed: u64, bytes: usize, link: LinkSpec, host: &HostSpec)
     let mut transfer = Transfer::start(&mut network, client, server, TransferSpec::one_way(bytes));
     let mut info = None;
     let is_over = network.run_until(Duration::from_secs(600), |network| {
-        info = transfer.client.ours().and_then(|socket| socket.info()).or(info.take());
+        info = transfer.client.ours().and_then(netstack::TcpSocket::info).or(info.take());
         transfer.step(network)
     });
     assert!(is_over);

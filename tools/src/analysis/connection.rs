@@ -63,7 +63,7 @@ impl Connection {
         };
         let mut judgement = Judgement::default();
         if segment.is_rst {
-            let reason = ResetReason::judge(&evidence(sender, receiver));
+            let reason = ResetReason::judge(&evidence(sender, receiver, handshake.is_some()));
             judgement.notes.push(Note::Reset);
             judgement.reset = Some(reason);
             self.reset.get_or_insert(reason);
@@ -98,11 +98,11 @@ impl Connection {
     }
 }
 
-fn evidence(sender: &Half, receiver: &Half) -> Evidence {
+fn evidence(sender: &Half, receiver: &Half, is_open: bool) -> Evidence {
     let before = |half: &Half| match half {
         Half { segments: 0, .. } => Before::Nothing,
         Half { is_finished: true, .. } => Before::Closed,
-        Half { has_syn: true, bytes: 0, .. } if half.is_only_syn() => Before::Syn,
+        Half { has_syn: true, .. } if half.is_only_syn() && !is_open => Before::Syn,
         _ => Before::Open,
     };
     Evidence {

@@ -89,14 +89,19 @@ impl Half {
             return;
         }
         let is_same_window = self.last_window == Some(segment.window);
+        let has_sack = !segment.options.sack.is_empty();
         match receiver.last_was {
             Probe::KeepAlive if is_same_window => judgement.notes.push(Note::KeepAliveAck),
             Probe::Window if segment.window == 0 => judgement.notes.push(Note::WindowProbeAck),
-            _ if is_same_window && segment.window != 0 && receiver.next.is_some_and(|next| next.gt(ack)) => {
+            // RFC 6675, 2: with a SACK block it is one whatever the window does.
+            _ if (is_same_window || has_sack)
+                && segment.window != 0
+                && receiver.next.is_some_and(|next| next.gt(ack)) =>
+            {
                 judgement.notes.push(Note::DuplicateAck);
                 judgement.duplicate_ack = Some(self.duplicates + 1);
             }
-            _ if !is_same_window && segment.window != 0 && segment.options.sack.is_empty() => {
+            _ if !is_same_window && segment.window != 0 => {
                 judgement.notes.push(Note::WindowUpdate);
             }
             _ => {}
@@ -315,10 +320,11 @@ impl Half {
             Some(next) if ack.gt(next) => {
                 judgement.notes.push(Note::AckOfUnseenData);
                 self.next = Some(ack);
+                // When the acknowledged data was sent is not known.
+                self.timing.forget();
             }
-            _ => {}
+            _ => judgement.rtt = self.timing.on_acked(ack, time),
         }
-        judgement.rtt = self.timing.on_acked(ack, time);
     }
 }
 

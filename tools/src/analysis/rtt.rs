@@ -62,6 +62,11 @@ impl Timing {
         }
     }
 
+    /// Nothing that was sent so far can be timed.
+    pub(super) fn forget(&mut self) {
+        self.outstanding.clear();
+    }
+
     /// Everything up to `ack` arrived; the time since the newest of it was sent, if that is known.
     pub(super) fn on_acked(&mut self, ack: SeqNum, now: Duration) -> Option<Duration> {
         let mut newest = None;
