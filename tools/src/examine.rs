@@ -29,6 +29,13 @@ pub(crate) struct Examined {
     pub(crate) judgement: Judgement,
 }
 
+impl Examined {
+    /// Whether analysis found something, or the stack dropped the packet.
+    pub(crate) fn is_notable(&self) -> bool {
+        !self.judgement.notes.is_empty() || self.remarks.drop.is_some()
+    }
+}
+
 /// Takes packets apart and keeps the flows.
 #[derive(Debug, Default)]
 pub(crate) struct Examiner {
@@ -150,10 +157,10 @@ impl Flow {
         if let Some(reason) = &remarks.drop {
             *self.drops.entry(reason.clone()).or_default() += 1;
         }
-        if let Some(process) = &remarks.process
-            && !self.processes.contains(process)
-        {
-            self.processes.push(process.clone());
+        for process in remarks.processes() {
+            if !self.processes.contains(process) {
+                self.processes.push(process.clone());
+            }
         }
     }
 }

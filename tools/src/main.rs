@@ -58,7 +58,7 @@ enum Command {
         /// Only packets of this flow (the number that `flows` shows).
         #[arg(long)]
         flow: Option<usize>,
-        /// Only packets that analysis has something to say about.
+        /// Only packets that analysis has something to say about, or that the stack dropped.
         #[arg(long)]
         notable: bool,
     },
@@ -172,7 +172,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { input: Input { file, filter }, json, flow, notable } => {
             examine::file(&file, &filter, |packet| {
-                let is_quiet = notable && packet.judgement.notes.is_empty();
+                let is_quiet = notable && !packet.is_notable();
                 if flow.is_none_or(|f| packet.flow == Some(f)) && !is_quiet {
                     report::write_packet(&mut out, packet, json)?;
                 }

@@ -8,9 +8,12 @@ pub(crate) struct Remarks {
     /// Why the stack discarded the packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drop: Option<String>,
-    /// The owner of the socket.
+    /// The owner of the socket that the packet is for, or from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Process>,
+    /// Who sent it, where both ends are in the same sandbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sender: Option<Process>,
     /// The state of the connection after the packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<String>,
@@ -33,8 +36,13 @@ impl Remarks {
             match line.split_once(": ") {
                 Some(("drop", reason)) => remarks.drop = Some(reason.trim().to_owned()),
                 Some(("state", state)) => remarks.state = Some(state.trim().to_owned()),
-                Some(("process", process)) if Process::parse(process).is_some() => {
-                    remarks.process = Process::parse(process);
+                Some(("process", owners)) => {
+                    // `OWNER`, `OWNER, from SENDER` or `none, from SENDER`.
+                    let (owner, sender) = owners.rsplit_once(", from ").unwrap_or((owners, ""));
+                    (remarks.process, remarks.sender) = (Process::parse(owner), Process::parse(sender));
+                    if remarks.processes().next().is_none() {
+                        remarks.other.push(line.to_owned());
+                    }
                 }
                 _ => remarks.other.push(line.to_owned()),
             }
@@ -42,12 +50,19 @@ impl Remarks {
         remarks
     }
 
+    /// Those whose sockets the packet concerns.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        let sender = self.sender.iter().filter(|sender| self.process.as_ref() != Some(sender));
+        self.process.iter().chain(sender)
+    }
+
     /// As a suffix of the packet's line.
     pub(crate) fn text(&self) -> String {
-        let Self { drop, process, state, other } = self;
+        let Self { drop, process, sender, state, other } = self;
         let known = [
             drop.as_ref().map(|reason| format!("drop: {reason}")),
             process.as_ref().map(|process| format!("process: {process}")),
+            sender.as_ref().map(|sender| format!("sender: {sender}")),
             state.as_ref().map(|state| format!("state: {state}")),
         ];
         let all: Vec<String> = known.into_iter().flatten().chain(other.iter().cloned()).collect();
@@ -83,6 +98,16 @@ mod tests {
         assert_eq!(remarks.state.as_deref(), Some("SYN-RCVD"));
         assert_eq!(remarks.other, ["by hand"]);
         assert_eq!(remarks.text(), "drop: no listener; process: 12 redis server; state: SYN-RCVD; by hand");
+    }
+
+    #[test]
+    fn both_ends_can_be_in_the_same_sandbox() {
+        let both = Remarks::parse(&["process: 7 server, from 8 client".into()]);
+        let text = |remarks: &Remarks| remarks.processes().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(text(&both), ["7 server", "8 client"]);
+        let nobody = Remarks::parse(&["process: none, from 8 client".into()]);
+        assert_eq!((nobody.process.is_none(), text(&nobody)), (true, vec!["8 client".to_owned()]));
+        assert_eq!(text(&Remarks::parse(&["process: 7 a, from 7 a".into()])), ["7 a"]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Expression {
             Self::Flow(flow) => packet.flow == Some(*flow),
             Self::Note(note) => packet.judgement.notes.contains(note),
             Self::AnyRetransmission => packet.judgement.notes.iter().any(|note| note.is_retransmission()),
-            Self::Notable => !packet.judgement.notes.is_empty() || packet.remarks.drop.is_some(),
+            Self::Notable => packet.is_notable(),
             Self::Course(course) => packet.packet.course == Some(*course),
             Self::Interface(name) => packet.packet.interface.name.as_deref() == Some(name),
             Self::Drop(text) => {
@@ -117,9 +117,8 @@ impl Expression {
             }
             Self::Process(text) => packet
                 .remarks
-                .process
-                .as_ref()
-                .is_some_and(|process| process.name == *text || process.pid.to_string() == *text),
+                .processes()
+                .any(|process| process.name == *text || process.pid.to_string() == *text),
             Self::State(text) => {
                 packet.remarks.state.as_ref().is_some_and(|state| state.eq_ignore_ascii_case(text))
             }

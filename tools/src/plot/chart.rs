@@ -50,10 +50,11 @@ fn sequence(title: &str, series: &Series, end: f64) -> anyhow::Result<String> {
         let edges: Vec<_> = series.edges.iter().map(|&(at, edge)| (at, edge.min(height))).collect();
         line(chart, "window", &steps(&edges), ORANGE)?;
         let of = |kind| series.segments.iter().filter(move |span| span.kind == kind);
-        strokes(chart, "data", of(SpanKind::New), BLUE)?;
-        strokes(chart, "retransmitted", of(SpanKind::Retransmitted), RED)?;
-        strokes(chart, "out of order", of(SpanKind::OutOfOrder), MAGENTA)?;
-        strokes(chart, "SACK", series.sacks.iter(), PURPLE)
+        // What is rare is drawn last and wide, lest it drown.
+        strokes(chart, "SACK", series.sacks.iter(), PURPLE.mix(0.4), 1)?;
+        strokes(chart, "data", of(SpanKind::New), BLUE.mix(1.0), 2)?;
+        strokes(chart, "out of order", of(SpanKind::OutOfOrder), MAGENTA.mix(1.0), 4)?;
+        strokes(chart, "retransmitted", of(SpanKind::Retransmitted), RED.mix(1.0), 4)
     })
 }
 
@@ -95,16 +96,19 @@ fn strokes<'s>(
     chart: &mut Chart<'_, '_>,
     name: &str,
     spans: impl Iterator<Item = &'s Span>,
-    color: RGBColor,
+    color: RGBAColor,
+    width: u32,
 ) -> anyhow::Result<()> {
-    let paths = spans
-        .map(|span| PathElement::new(vec![(span.at, span.from), (span.at, span.to)], color.stroke_width(2)));
+    let paths = spans.map(|span| {
+        PathElement::new(vec![(span.at, span.from), (span.at, span.to)], color.stroke_width(width))
+    });
     chart.draw_series(paths)?;
     label(chart, name, color)
 }
 
 /// Adds the colour to the legend.
-fn label(chart: &mut Chart<'_, '_>, name: &str, color: RGBColor) -> anyhow::Result<()> {
+fn label(chart: &mut Chart<'_, '_>, name: &str, color: impl Into<RGBAColor>) -> anyhow::Result<()> {
+    let color = color.into();
     let empty = LineSeries::new(std::iter::empty::<(f64, f64)>(), color);
     chart
         .draw_series(empty)?

@@ -41,7 +41,7 @@ impl Summary {
         if let Some(reason) = &packet.remarks.drop {
             *self.drops.entry(reason.clone()).or_default() += 1;
         }
-        if let Some(process) = &packet.remarks.process {
+        for process in packet.remarks.processes() {
             *self.processes.entry(process.to_string()).or_default() += 1;
         }
     }
