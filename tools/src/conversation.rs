@@ -75,7 +75,7 @@ impl Key {
                 Self::Udp(a.min(b), a.max(b))
             }
             Content::Icmp(icmp) => {
-                Self::Icmp { is_v6: icmp.is_v6, addresses, echo: icmp.echo.map(|(_, id)| id) }
+                Self::Icmp { is_v6: icmp.is_v6, addresses, echo: icmp.echo.map(|(_, id, _)| id) }
             }
             Content::Arp => Self::Arp(addresses.0, addresses.1),
             Content::Other(protocol) => Self::Ip(addresses.0, addresses.1, (*protocol)?),
@@ -134,8 +134,8 @@ impl Conversation {
                 }
             }
             Content::Icmp(icmp) => match icmp.echo {
-                Some((EchoKind::Request, id)) => self.on_request(time, id),
-                Some((EchoKind::Reply, id)) => self.on_answer(time, id),
+                Some((EchoKind::Request, _, seq)) => self.on_request(time, seq),
+                Some((EchoKind::Reply, _, seq)) => self.on_answer(time, seq),
                 None => {}
             },
             _ => {}
@@ -154,3 +154,7 @@ impl Conversation {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

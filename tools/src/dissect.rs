@@ -52,8 +52,8 @@ pub(crate) struct Datagram {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Icmp {
     pub(crate) is_v6: bool,
-    /// An echo request or reply, with its identifier.
-    pub(crate) echo: Option<(EchoKind, u16)>,
+    /// An echo request or reply, with its identifier and sequence number.
+    pub(crate) echo: Option<(EchoKind, u16, u16)>,
 }
 
 /// The two halves of a ping.
@@ -90,8 +90,8 @@ impl Dissection {
             }
             Some(TransportSlice::Icmpv4(icmp)) => {
                 let echo = match icmp.icmp_type() {
-                    etherparse::Icmpv4Type::EchoRequest(e) => Some((EchoKind::Request, e.id)),
-                    etherparse::Icmpv4Type::EchoReply(e) => Some((EchoKind::Reply, e.id)),
+                    etherparse::Icmpv4Type::EchoRequest(e) => Some((EchoKind::Request, e.id, e.seq)),
+                    etherparse::Icmpv4Type::EchoReply(e) => Some((EchoKind::Reply, e.id, e.seq)),
                     _ => None,
                 };
                 let summary = format!("ICMP {source} > {destination} {:?}", icmp.icmp_type());
@@ -99,8 +99,8 @@ impl Dissection {
             }
             Some(TransportSlice::Icmpv6(icmp)) => {
                 let echo = match icmp.icmp_type() {
-                    etherparse::Icmpv6Type::EchoRequest(e) => Some((EchoKind::Request, e.id)),
-                    etherparse::Icmpv6Type::EchoReply(e) => Some((EchoKind::Reply, e.id)),
+                    etherparse::Icmpv6Type::EchoRequest(e) => Some((EchoKind::Request, e.id, e.seq)),
+                    etherparse::Icmpv6Type::EchoReply(e) => Some((EchoKind::Reply, e.id, e.seq)),
                     _ => None,
                 };
                 let summary = format!("ICMPv6 {source} > {destination} {:?}", icmp.icmp_type());
