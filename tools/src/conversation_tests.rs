@@ -80,7 +80,7 @@ fn questions_are_paired_with_their_answers() {
 #[test]
 fn pings_are_paired_and_other_flows_are_apart() {
     let (examined, examiner) =
-        examine(vec![ping(0, false), udp(1, false, b"no message"), ping(5, true), ping(9, false)]);
+        examine(vec![ping(0, false, 1), udp(1, false, b"no message"), ping(4, false, 2), ping(5, true, 1)]);
     assert_eq!(examined.iter().map(|e| e.flow).collect::<Vec<_>>(), [Some(0), Some(1), Some(0), Some(0)]);
     let flow = conversation(&examiner, 0);
     assert_eq!((flow.protocol.as_str(), flow.packets, flow.unanswered), ("ICMP", [2, 1], 1));
