@@ -58,10 +58,38 @@ static void drain(void) {
 }
 
 // Linux tells the next call what ended the one before it early.
-static void forget_error(void) {
+static int take_error(void) {
     int error;
     socklen_t len = sizeof error;
     CHECK(getsockopt(receiver, SOL_SOCKET, SO_ERROR, &error, &len) == 0);
+    return error;
+}
+
+static void errors_of_earlier_calls(void *bad) {
+    for (int way = 0; way < 4; way++) {
+        put(3);
+        prepare(2, 32);
+        parts[1].iov_base = bad;
+        errno = 0;
+        int result = recvmmsg(receiver, messages, 2, MSG_DONTWAIT, NULL);
+        printf("way %d: %d %d", way, result, errno);
+        if (way == 0)
+            result = recv(receiver, data[0], 32, MSG_DONTWAIT);
+        else if (way == 1)
+            result = recv(receiver, data[0], 32, MSG_DONTWAIT | MSG_PEEK);
+        else if (way == 2)
+            result = sendto(receiver, "x", 1, 0, (struct sockaddr *)&to, sizeof to);
+        else
+            result = recv(receiver, data[0], 32, MSG_DONTWAIT | MSG_ERRQUEUE);
+        printf(", %d %s, then %d", result, result < 0 ? strerrorname_np(errno) : "", take_error());
+        printf(", left %d\n", (int)recv(receiver, data[0], 32, MSG_DONTWAIT));
+        drain();
+    }
+    // What ends for want of messages leaves nothing behind.
+    put(1);
+    prepare(2, 32);
+    printf("too few: %d", recvmmsg(receiver, messages, 2, MSG_DONTWAIT, NULL));
+    printf(", then %d\n", take_error());
 }
 
 static void *send_later(void *unused) {
@@ -112,7 +140,11 @@ int main(void) {
     prepare(4, 32);
     parts[2].iov_base = bad;
     show("bad memory later", recvmmsg(receiver, messages, 4, MSG_DONTWAIT, NULL));
-    forget_error();
+    struct pollfd waits = {.fd = receiver, .events = POLLIN};
+    CHECK(poll(&waits, 1, 0) == 1);
+    printf("events %x\n", waits.revents);
+    prepare(4, 32);
+    show("the next call", recvmmsg(receiver, messages, 4, MSG_DONTWAIT, NULL));
     prepare(4, 32);
     show("after it", recvmmsg(receiver, messages, 4, MSG_DONTWAIT, NULL));
     put(2);
@@ -124,8 +156,9 @@ int main(void) {
     prepare(2, 32);
     messages[1].msg_hdr.msg_iov = bad;
     int result = recvmmsg(receiver, messages, 2, MSG_DONTWAIT, NULL);
-    forget_error();
-    printf("bad header: %d, left %d\n", result, (int)recv(receiver, data[0], 32, MSG_DONTWAIT));
+    printf("bad header: %d, then %d", result, take_error());
+    printf(", left %d\n", (int)recv(receiver, data[0], 32, MSG_DONTWAIT));
+    errors_of_earlier_calls(bad);
 
     // An error that waits is told before the datagrams.
     int unused = socket(AF_INET, SOCK_DGRAM, 0);

@@ -118,6 +118,7 @@ guests! {
     multicast_routing
     namespaces
     network_namespaces
+    no_free_port
     other_processes
     packet_receive_ring
     packet_transmit

@@ -8,7 +8,7 @@ use sentry_abi::sched::CloneFlags;
 use crate::errno::Errno;
 use crate::ipc::IpcNamespace;
 use crate::kernel::user_namespace::NamespaceCount;
-use crate::kernel::{PidNamespace, UserNamespace, UtsNamespace};
+use crate::kernel::{Kernel, PidNamespace, UserNamespace, UtsNamespace};
 use crate::socket::NetNamespace;
 use crate::task::Credentials;
 
@@ -177,6 +177,7 @@ impl Namespaces {
         flags: CloneFlags,
         maker: &Credentials,
         pid_ns: &PidNamespace,
+        kernel: &Kernel,
     ) -> Result<Arc<Self>, Errno> {
         if !flags.intersects(Self::KINDS) {
             return Ok(self.clone());
@@ -190,7 +191,7 @@ impl Namespaces {
             new.ipc = IpcNamespace::create(maker)?;
         }
         if flags.contains(CloneFlags::NEWNET) {
-            new.net = Some(NetNamespace::create(maker)?);
+            new.net = Some(NetNamespace::create(maker, kernel.net_namespace().map(|first| &**first))?);
         }
         if flags.contains(CloneFlags::NEWPID) {
             if *self.pid_for_children != *pid_ns {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sentry_abi::socket::{MsgFlags, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, Ucred};
 
+use crate::errno::Errno;
 use crate::kernel::KTime;
 use crate::task::CurrentTask;
 
@@ -94,6 +95,8 @@ pub struct SocketBase {
     linger_seconds: AtomicI32,
     /// `SO_PEEK_OFF`; negative for none.
     peek_offset: AtomicI32,
+    /// The number of what ended `recvmmsg(2)` behind its first message; 0 for nothing.
+    late_error: AtomicI32,
     /// Options that are kept and shown, and have no effect, by level and number.
     kept: Mutex<Vec<((i32, i32), i32)>>,
 }
@@ -115,6 +118,7 @@ impl SocketBase {
             priority: AtomicI32::new(0),
             linger_seconds: AtomicI32::new(0),
             peek_offset: AtomicI32::new(-1),
+            late_error: AtomicI32::new(0),
             kept: Mutex::default(),
         }
     }
@@ -234,6 +238,24 @@ impl SocketBase {
     /// Sets `SO_PEEK_OFF`.
     pub fn set_peek_offset(&self, bytes: i32) {
         self.peek_offset.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Keeps an error for the next call (recvmmsg(2) BUGS; Linux's `sk_err`).
+    pub(crate) fn set_late_error(&self, error: Errno) {
+        self.late_error.store(error.code().into(), Ordering::Relaxed);
+    }
+
+    /// Whether an error waits for the next call.
+    pub(crate) fn has_late_error(&self) -> bool {
+        self.late_error.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes the error that an earlier call has kept.
+    pub(crate) fn take_late_error(&self) -> Option<Errno> {
+        if !self.has_late_error() {
+            return None;
+        }
+        Errno::from_code(self.late_error.swap(0, Ordering::Relaxed))
     }
 
     /// How many bytes a call with these flags passes over.

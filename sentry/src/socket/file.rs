@@ -95,7 +95,11 @@ impl FileOps for SocketFile {
     }
 
     fn readiness(&self, _: &File) -> Readiness {
-        self.socket.readiness()
+        let mut ready = self.socket.readiness();
+        if self.socket.base().has_late_error() {
+            ready |= Readiness::IN | Readiness::ERR;
+        }
+        ready
     }
 
     fn patience(&self, interest: Readiness) -> Option<Duration> {

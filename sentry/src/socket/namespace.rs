@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use netstack::Stack;
 use netstack::filter::FilterLog;
+use netstack::{Stack, tcp};
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
@@ -51,11 +51,11 @@ impl NetNamespace {
     }
 
     /// A namespace that `maker` makes (`CLONE_NEWNET`): a stack of its own with a loopback that is down. The caller checked
-    /// that it may.
+    /// that it may. What Linux has new namespaces take over, they take over from `first`, whoever the maker is.
     ///
     /// # Errors
     /// `ENOSPC` where there are too many, `EAGAIN` when the host has no thread to give.
-    pub(crate) fn create(maker: &Credentials) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn create(maker: &Credentials, first: Option<&Self>) -> Result<Arc<Self>, Errno> {
         let base = NamespaceBase::new(NamespaceKind::Net, maker)?;
         let stack = Stack::builder().build();
         for nic in stack.nics() {
@@ -64,6 +64,9 @@ impl NetNamespace {
                 let _ = stack.remove_address(nic.id, own.address());
             }
             let _ = stack.set_nic_up(nic.id, false);
+        }
+        if let Some(first) = first {
+            inherit(&stack, &first.stack);
         }
         let namespace = Arc::new(Self::with(base, stack, Backing::Stack, None));
         namespace.run_timers().map_err(|_| Errno::EAGAIN)?;
@@ -237,6 +240,15 @@ impl NetNamespace {
     }
 }
 
+/// `tcp_sk_init` copies the sizes of buffers and the congestion control of the first namespace; all else begins anew.
+fn inherit(stack: &Stack, first: &Stack) {
+    let given = first.tcp_config();
+    let mut config = tcp::Config::clone(&stack.tcp_config());
+    (config.receive_buffer, config.send_buffer) = (given.receive_buffer, given.send_buffer);
+    config.congestion = given.congestion;
+    stack.set_tcp_config(config);
+}
+
 impl Drop for NetNamespace {
     fn drop(&mut self) {
         let devices = self.devices.take_all();
@@ -338,10 +350,10 @@ mod tests {
     #[test]
     fn what_is_dropped_leaves_nothing() {
         let creds = Credentials::root();
-        let first = NetNamespace::create(&creds).unwrap();
+        let first = NetNamespace::create(&creds, None).unwrap();
         let (mut gone, mut stacks) = (Vec::new(), Vec::new());
         for _ in 0..1000 {
-            let namespace = NetNamespace::create(&creds).unwrap();
+            let namespace = NetNamespace::create(&creds, None).unwrap();
             let [_, inside] = pair(&first, &namespace);
             namespace.stack().add_address(inside, "10.0.0.2/24".parse().unwrap()).unwrap();
             let tcp = TcpSocket::new(namespace.stack(), Family::V4);
@@ -366,7 +378,8 @@ mod tests {
     #[test]
     fn a_pair_ends_with_either_end() {
         let creds = Credentials::root();
-        let (one, two) = (NetNamespace::create(&creds).unwrap(), NetNamespace::create(&creds).unwrap());
+        let (one, two) =
+            (NetNamespace::create(&creds, None).unwrap(), NetNamespace::create(&creds, None).unwrap());
         let [own, peer] = pair(&one, &two);
         assert!(one.link_details(&one.stack().nic(own).unwrap()).has_carrier);
         let down = two.stack().nic(peer).unwrap();
@@ -375,5 +388,24 @@ mod tests {
         device::remove_nic(&one, own).unwrap();
         assert!(two.stack().nic(peer).is_none() && two.devices().get(peer).is_none());
         assert_eq!(device::remove_nic(&one, own), Err(Errno::EOPNOTSUPP));
+    }
+
+    #[test]
+    fn buffers_and_congestion_control_are_those_of_the_first_namespace() {
+        let creds = Credentials::root();
+        let change = |namespace: &Arc<NetNamespace>, congestion, size| {
+            let mut config = tcp::Config::clone(&namespace.stack().tcp_config());
+            (config.congestion, config.receive_buffer.max, config.send_buffer.max) = (congestion, size, size);
+            config.sack = false;
+            namespace.stack().set_tcp_config(config);
+        };
+        let first = NetNamespace::create(&creds, None).unwrap();
+        change(&first, tcp::Algorithm::Reno, 1 << 20);
+        // What this one has concerns nobody else.
+        let second = NetNamespace::create(&creds, Some(&first)).unwrap();
+        change(&second, tcp::Algorithm::Bbr, 2 << 20);
+        let config = NetNamespace::create(&creds, Some(&first)).unwrap().stack().tcp_config();
+        let sizes = (config.receive_buffer.max, config.send_buffer.max);
+        assert_eq!((config.congestion, sizes, config.sack), (tcp::Algorithm::Reno, (1 << 20, 1 << 20), true));
     }
 }

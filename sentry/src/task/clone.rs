@@ -262,7 +262,7 @@ impl CurrentTask {
             fs if flags.contains(CloneFlags::FS) => fs,
             fs => fs.fork(),
         };
-        let namespaces = self.namespaces().fork(flags, &creds, self.pid_ns())?;
+        let namespaces = self.namespaces().fork(flags, &creds, self.pid_ns(), self.kernel())?;
         let pid_ns = namespaces.pid_for_children.clone();
         let shared = Shared { mm: Some(mm.clone()), files, fs, creds, namespaces };
         let mut tree = self.kernel().tree();

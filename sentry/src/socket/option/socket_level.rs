@@ -192,7 +192,8 @@ fn get_domain(context: &Context<'_>) -> Result<Value, Errno> {
 }
 
 fn get_error(context: &Context<'_>) -> Result<Value, Errno> {
-    of_int(context.socket.take_error().map_or(0, |e| i32::from(e.code())))
+    let error = context.socket.base().take_late_error().or_else(|| context.socket.take_error());
+    of_int(error.map_or(0, |e| i32::from(e.code())))
 }
 
 fn get_is_listening(context: &Context<'_>) -> Result<Value, Errno> {

@@ -11,7 +11,7 @@ use crate::kernel::KTime;
 use crate::mm::{UserAddr, UserIo};
 use crate::socket::control::{ControlMessage, Encoder};
 use crate::socket::inet::Batch;
-use crate::socket::{Family, Received, RecvRequest, Socket, SocketFile, SocketType};
+use crate::socket::{Family, Received, RecvRequest, Socket, SocketBase, SocketFile, SocketType};
 use crate::syscall::Args;
 use crate::syscall::net::message::Message;
 use crate::syscall::net::wait::Patience;
@@ -51,13 +51,22 @@ pub(crate) fn sys_recvmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
     let waits_for_one = flags.contains(MsgFlags::WAITFORONE);
     flags.remove(MsgFlags::WAITFORONE);
     let count = u64::from(args.u32(2).min(UIO_MAXIOV));
+    let base = SocketFile::of(&file)?.base();
+    if !flags.contains(MsgFlags::ERRQUEUE)
+        && let Some(error) = base.take_late_error()
+    {
+        return Err(error.into());
+    }
     let mut done = 0_u64;
     while done < count {
         let at = args.addr(1).checked_add(done * MMSGHDR_LEN)?;
         // A limit of time is looked at after each message.
         let at_once = if deadline.is_some() { 1 } else { (count - done).min(AT_ONCE) };
         let result = match receive_some(task, &file, at, at_once, flags) {
-            Ok(Some((received, Then::End))) => return Ok(done + received),
+            Ok(Some((received, Then::End(error)))) => {
+                keep_error(base, error);
+                return Ok(done + received);
+            }
             Ok(Some((received, Then::GoOn))) => Ok(received),
             Err(e) => Err(e),
             Ok(None) => receive_message(task, &file, at, flags).and_then(|len| {
@@ -67,7 +76,10 @@ pub(crate) fn sys_recvmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
         };
         match result {
             Ok(received) => done += received,
-            Err(_) if done > 0 => break,
+            Err(e) if done > 0 => {
+                keep_error(base, e);
+                break;
+            }
             Err(e) => return Err(e),
         }
         if waits_for_one {
@@ -79,6 +91,14 @@ pub(crate) fn sys_recvmmsg(task: &mut CurrentTask, args: &Args) -> SysResult {
         }
     }
     Ok(done)
+}
+
+/// "[...] where we record the error to return on the next call" (do_recvmmsg), unless there were no more messages.
+fn keep_error(base: &SocketBase, error: SysError) {
+    match error {
+        SysError::Errno(Errno::EAGAIN) | SysError::Restart(_) => {}
+        SysError::Errno(error) => base.set_late_error(error),
+    }
 }
 
 /// Messages that are received under one lock; the stack takes as many.
@@ -124,17 +144,17 @@ fn receive_some(
             Ok(()) => done += 1,
             // As if each had been received by itself, but for those behind it.
             Err(e) if done == 0 => return Err(e),
-            Err(_) => return Ok(Some((done, Then::End))),
+            Err(e) => return Ok(Some((done, Then::End(e)))),
         }
     }
-    Ok(Some((done, if met_fault { Then::End } else { Then::GoOn })))
+    Ok(Some((done, if met_fault { Then::End(Errno::EFAULT.into()) } else { Then::GoOn })))
 }
 
 /// Whether a call looks for further messages.
 enum Then {
     GoOn,
     /// One could not be stored.
-    End,
+    End(SysError),
 }
 
 fn write_len(task: &CurrentTask, at: UserAddr, len: u64) -> Result<(), Errno> {
@@ -216,6 +236,13 @@ fn receive(
 ) -> Result<Received, SysError> {
     let socket = SocketFile::of(file)?.clone();
     let flags = request.flags;
+    // A stream looks for errors when it has no data.
+    if socket.base().kind != SocketType::Stream
+        && !flags.contains(MsgFlags::ERRQUEUE)
+        && let Some(error) = socket.base().take_late_error()
+    {
+        return Err(error.into());
+    }
     let dont_wait = flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE | MsgFlags::OOB);
     let patience = Patience::new(task, file, socket.base().recv_timeout(), dont_wait);
     let total = io.remaining();

@@ -100,6 +100,10 @@ fn send(
     let socket = SocketFile::of(file)?.clone();
     let flags = MsgFlags::from_bits_retain(flags);
     let to = destination(task, &socket, to)?;
+    // sock_alloc_send_pskb: "err = sock_error(sk)"
+    if let Some(error) = socket.base().take_late_error() {
+        return Err(error.into());
+    }
     let patience =
         Patience::new(task, file, socket.base().send_timeout(), flags.contains(MsgFlags::DONTWAIT));
     let is_stream = socket.base().kind == SocketType::Stream;

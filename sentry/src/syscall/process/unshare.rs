@@ -46,7 +46,7 @@ pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
         fs if flags.contains(CloneFlags::NEWNS) => Some(fs.fork_namespace(&creds)?),
         fs => flags.contains(CloneFlags::FS).then(|| fs.fork()),
     };
-    let others = task.namespaces().fork(flags, &creds, task.pid_ns())?;
+    let others = task.namespaces().fork(flags, &creds, task.pid_ns(), task.kernel())?;
     if flags.contains(CloneFlags::FILES) {
         task.set_files(task.files().fork());
     }
