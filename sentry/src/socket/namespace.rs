@@ -400,12 +400,15 @@ mod tests {
             namespace.stack().set_tcp_config(config);
         };
         let first = NetNamespace::create(&creds, None).unwrap();
-        change(&first, tcp::Algorithm::Reno, 1 << 20);
+        change(&first, tcp::Algorithm::NewReno, 1 << 20);
         // What this one has concerns nobody else.
         let second = NetNamespace::create(&creds, Some(&first)).unwrap();
         change(&second, tcp::Algorithm::Bbr, 2 << 20);
         let config = NetNamespace::create(&creds, Some(&first)).unwrap().stack().tcp_config();
         let sizes = (config.receive_buffer.max, config.send_buffer.max);
-        assert_eq!((config.congestion, sizes, config.sack), (tcp::Algorithm::Reno, (1 << 20, 1 << 20), true));
+        assert_eq!(
+            (config.congestion, sizes, config.sack),
+            (tcp::Algorithm::NewReno, (1 << 20, 1 << 20), true)
+        );
     }
 }
