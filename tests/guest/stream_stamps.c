@@ -172,6 +172,28 @@ static void asked_by_message(void)
     close(server);
 }
 
+// Linux looks at clocks only while somebody wants stamps, and begins a moment after the first asks: datagrams have them from then
+// on. The socket stays open.
+static void begin_stamps(void)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof here;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    CHECK(bind(fd, (void *)&here, size) == 0 && getsockname(fd, (void *)&here, &size) == 0);
+    set(fd, SO_TIMESTAMPING, RX);
+    for (int i = 0; i < 5000; i++) {
+        char data[1], control[256];
+        struct iovec part = {data, 1};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        CHECK(sendto(fd, "x", 1, 0, (void *)&here, size) == 1 && recvmsg(fd, &message, 0) == 1);
+        struct cmsghdr *stamp = CMSG_FIRSTHDR(&message);
+        if (stamp && stamp->cmsg_type == SO_TIMESTAMPING)
+            return;
+        usleep(1000);
+    }
+    CHECK(!"stamps within five seconds");
+}
+
 static void receives(int family)
 {
     int client, server;
@@ -179,8 +201,6 @@ static void receives(int family)
     pair(family, &client, &server, 0);
     printf("receiving, family %d\n", family);
     printf("  %s\n", set(server, SO_TIMESTAMPING, RX));
-    // Linux begins to look at clocks a moment later.
-    usleep(50000);
     CHECK(write(client, data, 10) == 10);
     await_data(server);
     puts("  part, peeked, all");
@@ -239,6 +259,7 @@ int main(void)
                 break;
         }
     asked_by_message();
+    begin_stamps();
     receives(AF_INET);
     receives(AF_INET6);
     puts("PASS");

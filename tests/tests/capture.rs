@@ -110,6 +110,7 @@ fn running_container_is_recorded_and_counted() {
     let count =
         |name: &str| counters.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
     assert!(count("tcp_no_ports ") > Some(0) && count("lo.rx_packets ") > Some(0), "{counters}");
+    fs::remove_file(&file).expect("remove");
     let recorder = Running::start(&mut bundle.command(&["debug", "--capture", path, "c"]));
     wait_until("a packet is recorded", LIMIT, drops);
     let _ = bundle.global(&["kill", "c", "KILL"]).ok();

@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysError, SysResult};
 use crate::socket::SocketFile;
 use crate::syscall::Args;
 use crate::syscall::net::address;
-use crate::syscall::net::wait::Patience;
+use crate::syscall::net::wait::{Patience, without_port};
 use crate::task::CurrentTask;
 use crate::wait::Readiness;
 
@@ -14,9 +14,10 @@ pub(crate) fn sys_connect(task: &mut CurrentTask, args: &Args) -> SysResult {
     let socket = SocketFile::of(&file)?;
     let address = address::read(task, args.addr(1), args.i32(2))?;
     let patience = Patience::new(task, &file, socket.base().send_timeout(), false);
-    let begun = patience.wait(task, &file, Readiness::OUT, |task| socket.connect(task, &address));
+    let begun = patience
+        .wait(task, &file, Readiness::OUT, |task| without_port(&**socket, socket.connect(task, &address)));
     match begun {
-        Ok(()) => Ok(0),
+        Ok(outcome) => Ok(outcome.map(|()| 0)?),
         Err(SysError::Errno(e @ (Errno::EINPROGRESS | Errno::EALREADY))) => {
             if !patience.waits() {
                 return Err(e.into());

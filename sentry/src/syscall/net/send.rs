@@ -12,7 +12,7 @@ use crate::socket::control::{self, Accepts, ControlMessage};
 use crate::socket::inet::extension;
 use crate::socket::{Destination, Family, SendRequest, Socket, SocketFile, SocketType, credentials_of};
 use crate::syscall::Args;
-use crate::syscall::net::wait::Patience;
+use crate::syscall::net::wait::{Patience, without_port};
 use crate::syscall::net::{address, message};
 use crate::task::CurrentTask;
 use crate::vfs::File;
@@ -119,8 +119,9 @@ fn send(
     let mut request = SendRequest { to, flags, control, sender: credentials_of(task), in_flight, task: by };
     let mut done = 0;
     loop {
-        let result = patience.wait(task, file, Readiness::OUT, |_| socket.try_send(&mut io, &request));
-        match result {
+        let result = patience
+            .wait(task, file, Readiness::OUT, |_| without_port(&*socket, socket.try_send(&mut io, &request)));
+        match result.and_then(|sent| Ok(sent?)) {
             Ok(n) => {
                 // Data that went into a SYN: a blocking send leads the handshake to its end (tcp_sendmsg_fastopen).
                 if patience.waits() && socket.is_connecting() {

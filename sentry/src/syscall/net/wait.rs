@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::errno::{Errno, SysError};
 use crate::kernel::KTime;
-use crate::socket::deadline;
+use crate::socket::{Family, Socket, deadline};
 use crate::task::CurrentTask;
 use crate::vfs::File;
 use crate::wait::Readiness;
@@ -15,6 +15,20 @@ use crate::wait::Readiness;
 pub(super) struct Patience {
     waits: bool,
     deadline: Option<KTime>,
+}
+
+/// Takes the `EAGAIN` of a datagram socket that found no free port for an answer (inet_autobind): no waiting helps, as it
+/// would with a full buffer.
+pub(super) fn without_port<T>(
+    socket: &dyn Socket,
+    result: Result<T, Errno>,
+) -> Result<Result<T, Errno>, Errno> {
+    match (result, socket.family()) {
+        (Err(Errno::EAGAIN), Family::Inet(inet)) if inet.tcp().is_none() && inet.local().port() == 0 => {
+            Ok(Err(Errno::EAGAIN))
+        }
+        (result, _) => result.map(Ok),
+    }
 }
 
 impl Patience {
