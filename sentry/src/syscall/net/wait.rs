@@ -24,7 +24,10 @@ pub(super) fn without_port<T>(
     result: Result<T, Errno>,
 ) -> Result<Result<T, Errno>, Errno> {
     match (result, socket.family()) {
-        (Err(Errno::EAGAIN), Family::Inet(inet)) if inet.tcp().is_none() && inet.local().port() == 0 => {
+        // Raw sockets have no ports, and streams wait for their handshakes.
+        (Err(Errno::EAGAIN), Family::Inet(inet))
+            if inet.tcp().is_none() && inet.raw().is_none() && inet.local().port() == 0 =>
+        {
             Ok(Err(Errno::EAGAIN))
         }
         (result, _) => result.map(Ok),
