@@ -97,6 +97,8 @@ async fn ask(stack: Stack, address: SocketAddr, first: usize, count: usize) -> R
     let mut answers = Vec::new();
     for number in first..first + count {
         let request = Request::post("/").header("host", "server").body(Full::new(body(number)))?;
+        // The connection's task may not have seen yet that the answer before was read to its end.
+        sender.ready().await?;
         let response = sender.send_request(request).await?;
         answers.push(response.into_body().collect().await?.to_bytes());
     }
