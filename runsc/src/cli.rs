@@ -212,6 +212,9 @@ pub(crate) enum Command {
     /// The gateway process of --network-link=usernet
     #[command(hide = true)]
     Usernet,
+    /// The process that stands for a container in another one's sandbox
+    #[command(hide = true)]
+    Attend,
 }
 
 impl Command {
@@ -252,6 +255,7 @@ impl Command {
             Self::Boot => "boot",
             Self::Gofer => "gofer",
             Self::Usernet => "usernet",
+            Self::Attend => "attend",
         }
     }
 }

@@ -1,25 +1,31 @@
 //! A container's way through its life: made, started, destroyed.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 use netstack_usernet::HostLoopback;
 use oci_spec::runtime::Hook;
-use sentry::boot::{MountFlags, NetworkKind, PlatformChoice, Reply, Request, StraceConfig};
+use sentry::boot::{MountFlags, NetworkKind, ProcessName, Reply, Request};
 use sentry_hostio::spawn::Lifetime;
 
-use crate::bundle::{self, Bundle, Choices, MountPlan, PlannedKind, run_hooks};
+use crate::bundle::{Bundle, MountPlan, Placement, PlannedKind, run_hooks};
 use crate::cgroup::Cgroup;
-use crate::cli::{Create, Global, Network, NetworkLink, Overlay, Platform};
+use crate::cli::{Create, Global, NetworkLink};
 use crate::log;
 use crate::network::{self, TakenOver};
-use crate::relay;
-use crate::sandbox::{self, Client, Console, GatewayPlan, Launched, NetNamespace, NetworkPlan, SandboxPlan};
+use crate::sandbox::{
+    self, Client, ClientError, ContainerPlan, GatewayPlan, Launched, NetNamespace, NetworkPlan,
+};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, Status, Store, now_secs};
 use crate::sweep::sweep;
+
+mod plan;
+
+use plan::Plan;
+pub(crate) use plan::{capture, net_namespace, network_kind, network_link, open_capture, platform, strace};
 
 /// The store that the flags name.
 pub(crate) fn store(global: &Global) -> Store {
@@ -40,10 +46,11 @@ fn default_root() -> PathBuf {
 /// Makes the container of a bundle, up to where its program could be started.
 pub(crate) fn create(global: &Global, args: &Create, lifetime: Lifetime) -> Result<(Entry, Launched)> {
     let bundle = Bundle::load(&args.bundle)?;
-    let plan = plan(global, args, &bundle, lifetime)?;
     let store = store(global);
+    let sandbox_of = sandbox_of(&store, &bundle, &args.id)?;
+    let plan = plan::from_bundle(global, args, &bundle, lifetime, sandbox_of.is_some())?;
     sweep(&store);
-    let mut entry = store.create(record(&args.id, &bundle, lifetime))?;
+    let mut entry = store.create(Record { sandbox_of, ..record(&args.id, &bundle, lifetime) })?;
     let launched = match bring_up(global, &bundle, plan, &mut entry) {
         Ok(launched) => launched,
         Err(error) => {
@@ -71,6 +78,21 @@ pub(crate) fn create(global: &Global, args: &Create, lifetime: Lifetime) -> Resu
     Ok((entry, launched))
 }
 
+/// The container whose sandbox the bundle's annotations name, where it is not to have one of its own.
+fn sandbox_of(store: &Store, bundle: &Bundle, id: &str) -> Result<Option<String>> {
+    let Placement::Member { sandbox } = bundle.placement()? else { return Ok(None) };
+    if sandbox == id {
+        return Ok(None);
+    }
+    let named =
+        || format!("the sandbox that the annotations of {} name", bundle.dir.join("config.json").display());
+    let other = store.peek(&sandbox).with_context(named)?;
+    if !matches!(other.status, Status::Running | Status::Paused) {
+        bail!("{}: container {sandbox:?} is {}, it has to run first", named(), other.status);
+    }
+    Ok(Some(other.sandbox_of.unwrap_or(sandbox)))
+}
+
 /// Deprecated, and what Docker's network set-up hangs on.
 fn prestart(hooks: &oci_spec::runtime::Hooks) -> Option<&Vec<Hook>> {
     hooks.prestart().as_ref()
@@ -88,143 +110,11 @@ fn record(id: &str, bundle: &Bundle, lifetime: Lifetime) -> Record {
         owner_uid: nix::unistd::geteuid().as_raw(),
         sandbox: None,
         gofer: None,
+        sandbox_of: None,
         caller: ProcessRef::own().filter(|_| lifetime == Lifetime::Bound),
         init_pid: None,
         host: HostTraces::default(),
     }
-}
-
-fn plan(global: &Global, args: &Create, bundle: &Bundle, lifetime: Lifetime) -> Result<SandboxPlan> {
-    let spec = &bundle.spec;
-    let init = bundle::process_from_spec(&bundle.process, bundle.seccomp(), Choices::of(global))?;
-    let mut stdio = stdio(args, bundle, init.has_terminal, lifetime)?;
-    stdio.extend(args.preserve.copies().context("copy preserved descriptors")?);
-    let linux = spec.linux().as_ref();
-    let paths = |paths: Option<&Vec<String>>| paths.cloned().unwrap_or_default();
-    Ok(SandboxPlan {
-        id: args.id.clone(),
-        platform: platform(global),
-        hostname: spec.hostname().clone().unwrap_or_default(),
-        domainname: spec.domainname().clone().unwrap_or_default(),
-        network: network_kind(global),
-        net_namespace: net_namespace(network_kind(global), Some(bundle)),
-        network_settings: network_settings(global, bundle),
-        root: bundle.rootfs.clone(),
-        root_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
-        memory_overlay: global.overlay2 == Overlay::Memory,
-        mounts: bundle::mounts_from_spec(spec, &bundle.dir),
-        root_propagation: linux
-            .and_then(|linux| linux.rootfs_propagation().as_deref())
-            .map_or(MountFlags::empty(), bundle::propagation),
-        masked_paths: paths(linux.and_then(|linux| linux.masked_paths().as_ref())),
-        readonly_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref())),
-        init,
-        stdio,
-        strace: strace(global),
-        capture: capture(global, &args.id)?,
-        debug: global.debug,
-        lifetime,
-    })
-}
-
-/// What `linux.sysctl` says of the network. Other settings have no effect in the sandbox, and the host's are not the
-/// container's.
-fn network_settings(global: &Global, bundle: &Bundle) -> Vec<(String, String)> {
-    let linux = bundle.spec.linux().as_ref();
-    let settings = linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default();
-    let is_own = network_kind(global) != NetworkKind::Host;
-    let (known, other): (Vec<_>, Vec<_>) =
-        settings.into_iter().partition(|(name, _)| is_own && name.starts_with("net."));
-    for (name, _) in other {
-        log::warning(&format!("linux.sysctl: {name} is not supported and left out"));
-    }
-    known
-}
-
-/// Descriptors 0, 1 and 2 of the first process.
-fn stdio(args: &Create, bundle: &Bundle, has_terminal: bool, lifetime: Lifetime) -> Result<Vec<OwnedFd>> {
-    let socket = args.console_socket.clone().map(Console::Socket);
-    if socket.is_some() && !has_terminal {
-        bail!("--console-socket is for processes with process.terminal");
-    }
-    if has_terminal && socket.is_none() && lifetime == Lifetime::Detached {
-        bail!("process.terminal: a container that is not waited for needs --console-socket");
-    }
-    let console = match socket {
-        None if has_terminal => relay::console()?.map(Console::Relay),
-        socket => socket,
-    };
-    let Some(console) = console else {
-        return Ok(sandbox::own_stdio()?);
-    };
-    let size = bundle.process.console_size();
-    let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
-    let keys = match lifetime {
-        Lifetime::Bound => sandbox::Keys::ToUs,
-        Lifetime::Detached => sandbox::Keys::ToSandbox,
-    };
-    Ok(sandbox::terminal(&console, size.map(|size| (cells(size.height()), cells(size.width()))), keys)?)
-}
-
-/// The way of running guest code that the flags name.
-pub(crate) fn platform(global: &Global) -> PlatformChoice {
-    match global.platform {
-        Platform::Systrap => PlatformChoice::Systrap,
-        Platform::Ptrace => PlatformChoice::Ptrace,
-    }
-}
-
-/// The kind of network that the flags name.
-pub(crate) fn network_kind(global: &Global) -> NetworkKind {
-    match global.network {
-        Network::Sandbox => NetworkKind::Sandbox,
-        Network::Host => NetworkKind::Host,
-        Network::None => NetworkKind::None,
-    }
-}
-
-/// Where the sandbox process is. Only with the host's sockets does it matter to the guest: then it is the namespace
-/// that the bundle asks for, without a bundle the caller's.
-pub(crate) fn net_namespace(kind: NetworkKind, bundle: Option<&Bundle>) -> NetNamespace {
-    if kind != NetworkKind::Host {
-        return NetNamespace::New;
-    }
-    let named = bundle.and_then(Bundle::network_namespace).filter(|path| !path.as_os_str().is_empty());
-    match named {
-        Some(path) => NetNamespace::At(path.to_owned()),
-        None if bundle.is_some_and(Bundle::has_network_namespace) => NetNamespace::New,
-        None => NetNamespace::Caller,
-    }
-}
-
-/// What carries the network: as the flags say, or as the caller may.
-pub(crate) fn network_link(global: &Global) -> NetworkLink {
-    let is_root = nix::unistd::geteuid().is_root();
-    let usual = if is_root { NetworkLink::Interface } else { NetworkLink::Usernet };
-    global.network_link.unwrap_or(usual)
-}
-
-/// The system calls to log that the flags name.
-pub(crate) fn strace(global: &Global) -> Option<StraceConfig> {
-    global.strace.then(|| StraceConfig { syscalls: global.strace_syscalls.clone() })
-}
-
-/// The file for the packets of container `id` that the flags name.
-pub(crate) fn capture(global: &Global, id: &str) -> Result<Option<OwnedFd>> {
-    let Some(path) = &global.pcap_log else { return Ok(None) };
-    if global.network == Network::Host {
-        bail!("--pcap-log: the packets of --network=host are the host's; record them there");
-    }
-    let path = PathBuf::from(path.to_string_lossy().replace("%ID%", id));
-    open_capture(&path).map(Some).with_context(|| format!("--pcap-log {}", path.display()))
-}
-
-/// A file for packets, "-" for standard output.
-pub(crate) fn open_capture(path: &Path) -> io::Result<OwnedFd> {
-    if path == Path::new("-") {
-        return io::stdout().as_fd().try_clone_to_owned();
-    }
-    fs::File::create(path).map(OwnedFd::from)
 }
 
 /// A resolv.conf(5) for a sandbox behind a gateway, to be mounted.
@@ -238,7 +128,7 @@ pub(crate) fn resolver_mount(dir: &Path) -> Result<Option<MountPlan>> {
 }
 
 /// Where names are resolved, for containers behind a gateway whose engine did not mount a file of its own.
-fn add_resolver(plan: &mut SandboxPlan, dir: &Path) -> Result<()> {
+fn add_resolver(plan: &mut ContainerPlan, dir: &Path) -> Result<()> {
     let is_mounted = plan.mounts.iter().any(|mount| mount.destination == RESOLV_CONF);
     let place = plan.root.join(RESOLV_CONF.trim_start_matches('/'));
     // Where the file is missing it cannot be made in a root that nobody may change.
@@ -253,10 +143,7 @@ fn add_resolver(plan: &mut SandboxPlan, dir: &Path) -> Result<()> {
 /// resolv.conf(5).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-fn bring_up(global: &Global, bundle: &Bundle, mut plan: SandboxPlan, entry: &mut Entry) -> Result<Launched> {
-    if plan.network == NetworkKind::Sandbox && network_link(global) == NetworkLink::Usernet {
-        add_resolver(&mut plan, entry.dir())?;
-    }
+fn bring_up(global: &Global, bundle: &Bundle, plan: Plan, entry: &mut Entry) -> Result<Launched> {
     let linux = bundle.spec.linux().as_ref();
     let cgroup = linux
         .and_then(|linux| linux.cgroups_path().as_ref())
@@ -264,15 +151,25 @@ fn bring_up(global: &Global, bundle: &Bundle, mut plan: SandboxPlan, entry: &mut
         .and_then(|path| Cgroup::create(path, linux.and_then(|linux| linux.resources().as_ref())));
     entry.record.host.cgroup.clone_from(&cgroup);
     entry.save()?;
-    let launched = sandbox::launch(plan, entry.dir(), |pid| {
+    let placed = |pid| {
         if let Some(cgroup) = &cgroup {
             cgroup.add(pid);
         }
-    })?;
+    };
+    let launched = match plan {
+        Plan::Sandbox(mut plan) => {
+            if plan.network == NetworkKind::Sandbox && network_link(global) == NetworkLink::Usernet {
+                add_resolver(&mut plan.container, entry.dir())?;
+            }
+            sandbox::launch(plan, entry.dir(), placed)?
+        }
+        Plan::Member(plan) => sandbox::join(plan, &entry.address(), entry.dir(), placed)?,
+    };
     entry.record.sandbox = ProcessRef::of(launched.sandbox.pid);
     entry.record.gofer = ProcessRef::of(launched.gofer.pid);
     entry.save()?;
-    if network_kind(global) == NetworkKind::Host
+    if entry.record.sandbox_of.is_none()
+        && network_kind(global) == NetworkKind::Host
         && net_namespace(NetworkKind::Host, Some(bundle)) == NetNamespace::New
     {
         // Made for the sandbox, with its loopback down.
@@ -291,6 +188,8 @@ pub(crate) fn start(global: &Global, entry: &mut Entry, client: &Client) -> Resu
     let state = oci_state(&entry.record).to_string();
     run_hooks("startContainer", hooks.and_then(|hooks| hooks.start_container().as_ref()), &state)?;
     let network = match network_kind(global) {
+        // The sandbox has it already.
+        _ if entry.record.sandbox_of.is_some() => NetworkPlan::default(),
         NetworkKind::Sandbox => match network_link(global) {
             NetworkLink::Interface => take_network(&bundle, entry)?,
             NetworkLink::Usernet => start_gateway(entry)?,
@@ -310,7 +209,7 @@ pub(crate) fn start(global: &Global, entry: &mut Entry, client: &Client) -> Resu
 pub(crate) fn start_init(client: &Client, network: NetworkPlan) -> Result<i32> {
     let (request, sockets) = network.into_request();
     let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-    client.send(&request, &sockets)?;
+    client.send(request, &sockets)?;
     match client.receive()? {
         Reply::Started { pid } => Ok(pid),
         other => bail!("unexpected reply of the sandbox: {other:?}"),
@@ -372,6 +271,9 @@ pub(crate) enum Hooks {
 /// Ends what still runs of a container and removes every trace of it.
 pub(crate) fn destroy(entry: Entry, hooks: Hooks) -> Result<()> {
     let record = &entry.record;
+    if record.sandbox_of.is_some() {
+        leave_sandbox(&entry);
+    }
     for process in [record.sandbox, record.gofer].into_iter().flatten() {
         if let Some(pidfd) = process.open() {
             pidfd.signal(Some(nix::sys::signal::SIGKILL)).or_else(|error| match error.raw_os_error() {
@@ -388,6 +290,15 @@ pub(crate) fn destroy(entry: Entry, hooks: Hooks) -> Result<()> {
         run_poststop(record);
     }
     Ok(entry.remove()?)
+}
+
+/// Ends a container in the sandbox of another one. A sandbox that is gone has ended it.
+fn leave_sandbox(entry: &Entry) {
+    let left = Client::connect(&entry.address()).and_then(|client| client.command(Request::Remove, &[]));
+    match left {
+        Ok(()) | Err(ClientError::Connect(_) | ClientError::Died) => {}
+        Err(error) => log::warning(&format!("remove {} from its sandbox: {error}", entry.record.id)),
+    }
 }
 
 /// A killed process ends at once unless it waits for a device.
@@ -437,9 +348,9 @@ pub(crate) fn oci_state(record: &Record) -> serde_json::Value {
     })
 }
 
-/// Waits for a process of the sandbox to end.
-pub(crate) fn wait(client: &Client, pid: i32) -> Result<sentry::boot::ExitStatus> {
-    match client.call(&Request::Wait { pid })? {
+/// Waits for a container's first process to end.
+pub(crate) fn wait(client: &Client) -> Result<sentry::boot::ExitStatus> {
+    match client.call(Request::Wait { process: ProcessName::First })? {
         Reply::Exited(status) => Ok(status),
         other => bail!("unexpected reply of the sandbox: {other:?}"),
     }

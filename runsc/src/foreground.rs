@@ -2,17 +2,16 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use anyhow::{Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use sentry::boot::{ExitStatus, Reply, Request, SignalTarget};
+use sentry::boot::{ExitStatus, ProcessName, Reply, Request, SignalTarget};
 use sentry_hostio::tty;
 
 use crate::relay;
-use crate::sandbox::Client;
+use crate::sandbox::{Address, Client};
 
 /// What a process of the user's session may be sent and passes on.
 const FORWARDED: [Signal; 11] = [
@@ -47,11 +46,15 @@ impl Foreground {
         Ok(Self { signals, _terminal: saved })
     }
 
-    /// Waits for process `pid` of the sandbox, whose state directory is `dir`, to end.
-    pub(crate) fn attend(&self, client: &Client, dir: &Path, pid: i32) -> Result<ExitStatus> {
-        client.send(&Request::Wait { pid }, &[])?;
-        // `client` is busy until the end.
-        let mut second = None;
+    /// Waits for a process to end over the connection `client`, which is busy until then, and passes signals on over
+    /// `second`.
+    pub(crate) fn attend(
+        &self,
+        client: &Client,
+        second: &mut Signals,
+        process: ProcessName,
+    ) -> Result<ExitStatus> {
+        client.send(Request::Wait { process }, &[])?;
         loop {
             let mut fds = [
                 PollFd::new(client.as_fd(), PollFlags::POLLIN),
@@ -64,15 +67,15 @@ impl Foreground {
             let has = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
             let (told, signalled) = (has(&fds[0]), has(&fds[1]));
             if signalled {
-                self.pass_on(&mut second, dir, pid)?;
+                self.pass_on(second, process)?;
             }
             if told {
                 match client.receive()? {
                     Reply::Exited(status) => return Ok(status),
                     Reply::PassKeysOn { round } => {
                         // The kernel has sent the signal before it gave anybody what was typed next.
-                        let signals = self.pass_on(&mut second, dir, pid)?;
-                        client.send(&Request::KeysPassedOn { round, signals }, &[])?;
+                        let signals = self.pass_on(second, process)?;
+                        client.send(Request::KeysPassedOn { round, signals }, &[])?;
                     }
                     other => bail!("unexpected reply of the sandbox: {other:?}"),
                 }
@@ -80,26 +83,44 @@ impl Foreground {
         }
     }
 
-    /// Passes on what signals there are, over the connection `second`, and counts them.
-    fn pass_on(&self, second: &mut Option<Client>, dir: &Path, pid: i32) -> Result<usize> {
+    /// Passes on what signals there are, over `second`, and counts them.
+    fn pass_on(&self, second: &mut Signals, process: ProcessName) -> Result<usize> {
         let mut count = 0;
         while let Some(info) = self.signals.read_signal()? {
             count += 1;
-            if second.is_none() {
-                *second = Client::connect(dir).ok();
-            }
             // A sandbox that cannot be reached is ending, and the reply to the wait is under way.
-            if let Some(client) = second {
-                forward(client, pid, &info)?;
+            if let Some(client) = second.client() {
+                forward(client, process, &info)?;
             }
         }
         Ok(count)
     }
 }
 
+/// How signals get to the sandbox.
+#[derive(Debug)]
+pub(crate) enum Signals {
+    /// Over a connection to be made to this address, with the first signal.
+    To(Address),
+    /// Over this one.
+    Over(Client),
+}
+
+impl Signals {
+    fn client(&mut self) -> Option<&Client> {
+        if let Self::To(address) = self {
+            *self = Self::Over(Client::connect(address).ok()?);
+        }
+        match self {
+            Self::Over(client) => Some(client),
+            Self::To(_) => None,
+        }
+    }
+}
+
 /// Passes one signal on. A key press of the terminal is for the guest's foreground group, as it would be without a
 /// sandbox in between; what another process sends to us is for the guest's process.
-fn forward(client: &Client, pid: i32, info: &siginfo) -> Result<()> {
+fn forward(client: &Client, process: ProcessName, info: &siginfo) -> Result<()> {
     let Ok(signal) = i32::try_from(info.ssi_signo)
         .map_err(|_| ())
         .and_then(|number| Signal::try_from(number).map_err(|_| ()))
@@ -108,12 +129,12 @@ fn forward(client: &Client, pid: i32, info: &siginfo) -> Result<()> {
     };
     let from_terminal = info.ssi_code == libc::SI_KERNEL;
     let target = match signal {
-        Signal::SIGWINCH => SignalTarget::Foreground(pid),
-        _ if from_terminal => SignalTarget::Foreground(pid),
-        Signal::SIGTSTP | Signal::SIGCONT => SignalTarget::Foreground(pid),
-        _ => SignalTarget::Process(pid),
+        Signal::SIGWINCH => SignalTarget::Foreground(process),
+        _ if from_terminal => SignalTarget::Foreground(process),
+        Signal::SIGTSTP | Signal::SIGCONT => SignalTarget::Foreground(process),
+        _ => SignalTarget::Process(process),
     };
-    let reply = client.call(&Request::Signal { target, signal: signal as i32 });
+    let reply = client.call(Request::Signal { target, signal: signal as i32 });
     // Stopping the guest's only job gives the terminal back to the shell that started us.
     if signal == Signal::SIGTSTP && matches!(reply, Ok(Reply::Signalled { reached_init: true })) {
         raise(Signal::SIGSTOP)?;

@@ -10,7 +10,7 @@ use netstack::Stack;
 use sentry::fs::gofer::{Access, Caching, Connection, GoferFs, GoferOptions, ServedTree};
 use sentry::io::{IoDst, IoSrc};
 use sentry::ipc::IpcNamespace;
-use sentry::kernel::{Kernel, KernelConfig, Namespaces, UtsNamespace};
+use sentry::kernel::{ContainerId, Kernel, KernelConfig, Namespaces, UtsNamespace};
 use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
 use sentry::vfs::{
@@ -83,6 +83,7 @@ fn main() {
                 IpcNamespace::new(),
                 Some(network),
             ),
+            container: ContainerId::FIRST,
         })
         .expect("a process");
     let status = kernel.wait_for_exit(task.pid()).expect("its status");

@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Bundle {
     folder: tempfile::TempDir,
+    /// The state directory.
+    state: PathBuf,
     ids: Vec<String>,
 }
 
@@ -29,7 +31,8 @@ impl Bundle {
     #[track_caller]
     pub fn new(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let bundle = Self { folder, ids: Vec::new() };
+        let state = folder.path().join("state");
+        let bundle = Self { folder, state, ids: Vec::new() };
         let bin = bundle.rootfs().join("bin");
         fs::create_dir_all(&bin).expect("bin");
         for name in ["tmp", "root", "etc"] {
@@ -45,6 +48,18 @@ impl Bundle {
             config["process"]["terminal"] = false.into();
             config["process"]["args"] = args.into();
         });
+        bundle
+    }
+
+    /// Another bundle, whose containers are known where those of `other` are. It has to go first.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn beside(other: &Self, args: &[&str]) -> Self {
+        let mut bundle = Self::new(args);
+        bundle.state.clone_from(&other.state);
         bundle
     }
 
@@ -83,7 +98,7 @@ impl Bundle {
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(runsc());
-        command.arg("--root").arg(self.dir().join("state"));
+        command.arg("--root").arg(&self.state);
         command.arg("--log").arg(self.dir().join("log.json")).args(["--log-format", "json"]).args(args);
         command
     }

@@ -441,11 +441,14 @@ fn groups_are_removed_when_their_last_process_ends_a_little_later() {
     bundle.change(|config| config["linux"]["cgroupsPath"] = format!("/{group}").into());
     bundle.create("c", &[]);
     let all = ["", "pids", "memory", "cpu"].map(|name| Path::new("/sys/fs/cgroup").join(name).join(&group));
-    let mut last = Command::new("sleep").arg("0.5").spawn().expect("sleep");
+    let mut last = Command::new("sleep").arg("30").spawn().expect("sleep");
     for path in all.iter().filter(|path| path.exists()) {
         fs::write(path.join("cgroup.procs"), last.id().to_string()).expect("a move");
     }
-    let reaper = std::thread::spawn(move || last.wait());
+    let reaper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        last.kill().and_then(|()| last.wait())
+    });
     let _ = bundle.global(&["delete", "--force", "c"]).ok();
     reaper.join().expect("no panic").expect("its end");
     for path in all {

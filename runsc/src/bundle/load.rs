@@ -4,9 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Process, Spec};
+use sentry::boot::OwnNamespaces;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+
+use crate::bundle::placement::{Placement, PlacementError};
 
 /// A bundle that has what every container needs.
 #[derive(Debug)]
@@ -105,15 +108,34 @@ impl Bundle {
 
     /// The network namespace that the bundle names.
     pub(crate) fn network_namespace(&self) -> Option<&Path> {
-        let namespaces = self.spec.linux().as_ref()?.namespaces().as_ref()?;
-        let network = namespaces.iter().find(|namespace| namespace.typ() == LinuxNamespaceType::Network)?;
-        network.path().as_deref()
+        self.namespace(LinuxNamespaceType::Network)?.path().as_deref()
     }
 
     /// Whether the bundle asks for a network namespace at all, its own or a named one.
     pub(crate) fn has_network_namespace(&self) -> bool {
-        let namespaces = self.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-        namespaces.is_some_and(|all| all.iter().any(|one| one.typ() == LinuxNamespaceType::Network))
+        self.namespace(LinuxNamespaceType::Network).is_some()
+    }
+
+    /// Which namespaces a container that shares a sandbox has for itself: those that the bundle asks for without naming
+    /// somebody else's.
+    pub(crate) fn own_namespaces(&self) -> OwnNamespaces {
+        let kinds = [
+            (LinuxNamespaceType::Pid, OwnNamespaces::PID),
+            (LinuxNamespaceType::Ipc, OwnNamespaces::IPC),
+            (LinuxNamespaceType::Uts, OwnNamespaces::UTS),
+        ];
+        let is_own = |kind| self.namespace(kind).is_some_and(|found| found.path().is_none());
+        kinds.into_iter().filter(|&(kind, _)| is_own(kind)).map(|(_, own)| own).collect()
+    }
+
+    /// Whether the container gets a sandbox of its own.
+    pub(crate) fn placement(&self) -> Result<Placement, PlacementError> {
+        Placement::of(self.spec.annotations().as_ref())
+    }
+
+    fn namespace(&self, kind: LinuxNamespaceType) -> Option<&LinuxNamespace> {
+        let namespaces = self.spec.linux().as_ref()?.namespaces().as_ref()?;
+        namespaces.iter().find(|namespace| namespace.typ() == kind)
     }
 }
 

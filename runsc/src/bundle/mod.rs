@@ -4,6 +4,7 @@ mod check;
 mod hook;
 mod load;
 mod mount;
+mod placement;
 mod process;
 mod seccomp;
 mod template;
@@ -14,5 +15,6 @@ pub(crate) use load::{Bundle, read_process};
 pub(crate) use mount::{
     MountPlan, PlannedKind, defaults as default_mounts, from_spec as mounts_from_spec, propagation,
 };
+pub(crate) use placement::Placement;
 pub(crate) use process::{Choices, from_spec as process_from_spec};
 pub(crate) use template::template;

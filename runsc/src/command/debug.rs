@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global, args: &Debug) -> Result<ExitCode> {
     if !entry.record.status.is_alive() {
         bail!("container {:?} is {}", args.id, entry.record.status);
     }
-    let client = Client::connect(entry.dir())?;
+    let client = Client::connect(&entry.address())?;
     drop(entry);
     if args.counters {
         print_counters(&client)?;
@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, args: &Debug) -> Result<ExitCode> {
 }
 
 fn print_counters(client: &Client) -> Result<()> {
-    match client.call(&Request::Counters)? {
+    match client.call(Request::Counters)? {
         Reply::Counters(counters) => counters.iter().for_each(|(name, value)| println!("{name} {value}")),
         other => bail!("unexpected reply of the sandbox: {other:?}"),
     }
@@ -46,10 +46,10 @@ fn capture(client: &Client, args: &Debug, path: &Path) -> Result<()> {
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
     let request = Request::Capture { snap_len: args.snap_len, outlives_connection: false };
-    client.command(&request, &[file.as_fd()])?;
+    client.command(request, &[file.as_fd()])?;
     drop(file);
     wait(client, &signals, args.seconds.map(Duration::from_secs))?;
-    match client.call(&Request::EndCapture) {
+    match client.call(Request::EndCapture) {
         Ok(Reply::Captured(CaptureEnd { packets, lost })) => {
             eprintln!("runsc: {packets} packets recorded, {lost} lost because they came too fast");
         }

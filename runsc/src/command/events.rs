@@ -18,11 +18,11 @@ pub(super) fn run(global: &Global, args: &Events) -> Result<ExitCode> {
     if !entry.record.status.is_alive() {
         bail!("container {:?} is {}", args.id, entry.record.status);
     }
-    let client = Client::connect(entry.dir())?;
+    let client = Client::connect(&entry.address())?;
     let cgroup = entry.record.host.cgroup.clone();
     drop(entry);
     loop {
-        match client.call(&Request::Stats) {
+        match client.call(Request::Stats) {
             Ok(Reply::Stats(stats)) => println!("{}", event(&args.id, stats, cgroup.as_ref())),
             Ok(other) => bail!("unexpected reply of the sandbox: {other:?}"),
             // The container ended, which is how the series ends.

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Process;
-use sentry::boot::{ProcessConfig, Reply, Request};
+use sentry::boot::{ProcessConfig, ProcessName, Reply, Request};
 use sentry_hostio::caps::Capability;
 use sentry_hostio::fd_flags::{self, OnExec};
 use sentry_hostio::inherited;
@@ -16,7 +16,7 @@ use sentry_hostio::inherited;
 use crate::bundle::{self, Bundle, Choices};
 use crate::cli::{Exec, Global};
 use crate::container;
-use crate::foreground::Foreground;
+use crate::foreground::{Foreground, Signals};
 use crate::relay;
 use crate::sandbox::{self, Client, Console};
 use crate::state::{Record, Status};
@@ -50,12 +50,12 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
         None => sandbox::own_stdio()?,
     };
     stdio.extend(args.preserve.copies().context("copy preserved descriptors")?);
-    let dir = entry.dir().to_owned();
-    let client = Client::connect(&dir)?;
+    let address = entry.address();
+    let client = Client::connect(&address)?;
     // Others go on with the container while the process runs.
     drop(entry);
     let fds: Vec<_> = stdio.iter().map(AsFd::as_fd).collect();
-    client.send(&Request::Exec(Box::new(process)), &fds)?;
+    client.send(Request::Exec(Box::new(process)), &fds)?;
     let pid = match client.receive()? {
         Reply::Started { pid } => pid,
         other => bail!("unexpected reply of the sandbox: {other:?}"),
@@ -70,7 +70,7 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<ExitCode> {
     {
         write_pid(path, &std::process::id().to_string())?;
     }
-    let status = foreground.attend(&client, &dir, pid)?;
+    let status = foreground.attend(&client, &mut Signals::To(address), ProcessName::Id(pid))?;
     Ok(super::exit_code(status))
 }
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
-use sentry::boot::{Reply, Request, SignalTarget};
+use sentry::boot::{ProcessName, Reply, Request, SignalTarget};
 
 use crate::cli::{Global, Kill};
 use crate::container;
@@ -28,14 +28,13 @@ pub(super) fn run(global: &Global, args: &Kill) -> Result<ExitCode> {
         Status::Stopped if args.all => return Ok(ExitCode::SUCCESS),
         status => bail!("container {:?} is {status}: it cannot be signalled", args.id),
     }
-    let init = entry.record.init_pid.context("the container has no first process")?;
     let target = match (args.all, args.pid) {
         (true, _) => SignalTarget::All,
-        (false, Some(pid)) => SignalTarget::Process(pid),
-        (false, None) => SignalTarget::Process(init),
+        (false, Some(pid)) => SignalTarget::Process(ProcessName::Id(pid)),
+        (false, None) => SignalTarget::Process(ProcessName::First),
     };
     let reply =
-        Client::connect(entry.dir()).and_then(|client| client.call(&Request::Signal { target, signal }));
+        Client::connect(&entry.address()).and_then(|client| client.call(Request::Signal { target, signal }));
     match reply {
         Ok(Reply::Signalled { .. }) => Ok(ExitCode::SUCCESS),
         Ok(other) => bail!("unexpected reply of the sandbox: {other:?}"),

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod attend;
 mod boot;
 mod create;
 mod debug;
@@ -59,6 +60,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Boot => boot::run(),
         Command::Gofer => gofer::run(),
         Command::Usernet => usernet::run(),
+        Command::Attend => attend::run(),
     }
 }
 

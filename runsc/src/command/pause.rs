@@ -11,17 +11,17 @@ use crate::sandbox::Client;
 use crate::state::Event;
 
 pub(super) fn pause(global: &Global, args: &Id) -> Result<ExitCode> {
-    change(global, args, Event::Paused, &Request::Pause)
+    change(global, args, Event::Paused, Request::Pause)
 }
 
 pub(super) fn resume(global: &Global, args: &Id) -> Result<ExitCode> {
-    change(global, args, Event::Resumed, &Request::Resume)
+    change(global, args, Event::Resumed, Request::Resume)
 }
 
-fn change(global: &Global, args: &Id, event: Event, request: &Request) -> Result<ExitCode> {
+fn change(global: &Global, args: &Id, event: Event, request: Request) -> Result<ExitCode> {
     let mut entry = container::store(global).open(&args.id)?;
     entry.record.apply(event)?;
-    Client::connect(entry.dir())?.command(request, &[])?;
+    Client::connect(&entry.address())?.command(request, &[])?;
     entry.save()?;
     Ok(ExitCode::SUCCESS)
 }

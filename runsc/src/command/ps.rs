@@ -16,7 +16,7 @@ pub(super) fn run(global: &Global, args: &Ps) -> Result<ExitCode> {
     if !entry.record.status.is_alive() {
         bail!("container {:?} is {}", args.id, entry.record.status);
     }
-    let processes = match Client::connect(entry.dir())?.call(&Request::Processes)? {
+    let processes = match Client::connect(&entry.address())?.call(Request::Processes)? {
         Reply::Processes(processes) => processes,
         other => bail!("unexpected reply of the sandbox: {other:?}"),
     };

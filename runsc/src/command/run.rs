@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use sentry::boot::ProcessName;
 use sentry_hostio::spawn::Lifetime;
 
 use crate::bundle::Bundle;
 use crate::cli::{Create, Global, Run};
 use crate::container::{self, Hooks};
-use crate::foreground::Foreground;
+use crate::foreground::{Foreground, Signals};
 use crate::relay;
 use crate::state::StateError;
 
@@ -28,11 +29,11 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     // Signals are held back from the first process on, so that none is lost and none ends us half-way.
     let foreground = Foreground::new()?;
     let (mut entry, launched) = container::create(global, &args.create, Lifetime::Bound)?;
-    let dir = entry.dir().to_owned();
+    let mut signals = Signals::To(entry.address());
     let outcome = container::start(global, &mut entry, &launched.client);
     // Others may use the container while it runs.
     drop(entry);
-    let outcome = outcome.and_then(|pid| foreground.attend(&launched.client, &dir, pid));
+    let outcome = outcome.and_then(|_| foreground.attend(&launched.client, &mut signals, ProcessName::First));
     launched.kill();
     match container::store(global).open(&args.create.id) {
         Ok(entry) => container::destroy(entry, Hooks::Run)?,

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use netstack_usernet::{HostLoopback, bind_forwards};
 use nix::sys::resource::{Resource, getrlimit};
 use sentry::boot::{
-    CapabilitySets, ExitStatus, IpAddress, MountFlags, NetworkKind, ProcessConfig, ResourceLimit,
-    RouteConfig, UserConfig,
+    CapabilitySets, ExitStatus, IpAddress, MountFlags, NetworkKind, ProcessConfig, ProcessName,
+    ResourceLimit, RouteConfig, UserConfig,
 };
 use sentry_hostio::caps::CapSet;
 use sentry_hostio::spawn::{Child, Lifetime};
@@ -19,9 +19,9 @@ use sentry_hostio::tty;
 use crate::bundle::{MountPlan, PlannedKind, default_mounts};
 use crate::cli::{Do, Global, NetworkLink};
 use crate::container::{self, Hooks};
-use crate::foreground::Foreground;
+use crate::foreground::{Foreground, Signals};
 use crate::network::{self, Nat, NatOutcome, Pair, Publisher, Veth, VethRequest};
-use crate::sandbox::{self, GatewayPlan, Launched, NetworkPlan, SandboxPlan};
+use crate::sandbox::{self, ContainerPlan, GatewayPlan, Launched, NetworkPlan, SandboxPlan};
 use crate::state::{Entry, Event, HostTraces, ProcessRef, Record, StateError, Status, Store, now_secs};
 use crate::sweep::sweep;
 
@@ -51,6 +51,7 @@ fn create_entry(store: &Store, root: &Path) -> Result<Entry> {
             created_secs: now_secs(),
             owner_uid: nix::unistd::geteuid().as_raw(),
             sandbox: None,
+            sandbox_of: None,
             gofer: None,
             caller: ProcessRef::own(),
             init_pid: None,
@@ -110,7 +111,8 @@ fn attend(
     if let Some(publisher) = publisher {
         publisher.start();
     }
-    let status = foreground.attend(&launched.client, entry.dir(), pid);
+    let mut signals = Signals::To(entry.address());
+    let status = foreground.attend(&launched.client, &mut signals, ProcessName::First);
     entry.relock()?;
     drop(carrier);
     status
@@ -126,14 +128,10 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         mounts.push(volume_mount(volume)?);
     }
     let hostname = nix::unistd::gethostname().context("host name")?;
-    Ok(SandboxPlan {
+    let container = ContainerPlan {
         id: id.to_owned(),
-        platform: container::platform(global),
         hostname: hostname.to_string_lossy().into_owned(),
         domainname: String::new(),
-        network,
-        net_namespace: container::net_namespace(network, None),
-        network_settings: Vec::new(),
         root,
         root_readonly: false,
         root_propagation: MountFlags::empty(),
@@ -143,10 +141,17 @@ fn plan(global: &Global, args: &Do, root: PathBuf, id: &str, network: NetworkKin
         readonly_paths: Vec::new(),
         init: process(args, &cwd)?,
         stdio: sandbox::own_stdio()?,
+        lifetime: Lifetime::Bound,
+    };
+    Ok(SandboxPlan {
+        container,
+        platform: container::platform(global),
+        network,
+        net_namespace: container::net_namespace(network, None),
+        network_settings: Vec::new(),
         strace: container::strace(global),
         capture: container::capture(global, id)?,
         debug: global.debug,
-        lifetime: Lifetime::Bound,
     })
 }
 
@@ -308,7 +313,7 @@ fn usernet(args: &Do, entry: &Entry, sandbox: &mut SandboxPlan) -> Result<Networ
     let (gateway, plan) = sandbox::start_gateway(&plan, Lifetime::Bound)?;
     let carrier = Carrier::Gateway(gateway);
     if sandbox::hosts_resolver_file_misleads() {
-        sandbox.mounts.extend(container::resolver_mount(entry.dir())?);
+        sandbox.container.mounts.extend(container::resolver_mount(entry.dir())?);
     }
     Ok(Network { plan, carrier: Some(carrier), publisher: None })
 }

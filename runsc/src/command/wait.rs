@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use sentry::boot::ExitStatus;
 use serde_json::json;
 
@@ -31,9 +31,11 @@ fn await_end(entry: Entry) -> Result<ExitStatus> {
     if !record.status.is_alive() {
         bail!("container {:?} is {}", record.id, record.status);
     }
-    let pid = record.init_pid.context("the container was not started")?;
-    let client = Client::connect(entry.dir())?;
+    if record.init_pid.is_none() {
+        bail!("container {:?} was not started", record.id);
+    }
+    let client = Client::connect(&entry.address())?;
     // Others go on with the container while we wait.
     drop(entry);
-    container::wait(&client, pid)
+    container::wait(&client)
 }

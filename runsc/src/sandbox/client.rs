@@ -1,12 +1,12 @@
 //! A command's connection to a running sandbox.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use sentry::boot::{ControlError, ProtocolError, Reply, Request, receive_reply, send_request};
+use sentry::boot::{Addressed, ControlError, ProtocolError, Reply, Request, receive_reply, send_request};
 use sentry_hostio::channel::{Channel, ChannelError};
 use thiserror::Error;
 
@@ -42,43 +42,56 @@ impl From<ProtocolError> for ClientError {
     }
 }
 
-/// A connection.
+/// Where a container can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The directory with the socket of its sandbox.
+    pub(crate) dir: PathBuf,
+    /// Its id.
+    pub(crate) container: String,
+}
+
+/// A connection about one container.
 #[derive(Debug)]
-pub(crate) struct Client(Channel);
+pub(crate) struct Client {
+    channel: Channel,
+    container: String,
+}
 
 impl Client {
-    /// Connects to the sandbox of the container with the state directory `dir`.
-    pub(crate) fn connect(dir: &Path) -> Result<Self, ClientError> {
-        let path = short_path(dir).map_err(ClientError::Connect)?;
+    /// Connects to the sandbox of a container.
+    pub(crate) fn connect(to: &Address) -> Result<Self, ClientError> {
+        let path = short_path(&to.dir).map_err(ClientError::Connect)?;
         let stream = UnixStream::connect(path.as_path()).map_err(ClientError::Connect)?;
-        Ok(Self(Channel::new(stream)))
+        Ok(Self::new(Channel::new(stream), &to.container))
     }
 
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self(channel)
+    pub(crate) fn new(channel: Channel, container: &str) -> Self {
+        Self { channel, container: container.to_owned() }
     }
 
     /// Sends a request without waiting for its reply.
-    pub(crate) fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
-        send_request(&self.0, request, fds).map_err(ClientError::from)
+    pub(crate) fn send(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        let addressed = Addressed { container: self.container.clone(), request };
+        send_request(&self.channel, &addressed, fds).map_err(ClientError::from)
     }
 
     /// Receives the reply to the request sent before.
     pub(crate) fn receive(&self) -> Result<Reply, ClientError> {
-        match receive_reply(&self.0)? {
+        match receive_reply(&self.channel)? {
             Reply::Failed(error) => Err(error.into()),
             reply => Ok(reply),
         }
     }
 
     /// Sends a request and receives its reply.
-    pub(crate) fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+    pub(crate) fn call(&self, request: Request) -> Result<Reply, ClientError> {
         self.send(request, &[])?;
         self.receive()
     }
 
     /// Sends a request that has nothing to tell, with the descriptors that belong to it.
-    pub(crate) fn command(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+    pub(crate) fn command(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
         self.send(request, fds)?;
         match self.receive()? {
             Reply::Done => Ok(()),
@@ -87,16 +100,22 @@ impl Client {
     }
 }
 
+impl From<Client> for OwnedFd {
+    fn from(client: Client) -> Self {
+        client.channel.into()
+    }
+}
+
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.channel.as_fd()
     }
 }
 
 /// A path to the socket that is short whatever the state directory is called: unix(7) gives 108 bytes.
 pub(crate) struct ShortPath {
-    path: std::path::PathBuf,
-    _dir: std::os::fd::OwnedFd,
+    path: PathBuf,
+    _dir: OwnedFd,
 }
 
 impl ShortPath {

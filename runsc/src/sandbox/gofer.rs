@@ -19,7 +19,7 @@ use sentry_hostio::{empty_root, inherited, privilege};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sandbox::gofer_filter::confine;
+use crate::sandbox::filter::confine_gofer;
 use crate::sandbox::launch::CONFIG_FD;
 use crate::sandbox::plan::{Donations, Export};
 
@@ -98,7 +98,7 @@ pub(crate) fn serve() -> Result<(), GoferError> {
         .map(|(at, export)| open_tree(&Path::new("/").join(at.to_string()), export.writable))
         .collect::<Result<_, _>>()
         .map_err(step("open the exported files"))?;
-    confine().map_err(GoferError::Seccomp)?;
+    confine_gofer().map_err(GoferError::Seccomp)?;
     let servers: Vec<_> = connections
         .into_iter()
         .map(|connection| {

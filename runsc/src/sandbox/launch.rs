@@ -21,7 +21,7 @@ use crate::log;
 use crate::sandbox::client::{Client, ClientError, short_path};
 use crate::sandbox::exit_status;
 use crate::sandbox::gofer::GoferConfig;
-use crate::sandbox::plan::{Donations, Export, NetNamespace, SandboxPlan};
+use crate::sandbox::plan::{ContainerPlan, Donations, Export, NetNamespace, SandboxPlan};
 
 /// Where the children of this program find their configuration.
 pub(crate) const CONFIG_FD: i32 = 3;
@@ -61,10 +61,11 @@ pub(crate) enum LaunchError {
     Sandbox(#[from] ClientError),
 }
 
-/// The processes of a sandbox that waits to be told to start.
+/// The processes of a container that waits to be told to start.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) client: Client,
+    /// The sandbox, or what attends the container in that of another one.
     pub(crate) sandbox: Child,
     pub(crate) gofer: Child,
 }
@@ -72,12 +73,19 @@ pub(crate) struct Launched {
 impl Launched {
     /// Ends both processes and reaps them.
     pub(crate) fn kill(&self) {
-        for child in [&self.sandbox, &self.gofer] {
-            // Either may have ended by itself.
-            let _ = child.pidfd.signal(Some(nix::sys::signal::SIGKILL));
-            let _ = child.pidfd.reap();
-        }
+        end(&self.sandbox);
+        end(&self.gofer);
     }
+}
+
+/// Ends a process, which may have ended by itself, and reaps it.
+pub(super) fn end(child: &Child) {
+    let _ = child.pidfd.signal(Some(nix::sys::signal::SIGKILL));
+    let _ = child.pidfd.reap();
+}
+
+pub(super) fn step(step: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+    move |source| LaunchError::Step { step, source }
 }
 
 /// Starts the processes for `plan`. `placed` is called with each pid before the process can do much, to put it into a
@@ -89,38 +97,18 @@ pub(crate) fn launch(
     dir: &Path,
     mut placed: impl FnMut(i32),
 ) -> Result<Launched, LaunchError> {
-    let step = |step| move |source| LaunchError::Step { step, source };
-    let lifetime = plan.lifetime;
-    let exports = plan.exports();
-    // Here, where it can be said; the gofer has only its own end to show for it.
-    for Export { path, .. } in &exports {
-        fs::metadata(path).map_err(|source| LaunchError::Export { path: path.clone(), source })?;
-    }
-    let (sentry_ends, gofer_ends) = connections().map_err(step("connect sentry and gofer"))?;
     let program = own_program().map_err(step("open the program's own file"))?;
-
-    let mut fds = Donations::new(standard(lifetime).map_err(step("open /dev/null"))?);
-    // The place of the configuration, which can be written only when all numbers are known.
-    fds.add(placeholder().map_err(step("open /dev/null"))?);
-    let config = GoferConfig::new(exports, gofer_ends, lifetime, &mut fds);
-    let config = config.to_fd().map_err(step("write the gofer's configuration"))?;
-    let gofer = spawn(&program, "gofer", with_config(fds, config), gofer_identity(), lifetime)
-        .map_err(step("start the gofer"))?;
-    placed(gofer.pid);
-
+    let (gofer, sentry_ends) = start_gofer(&plan.container, &program, &mut placed)?;
     let capture = plan.capture.take();
-    let launched = start_sentry(plan, dir, sentry_ends, &program).inspect_err(|_| {
-        let _ = gofer.pidfd.signal(Some(nix::sys::signal::SIGKILL));
-        let _ = gofer.pidfd.reap();
-    })?;
+    let launched = start_sentry(plan, dir, sentry_ends, &program).inspect_err(|_| end(&gofer))?;
     let (client, sandbox) = launched;
     placed(sandbox.pid);
     let launched = Launched { client, sandbox, gofer };
-    let ready = launched.client.command(&Request::Ready, &[]);
+    let ready = launched.client.command(Request::Ready, &[]);
     let begun = ready.and_then(|()| {
         let Some(file) = capture else { return Ok(()) };
         let request = Request::Capture { snap_len: MAX_SNAP_LEN, outlives_connection: true };
-        launched.client.command(&request, &[file.as_fd()])
+        launched.client.command(request, &[file.as_fd()])
     });
     if let Err(error) = begun {
         launched.kill();
@@ -130,14 +118,37 @@ pub(crate) fn launch(
     Ok(launched)
 }
 
+/// Starts the file server of a container; gives it and the connections to it.
+pub(super) fn start_gofer(
+    plan: &ContainerPlan,
+    program: &OwnedFd,
+    placed: &mut impl FnMut(i32),
+) -> Result<(Child, Vec<OwnedFd>), LaunchError> {
+    let exports = plan.exports();
+    // Here, where it can be said; the gofer has only its own end to show for it.
+    for Export { path, .. } in &exports {
+        fs::metadata(path).map_err(|source| LaunchError::Export { path: path.clone(), source })?;
+    }
+    let (sentry_ends, gofer_ends) = connections().map_err(step("connect sentry and gofer"))?;
+    let mut fds = Donations::new(standard(plan.lifetime).map_err(step("open /dev/null"))?);
+    // The place of the configuration, which can be written only when all numbers are known.
+    fds.add(placeholder().map_err(step("open /dev/null"))?);
+    let config = GoferConfig::new(exports, gofer_ends, plan.lifetime, &mut fds);
+    let config = config.to_fd().map_err(step("write the gofer's configuration"))?;
+    let gofer = spawn(program, "gofer", with_config(fds, config), gofer_identity(), plan.lifetime)
+        .map_err(step("start the gofer"))?;
+    placed(gofer.pid);
+    Ok((gofer, sentry_ends))
+}
+
 fn start_sentry(
     plan: SandboxPlan,
     dir: &Path,
     connections: Vec<OwnedFd>,
     program: &OwnedFd,
 ) -> Result<(Client, Child), LaunchError> {
-    let step = |step| move |source| LaunchError::Step { step, source };
-    let lifetime = plan.lifetime;
+    let lifetime = plan.container.lifetime;
+    let id = plan.container.id.clone();
     let identity = sentry_identity(&plan.net_namespace);
     let net_namespace = plan.net_namespace.clone();
     let (ours, theirs) = Channel::pair().map_err(step("connect to the sandbox"))?;
@@ -159,7 +170,7 @@ fn start_sentry(
         NetNamespace::At(path) => namespace::while_in_net_namespace(&path, start),
     };
     let sandbox = sandbox.map_err(step("start the sandbox process"))?;
-    Ok((Client::new(ours), sandbox))
+    Ok((Client::new(ours, &id), sandbox))
 }
 
 /// Which namespaces a process gets, and who it is in them.
@@ -181,6 +192,11 @@ fn sentry_identity(net_namespace: &NetNamespace) -> Identity {
 /// The gateway is nobody, too, with nothing but the host's network.
 pub(super) fn gateway_identity() -> Identity {
     sentry_identity(&NetNamespace::Caller)
+}
+
+/// What stands for a container is nobody as well.
+pub(super) fn attendant_identity() -> Identity {
+    sentry_identity(&NetNamespace::New)
 }
 
 /// The gofer needs the host's ids to give guests their files. Without root there is only one id to have.

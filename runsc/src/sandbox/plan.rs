@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use sentry::boot::{
-    BootConfig, DonatedFd, HostSettings, LinkConfig, MountConfig, MountFlags, MountKind, NetworkConfig,
-    NetworkKind, PlatformChoice, ProcessConfig, Request, RootConfig, RouteConfig, StraceConfig,
+    BootConfig, ContainerConfig, DonatedFd, HostSettings, LinkConfig, MountConfig, MountFlags, MountKind,
+    NetworkConfig, NetworkKind, OwnNamespaces, PlatformChoice, ProcessConfig, Request, RootConfig,
+    RouteConfig, StraceConfig,
 };
 use sentry_hostio::spawn::Lifetime;
 
@@ -28,14 +29,26 @@ pub(crate) enum NetNamespace {
 /// Everything about a sandbox to be.
 #[derive(Debug)]
 pub(crate) struct SandboxPlan {
-    pub(crate) id: String,
+    /// The container that it is for.
+    pub(crate) container: ContainerPlan,
     pub(crate) platform: PlatformChoice,
-    pub(crate) hostname: String,
-    pub(crate) domainname: String,
     pub(crate) network: NetworkKind,
     pub(crate) net_namespace: NetNamespace,
     /// Settings of the network by their names of sysctl(8).
     pub(crate) network_settings: Vec<(String, String)>,
+    pub(crate) strace: Option<StraceConfig>,
+    /// Where the packets of the network are recorded.
+    pub(crate) capture: Option<OwnedFd>,
+    /// Log the sandbox's steps.
+    pub(crate) debug: bool,
+}
+
+/// What is a container's own, in whatever sandbox.
+#[derive(Debug)]
+pub(crate) struct ContainerPlan {
+    pub(crate) id: String,
+    pub(crate) hostname: String,
+    pub(crate) domainname: String,
     /// Directory of the host that becomes the root.
     pub(crate) root: PathBuf,
     pub(crate) root_readonly: bool,
@@ -48,12 +61,14 @@ pub(crate) struct SandboxPlan {
     pub(crate) init: ProcessConfig,
     /// Descriptors 0, 1, 2 of the first process.
     pub(crate) stdio: Vec<OwnedFd>,
-    pub(crate) strace: Option<StraceConfig>,
-    /// Where the packets of the network are recorded.
-    pub(crate) capture: Option<OwnedFd>,
-    /// Log the sandbox's steps.
-    pub(crate) debug: bool,
     pub(crate) lifetime: Lifetime,
+}
+
+/// A container to be in a sandbox that runs.
+#[derive(Debug)]
+pub(crate) struct MemberPlan {
+    pub(crate) container: ContainerPlan,
+    pub(crate) own_namespaces: OwnNamespaces,
 }
 
 /// The sandbox's interfaces and routes, with open sockets.
@@ -111,7 +126,7 @@ impl Donations {
     }
 }
 
-impl SandboxPlan {
+impl ContainerPlan {
     /// What the gofer has to show: the root, then the bind mounts in their order.
     pub(crate) fn exports(&self) -> Vec<Export> {
         let root = Export { path: self.root.clone(), writable: !self.memory_overlay && !self.root_readonly };
@@ -124,15 +139,8 @@ impl SandboxPlan {
         std::iter::once(root).chain(binds).collect()
     }
 
-    /// Turns the plan into what the sandbox process reads; descriptors go to `donations`, `connections` are those to
-    /// the gofer, `exit_status` is the file for the first process's.
-    pub(crate) fn into_config(
-        self,
-        connections: Vec<OwnedFd>,
-        exit_status: OwnedFd,
-        donations: &mut Donations,
-    ) -> BootConfig {
-        let gofer = connections.into_iter().map(|fd| donations.add(fd)).collect();
+    /// What the sandbox process is told, and the descriptors of the first process.
+    pub(super) fn into_config(self) -> (ContainerConfig, Vec<OwnedFd>) {
         // Numbered in the order of `exports`, where the root comes first.
         let mut bound = 0;
         let mut next_tree = || {
@@ -157,25 +165,45 @@ impl SandboxPlan {
                 flags: mount.flags,
             })
             .collect();
-        BootConfig {
-            id: self.id,
-            platform: self.platform,
+        let config = ContainerConfig {
             hostname: self.hostname,
             domainname: self.domainname,
-            network: self.network,
-            network_settings: self.network_settings,
-            gofer,
             root,
             mounts,
             masked_paths: self.masked_paths,
             readonly_paths: self.readonly_paths,
             init: self.init,
-            stdio: self.stdio.into_iter().map(|fd| donations.add(fd)).collect(),
+            is_attended: self.lifetime == Lifetime::Bound,
+        };
+        (config, self.stdio)
+    }
+}
+
+impl SandboxPlan {
+    /// Turns the plan into what the sandbox process reads; descriptors go to `donations`, `connections` are those to
+    /// the gofer, `exit_status` is the file for the first process's.
+    pub(crate) fn into_config(
+        self,
+        connections: Vec<OwnedFd>,
+        exit_status: OwnedFd,
+        donations: &mut Donations,
+    ) -> BootConfig {
+        let gofer = connections.into_iter().map(|fd| donations.add(fd)).collect();
+        let (id, lifetime) = (self.container.id.clone(), self.container.lifetime);
+        let (container, stdio) = self.container.into_config();
+        BootConfig {
+            id,
+            platform: self.platform,
+            network: self.network,
+            network_settings: self.network_settings,
+            gofer,
+            container,
+            stdio: stdio.into_iter().map(|fd| donations.add(fd)).collect(),
             exit_status: donations.add(exit_status),
             strace: self.strace,
             debug: self.debug,
             host: host_settings(),
-            dies_with_parent: self.lifetime == Lifetime::Bound,
+            dies_with_parent: lifetime == Lifetime::Bound,
         }
     }
 }

@@ -23,8 +23,11 @@ pub(crate) struct Record {
     pub(crate) created_secs: u64,
     /// User who made it.
     pub(crate) owner_uid: u32,
-    /// The sandbox process.
+    /// The process whose end is the container's: the sandbox, or in another container's sandbox the one that attends it.
     pub(crate) sandbox: Option<ProcessRef>,
+    /// The container in whose sandbox it is, where that is not its own.
+    #[serde(default)]
+    pub(crate) sandbox_of: Option<String>,
     /// The file server.
     pub(crate) gofer: Option<ProcessRef>,
     /// The command without which the container has no reason to be (`do`).

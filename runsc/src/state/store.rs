@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use thiserror::Error;
 
+use crate::sandbox::Address;
 use crate::state::{ProcessRef, Record};
 
 /// Longest container id; with the socket's name it stays below NAME_MAX.
@@ -163,6 +164,12 @@ impl Entry {
     /// The container's directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where to reach the container.
+    pub(crate) fn address(&self) -> Address {
+        let of_sandbox = self.record.sandbox_of.as_ref().map(|id| self.store_root().join(id));
+        Address { dir: of_sandbox.unwrap_or_else(|| self.dir.clone()), container: self.record.id.clone() }
     }
 
     /// The state directory of all containers.

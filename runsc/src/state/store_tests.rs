@@ -14,6 +14,7 @@ fn record(id: &str) -> Record {
         created_secs: 1,
         owner_uid: 0,
         sandbox: ProcessRef::own(),
+        sandbox_of: None,
         gofer: None,
         caller: None,
         init_pid: Some(1),

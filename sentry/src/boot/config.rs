@@ -18,26 +18,14 @@ pub struct BootConfig {
     pub id: String,
     /// How guest code runs.
     pub platform: PlatformChoice,
-    /// Name of the machine as the guest sees it.
-    pub hostname: String,
-    /// NIS domain name as the guest sees it.
-    pub domainname: String,
     /// Where the network comes from.
     pub network: NetworkKind,
     /// Settings of that network to change before the first process: names as of sysctl(8), and values.
     pub network_settings: Vec<(String, String)>,
     /// Connections to the gofer, each for one request at a time.
     pub gofer: Vec<DonatedFd>,
-    /// The root file system.
-    pub root: RootConfig,
-    /// What is mounted on it, in order.
-    pub mounts: Vec<MountConfig>,
-    /// Paths that the guest finds empty.
-    pub masked_paths: Vec<String>,
-    /// Paths that the guest cannot change.
-    pub readonly_paths: Vec<String>,
-    /// The first process.
-    pub init: ProcessConfig,
+    /// The container that the sandbox is made for.
+    pub container: ContainerConfig,
     /// The first process's descriptors 0, 1, 2, ...
     pub stdio: Vec<DonatedFd>,
     /// A file for the [`ExitStatus`](crate::boot::ExitStatus) of the first process, as JSON: who comes when the sandbox
@@ -51,6 +39,51 @@ pub struct BootConfig {
     pub host: HostSettings,
     /// Whether the sandbox ends with the process that started it.
     pub dies_with_parent: bool,
+}
+
+/// What is each container's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// Name of the machine as the guest sees it.
+    pub hostname: String,
+    /// NIS domain name as the guest sees it.
+    pub domainname: String,
+    /// The root file system.
+    pub root: RootConfig,
+    /// What is mounted on it, in order.
+    pub mounts: Vec<MountConfig>,
+    /// Paths that the guest finds empty.
+    pub masked_paths: Vec<String>,
+    /// Paths that the guest cannot change.
+    pub readonly_paths: Vec<String>,
+    /// The first process.
+    pub init: ProcessConfig,
+    /// Whether the command that starts the first process stays, and passes the signals of keys on.
+    pub is_attended: bool,
+}
+
+/// A container that joins a sandbox which another one was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinConfig {
+    /// What is its own.
+    pub container: ContainerConfig,
+    /// Which namespaces it does not share with the first container. Mounts are always its own, the network never is.
+    pub own_namespaces: OwnNamespaces,
+    /// How many of the descriptors that come along are connections to its gofer.
+    pub gofer_connections: usize,
+}
+
+bitflags::bitflags! {
+    /// Namespaces that a container has for itself (namespaces(7)).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct OwnNamespaces: u32 {
+        /// Process ids.
+        const PID = 1;
+        /// System V IPC and POSIX message queues.
+        const IPC = 2;
+        /// Names of the machine.
+        const UTS = 4;
+    }
 }
 
 /// How guest code runs.
@@ -195,18 +228,24 @@ bitflags::bitflags! {
     }
 }
 
-impl Serialize for MountFlags {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.bits().serialize(serializer)
-    }
-}
+macro_rules! serialize_as_bits {
+    ($flags:ty) => {
+        impl Serialize for $flags {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.bits().serialize(serializer)
+            }
+        }
 
-impl<'de> Deserialize<'de> for MountFlags {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bits = u32::deserialize(deserializer)?;
-        Self::from_bits(bits).ok_or_else(|| serde::de::Error::custom("unknown mount flag"))
-    }
+        impl<'de> Deserialize<'de> for $flags {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let bits = u32::deserialize(deserializer)?;
+                Self::from_bits(bits).ok_or_else(|| serde::de::Error::custom("unknown flag"))
+            }
+        }
+    };
 }
+serialize_as_bits!(MountFlags);
+serialize_as_bits!(OwnNamespaces);
 
 /// A process to start.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

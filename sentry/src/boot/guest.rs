@@ -1,75 +1,65 @@
-//! The running kernel as requests see it.
+//! The running sandbox as requests see it: its kernel and network, and the containers that share them.
 
 use std::collections::HashMap;
 use std::fs::File as HostOsFile;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netstack::Stack;
 use netstack_host_links::Reader;
 use parking_lot::{Condvar, Mutex};
-use sentry_abi::signal::{SigInfo, Signal, si_code};
 use sentry_hostio::inherited;
 use sentry_hostio::seqpacket::SeqPacket;
 use sentry_platform::{MemoryFile, Prepared};
 
 use crate::boot::capture::Capture;
+use crate::boot::container::{Container, KILLED, Parts, not_now};
 use crate::boot::mounts::Mounter;
-use crate::boot::process::{self, Surroundings};
+use crate::boot::process::Surroundings;
 use crate::boot::run::failed;
 use crate::boot::{
-    BootConfig, CaptureEnd, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind, ProcessConfig,
-    ProcessInfo, SignalTarget, Stats, filter, keys, network,
+    BootConfig, CaptureEnd, ContainerConfig, ControlError, DonatedFd, ExitStatus, NetworkConfig, NetworkKind,
+    PlatformChoice, Stats, filter, keys, network,
 };
 use crate::errno::Errno;
 use crate::fs::host::{self, KeySignals};
 use crate::fs::proc::write_setting;
 use crate::ipc::IpcNamespace;
-use crate::kernel::{Kernel, KernelConfig, Namespaces, ProcessTree, UtsNamespace};
+use crate::kernel::{ContainerId, Kernel, KernelConfig, Namespaces, UtsNamespace};
 use crate::socket::NetNamespace;
 use crate::socket::proc_net::HostFiles;
-use crate::task::signal::Posted;
-use crate::task::{self, ThreadGroup, Tid};
-use crate::vfs::{File, FsContext};
+use crate::vfs::FsContext;
 
 /// Most threads of a sandbox (`kernel.threads-max` of a small machine).
 const MAX_TASKS: usize = 16_384;
 
-/// A sandbox: its kernel, its first process, and how processes ended.
+/// A sandbox.
 pub(super) struct Guest {
-    surroundings: Surroundings,
-    init: ProcessConfig,
+    kernel: Arc<Kernel>,
     /// Settings of the network to change before the first process, by name.
     settings: Vec<(String, String)>,
     stack: Stack,
-    /// What the first process is started with; gone once it was.
-    prepared: Mutex<Option<Vec<Arc<File>>>>,
     /// Keeps the network alive.
     reader: Mutex<Option<Reader>>,
-    ends: Mutex<Ends>,
-    changed: Condvar,
-    platform: crate::boot::PlatformChoice,
+    platform: PlatformChoice,
     network: NetworkKind,
-    /// Hung up when the gofer has ended.
-    gofer: Vec<OwnedFd>,
-    exit_status: HostOsFile,
     capture: Mutex<Option<Capture>>,
-    /// Whether the command that starts the first process stays, and passes the signals of keys on.
-    is_attended: bool,
+    name: String,
+    /// The container that the sandbox was made for, and ends with.
+    first: Arc<Container>,
+    pub(super) members: Mutex<Members>,
+    /// Requests that know of an end and have not told their command yet.
+    farewells: Mutex<usize>,
+    told: Condvar,
 }
 
-/// Processes that requests started, and how they ended.
+/// The containers that joined.
 #[derive(Default)]
-struct Ends {
-    init: Option<i32>,
-    /// Present once started; `Some` once ended.
-    statuses: HashMap<i32, Option<ExitStatus>>,
-    /// Requests that know of an end and have not told their command yet.
-    farewells: usize,
-    /// There can be no first process any more.
-    is_abandoned: bool,
+pub(super) struct Members {
+    pub(super) by_name: HashMap<String, Arc<Container>>,
+    /// The number of the last one.
+    pub(super) last: u32,
 }
 
 /// Keeps the sandbox from ending while a command is told about the end of a process.
@@ -77,8 +67,8 @@ pub(super) struct Farewell<'a>(&'a Guest);
 
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
-        self.0.ends.lock().farewells -= 1;
-        self.0.changed.notify_all();
+        *self.0.farewells.lock() -= 1;
+        self.0.told.notify_all();
     }
 }
 
@@ -94,7 +84,7 @@ impl Guest {
         let memory = Arc::new(memory);
         let kernel = Kernel::new(KernelConfig {
             platform: platform.create(memory.clone()),
-            memory_file: memory.clone(),
+            memory_file: memory,
             max_tasks: MAX_TASKS,
             strace: config.strace.is_some(),
         });
@@ -108,64 +98,80 @@ impl Guest {
             NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack.clone()),
         };
         kernel.set_net_namespace(network.clone());
-        let sockets = take(&config.gofer)?;
-        let gofer = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
-        let gofer = gofer.map_err(|error| failed("copy the connections to the gofer", &error))?;
-        let sockets = sockets.into_iter().map(SeqPacket::from).collect();
-        let ipc = IpcNamespace::new();
-        let mounter = Mounter::new(sockets, memory, ipc.clone());
-        let namespace = mounter.root(&config.root).map_err(|error| failed("root file system", &error))?;
-        mounter
-            .mount_all(&kernel, &namespace, &config.mounts)
-            .and_then(|()| {
-                mounter.protect(&namespace, &config.root, &config.readonly_paths, &config.masked_paths)
-            })
-            .map_err(|error| failed("file systems", &error))?;
-        let files = host::import(take(&config.stdio)?).map_err(|error| failed("standard streams", &error))?;
-        let exit_status = take(&[config.exit_status])?.into_iter().next().map(HostOsFile::from);
-        let exit_status = exit_status.ok_or_else(|| not_now("write the exit status"))?;
-        let uts = UtsNamespace::new(config.hostname.as_bytes());
-        if !config.domainname.is_empty() {
-            uts.set_domainname(config.domainname.into_bytes());
+        let ContainerConfig { hostname, domainname, .. } = &config.container;
+        let uts = UtsNamespace::new(hostname.as_bytes());
+        if !domainname.is_empty() {
+            uts.set_domainname(domainname.clone().into_bytes());
         }
+        let namespaces = Namespaces::initial(uts, IpcNamespace::new(), Some(network));
+        let exit_status = take(&[config.exit_status])?.into_iter().next().map(HostOsFile::from);
+        let donated = Donated {
+            gofer: take(&config.gofer)?,
+            stdio: take(&config.stdio)?,
+            exit_status: exit_status.ok_or_else(|| not_now("write the exit status"))?,
+        };
+        let first = build(&kernel, ContainerId::FIRST, config.container, namespaces, donated)?;
         Ok(Arc::new(Self {
-            surroundings: Surroundings {
-                kernel,
-                fs: FsContext::new(namespace),
-                namespaces: Namespaces::initial(uts, ipc, Some(network)),
-            },
-            init: config.init,
+            kernel,
             settings: config.network_settings,
             stack,
-            prepared: Mutex::new(Some(files)),
             reader: Mutex::new(None),
-            ends: Mutex::default(),
-            changed: Condvar::new(),
             platform: config.platform,
             network: config.network,
-            gofer,
-            exit_status,
             capture: Mutex::new(None),
-            is_attended: config.dies_with_parent,
+            name: config.id,
+            first,
+            members: Mutex::default(),
+            farewells: Mutex::default(),
+            told: Condvar::new(),
         }))
     }
 
-    fn kernel(&self) -> &Arc<Kernel> {
-        &self.surroundings.kernel
+    /// The kernel.
+    pub(super) fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
     }
 
-    /// Sets the network up and starts the first process. The command that asks for it passes on keys as `command`.
+    /// The name of the first container.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The container that the sandbox was made for.
+    pub(super) fn first(&self) -> &Arc<Container> {
+        &self.first
+    }
+
+    /// The container called `name`.
+    pub(super) fn container(&self, name: &str) -> Result<Arc<Container>, ControlError> {
+        if name == self.name {
+            return Ok(self.first.clone());
+        }
+        let member = self.members.lock().by_name.get(name).cloned();
+        member.ok_or_else(|| ControlError::NoContainer { name: name.to_owned() })
+    }
+
+    /// Starts the first process of a container; in the first container after setting the network up. The command that asks
+    /// for it passes on keys as `command`.
     pub(super) fn start(
-        self: &Arc<Self>,
+        &self,
+        container: &Arc<Container>,
         config: NetworkConfig,
         sockets: Vec<OwnedFd>,
         command: &Arc<dyn KeySignals>,
     ) -> Result<i32, ControlError> {
-        let files = self.prepared.lock().take().ok_or_else(|| not_now("start"))?;
-        if self.is_attended {
-            host::set_keys(&files, command);
-        } else {
-            let keys = keys::pass_on(self).map_err(|error| failed("receive the terminal's keys", &error))?;
+        if container.is_attended() {
+            container.set_keys(command);
+        }
+        if !Arc::ptr_eq(container, &self.first) {
+            let pid = container.start(container.take_files()?)?;
+            container.watch_first()?;
+            return Ok(pid);
+        }
+        let files = container.take_files()?;
+        if !container.is_attended() {
+            let keys =
+                keys::pass_on(container).map_err(|error| failed("receive the terminal's keys", &error))?;
             host::set_keys(&files, &keys);
         }
         let reader =
@@ -173,23 +179,12 @@ impl Guest {
         *self.reader.lock() = Some(reader);
         self.change_settings()?;
         filter::confine(self.platform, self.network).map_err(|error| failed("system-call filter", &error))?;
-        let task = process::start(&self.surroundings, &self.init, files)?;
-        let pid = task.pid().0;
-        let mut ends = self.ends.lock();
-        ends.init = Some(pid);
-        ends.statuses.insert(pid, None);
-        let is_abandoned = ends.is_abandoned;
-        drop(ends);
-        if is_abandoned {
-            self.abandon();
-        }
-        self.changed.notify_all();
-        Ok(pid)
+        container.start(files)
     }
 
     fn change_settings(&self) -> Result<(), ControlError> {
         for (name, value) in &self.settings {
-            match write_setting(self.kernel(), name, value) {
+            match write_setting(&self.kernel, name, value) {
                 Ok(()) => {}
                 // Not every setting of Linux exists here.
                 Err(Errno::ENOENT) => tracing::warn!("setting {name} is not known and left out"),
@@ -199,181 +194,27 @@ impl Guest {
         Ok(())
     }
 
-    /// Starts another process, with `fds` as its descriptors 0, 1, 2, ... The command that asks for it passes on keys as
-    /// `command`.
-    pub(super) fn exec(
-        self: &Arc<Self>,
-        config: &ProcessConfig,
-        fds: Vec<OwnedFd>,
-        command: &Arc<dyn KeySignals>,
-    ) -> Result<i32, ControlError> {
-        if self.ends.lock().init.is_none() {
-            return Err(not_now("exec"));
-        }
-        let files = host::import(fds).map_err(|error| failed("standard streams", &error))?;
-        host::set_keys(&files, command);
-        let task = process::start(&self.surroundings, config, files)?;
-        let pid = task.pid().0;
-        self.ends.lock().statuses.insert(pid, None);
-        let guest = self.clone();
-        let watcher = std::thread::Builder::new().name("exec-wait".to_owned()).stack_size(128 << 10);
-        watcher
-            .spawn(move || guest.record_end(Tid(pid)))
-            .map_err(|error| failed("thread to wait for the process", &error))?;
-        Ok(pid)
-    }
-
-    /// Waits until a process of ours ended, and writes down how.
-    fn record_end(&self, pid: Tid) -> ExitStatus {
-        let status = match self.kernel().wait_for_exit(pid) {
-            Some(task::ExitStatus::Exited(code)) => ExitStatus::Code(code.into()),
-            Some(task::ExitStatus::Signaled(signal)) => ExitStatus::Signal(signal.number()),
-            // Nobody else reaps what has no parent.
-            None => ExitStatus::Signal(Signal::SIGKILL.number()),
-        };
-        if self.ends.lock().init == Some(pid.0) {
-            // The kernel has killed them and makes no more (pid_namespaces(7)).
-            let deadline = Instant::now() + KILL_LIMIT;
-            while !self.processes().is_empty() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            network::drain(&self.stack);
-            // What was recorded is in the file before anybody is told.
-            drop(self.capture.lock().take());
-            self.write_exit_status(status);
-        }
-        self.ends.lock().statuses.insert(pid.0, Some(status));
-        self.changed.notify_all();
-        status
-    }
-
-    /// Before anybody is told: from the end of the sandbox on it is there, or the sandbox was killed.
-    fn write_exit_status(&self, status: ExitStatus) {
-        let text = serde_json::to_vec(&status).unwrap_or_default();
-        if let Err(error) = (&self.exit_status).write_all(&text) {
-            tracing::error!("write the exit status: {error}");
-        }
-    }
-
-    /// What hangs up when the gofer has ended.
-    pub(super) fn gofer(&self) -> &[OwnedFd] {
-        &self.gofer
-    }
-
-    /// Ends the sandbox: nothing can be had from its files any more.
-    pub(super) fn abandon(&self) {
-        let init = {
-            let mut ends = self.ends.lock();
-            ends.is_abandoned = true;
-            ends.init
-        };
-        self.changed.notify_all();
-        if let Some(init) = init {
-            // It may have ended already.
-            let _ = self.signal(SignalTarget::Process(init), Signal::SIGKILL.number());
-            // Nothing of it runs on: the signal is there before it does.
-            self.resume();
-        }
-    }
-
-    /// The first process, once it was started.
-    pub(super) fn first(&self) -> Option<i32> {
-        self.ends.lock().init
-    }
-
     /// Keeps the sandbox from ending, for a while, until the value is dropped.
     pub(super) fn farewell(&self) -> Farewell<'_> {
-        self.ends.lock().farewells += 1;
+        *self.farewells.lock() += 1;
         Farewell(self)
     }
 
-    /// Waits for a process that a request started to end.
-    pub(super) fn wait(&self, pid: i32) -> Result<(ExitStatus, Farewell<'_>), ControlError> {
-        let mut ends = self.ends.lock();
-        if !ends.statuses.contains_key(&pid) {
-            return Err(ControlError::NoProcess { pid });
-        }
-        ends.farewells += 1;
-        let farewell = Farewell(self);
-        loop {
-            if let Some(Some(status)) = ends.statuses.get(&pid) {
-                return Ok((*status, farewell));
-            }
-            self.changed.wait(&mut ends);
-        }
-    }
-
-    /// Sends a signal and tells whether it went to the first process.
-    pub(super) fn signal(&self, target: SignalTarget, number: i32) -> Result<bool, ControlError> {
-        let signal = Signal::new(number).ok_or_else(|| not_now(&format!("send signal {number}")))?;
-        if signal == Signal::SIGWINCH && self.is_old_news(target) {
-            return Ok(false);
-        }
-        let tree = self.kernel().tree();
-        let groups = targets(&tree, target);
-        if groups.is_empty() {
-            let (SignalTarget::Process(pid)
-            | SignalTarget::ProcessGroup(pid)
-            | SignalTarget::Foreground(pid)) = target
-            else {
-                return Ok(false);
-            };
-            return Err(ControlError::NoProcess { pid });
-        }
-        // Not from a process of the guest: it ends the first process, too.
-        let info = SigInfo::new(signal, si_code::SI_KERNEL);
-        // A full queue of real-time signals is the guest's affair.
-        let post = |group: &Arc<ThreadGroup>| group.post_with_others(&tree, signal, info).ok();
-        let posted: Vec<_> = groups.iter().filter_map(post).collect();
-        drop(tree);
-        posted.into_iter().for_each(Posted::announce);
-        let init = self.ends.lock().init;
-        Ok(groups.iter().any(|group| Some(group.pid().0) == init))
-    }
-
-    /// True for a change of the terminal's size that the guest made itself.
-    fn is_old_news(&self, target: SignalTarget) -> bool {
-        let SignalTarget::Foreground(pid) = target else { return false };
-        let terminal = self.kernel().tree().process(Tid(pid)).and_then(|process| process.session.terminal());
-        terminal.is_some_and(|terminal| !host::take_size_change(&*terminal))
-    }
-
-    /// The processes.
-    pub(super) fn processes(&self) -> Vec<ProcessInfo> {
-        let clocks = self.kernel().clocks();
-        let (now, real_ns) = (clocks.monotonic(), clocks.realtime_ns());
-        let tree = self.kernel().tree();
-        let living = tree.processes().filter(|process| process.exit.is_none());
-        living
-            .map(|process| {
-                let age_ns = now.since(process.group.start_time());
-                let (user_ns, system_ns) = process.group.cpu_times();
-                ProcessInfo {
-                    uid: process.leader.creds().uid.0,
-                    pid: process.group.pid().0,
-                    ppid: process.parent.map_or(0, |parent| parent.0),
-                    threads: u32::try_from(process.group.threads().len()).unwrap_or(u32::MAX),
-                    start_secs: real_ns.saturating_sub(age_ns) / 1_000_000_000,
-                    cpu_ms: (user_ns + system_ns) / 1_000_000,
-                    command: String::from_utf8_lossy(&process.leader.comm()).into_owned(),
-                }
-            })
-            .collect()
-    }
-
-    /// What the guest uses.
-    pub(super) fn stats(&self) -> Stats {
-        let memory_bytes = self.kernel().memory_file().in_use();
-        let tree = self.kernel().tree();
-        let times = tree.processes().map(|process| process.group.cpu_times());
+    /// What a container uses. Memory is all of the sandbox's where the container is alone in it, otherwise what its
+    /// processes have in their address spaces; what they share counts for each.
+    pub(super) fn stats(&self, container: &Container) -> Stats {
+        let is_alone = self.members.lock().by_name.is_empty();
+        let tree = self.kernel.tree();
+        let times = container.own(&tree).map(|process| process.group.cpu_times());
         let (user_ns, system_ns) =
             times.fold((0, 0), |sum, (user_ns, system_ns)| (sum.0 + user_ns, sum.1 + system_ns));
-        Stats {
-            user_ns,
-            system_ns,
-            memory_bytes,
-            processes: tree.processes().filter(|process| process.exit.is_none()).count() as u64,
-        }
+        let leaders: Vec<_> = container.living(&tree).map(|process| process.leader.clone()).collect();
+        drop(tree);
+        let memory_bytes = match is_alone {
+            true => self.kernel.memory_file().in_use(),
+            false => leaders.iter().filter_map(|task| task.mm()).map(|mm| mm.usage().resident).sum(),
+        };
+        Stats { user_ns, system_ns, memory_bytes, processes: leaders.len() as u64 }
     }
 
     /// Starts to record packets to the file that came along.
@@ -386,7 +227,7 @@ impl Guest {
         if capture.is_some() {
             return Err(not_now("record packets twice at a time"));
         }
-        let started = Capture::start(self.kernel().clone(), self.stack.clone(), file, snap_len);
+        let started = Capture::start(self.kernel.clone(), self.stack.clone(), file, snap_len);
         *capture = Some(started.map_err(|error| failed("record packets", &error))?);
         Ok(())
     }
@@ -408,35 +249,20 @@ impl Guest {
         counters
     }
 
-    /// Stops guest code.
-    pub(super) fn pause(&self) -> Result<(), ControlError> {
-        self.kernel().freeze().map_err(|error| failed("stop guest code", &error))
-    }
-
-    /// Lets guest code go on.
-    pub(super) fn resume(&self) {
-        self.kernel().thaw();
-    }
-
     /// Waits for the first process to end, and for every command that has to be told.
     pub(super) fn wait_for_end(&self) -> ExitStatus {
-        let init = {
-            let mut ends = self.ends.lock();
-            loop {
-                if let Some(init) = ends.init {
-                    break init;
-                }
-                if ends.is_abandoned {
-                    return ExitStatus::Signal(Signal::SIGKILL.number());
-                }
-                self.changed.wait(&mut ends);
-            }
+        let status = self.first.settle_first(|| {
+            network::drain(&self.stack);
+            // What was recorded is in the file before anybody is told.
+            drop(self.capture.lock().take());
+        });
+        let Some(status) = status else {
+            return KILLED;
         };
-        let status = self.record_end(Tid(init));
-        let mut ends = self.ends.lock();
-        while ends.farewells > 0 {
+        let mut farewells = self.farewells.lock();
+        while *farewells > 0 {
             // A command that does not read its answer must not keep a dead sandbox.
-            if self.changed.wait_for(&mut ends, FAREWELL_LIMIT).timed_out() {
+            if self.told.wait_for(&mut farewells, FAREWELL_LIMIT).timed_out() {
                 break;
             }
         }
@@ -447,28 +273,46 @@ impl Guest {
 /// How long the end of a sandbox waits for commands to be told of it.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long killed processes get to let go of what they hold.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// Descriptors that a container is made with.
+pub(super) struct Donated {
+    pub(super) gofer: Vec<OwnedFd>,
+    /// The first process's descriptors 0, 1, 2, ...
+    pub(super) stdio: Vec<OwnedFd>,
+    pub(super) exit_status: HostOsFile,
+}
 
-/// The processes that a signal is for.
-fn targets(tree: &ProcessTree, target: SignalTarget) -> Vec<Arc<ThreadGroup>> {
-    match target {
-        SignalTarget::All => tree.processes().map(|process| process.group.clone()).collect(),
-        SignalTarget::Process(pid) => {
-            tree.process(Tid(pid)).map(|process| process.group.clone()).into_iter().collect()
-        }
-        SignalTarget::ProcessGroup(pgid) => {
-            tree.group_members(Tid(pgid)).map(|process| process.group.clone()).collect()
-        }
-        SignalTarget::Foreground(pid) => {
-            let Some(process) = tree.process(Tid(pid)) else {
-                return Vec::new();
-            };
-            let foreground = process.session.terminal().and_then(|terminal| host::foreground(&*terminal));
-            let pgid = foreground.unwrap_or(process.pgid);
-            tree.group_members(pgid).map(|process| process.group.clone()).collect()
-        }
-    }
+/// Makes a container up to where its first process could be started.
+pub(super) fn build(
+    kernel: &Arc<Kernel>,
+    container: ContainerId,
+    config: ContainerConfig,
+    namespaces: Arc<Namespaces>,
+    donated: Donated,
+) -> Result<Arc<Container>, ControlError> {
+    let ContainerConfig {
+        hostname: _,
+        domainname: _,
+        root,
+        mounts,
+        masked_paths,
+        readonly_paths,
+        init,
+        is_attended,
+    } = config;
+    let Donated { gofer: connections, stdio, exit_status } = donated;
+    let gofer = connections.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+    let gofer = gofer.map_err(|error| failed("copy the connections to the gofer", &error))?;
+    let sockets = connections.into_iter().map(SeqPacket::from).collect();
+    let mounter = Mounter::new(sockets, kernel.clone(), namespaces.clone());
+    let mount_ns = mounter.root(&root, container).map_err(|error| failed("root file system", &error))?;
+    mounter
+        .mount_all(&mount_ns, &mounts)
+        .and_then(|()| mounter.protect(&mount_ns, &root, &readonly_paths, &masked_paths))
+        .map_err(|error| failed("file systems", &error))?;
+    let files = host::import(stdio).map_err(|error| failed("standard streams", &error))?;
+    let surroundings =
+        Surroundings { kernel: kernel.clone(), fs: FsContext::new(mount_ns), namespaces, container };
+    Ok(Container::new(Parts { surroundings, init, files, gofer, exit_status, is_attended }))
 }
 
 fn take(fds: &[DonatedFd]) -> Result<Vec<OwnedFd>, ControlError> {
@@ -477,8 +321,4 @@ fn take(fds: &[DonatedFd]) -> Result<Vec<OwnedFd>, ControlError> {
         taken.push(inherited::take(fd.0).map_err(|error| failed("take an inherited descriptor", &error))?);
     }
     Ok(taken)
-}
-
-fn not_now(request: &str) -> ControlError {
-    ControlError::NotNow { request: request.to_owned() }
 }

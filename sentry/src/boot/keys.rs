@@ -12,8 +12,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use parking_lot::Mutex;
 use sentry_hostio::channel::Channel;
 
-use crate::boot::guest::Guest;
-use crate::boot::{Reply, Request, SignalTarget, receive_request, send_reply};
+use crate::boot::container::Container;
+use crate::boot::{Addressed, ProcessName, Reply, Request, SignalTarget, receive_request, send_reply};
 use crate::fs::host::KeySignals;
 
 /// What the keys, a change of the size and the end of a terminal send (termios(3), ioctl_tty(2)).
@@ -28,13 +28,14 @@ pub(super) fn hold() -> io::Result<()> {
     Ok(SIGNALS.into_iter().collect::<SigSet>().thread_block()?)
 }
 
-/// Passes the signals that this process gets on to whoever is in the foreground of the first process's terminal.
-pub(super) fn pass_on(guest: &Arc<Guest>) -> io::Result<Arc<dyn KeySignals>> {
+/// Passes the signals that this process gets on to whoever is in the foreground of the terminal of the container's first
+/// process.
+pub(super) fn pass_on(container: &Arc<Container>) -> io::Result<Arc<dyn KeySignals>> {
     let set: SigSet = SIGNALS.into_iter().collect();
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let keys = Arc::new(OwnKeys {
         news: signals.as_fd().try_clone_to_owned()?,
-        guest: Arc::downgrade(guest),
+        container: Arc::downgrade(container),
         signals: Mutex::new(signals),
     });
     let own = keys.clone();
@@ -54,7 +55,7 @@ pub(super) fn pass_on(guest: &Arc<Guest>) -> io::Result<Arc<dyn KeySignals>> {
 struct OwnKeys {
     /// To wait for.
     news: std::os::fd::OwnedFd,
-    guest: Weak<Guest>,
+    container: Weak<Container>,
     /// Locked until what was taken is sent.
     signals: Mutex<SignalFd>,
 }
@@ -65,13 +66,13 @@ impl KeySignals for OwnKeys {
         let mut count = 0;
         while let Ok(Some(info)) = signals.read_signal() {
             count += 1;
-            let Some(guest) = self.guest.upgrade() else { continue };
-            let (Some(init), Ok(signal)) = (guest.first(), i32::try_from(info.ssi_signo)) else { continue };
+            let Some(container) = self.container.upgrade() else { continue };
+            let Ok(signal) = i32::try_from(info.ssi_signo) else { continue };
             // Whoever has no process in the foreground has nobody to tell.
-            let _ = guest.signal(SignalTarget::Foreground(init), signal);
+            let _ = container.signal(SignalTarget::Foreground(ProcessName::First), signal);
             if signal == Signal::SIGHUP as i32 {
                 // tty_ioctl(4): the leader of the session is told, too.
-                let _ = guest.signal(SignalTarget::Process(init), signal);
+                let _ = container.signal(SignalTarget::Process(ProcessName::First), signal);
             }
         }
         count
@@ -121,11 +122,13 @@ impl CommandKeys {
         let end = Instant::now() + PATIENCE;
         while self.has_answer(end.saturating_duration_since(Instant::now())) {
             match receive_request(&self.channel) {
-                Ok((Request::KeysPassedOn { round, signals }, _)) if round == asking.round => {
+                Ok((Addressed { request: Request::KeysPassedOn { round, signals }, .. }, _))
+                    if round == asking.round =>
+                {
                     asking.is_late = false;
                     return Some(signals);
                 }
-                Ok((Request::KeysPassedOn { .. }, _)) => {}
+                Ok((Addressed { request: Request::KeysPassedOn { .. }, .. }, _)) => {}
                 // It is gone, or talks nonsense.
                 _ => {
                     asking.is_possible = false;

@@ -2,9 +2,11 @@
 
 mod capture;
 mod config;
+mod container;
 mod filter;
 mod guest;
 mod isolate;
+mod join;
 mod keys;
 mod mounts;
 mod network;
@@ -14,12 +16,13 @@ mod run;
 mod server;
 
 pub use config::{
-    BootConfig, CapabilitySets, DonatedFd, FilterConfig, FilterInstruction, HostSettings, IpAddress,
-    LinkConfig, MountConfig, MountFlags, MountKind, NetworkConfig, NetworkKind, PlatformChoice,
-    ProcessConfig, ResourceLimit, RootConfig, RouteConfig, StraceConfig, UserConfig,
+    BootConfig, CapabilitySets, ContainerConfig, DonatedFd, FilterConfig, FilterInstruction, HostSettings,
+    IpAddress, JoinConfig, LinkConfig, MountConfig, MountFlags, MountKind, NetworkConfig, NetworkKind,
+    OwnNamespaces, PlatformChoice, ProcessConfig, ResourceLimit, RootConfig, RouteConfig, StraceConfig,
+    UserConfig,
 };
 pub use protocol::{
-    CaptureEnd, ControlError, ExitStatus, ProcessInfo, ProtocolError, Reply, Request, SignalTarget, Stats,
-    receive_reply, receive_request, send_reply, send_request,
+    Addressed, CaptureEnd, ControlError, ExitStatus, ProcessInfo, ProcessName, ProtocolError, Reply, Request,
+    SignalTarget, Stats, receive_reply, receive_request, send_reply, send_request,
 };
 pub use run::run;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sentry_hostio::seqpacket::SeqPacket;
-use sentry_platform::MemoryFile;
 use thiserror::Error;
 
 use crate::boot::{MountConfig, MountFlags as ConfigFlags, MountKind, RootConfig};
@@ -11,8 +10,7 @@ use crate::errno::Errno;
 use crate::fs::gofer::{Caching, Connection, GoferFs, GoferOptions};
 use crate::fs::overlay::Overlay;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
-use crate::ipc::IpcNamespace;
-use crate::kernel::Kernel;
+use crate::kernel::{ContainerId, Kernel, Namespaces};
 use crate::task::Credentials;
 use crate::vfs::change::create;
 use crate::vfs::walk::{Last, LastName, Resolve, WalkRoot, walk};
@@ -26,45 +24,53 @@ pub(super) struct MountError {
     errno: Errno,
 }
 
-/// Makes mounts for one sandbox.
+/// Makes mounts for one container.
 pub(super) struct Mounter {
     gofer: Arc<Connection>,
-    memory: Arc<MemoryFile>,
+    kernel: Arc<Kernel>,
     creds: Arc<Credentials>,
-    ipc: Arc<IpcNamespace>,
+    /// Of its processes.
+    namespaces: Arc<Namespaces>,
 }
 
 impl Mounter {
-    /// Message queues are those of `ipc`.
-    pub(super) fn new(sockets: Vec<SeqPacket>, memory: Arc<MemoryFile>, ipc: Arc<IpcNamespace>) -> Self {
-        Self { gofer: Connection::remote(sockets), memory, creds: Credentials::root(), ipc }
+    /// For processes in `namespaces`, whose files `sockets` lead to.
+    pub(super) fn new(sockets: Vec<SeqPacket>, kernel: Arc<Kernel>, namespaces: Arc<Namespaces>) -> Self {
+        Self { gofer: Connection::remote(sockets), kernel, creds: Credentials::root(), namespaces }
     }
 
     /// The mount namespace of the first process. A root that cannot be written gets a layer in memory below that
     /// flag, so that the mount points exist whatever the image has.
-    pub(super) fn root(&self, root: &RootConfig) -> Result<Arc<MountNamespace>, MountError> {
+    pub(super) fn root(
+        &self,
+        root: &RootConfig,
+        container: ContainerId,
+    ) -> Result<Arc<MountNamespace>, MountError> {
         let failed = |errno| MountError { destination: "/".to_owned(), errno };
         let lower = self.served(root.tree, Caching::Exclusive).map_err(failed)?;
         let dentry = if root.memory_overlay || root.readonly {
-            let upper = Tmpfs::create(self.memory.clone(), &TmpfsOptions::default());
+            let upper = self.tmpfs(&TmpfsOptions::default());
             Overlay::create(&upper, &lower).map_err(failed)?
         } else {
             lower
         };
-        Ok(MountNamespace::new(Mount::new(dentry, b"none", MountFlags::empty())))
+        let mount = Mount::new(dentry, b"none", MountFlags::empty());
+        if container == ContainerId::FIRST {
+            return Ok(MountNamespace::new(mount));
+        }
+        MountNamespace::create(mount, &self.creds).map_err(failed)
     }
 
     /// Makes the mounts of the configuration, in order. A kind that the kernel does not have is left out: engines
     /// always ask for some.
     pub(super) fn mount_all(
         &self,
-        kernel: &Arc<Kernel>,
         namespace: &Arc<MountNamespace>,
         mounts: &[MountConfig],
     ) -> Result<(), MountError> {
         for mount in mounts {
             let failed = |errno| MountError { destination: mount.destination.clone(), errno };
-            let root = match self.file_system(kernel, &mount.kind) {
+            let root = match self.file_system(&mount.kind) {
                 Err(Errno::ENODEV) => {
                     tracing::warn!("mount {}: no such file system", mount.destination);
                     continue;
@@ -116,7 +122,7 @@ impl Mounter {
         let (root, flags) = match cover {
             Cover::ReadOnly => (place.dentry.clone(), place.mount.flags() | MountFlags::RDONLY),
             Cover::Empty if place.inode().is_dir() => {
-                (Tmpfs::create(self.memory.clone(), &TmpfsOptions::default()), MountFlags::RDONLY)
+                (self.tmpfs(&TmpfsOptions::default()), MountFlags::RDONLY)
             }
             // An empty file: what reads as /dev/null does, without depending on /dev.
             Cover::Empty => (self.empty_file().map_err(failed)?, MountFlags::RDONLY),
@@ -126,13 +132,13 @@ impl Mounter {
     }
 
     fn empty_file(&self) -> Result<Arc<Dentry>, Errno> {
-        let tmpfs = Tmpfs::create(self.memory.clone(), &TmpfsOptions::default());
+        let tmpfs = self.tmpfs(&TmpfsOptions::default());
         let namespace = MountNamespace::new(Mount::new(tmpfs, b"none", MountFlags::empty()));
         let walked = self.walk(&namespace, b"/empty", Last::FollowOrMissing)?;
         Ok(create(&Caller::kernel(&self.creds), &walked, NewKind::Regular, 0o444, 0)?.dentry)
     }
 
-    fn file_system(&self, kernel: &Arc<Kernel>, kind: &MountKind) -> Result<Arc<Dentry>, Errno> {
+    fn file_system(&self, kind: &MountKind) -> Result<Arc<Dentry>, Errno> {
         match kind {
             MountKind::Bind { tree } => self.served(*tree, Caching::Shared),
             MountKind::Tmpfs { options } => {
@@ -144,17 +150,21 @@ impl Mounter {
                         .any(|name| option.starts_with(name))
                 };
                 let options: Vec<&str> = options.iter().filter(own).map(String::as_str).collect();
-                Ok(Tmpfs::create(self.memory.clone(), &TmpfsOptions::parse(&options.join(","))?))
+                Ok(self.tmpfs(&TmpfsOptions::parse(&options.join(","))?))
             }
             MountKind::Dev => self.device_directory(),
-            MountKind::Proc => crate::fs::registry::create_at_boot(kernel, "proc", ""),
-            MountKind::Sysfs => crate::fs::registry::create_at_boot(kernel, "sysfs", ""),
+            MountKind::Proc => Ok(crate::fs::proc::create(&self.kernel, &self.namespaces.pid_for_children)),
+            MountKind::Sysfs => crate::fs::registry::create_at_boot(&self.kernel, "sysfs", ""),
             MountKind::Devpts { options } => {
-                crate::fs::registry::create_at_boot(kernel, "devpts", &options.join(","))
+                crate::fs::registry::create_at_boot(&self.kernel, "devpts", &options.join(","))
             }
-            MountKind::Mqueue => Ok(self.ipc.queues().root().dentry),
-            MountKind::Cgroup => crate::fs::registry::create_at_boot(kernel, "cgroup2", ""),
+            MountKind::Mqueue => Ok(self.namespaces.ipc.queues().root().dentry),
+            MountKind::Cgroup => crate::fs::registry::create_at_boot(&self.kernel, "cgroup2", ""),
         }
+    }
+
+    fn tmpfs(&self, options: &TmpfsOptions) -> Arc<Dentry> {
+        Tmpfs::create(self.kernel.memory_file().clone(), options)
     }
 
     fn served(&self, tree: u32, caching: Caching) -> Result<Arc<Dentry>, Errno> {
@@ -163,7 +173,7 @@ impl Mounter {
 
     /// A tmpfs with the nodes and links that config-linux.md lists ("Default Devices", "Dev symbolic links").
     fn device_directory(&self) -> Result<Arc<Dentry>, Errno> {
-        let root = Tmpfs::create(self.memory.clone(), &TmpfsOptions::parse("mode=755")?);
+        let root = self.tmpfs(&TmpfsOptions::parse("mode=755")?);
         let namespace = MountNamespace::new(Mount::new(root.clone(), b"none", MountFlags::empty()));
         let caller = Caller::kernel(&self.creds);
         for (name, major, minor) in [

@@ -7,7 +7,7 @@ use netstack::bpf::Instruction;
 use crate::boot::{CapabilitySets, ControlError, FilterConfig, FilterInstruction, ProcessConfig, UserConfig};
 use crate::errno::Errno;
 use crate::fs::{host, tty};
-use crate::kernel::{Kernel, Namespaces};
+use crate::kernel::{ContainerId, Kernel, Namespaces};
 use crate::task::seccomp::{Filter, Logging};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
@@ -16,12 +16,13 @@ use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext};
 /// Where execvp(3) looks when the environment has no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// What a new process shares with the sandbox.
+/// What a new process shares with the others of its container.
 pub(super) struct Surroundings {
     pub(super) kernel: Arc<Kernel>,
     /// Root and mounts; the working directory is the process's own.
     pub(super) fs: Arc<FsContext>,
     pub(super) namespaces: Arc<Namespaces>,
+    pub(super) container: ContainerId,
 }
 
 /// Starts a process with `files` as its descriptors 0, 1, 2, ...
@@ -30,7 +31,7 @@ pub(super) fn start(
     config: &ProcessConfig,
     files: Vec<Arc<File>>,
 ) -> Result<Arc<Task>, ControlError> {
-    let Surroundings { kernel, fs, namespaces } = surroundings;
+    let Surroundings { kernel, fs, namespaces, container } = surroundings;
     let fs = fs.fork();
     let creds = credentials(&config.user, &config.capabilities, config.no_new_privileges);
     fs.set_umask(config.user.umask);
@@ -54,6 +55,7 @@ pub(super) fn start(
         files: table.clone(),
         fs: fs.clone(),
         namespaces: namespaces.clone(),
+        container: *container,
     };
     find_and_start(config, |path| {
         kernel.create_prepared(args(path), |task| {

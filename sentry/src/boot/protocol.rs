@@ -2,7 +2,7 @@
 //!
 //! A connection carries one request at a time, each answered by one reply. [`Request::Wait`] keeps its connection
 //! busy until the process ends; whoever wants to signal meanwhile opens another. Until then the sandbox may ask on it
-//! with [`Reply::PassKeysOn`].
+//! with [`Reply::PassKeysOn`]. A request names the container that it is about; process ids are those of its PID namespace.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -11,21 +11,29 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::boot::{NetworkConfig, ProcessConfig};
+use crate::boot::{JoinConfig, NetworkConfig, ProcessConfig};
 
 /// What can be asked of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Reply [`Reply::Done`] once the sandbox is ready to start its first process, or the error.
     Ready,
-    /// Sets the network up, the sockets of whose links come along, and starts the first process.
+    /// Makes a container that shares the sandbox, up to where it can be started. Along come a file for its
+    /// [`ExitStatus`], the connections to its gofer, and the first process's descriptors 0, 1, 2, ...
+    Join(Box<JoinConfig>),
+    /// Makes this connection stand for a container that joined: when it hangs up, the container ends.
+    Attend,
+    /// Ends a container that joined, and forgets it; replies when its processes are gone. Nothing where there is none.
+    Remove,
+    /// Starts the first process; in the sandbox's first container after setting up the network, the sockets of whose links
+    /// come along.
     Start(NetworkConfig),
     /// Starts another process; its descriptors 0, 1, 2, ... come along.
     Exec(Box<ProcessConfig>),
     /// Replies when the process has ended.
     Wait {
-        /// The process, by its id in the guest.
-        pid: i32,
+        /// The process.
+        process: ProcessName,
     },
     /// Sends a signal; replies [`Reply::Signalled`].
     Signal {
@@ -45,7 +53,7 @@ pub enum Request {
     Processes,
     /// Counts what the guest uses.
     Stats,
-    /// Stops all guest code.
+    /// Stops the container's code.
     Pause,
     /// Goes on after [`Request::Pause`].
     Resume,
@@ -62,17 +70,33 @@ pub enum Request {
     Counters,
 }
 
+/// A request and the container that it is about, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addressed {
+    /// The name.
+    pub container: String,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// A process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessName {
+    /// The container's first one.
+    First,
+    /// The one with this id.
+    Id(i32),
+}
+
 /// Whom a signal goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignalTarget {
-    /// One process, by its id in the guest.
-    Process(i32),
-    /// A process group, by its id in the guest.
-    ProcessGroup(i32),
-    /// Every process.
+    /// One process.
+    Process(ProcessName),
+    /// Every process of the container.
     All,
     /// The foreground process group of the process's controlling terminal; the process itself when it has none.
-    Foreground(i32),
+    Foreground(ProcessName),
 }
 
 /// The answer to a request.
@@ -204,6 +228,12 @@ pub enum ControlError {
         /// The id that was asked for.
         pid: i32,
     },
+    /// There is no such container in the sandbox.
+    #[error("the sandbox has no container {name:?}")]
+    NoContainer {
+        /// The name that was asked for.
+        name: String,
+    },
     /// The request does not fit the sandbox's state.
     #[error("cannot {request} now")]
     NotNow {
@@ -219,7 +249,9 @@ impl ControlError {
         match self {
             Self::ProgramNotFound { .. } => 127,
             Self::ProgramNotRunnable { .. } => 126,
-            Self::SetUp { .. } | Self::NoProcess { .. } | Self::NotNow { .. } => 128,
+            Self::SetUp { .. } | Self::NoProcess { .. } | Self::NoContainer { .. } | Self::NotNow { .. } => {
+                128
+            }
         }
     }
 }
@@ -239,7 +271,7 @@ pub enum ProtocolError {
 ///
 /// # Errors
 /// See [`ProtocolError`].
-pub fn send_request(to: &Channel, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), ProtocolError> {
+pub fn send_request(to: &Channel, request: &Addressed, fds: &[BorrowedFd<'_>]) -> Result<(), ProtocolError> {
     Ok(to.send(&serde_json::to_vec(request)?, fds)?)
 }
 
@@ -255,7 +287,7 @@ pub fn send_reply(to: &Channel, reply: &Reply) -> Result<(), ProtocolError> {
 ///
 /// # Errors
 /// See [`ProtocolError`].
-pub fn receive_request(from: &Channel) -> Result<(Request, Vec<OwnedFd>), ProtocolError> {
+pub fn receive_request(from: &Channel) -> Result<(Addressed, Vec<OwnedFd>), ProtocolError> {
     receive(from)
 }
 

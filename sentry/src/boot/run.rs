@@ -11,7 +11,8 @@ use sentry_platform::{PlatformKind, Prepared};
 
 use crate::boot::guest::Guest;
 use crate::boot::{
-    BootConfig, ControlError, ExitStatus, NetworkKind, PlatformChoice, Reply, Request, isolate, keys, server,
+    Addressed, BootConfig, ControlError, ExitStatus, NetworkKind, PlatformChoice, Reply, Request, isolate,
+    keys, server,
 };
 use crate::socket::proc_net::HostFiles;
 
@@ -39,7 +40,8 @@ fn set_up(config: OwnedFd) -> Result<Arc<Guest>, ControlError> {
     if config.strace.is_some() || config.debug {
         log_to_stderr();
     }
-    let terminal = config.stdio.first().filter(|_| config.init.has_terminal && !config.dies_with_parent);
+    let terminal =
+        config.stdio.first().filter(|_| config.container.init.has_terminal && !config.dies_with_parent);
     let host_files = (config.network == NetworkKind::Host).then(HostFiles::open);
     isolate::before_template(config.dies_with_parent, terminal.map(|fd| fd.0))
         .map_err(|error| failed("isolate", &error))?;
@@ -87,7 +89,7 @@ pub(super) fn failed(step: &str, error: &dyn std::error::Error) -> ControlError 
 
 /// Answers the caller's first request with the error; it always asks whether the sandbox is ready.
 fn refuse(channel: &Channel, error: ControlError) {
-    if let Ok((Request::Ready, _)) = crate::boot::receive_request(channel) {
+    if let Ok((Addressed { request: Request::Ready, .. }, _)) = crate::boot::receive_request(channel) {
         // The caller may be gone, and there is nobody else to tell.
         let _ = crate::boot::send_reply(channel, &Reply::Failed(error));
     }

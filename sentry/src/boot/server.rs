@@ -9,9 +9,13 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sentry_hostio::channel::Channel;
 
+use crate::boot::container::Container;
 use crate::boot::guest::Guest;
 use crate::boot::keys::CommandKeys;
-use crate::boot::{CaptureEnd, ControlError, ExitStatus, Reply, Request, receive_request, send_reply};
+use crate::boot::run::failed;
+use crate::boot::{
+    Addressed, CaptureEnd, ControlError, ExitStatus, Reply, Request, join, receive_request, send_reply,
+};
 use crate::fs::host::KeySignals;
 
 /// Stack of a thread that only decodes and passes on; the default of 2 MiB is for other work.
@@ -30,7 +34,7 @@ pub(super) fn serve(guest: &Arc<Guest>, channel: Channel, listener: UnixListener
 
 /// Takes connections, and looks after the gofer beside: both are rare.
 fn accept(guest: &Arc<Guest>, listener: &UnixListener) {
-    let mut gofer = guest.gofer();
+    let mut gofer = guest.first().gofer();
     loop {
         // No events: an end that hangs up is told of anyway.
         let mut fds = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
@@ -44,7 +48,7 @@ fn accept(guest: &Arc<Guest>, listener: &UnixListener) {
         if has_news.iter().skip(1).any(|&is_gone| is_gone) {
             tracing::error!("the gofer has ended: the sandbox ends, too");
             gofer = &[];
-            guest.abandon();
+            guest.first().abandon();
         }
         if has_news[0] {
             let Ok((stream, _)) = listener.accept() else { return };
@@ -55,7 +59,7 @@ fn accept(guest: &Arc<Guest>, listener: &UnixListener) {
 }
 
 /// Without a thread the connection is dropped, and the command sees that it was.
-fn start(name: &str, work: impl FnOnce() + Send + 'static) {
+pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) {
     let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     if let Err(error) = builder.spawn(work) {
         tracing::error!("no thread for a control connection: {error}");
@@ -69,7 +73,7 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
     let mut starter = None;
     // Ends what the connection began.
     let mut recording = None;
-    while let Ok((request, fds)) = receive_request(&channel) {
+    while let Ok((Addressed { container, request }, fds)) = receive_request(&channel) {
         if let Request::Start(_) | Request::Exec(_) = &request {
             drop(starter.replace(guest.farewell()));
         }
@@ -77,14 +81,20 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
         let sent = match request {
             // Too late.
             Request::KeysPassedOn { .. } => Ok(()),
-            Request::Wait { pid } => match keys.while_waiting(|| guest.wait(pid)) {
-                Ok((status, _farewell)) => {
-                    let sent = send_reply(&channel, &Reply::Exited(status));
-                    drop(starter.take());
-                    sent
-                }
-                Err(error) => send_reply(&channel, &Reply::Failed(error)),
-            },
+            Request::Wait { process } => {
+                let _farewell = guest.farewell();
+                let ended = guest
+                    .container(&container)
+                    .and_then(|container| keys.while_waiting(|| container.wait(process)));
+                let sent = send_reply(&channel, &ended.map_or_else(Reply::Failed, Reply::Exited));
+                drop(starter.take());
+                sent
+            }
+            Request::Attend => {
+                let command: Arc<dyn KeySignals> = keys.clone();
+                let attended = attend(guest, &container, &channel, &command);
+                send_reply(&channel, &attended.map_or_else(Reply::Failed, |()| Reply::Done))
+            }
             Request::Capture { snap_len, outlives_connection } => {
                 let begun = guest.capture(fds, snap_len);
                 if begun.is_ok() && !outlives_connection {
@@ -101,13 +111,30 @@ fn converse(guest: &Arc<Guest>, channel: Channel) {
             request => {
                 // The signal that ends the first process is answered, too.
                 let _farewell = guest.farewell();
-                send_reply(&channel, &answer(guest, request, fds, &keys).unwrap_or_else(Reply::Failed))
+                send_reply(
+                    &channel,
+                    &answer(guest, &container, request, fds, &keys).unwrap_or_else(Reply::Failed),
+                )
             }
         };
         if sent.is_err() {
             return;
         }
     }
+}
+
+/// Makes the connection stand for a container.
+fn attend(
+    guest: &Guest,
+    name: &str,
+    channel: &Channel,
+    command: &Arc<dyn KeySignals>,
+) -> Result<(), ControlError> {
+    let container = guest.container(name)?;
+    let connection = channel.as_fd().try_clone_to_owned();
+    container.set_keys(command);
+    join::end_without(container, connection.map_err(|error| failed("copy the connection", &error))?);
+    Ok(())
 }
 
 /// A recording that ends with its connection.
@@ -128,29 +155,47 @@ impl Drop for Recording<'_> {
 
 fn answer(
     guest: &Arc<Guest>,
+    name: &str,
     request: Request,
     fds: Vec<OwnedFd>,
     keys: &Arc<CommandKeys>,
 ) -> Result<Reply, ControlError> {
     let command = || -> Arc<dyn KeySignals> { keys.clone() };
     match request {
-        // All but the first are answered before.
-        Request::Ready | Request::KeysPassedOn { .. } | Request::Capture { .. } | Request::EndCapture => {
+        Request::Join(config) => join::join(guest, name, *config, fds).map(|()| Reply::Done),
+        Request::Remove => {
+            join::remove(guest, name);
             Ok(Reply::Done)
         }
         Request::Counters => Ok(Reply::Counters(guest.counters())),
-        Request::Start(network) => guest.start(network, fds, &command()).map(|pid| Reply::Started { pid }),
-        Request::Exec(process) => guest.exec(&process, fds, &command()).map(|pid| Reply::Started { pid }),
-        Request::Wait { pid } => guest.wait(pid).map(|(status, _)| Reply::Exited(status)),
-        Request::Signal { target, signal } => {
-            guest.signal(target, signal).map(|reached_init| Reply::Signalled { reached_init })
+        Request::Start(network) => {
+            let pid = guest.start(&guest.container(name)?, network, fds, &command())?;
+            Ok(Reply::Started { pid })
         }
-        Request::Processes => Ok(Reply::Processes(guest.processes())),
-        Request::Stats => Ok(Reply::Stats(guest.stats())),
-        Request::Pause => guest.pause().map(|()| Reply::Done),
+        Request::Stats => Ok(Reply::Stats(guest.stats(&*guest.container(name)?))),
+        request => answer_for(&guest.container(name)?, request, fds, &command()),
+    }
+}
+
+/// What does not concern the sandbox around the container.
+fn answer_for(
+    container: &Arc<Container>,
+    request: Request,
+    fds: Vec<OwnedFd>,
+    command: &Arc<dyn KeySignals>,
+) -> Result<Reply, ControlError> {
+    match request {
+        Request::Exec(process) => container.exec(&process, fds, command).map(|pid| Reply::Started { pid }),
+        Request::Signal { target, signal } => {
+            container.signal(target, signal).map(|reached_init| Reply::Signalled { reached_init })
+        }
+        Request::Processes => Ok(Reply::Processes(container.processes())),
+        Request::Pause => container.pause().map(|()| Reply::Done),
         Request::Resume => {
-            guest.resume();
+            container.resume();
             Ok(Reply::Done)
         }
+        // The others are answered before.
+        _ => Ok(Reply::Done),
     }
 }

@@ -8,7 +8,7 @@ use sentry_platform::{MemoryFile, Platform};
 
 use crate::kernel::freezer::Freezer;
 use crate::kernel::futex::Futexes;
-use crate::kernel::{Clocks, ProcessTree, Timers};
+use crate::kernel::{Clocks, ContainerId, ProcessTree, Timers};
 use crate::mm::Frames;
 use crate::task::{ExitStatus, Tid};
 
@@ -123,10 +123,10 @@ impl Kernel {
         &self.futexes
     }
 
-    /// True while guest code is held back.
+    /// True while guest code of the container is held back.
     #[must_use]
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.freezer.is_frozen()
+    pub(crate) fn is_frozen(&self, container: ContainerId) -> bool {
+        self.freezer.is_frozen(container)
     }
 
     /// Processes, groups, sessions. Hold the guard briefly.

@@ -1,6 +1,7 @@
 //! The sandbox-wide kernel: clocks, processes, timers, futexes, host names.
 
 mod clock;
+mod container;
 mod freezer;
 pub(crate) mod futex;
 pub(crate) mod id_map;
@@ -16,6 +17,7 @@ mod uts;
 mod vdso_clock;
 
 pub use clock::{Clocks, KTime};
+pub use container::ContainerId;
 pub use instance::{Kernel, KernelConfig};
 pub use namespace::{CgroupNamespace, NamespaceBase, NamespaceKind, Namespaces};
 pub use pid_namespace::PidNamespace;

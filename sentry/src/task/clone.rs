@@ -332,7 +332,9 @@ impl CurrentTask {
             () if flags.contains(CloneFlags::CLEAR_SIGHAND) => handlers.for_exec(),
             () => handlers.fork(),
         };
-        let group = ThreadGroup::new(self.kernel(), pid, pid_ns, handlers, self.thread_group().limits());
+        let parent = self.thread_group();
+        let group =
+            ThreadGroup::new(self.kernel(), pid, pid_ns, parent.container(), handlers, parent.limits());
         group.set_oom_score_adj(self.thread_group().oom_score_adj(), self.thread_group().oom_score_adj_min());
         group.set_creator(self.task());
         group

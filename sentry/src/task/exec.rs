@@ -10,7 +10,7 @@ use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::mqueue;
-use crate::kernel::{Kernel, Namespaces, PidNamespace, Process, Session, UserNamespace};
+use crate::kernel::{ContainerId, Kernel, Namespaces, Process, Session, UserNamespace};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
 use crate::task::clone::initial_handlers;
@@ -40,7 +40,10 @@ pub struct ProcessArgs {
     /// Root, working directory, umask.
     pub fs: Arc<FsContext>,
     /// The namespaces that are neither of users nor of mounts.
+    /// It begins in the PID namespace that its children are for.
     pub namespaces: Arc<Namespaces>,
+    /// The container.
+    pub container: ContainerId,
 }
 
 /// The program to execute, as `execveat(2)` names it.
@@ -69,7 +72,7 @@ impl Kernel {
         args: ProcessArgs,
         prepare: impl FnOnce(&Task),
     ) -> Result<Arc<Task>, Errno> {
-        let ProcessArgs { path, argv, envp, creds, limits, files, fs, namespaces } = args;
+        let ProcessArgs { path, argv, envp, creds, limits, files, fs, namespaces, container } = args;
         let from = WalkRoot { namespace: fs.namespace(), root: fs.root(), start: fs.cwd() };
         let open = |path: &[u8]| open_exec(&Caller::kernel(&creds), &from, path, Last::Follow);
         let given = creds.clone();
@@ -93,9 +96,9 @@ impl Kernel {
         let context = mm.address_space().new_context(&fpu).map_err(|_| Errno::EAGAIN)?;
         let task = {
             let mut tree = self.tree();
-            let pid_ns = PidNamespace::initial();
+            let pid_ns = namespaces.pid_for_children.clone();
             let pid = tree.allocate_id(&pid_ns)?;
-            let group = ThreadGroup::new(self, pid, pid_ns, initial_handlers(), limits);
+            let group = ThreadGroup::new(self, pid, pid_ns, container, initial_handlers(), limits);
             let task = Task::new(NewTask {
                 tid: pid,
                 group: group.clone(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use sentry_platform::AddressSpace;
 
-use crate::kernel::{KTime, Kernel, PidNamespace};
+use crate::kernel::{ContainerId, KTime, Kernel, PidNamespace};
 use crate::task::signal::{GroupSignals, SigHandlers};
 use crate::task::{Limits, Task, Tid};
 use crate::wait::WaitQueue;
@@ -16,6 +16,7 @@ use crate::wait::WaitQueue;
 pub struct ThreadGroup {
     pid: Tid,
     pid_ns: Arc<PidNamespace>,
+    container: ContainerId,
     /// The first process of its PID namespace.
     is_init: bool,
     kernel: Arc<Kernel>,
@@ -116,6 +117,7 @@ impl ThreadGroup {
         kernel: &Arc<Kernel>,
         pid: Tid,
         pid_ns: Arc<PidNamespace>,
+        container: ContainerId,
         handlers: Arc<SigHandlers>,
         limits: Limits,
     ) -> Arc<Self> {
@@ -123,6 +125,7 @@ impl ThreadGroup {
             pid,
             is_init: pid_ns.init() == Some(pid),
             pid_ns,
+            container,
             kernel: kernel.clone(),
             start: kernel.clocks().monotonic(),
             signals: Mutex::new(GroupSignals::new()),
@@ -152,6 +155,12 @@ impl ThreadGroup {
     #[must_use]
     pub fn pid_ns(&self) -> &Arc<PidNamespace> {
         &self.pid_ns
+    }
+
+    /// The container.
+    #[must_use]
+    pub fn container(&self) -> ContainerId {
+        self.container
     }
 
     /// True for the first process of its PID namespace, whose end is that of all others.

@@ -124,7 +124,8 @@ impl CurrentTask {
     fn wait_while_frozen(&self) {
         loop {
             self.waiter().clear();
-            if !self.kernel().is_frozen() || self.thread_group().signals.lock().must_leave(self) {
+            let group = self.thread_group();
+            if !self.kernel().is_frozen(group.container()) || group.signals.lock().must_leave(self) {
                 return;
             }
             self.waiter().sleep(None);

@@ -392,7 +392,7 @@ impl Task {
     /// back.
     pub(crate) fn enter_guest(&self) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);
-        if self.attention.load(Ordering::SeqCst) || self.kernel.is_frozen() {
+        if self.attention.load(Ordering::SeqCst) || self.kernel.is_frozen(self.group.container()) {
             self.in_guest.store(false, Ordering::Relaxed);
             return false;
         }

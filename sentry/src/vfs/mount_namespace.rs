@@ -45,6 +45,15 @@ impl MountNamespace {
         Self::with(NamespaceBase::initial(NamespaceKind::Mount), root, Arc::default())
     }
 
+    /// A namespace with one mount that `maker` makes.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many.
+    pub fn create(root: Arc<Mount>, maker: &Credentials) -> Result<Arc<Self>, Errno> {
+        let base = NamespaceBase::new(NamespaceKind::Mount, maker)?;
+        Ok(Self::with(base, root, Arc::default()))
+    }
+
     fn with(base: NamespaceBase, root: Arc<Mount>, peers: Arc<Mutex<PeerGroups>>) -> Arc<Self> {
         Arc::new_cyclic(|me| {
             *root.namespace.write() = me.clone();

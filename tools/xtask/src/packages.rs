@@ -27,6 +27,7 @@ const PACKAGES: &[&str] = &[
     "nmap",
     "nodejs",
     "perl",
+    "podman",
     "procps",
     "python3",
     "python3-scapy",

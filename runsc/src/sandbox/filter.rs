@@ -1,4 +1,5 @@
-//! The host system calls that the gofer keeps: files below the exported directories, and its own threads.
+//! The host system calls that the processes beside the sentry keep: the gofer files below the exported directories and
+//! its own threads, the attendant its connections.
 
 use sentry_hostio::seccomp::{AllowList, ArgCheck, Scope, SeccompError};
 
@@ -39,7 +40,7 @@ const FILES: [i64; 33] = [
     libc::SYS_dup,
 ];
 
-/// What its threads and its allocator need.
+/// What threads and the allocator need, and messages over connections that are there.
 const PROCESS: [i64; 24] = [
     libc::SYS_sendmsg,
     libc::SYS_recvmsg,
@@ -67,32 +68,52 @@ const PROCESS: [i64; 24] = [
     libc::SYS_exit_group,
 ];
 
-/// The list, with the calls that are allowed in one form only.
-fn allow_list() -> Result<AllowList, SeccompError> {
+/// What the attendant does besides: it reads signals and closes what it has.
+const ATTENDING: [i64; 3] = [libc::SYS_read, libc::SYS_write, libc::SYS_close];
+
+/// What both may do.
+fn basis() -> Result<AllowList, SeccompError> {
     let mut list = AllowList::new();
-    list.allow(&FILES).allow(&PROCESS);
-    // Threads, not processes. clone3(2) hides its flags from filters; without it the C library falls back to clone.
-    let thread = libc::CLONE_THREAD.cast_unsigned();
-    list.allow_when(libc::SYS_clone, &[ArgCheck::Masked { index: 0, mask: thread, value: thread }])?;
+    list.allow(&PROCESS);
     for command in [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL] {
         let value = command.cast_unsigned();
         list.allow_when(libc::SYS_fcntl, &[ArgCheck::Equals { index: 1, value }])?;
     }
-    // The name of a thread (pthread_setname_np).
-    let value = libc::PR_SET_NAME.cast_unsigned();
-    list.allow_when(libc::SYS_prctl, &[ArgCheck::Equals { index: 0, value }])?;
     // No executable memory, neither new nor by change.
     let exec = libc::PROT_EXEC.cast_unsigned();
     for number in [libc::SYS_mmap, libc::SYS_mprotect] {
         list.allow_when(number, &[ArgCheck::Masked { index: 2, mask: exec, value: 0 }])?;
     }
+    Ok(list)
+}
+
+fn gofer() -> Result<AllowList, SeccompError> {
+    let mut list = basis()?;
+    list.allow(&FILES);
+    // Threads, not processes. clone3(2) hides its flags from filters; without it the C library falls back to clone.
+    let thread = libc::CLONE_THREAD.cast_unsigned();
+    list.allow_when(libc::SYS_clone, &[ArgCheck::Masked { index: 0, mask: thread, value: thread }])?;
+    // The name of a thread (pthread_setname_np).
+    let value = libc::PR_SET_NAME.cast_unsigned();
+    list.allow_when(libc::SYS_prctl, &[ArgCheck::Equals { index: 0, value }])?;
     list.fail_with(libc::SYS_clone3, libc::ENOSYS);
     Ok(list)
 }
 
-/// Puts the filter in force for the process, which has one thread.
-pub(super) fn confine() -> Result<(), SeccompError> {
-    allow_list()?.install(Scope::AllThreads)
+fn attendant() -> Result<AllowList, SeccompError> {
+    let mut list = basis()?;
+    list.allow(&ATTENDING);
+    Ok(list)
+}
+
+/// Puts the gofer's filter in force for the process, which has one thread.
+pub(super) fn confine_gofer() -> Result<(), SeccompError> {
+    gofer()?.install(Scope::AllThreads)
+}
+
+/// Puts the attendant's filter in force for the process, which has one thread.
+pub(super) fn confine_attendant() -> Result<(), SeccompError> {
+    attendant()?.install(Scope::AllThreads)
 }
 
 #[cfg(test)]
@@ -101,23 +122,24 @@ mod tests {
 
     #[test]
     fn nothing_that_makes_processes_or_sockets_is_allowed() {
-        let list = allow_list().unwrap();
-        for number in [
-            libc::SYS_execve,
-            libc::SYS_execveat,
-            libc::SYS_fork,
-            libc::SYS_vfork,
-            libc::SYS_socket,
-            libc::SYS_connect,
-            libc::SYS_ptrace,
-            libc::SYS_mount,
-            libc::SYS_setns,
-            libc::SYS_unshare,
-            libc::SYS_bpf,
-            libc::SYS_kill,
-            libc::SYS_open,
-        ] {
-            assert!(!list.permits(number), "{number}");
+        for (list, number) in [gofer, attendant].into_iter().flat_map(|list| NUMBERS.map(|n| (list, n))) {
+            assert!(!list().unwrap().permits(number), "{number}");
         }
     }
+
+    const NUMBERS: [i64; 13] = [
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_ptrace,
+        libc::SYS_mount,
+        libc::SYS_setns,
+        libc::SYS_unshare,
+        libc::SYS_bpf,
+        libc::SYS_kill,
+        libc::SYS_open,
+    ];
 }
