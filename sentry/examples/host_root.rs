@@ -60,7 +60,7 @@ fn main() {
     let root: OwnedFd = std::fs::File::open("/").expect("the root directory").into();
     let connection = Connection::direct(vec![ServedTree::new(root, Access::ReadWrite)]);
     let options = GoferOptions { tree: 0, caching: Caching::Shared };
-    let root = GoferFs::create(connection, options).expect("the root file system");
+    let root = GoferFs::create(connection, options, Arc::default()).expect("the root file system");
     let namespace = MountNamespace::new(Mount::new(root, b"root", MountFlags::empty()));
     let files = FdTable::new();
     for fd in 0..3 {

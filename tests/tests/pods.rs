@@ -158,6 +158,66 @@ fn a_pod_may_share_its_processes_and_names() {
     );
 }
 
+/// What one container does in a volume, and what the other finds of it. Linux says the same to two processes.
+const ONE_SIDE: &str = r#"
+import ctypes, fcntl, mmap, os, socket
+os.chdir("/shared")
+stream, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+stream.bind("stream"); stream.listen(); datagram.bind("datagram"); os.mkfifo("fifo")
+whole, part = open("whole", "w"), open("part", "w")
+fcntl.flock(whole, fcntl.LOCK_EX); fcntl.lockf(part, fcntl.LOCK_EX, 10, 5)
+page = open("page", "w+b"); page.truncate(4096); memory = mmap.mmap(page.fileno(), 4096); memory[:5] = b"hello"
+libc = ctypes.CDLL(None); watch = libc.inotify_init(); libc.inotify_add_watch(watch, b".", 0x100)
+open("ready", "w").write("x")
+connection, _ = stream.accept()
+print(connection.recv(100), datagram.recv(100), open("fifo").read(), memory[:5])
+seen = b""
+while b"after" not in seen: seen += os.read(watch, 4096)
+fcntl.flock(whole, fcntl.LOCK_UN); connection.send(b"done"); print(connection.recv(1))
+"#;
+
+const OTHER_SIDE: &str = r#"
+import errno, fcntl, mmap, os, socket, time
+os.chdir("/shared")
+while not os.path.exists("ready"): time.sleep(0.02)
+def outcome(call):
+    try: call()
+    except OSError as error: return errno.errorcode[error.errno]
+    return "ok"
+whole, part = open("whole", "r+"), open("part", "r+")
+now = fcntl.LOCK_EX | fcntl.LOCK_NB
+print(outcome(lambda: fcntl.flock(whole, now)), outcome(lambda: fcntl.lockf(part, now)), outcome(lambda: fcntl.lockf(part, now, 5, 0)))
+page = open("page", "r+b"); memory = mmap.mmap(page.fileno(), 4096); print(memory[:5]); memory[:5] = b"HELLO"
+stream = socket.socket(socket.AF_UNIX); stream.connect("stream"); stream.send(b"ping")
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"pong", "datagram")
+open("fifo", "w").write("text")
+open("after", "w")
+print(stream.recv(100), outcome(lambda: fcntl.flock(whole, now)))
+os.unlink("stream"); print(outcome(lambda: socket.socket(socket.AF_UNIX).connect("stream")))
+open("stream", "w"); print(outcome(lambda: socket.socket(socket.AF_UNIX).connect("stream")))
+"#;
+
+#[test]
+fn volumes_of_a_pod_have_one_set_of_locks_sockets_fifos_and_watches() {
+    require!(Need::Root, Need::Program("busybox"), Need::File("/usr/bin/python3"));
+    let pod = Pod::new();
+    let python = |script: &str| {
+        pod.changed("", |config| {
+            let folders = ["/usr", "/lib", "/lib64"].map(|folder| {
+                json!({ "destination": folder, "type": "bind", "source": folder, "options": ["rbind", "ro"] })
+            });
+            config["mounts"].as_array_mut().expect("mounts").extend(folders);
+            config["process"]["args"] = json!(["/usr/bin/python3", "-c", script]);
+        })
+    };
+    let (one, two) = (python(ONE_SIDE), python(OTHER_SIDE));
+    let first = run(&one, "one");
+    let other = run(&two, "two").finish(LIMIT).ok();
+    assert_eq!(other.out(), "EAGAIN EAGAIN ok\nb'hello'\nb'done' ok\nENOENT\nECONNREFUSED\n", "{other:?}");
+    let first = first.finish(LIMIT).ok();
+    assert_eq!(first.out(), "b'ping' b'pong' text b'HELLO'\nb''\n", "{first:?}");
+}
+
 #[test]
 fn a_paused_container_does_not_hold_the_others_up() {
     require!(Need::Root, Need::Program("busybox"));

@@ -168,7 +168,8 @@ impl Mounter {
     }
 
     fn served(&self, tree: u32, caching: Caching) -> Result<Arc<Dentry>, Errno> {
-        GoferFs::create(self.gofer.clone(), GoferOptions { tree, caching })
+        let files = self.kernel.files_of_mounts.clone();
+        GoferFs::create(self.gofer.clone(), GoferOptions { tree, caching }, files)
     }
 
     /// A tmpfs with the nodes and links that config-linux.md lists ("Default Devices", "Dev symbolic links").

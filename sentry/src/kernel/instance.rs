@@ -34,6 +34,8 @@ pub struct Kernel {
     pub(crate) net: std::sync::OnceLock<Arc<crate::socket::NetNamespace>>,
     /// Files in messages of local sockets.
     pub(crate) files_in_flight: Arc<crate::socket::FilesInFlight>,
+    /// Files of the host that several mounts lead to.
+    pub(crate) files_of_mounts: Arc<crate::vfs::ManyFaced>,
     /// Requests of `io_setup(2)`.
     pub(crate) aio: Arc<crate::fs::aio::AioAccount>,
     timers: Timers,
@@ -67,6 +69,7 @@ impl Kernel {
             clocks: Clocks::default(),
             net: std::sync::OnceLock::new(),
             files_in_flight: Arc::default(),
+            files_of_mounts: Arc::default(),
             aio: Arc::default(),
             timers: Timers::default(),
             platform,

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::vfs::lock::FileLocks;
+use crate::vfs::many_faced::{Entry, FileIdentity, ManyFaced};
 use crate::vfs::notify::Watches;
 use crate::vfs::{
     Caller, DeviceId, FileOps, FileType, OpenFlags, RenameMode, SetAttr, Stat, VfsPath, XattrMode,
@@ -20,16 +21,25 @@ pub struct Inode {
     /// Serialises changes of a directory and slow lookups in it (Linux's `i_rwsem`). Taken parent before child; two
     /// unrelated directories in address order, under the superblock's rename lock.
     pub(crate) dir_lock: Mutex<()>,
-    shared: OnceLock<Box<Shared>>,
+    shared: OnceLock<Arc<Shared>>,
 }
 
-/// State that few inodes need.
+/// State that few inodes need. All inodes of one file have the same.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) locks: FileLocks,
     pub(crate) watches: Watches,
     /// Whatever gives an inode meaning beyond its file system: the pipe of a FIFO, the endpoint bound to a socket.
     attachment: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// Where the file's other inodes find it.
+    _entry: Option<Entry>,
+}
+
+impl Shared {
+    /// Of a file with several inodes, which find it by `entry`.
+    pub(super) fn found_by(entry: Entry) -> Self {
+        Self { _entry: Some(entry), ..Self::default() }
+    }
 }
 
 impl Inode {
@@ -103,17 +113,25 @@ impl Inode {
     /// What is attached, where it is a `T`.
     #[must_use]
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.shared.get()?.attachment.lock().clone()?.downcast().ok()
+        self.shared_if_used()?.attachment.lock().clone()?.downcast().ok()
     }
 
     /// The lazily made part.
     pub(crate) fn shared(&self) -> &Shared {
-        self.shared.get_or_init(Box::default)
+        self.shared.get_or_init(|| match self.ops.identity() {
+            Some((files, identity)) => files.state_of(identity),
+            None => Arc::default(),
+        })
     }
 
     /// The lazily made part where something used it before.
     pub(crate) fn shared_if_used(&self) -> Option<&Shared> {
-        self.shared.get().map(|b| &**b)
+        if let Some(shared) = self.shared.get() {
+            return Some(shared);
+        }
+        let (files, identity) = self.ops.identity()?;
+        let found = files.find(identity)?;
+        Some(self.shared.get_or_init(|| found))
     }
 }
 
@@ -202,6 +220,11 @@ pub trait InodeOps: Any + Send + Sync {
     /// # Errors
     /// `EIO`, `ESTALE`, `ESRCH` where the object behind is gone.
     fn stat(&self) -> Result<Stat, Errno>;
+
+    /// Which file it is, where there can be another inode of it.
+    fn identity(&self) -> Option<(&Arc<ManyFaced>, FileIdentity)> {
+        None
+    }
 
     /// Changes attributes.
     ///

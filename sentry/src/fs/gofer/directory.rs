@@ -9,8 +9,8 @@ use crate::fs::gofer::node::{GoferInode, Node};
 use crate::fs::gofer::protocol::{MakeKind, Op, OpenFor, Owner, RenameHow, Reply};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
-    Caller, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
-    RenameEnd, RenameMode, SetAttr, Stat,
+    Caller, DirEntry, FileIdentity, FileOps, FileType, Inode, InodeOps, LinkTarget, ManyFaced, NewInode,
+    NewKind, OpenFlags, RenameEnd, RenameMode, SetAttr, Stat,
 };
 
 impl GoferInode {
@@ -22,6 +22,10 @@ impl GoferInode {
 impl InodeOps for GoferInode {
     fn stat(&self) -> Result<Stat, Errno> {
         self.0.stat()
+    }
+
+    fn identity(&self) -> Option<(&Arc<ManyFaced>, FileIdentity)> {
+        self.0.identity()
     }
 
     fn set_attr(&self, attr: &SetAttr) -> Result<(), Errno> {

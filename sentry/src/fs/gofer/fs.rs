@@ -9,7 +9,7 @@ use crate::fs::gofer::client::Connection;
 use crate::fs::gofer::early::Kept;
 use crate::fs::gofer::node::Node;
 use crate::fs::gofer::protocol::{Attr, Op, Reply};
-use crate::vfs::{Dentry, FileSystem, StatFs, SuperBlock};
+use crate::vfs::{Dentry, FileSystem, ManyFaced, StatFs, SuperBlock};
 
 /// Whether somebody else changes the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +41,21 @@ pub(super) struct Shared {
     /// The host's device of the root; inode numbers of other devices are made different.
     device: u64,
     others: Mutex<Vec<u64>>,
+    /// Files that other trees may lead to as well.
+    pub(super) files: Arc<ManyFaced>,
     pub(super) kept: Kept,
 }
 
 impl GoferFs {
-    /// Mounts a tree; returns the dentry of its root.
+    /// Mounts a tree; returns the dentry of its root. `files` are those of all trees that may lead to the same.
     ///
     /// # Errors
     /// `EIO` when the gofer does not answer; what it says about the root.
-    pub fn create(connection: Arc<Connection>, options: GoferOptions) -> Result<Arc<Dentry>, Errno> {
+    pub fn create(
+        connection: Arc<Connection>,
+        options: GoferOptions,
+        files: Arc<ManyFaced>,
+    ) -> Result<Arc<Dentry>, Errno> {
         let (reply, _) = connection.call(options.tree, Op::Stat(Vec::new()))?;
         let Reply::Attr(attr) = reply else { return Err(Errno::EIO) };
         let shared = Arc::new(Shared {
@@ -57,6 +63,7 @@ impl GoferFs {
             options,
             device: attr.dev,
             others: Mutex::default(),
+            files,
             kept: Kept::default(),
         });
         let root = Node::root(&shared, attr);

@@ -36,7 +36,7 @@ impl Fixture {
         std::thread::spawn(move || serve(&theirs, &[ServedTree::new(root.into(), access)]));
         let connection = Connection::remote(vec![ours]);
         let options = GoferOptions { tree: 0, caching: Caching::Exclusive };
-        let root = GoferFs::create(connection, options).unwrap();
+        let root = GoferFs::create(connection, options, Arc::default()).unwrap();
         let namespace = MountNamespace::new(Mount::new(root, b"root", MountFlags::empty()));
         let root = namespace.root();
         Self { dir, creds: Credentials::root(), from: WalkRoot { namespace, start: root.clone(), root } }

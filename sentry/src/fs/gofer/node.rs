@@ -10,7 +10,7 @@ use crate::errno::Errno;
 use crate::fs::gofer::early::Early;
 use crate::fs::gofer::fs::Shared;
 use crate::fs::gofer::protocol::{Attr, MAX_WALK, NewAttr, NewTime, Op, OpenFor, Reply, TreePath};
-use crate::vfs::{DirEntry, FileTime, FileType, Inode, SetAttr, SetTime, Stat};
+use crate::vfs::{DirEntry, FileIdentity, FileTime, FileType, Inode, ManyFaced, SetAttr, SetTime, Stat};
 
 /// A file of the host as the sentry knows it.
 pub(super) struct Node {
@@ -18,6 +18,7 @@ pub(super) struct Node {
     place: Mutex<Place>,
     pub(super) state: Mutex<State>,
     kind: FileType,
+    identity: FileIdentity,
 }
 
 /// Where the file is. The parent is kept alive by the child's path; the inode of the root has none.
@@ -74,12 +75,19 @@ impl Node {
             place: Mutex::new(place),
             state: Mutex::new(state),
             kind,
+            identity: FileIdentity { dev: attr.dev, ino: attr.ino },
         });
         Inode::new(kind, Box::new(GoferInode(node)))
     }
 
     pub(super) fn kind(&self) -> FileType {
         self.kind
+    }
+
+    /// Which file of the host it is, where others can lead to it and it still has its name.
+    pub(super) fn identity(&self) -> Option<(&Arc<ManyFaced>, FileIdentity)> {
+        (self.shared.is_shared() && !self.state.lock().is_removed)
+            .then_some((&self.shared.files, self.identity))
     }
 
     /// The path from the root of the tree.
@@ -157,6 +165,9 @@ impl Node {
         state.is_removed = true;
         let links = state.stat.nlink.saturating_sub(1);
         state.stat.nlink = if self.kind == FileType::Directory { 0 } else { links };
+        if state.stat.nlink == 0 {
+            self.shared.files.forget(self.identity);
+        }
         state.stat.ctime = FileTime::now();
     }
 
