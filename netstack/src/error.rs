@@ -44,6 +44,29 @@ pub enum SocketError {
     NetworkDown,
 }
 
+/// Why there is no way to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// No route.
+    #[error("network unreachable")]
+    NetworkUnreachable,
+    /// No source address that could be used.
+    #[error("no source address")]
+    NoSource,
+    /// The NIC that was asked for is down or gone.
+    #[error("network is down")]
+    NetworkDown,
+    /// A route or rule swallows the packet.
+    #[error("swallowed by a route")]
+    Blackhole,
+    /// A route or rule says that the host is unreachable.
+    #[error("host unreachable")]
+    Unreachable,
+    /// A route or rule prohibits it.
+    #[error("prohibited by a route")]
+    Prohibited,
+}
+
 /// Why a socket could not be bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {

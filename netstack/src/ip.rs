@@ -52,7 +52,7 @@ use crate::time::Instant;
 pub(crate) use advertise::RouterVoice;
 pub(crate) use autoconf::Autoconf;
 pub(crate) use edge::{report_unreachable_neighbour, send_to_station, solicit};
-pub(crate) use egress::{Delivery, Egress, Origin, RouteError, RouteQuery};
+pub(crate) use egress::{Delivery, Egress, Origin, RouteQuery};
 pub(crate) use extension::send_with_extensions;
 pub(crate) use group::{Groups, MemberId, join_group, leave_group, set_membership};
 pub(crate) use gso::{frames_behind, segments};

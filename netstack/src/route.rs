@@ -7,8 +7,10 @@ use crate::cidr::IpCidr;
 use crate::nic::NicId;
 use crate::options::Family;
 
+mod lookup;
 mod rule;
 
+pub use lookup::{RouteLookup, Way, WayCast};
 pub(crate) use rule::{Found, RouteKey, RuleList};
 pub use rule::{MarkMatch, Rule, RuleAction};
 
@@ -71,6 +73,8 @@ pub enum RouteOrigin {
     Connected,
     /// The user.
     Static,
+    /// A routing program, by its number (`/etc/iproute2/rt_protos`).
+    Protocol(u8),
     /// A router advertisement.
     RouterAdvertisement,
     /// A redirect.

@@ -76,11 +76,26 @@ impl Topology {
         self.local.get(&address).copied()
     }
 
+    /// The source address of packets to an address of ours: that address, or for one that is merely in the loopback's
+    /// network, the loopback's own (its route's preferred source in Linux).
+    pub(crate) fn source_for_own(&self, address: IpAddr) -> IpAddr {
+        if !address.is_loopback() || self.local.contains_key(&address) {
+            return address;
+        }
+        self.loopback_home(address).map_or(address, |(_, own)| own)
+    }
+
     fn loopback_alias(&self, address: IpAddr) -> Option<LocalAddress> {
-        let home = self.nics.iter().find(|(_, entry)| {
-            entry.addresses.iter().any(|own| own.address().is_loopback() && own.cidr.contains(address))
-        });
-        home.map(|(&nic, _)| LocalAddress { nic, state: AddressState::Preferred })
+        let (nic, _) = self.loopback_home(address)?;
+        Some(LocalAddress { nic, state: AddressState::Preferred })
+    }
+
+    /// The NIC and the address in whose network an address of the loopback is.
+    fn loopback_home(&self, address: IpAddr) -> Option<(NicId, IpAddr)> {
+        self.nics.iter().find_map(|(&nic, entry)| {
+            let is_home = |own: &&InterfaceAddress| own.address().is_loopback() && own.cidr.contains(address);
+            entry.addresses.iter().find(is_home).map(|own| (nic, own.address()))
+        })
     }
 
     /// Tells whether the address is a broadcast address on some NIC.

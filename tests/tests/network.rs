@@ -406,6 +406,13 @@ fn nftables_inside_is_nftables_outside() {
     is_the_same_inside("nftables.sh");
 }
 
+/// `ip` shows the same routes and rules, is told the same changes, and packets go the same ways.
+#[test]
+fn routes_and_rules_inside_are_those_outside() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("python3"));
+    is_the_same_inside("routes.sh");
+}
+
 /// Rules of iptables and of nft give the flows of others to a transparent proxy.
 #[test]
 fn transparent_proxies_inside_are_those_outside() {

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::cidr::family_of;
-use crate::error::{SendError, SocketError};
+use crate::error::{RouteError, SendError, SocketError};
 use crate::interface::Interface;
 use crate::ip::source;
 use crate::link::Medium;
 use crate::neighbour::Neighbour;
 use crate::nic::{AddressState, NicId};
 use crate::outbox::Outbox;
-use crate::route::{Found, Route, RouteKey, RouteKind, RouteOrigin, RuleAction};
+use crate::route::{Found, Route, RouteKey, RouteKind, RouteLookup, RouteOrigin, RuleAction, Way, WayCast};
 use crate::stack::Core;
 use crate::topology::{LocalAddress, NicEntry, Topology};
 
@@ -64,23 +64,6 @@ pub(crate) struct Origin {
     pub(crate) arrived_on: Option<NicId>,
 }
 
-/// Why there is no way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RouteError {
-    /// No route.
-    NetworkUnreachable,
-    /// No usable source address.
-    NoSource,
-    /// The NIC asked for is down or gone.
-    NetworkDown,
-    /// A route or rule swallows the packet.
-    Blackhole,
-    /// A route or rule says that the host is unreachable.
-    Unreachable,
-    /// A route or rule prohibits it.
-    Prohibited,
-}
-
 impl From<RouteError> for SendError {
     /// As Linux's errors: a black hole is EINVAL, an unreachable route EHOSTUNREACH, a prohibited one EACCES.
     fn from(error: RouteError) -> Self {
@@ -112,6 +95,26 @@ impl Egress {
             egress.mtu = egress.mtu.min(mtu);
         }
         Ok(egress)
+    }
+
+    /// Tells where a packet would go.
+    pub(crate) fn ask(core: &Core, lookup: &RouteLookup) -> Result<Way, RouteError> {
+        let RouteLookup { destination, source, output_nic, input_nic, mark } = *lookup;
+        let query = RouteQuery { destination: specified(destination), source, nic: output_nic };
+        let origin = Origin { mark, arrived_on: input_nic };
+        let way = Self::resolve_for(core, query, origin)?;
+        let cast = match way.delivery {
+            Delivery::Unicast => WayCast::Unicast,
+            Delivery::Broadcast => WayCast::Broadcast,
+            Delivery::Multicast => WayCast::Multicast,
+            Delivery::Local(_) => WayCast::Local,
+        };
+        let topology = core.topology.load();
+        // One of our addresses needs none.
+        let is_own = cast == WayCast::Local && topology.local_address(query.destination).is_some();
+        let route = if is_own { None } else { find_route(core, &topology, query, origin)?.copied() };
+        let gateway = (way.next_hop != query.destination).then_some(way.next_hop);
+        Ok(Way { nic: way.interface.id, gateway, source: way.source, mtu: way.mtu, cast, route })
     }
 
     /// Tells whether nothing has changed since this was resolved.
@@ -380,7 +383,7 @@ fn local_egress(
     Ok(Egress {
         interface: Arc::clone(&entry.interface),
         next_hop: destination,
-        source: source.unwrap_or(destination),
+        source: source.unwrap_or_else(|| topology.source_for_own(destination)),
         delivery: Delivery::Local(seen_on),
         mtu: LOCAL_MTU,
         neighbour: None,

@@ -8,12 +8,12 @@ use netstack_wire::ip::Protocol;
 use netstack_wire::ipv4::options::{self, Overflow};
 use netstack_wire::ipv6::{self, Extensions};
 
+use crate::error::RouteError;
 use crate::filter;
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::input_v6::{Verdict, check_options};
 use crate::ip::{
-    Delivery, Egress, Fragmenting, Origin, OutputError, RouteError, RouteQuery, Rx, Transit, input_v4,
-    redirect,
+    Delivery, Egress, Fragmenting, Origin, OutputError, RouteQuery, Rx, Transit, input_v4, redirect,
 };
 use crate::nic::{NicOptions, ReversePath};
 use crate::packet::{AddressedTo, Packet};

@@ -8,8 +8,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::error::RouteError;
 use crate::interface::Interface;
-use crate::ip::{Egress, Origin, RouteError, RouteQuery};
+use crate::ip::{Egress, Origin, RouteQuery};
 use crate::nic::NicId;
 use crate::stack::Core;
 use crate::sync::BriefMutex;

@@ -26,6 +26,9 @@ pub struct Rule {
     pub mark: Option<MarkMatch>,
     /// Matches what the selectors do not match (`ip rule add not ...`).
     pub is_inverted: bool,
+    /// Routes of the table whose prefix has this length or a shorter one do not count (`suppress_prefixlength`): 0 leaves
+    /// the default route to later rules.
+    pub suppress_prefix_len: Option<u8>,
     /// What to do with the packets.
     pub action: RuleAction,
 }
@@ -76,13 +79,29 @@ impl Rule {
             output_nic: None,
             mark: None,
             is_inverted: false,
+            suppress_prefix_len: None,
             action,
         }
     }
 
+    /// Tells whether a route that its table has counts for it.
+    fn takes(&self, route: &Route) -> bool {
+        self.suppress_prefix_len.is_none_or(|len| route.destination.prefix_len() > len)
+    }
+
     fn matches(&self, key: &RouteKey) -> bool {
-        let Self { priority: _, family, from, to, input_nic, output_nic, mark, is_inverted, action: _ } =
-            self;
+        let Self {
+            priority: _,
+            family,
+            from,
+            to,
+            input_nic,
+            output_nic,
+            mark,
+            is_inverted,
+            suppress_prefix_len: _,
+            action: _,
+        } = self;
         let is_family = match key.destination {
             IpAddr::V4(_) => *family == Family::V4,
             IpAddr::V6(_) => *family == Family::V6,
@@ -156,7 +175,8 @@ impl RuleList {
             while let Some(rule) = rules.next_if(|rule| rule.priority < until) {
                 match rule.action {
                     RuleAction::Lookup(table) => {
-                        if let Some(route) = ask(table) {
+                        // The first has the longest prefix: where it does not count, none does.
+                        if let Some(route) = ask(table).filter(|route| rule.takes(route)) {
                             return Some(Found::Route(route));
                         }
                     }
@@ -244,6 +264,22 @@ mod tests {
             list.add(Rule { is_inverted: true, ..rule });
             assert_eq!((found(&list, &hit), found(&list, &miss)), (Some(1), Some(2)), "not {rule:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_may_leave_short_prefixes_to_others() {
+        let mut tables = tables();
+        let near = IpCidr::new("192.0.2.0".parse().unwrap(), 24).unwrap();
+        tables.add(Route::connected(near, nic(9)));
+        let mut list = RuleList::default();
+        let main = Rule::new(Family::V4, 50, RuleAction::Lookup(TableId::MAIN));
+        list.add(Rule { suppress_prefix_len: Some(0), ..main });
+        list.add(Rule::new(Family::V4, 60, RuleAction::Lookup(TableId(100))));
+        let found = |destination| match list.lookup(&tables, &key(destination), |_| true) {
+            Some(Found::Route(route)) => route.nic.index(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((found("192.0.2.1"), found("198.51.100.1")), (9, 2));
     }
 
     #[test]

@@ -14,10 +14,8 @@ use smallvec::SmallVec;
 
 use crate::bpf;
 use crate::buffer::{Sink, Source};
-use crate::error::{ConnectError, RecvError, SendError, ShutdownError, SocketError};
-use crate::ip::{
-    Delivery, Egress, IpExtra, Origin, OutputError, RouteError, RouteQuery, flow_label, unmapped,
-};
+use crate::error::{ConnectError, RecvError, RouteError, SendError, ShutdownError, SocketError};
+use crate::ip::{Delivery, Egress, IpExtra, Origin, OutputError, RouteQuery, flow_label, unmapped};
 use crate::nic::NicId;
 use crate::options::{
     Datagram, Family, PmtuDiscovery, QueuedError, RecvFlags, RecvMessage, SentStamp, Shutdown, SocketOptions,

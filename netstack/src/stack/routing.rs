@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::cidr::IpCidr;
-use crate::error::ConfigError;
-use crate::ip;
+use crate::error::{ConfigError, RouteError};
+use crate::ip::{self, Egress};
 use crate::nic::{NicId, NicOptions};
 use crate::outbox::Outbox;
-use crate::route::{Route, RouteOrigin, Rule, TableId};
+use crate::route::{Route, RouteLookup, RouteOrigin, Rule, TableId, Way};
 use crate::stack::Stack;
 use crate::topology::Topology;
 
@@ -55,6 +55,11 @@ impl Stack {
             });
             if removed == 0 { Err(ConfigError::NotFound) } else { Ok(()) }
         })
+    }
+
+    /// Tells where a packet would go now (`ip route get`): as for one that is sent, but nothing is.
+    pub fn find_way(&self, lookup: &RouteLookup) -> Result<Way, RouteError> {
+        Egress::ask(&self.core, lookup)
     }
 
     /// The routing table in the order the routes were added.

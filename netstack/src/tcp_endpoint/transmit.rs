@@ -254,7 +254,7 @@ pub(super) fn send_labelled(
 }
 
 /// The way to a flow's other end.
-pub(crate) fn resolve(core: &Core, flow: &Flow, now: Instant) -> Result<Egress, crate::ip::RouteError> {
+pub(crate) fn resolve(core: &Core, flow: &Flow, now: Instant) -> Result<Egress, crate::error::RouteError> {
     match flow.zone {
         0 => core.ways.find(core, Some(flow.local_addr), flow.remote_addr, now),
         _ => resolve_marked(core, flow, flow.remote_addr, 0),
@@ -266,7 +266,7 @@ pub(super) fn resolve_with(
     core: &Core,
     flow: &Flow,
     options: &SocketOptions,
-) -> Result<Egress, crate::ip::RouteError> {
+) -> Result<Egress, crate::error::RouteError> {
     let hop = options.extensions.as_ref().filter(|_| flow.remote_addr.is_ipv6());
     let hop = hop.and_then(|extensions| extensions.first_hop()).map(IpAddr::V6);
     resolve_marked(core, flow, hop.unwrap_or(flow.remote_addr), options.mark)
@@ -277,7 +277,7 @@ fn resolve_marked(
     flow: &Flow,
     destination: IpAddr,
     mark: u32,
-) -> Result<Egress, crate::ip::RouteError> {
+) -> Result<Egress, crate::error::RouteError> {
     let nic = NicId::from_index(flow.zone);
     let query = RouteQuery { destination, source: Some(flow.local_addr), nic };
     Egress::resolve_for(core, query, Origin { mark, arrived_on: None })

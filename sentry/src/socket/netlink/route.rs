@@ -1,13 +1,13 @@
 //! `RTM_*ROUTE`: the routing tables.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use netstack::link::Medium;
-use netstack::nic::InterfaceAddress;
 use netstack::options::Family;
 use netstack::route::{Route, RouteKind, RouteOrigin, TableId};
-use netstack::{IpCidr, NicId};
+use netstack::{IpCidr, Stack};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
 
@@ -17,6 +17,7 @@ use crate::socket::inet::ToErrno;
 use crate::socket::netlink::address::{family_number, matches_family};
 use crate::socket::netlink::message::{Attributes, Reply, Request};
 use crate::socket::netlink::multicast;
+use crate::socket::netlink::next_hop::{self, NextHop};
 
 /// Lists one table or all; the local table is not kept as routes here.
 pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
@@ -37,11 +38,14 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         let is_loopback = nic.is_some_and(|nic| nic.medium == Medium::Loopback);
         is_loopback && route.origin == RouteOrigin::Connected
     };
-    for route in namespace.stack().routes().iter().filter(|route| !is_local(route)) {
+    let mut routes = namespace.stack().routes();
+    routes.retain(|route| {
         let is_wanted = table == 0 || route.table == TableId(table);
-        if is_wanted && matches_family(filter.family, route.destination.address()) {
-            describe(route, RTM_NEWROUTE, reply);
-        }
+        is_wanted && matches_family(filter.family, route.destination.address()) && !is_local(route)
+    });
+    routes.sort_by(listing_order);
+    for together in routes.chunk_by(share_flows) {
+        describe(together, RTM_NEWROUTE, reply);
     }
     // rtnl_dump_all: after the families of addresses come those of groups.
     if filter.family == 0 && table == 0 {
@@ -51,19 +55,68 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
     Ok(())
 }
 
-fn describe(route: &Route, kind: u16, reply: &mut Reply) {
+/// The order of a dump: that of the tries in which Linux has its routes, and tables by number.
+fn listing_order(a: &Route, b: &Route) -> Ordering {
+    let (x, y) = (a.destination, b.destination);
+    let by_network = match (x.address(), y.address()) {
+        // fib_trie.c: by address; of one address the longest prefix first.
+        (IpAddr::V4(_), IpAddr::V4(_)) => {
+            x.address().cmp(&y.address()).then(y.prefix_len().cmp(&x.prefix_len()))
+        }
+        // ip6_fib.c: a network comes behind those within it.
+        (IpAddr::V6(_), IpAddr::V6(_)) if x.contains(y.address()) || y.contains(x.address()) => {
+            y.prefix_len().cmp(&x.prefix_len())
+        }
+        _ => x.address().cmp(&y.address()),
+    };
+    let family = |route: &Route| route.destination.address().is_ipv6();
+    let first = family(a).cmp(&family(b)).then(a.table.cmp(&b.table));
+    first.then(by_network).then(shown_metric(a).cmp(&shown_metric(b)))
+}
+
+/// Whether two routes that follow each other are next hops of one.
+fn share_flows(a: &Route, b: &Route) -> bool {
+    let same = (a.table, a.destination, shown_metric(a)) == (b.table, b.destination, shown_metric(b));
+    same && a.weight > 0 && b.weight > 0
+}
+
+/// IPv6 has no routes without a metric (`IP6_RT_PRIO_KERN`, `IP6_RT_PRIO_USER`).
+pub(super) fn shown_metric(route: &Route) -> u32 {
+    match (route.destination.address(), route.origin) {
+        _ if route.metric > 0 => route.metric,
+        (IpAddr::V4(_), _) => 0,
+        (IpAddr::V6(_), RouteOrigin::Connected) => KERNEL_METRIC,
+        (IpAddr::V6(_), _) => USER_METRIC,
+    }
+}
+
+/// Who made it (`rtm_protocol`).
+pub(super) fn protocol(origin: RouteOrigin) -> u8 {
+    match origin {
+        RouteOrigin::Connected => RTPROT_KERNEL,
+        RouteOrigin::Static => RTPROT_BOOT,
+        RouteOrigin::Protocol(number) => number,
+        RouteOrigin::RouterAdvertisement => RTPROT_RA,
+        RouteOrigin::Redirect => RTPROT_REDIRECT,
+    }
+}
+
+const KERNEL_METRIC: u32 = 256;
+const USER_METRIC: u32 = 1024;
+
+/// `RTA_PREF` of routes that no router has advertised with another preference (RFC 4191).
+pub(super) const PREFERENCE_MEDIUM: u8 = 0;
+
+/// Describes a route: the first of `together`, with all of them as its next hops.
+fn describe(together: &[Route], kind: u16, reply: &mut Reply) {
+    let Some(route) = together.first() else { return };
     let destination = route.destination;
     let fixed = RtMsg {
         family: family_number(destination.address()),
         dst_len: destination.prefix_len(),
         // RT_TABLE_COMPAT, where the number does not fit.
         table: u8::try_from(route.table.0).unwrap_or(252),
-        protocol: match route.origin {
-            RouteOrigin::Connected => RTPROT_KERNEL,
-            RouteOrigin::Static => RTPROT_BOOT,
-            RouteOrigin::RouterAdvertisement => RTPROT_RA,
-            RouteOrigin::Redirect => RTPROT_REDIRECT,
-        },
+        protocol: protocol(route.origin),
         scope: match (route.gateway, destination.address()) {
             (_, IpAddr::V4(_)) if route.kind == RouteKind::Local => RT_SCOPE_HOST,
             (_, IpAddr::V4(_)) if route.kind != RouteKind::Unicast => RT_SCOPE_UNIVERSE,
@@ -84,96 +137,43 @@ fn describe(route: &Route, kind: u16, reply: &mut Reply) {
         if destination.prefix_len() > 0 {
             builder.attr_ip(RTA_DST, destination.address());
         }
-        if let Some(source) = route.source {
+        // Networks of IPv6 have no preferred source of their own.
+        let has_source = destination.address().is_ipv4() || route.origin != RouteOrigin::Connected;
+        if let Some(source) = route.source.filter(|_| has_source) {
             builder.attr_ip(RTA_PREFSRC, source);
         }
-        if let Some(gateway) = route.gateway {
-            builder.attr_ip(RTA_GATEWAY, gateway);
+        if together.len() > 1 {
+            next_hop::describe(together, builder);
+        } else {
+            if let Some(gateway) = route.gateway {
+                builder.attr_ip(RTA_GATEWAY, gateway);
+            }
+            // fib_dump_info: IPv4 routes that lead nowhere have no interface.
+            if destination.address().is_ipv6() || matches!(route.kind, RouteKind::Unicast | RouteKind::Local)
+            {
+                builder.attr(RTA_OIF, &route.nic.index());
+            }
         }
-        // fib_dump_info: IPv4 routes that lead nowhere have no interface.
-        if destination.address().is_ipv6() || matches!(route.kind, RouteKind::Unicast | RouteKind::Local) {
-            builder.attr(RTA_OIF, &route.nic.index());
+        let metric = shown_metric(route);
+        if metric > 0 {
+            builder.attr(RTA_PRIORITY, &metric);
         }
-        if route.metric > 0 {
-            builder.attr(RTA_PRIORITY, &route.metric);
+        if destination.address().is_ipv6() {
+            builder.attr(RTA_PREF, &PREFERENCE_MEDIUM);
         }
     });
 }
 
-/// The route to one destination (`ip route get`).
-pub(super) fn lookup(
-    namespace: &NetNamespace,
-    request: &Request<'_>,
-    reply: &mut Reply,
-) -> Result<(), Errno> {
-    let (fixed, attributes) = request.split_full::<RtMsg>()?;
-    if let Some(family) = multicast::family(fixed.family) {
-        return multicast::lookup(namespace, family, request, reply);
-    }
-    let destination = attributes.address(RTA_DST).ok_or(Errno::EINVAL)?;
-    let stack = namespace.stack();
-    let nics = stack.nics();
-    let owner = nics.iter().find(|nic| nic.addresses.iter().any(|own| own.address() == destination));
-    let routes = stack.routes();
-    let in_main = |route: &&Route| route.table == TableId::MAIN && route.destination.contains(destination);
-    let best = routes.iter().filter(in_main).max_by(|a, b| {
-        let by_length = a.destination.prefix_len().cmp(&b.destination.prefix_len());
-        by_length.then(b.metric.cmp(&a.metric))
-    });
-    let (nic, gateway, source, kind) = match (owner, best) {
-        (Some(_), _) => {
-            let loopback = nics.iter().find(|nic| nic.medium == Medium::Loopback);
-            (loopback.map(|nic| nic.id), None, Some(destination), RTN_LOCAL)
-        }
-        (None, Some(Route { kind: RouteKind::Unreachable, .. })) => return Err(Errno::EHOSTUNREACH),
-        (None, Some(Route { kind: RouteKind::Blackhole, .. })) => return Err(Errno::EINVAL),
-        (None, Some(Route { kind: RouteKind::Prohibit, .. })) => return Err(Errno::EACCES),
-        (None, Some(route)) if route.kind == RouteKind::Local => {
-            (Some(route.nic), None, Some(destination), RTN_LOCAL)
-        }
-        (None, Some(route)) => (Some(route.nic), route.gateway, route.source, RTN_UNICAST),
-        (None, None) => return Err(Errno::ENETUNREACH),
-    };
-    let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
-    let source = source.or_else(|| {
-        let nic = nics.iter().find(|candidate| Some(candidate.id) == nic)?;
-        nic.addresses.iter().map(InterfaceAddress::address).find(same_family)
-    });
-    let fixed = RtMsg {
-        family: family_number(destination),
-        dst_len: if destination.is_ipv4() { 32 } else { 128 },
-        table: if kind == RTN_LOCAL { RT_TABLE_LOCAL } else { RT_TABLE_MAIN },
-        kind,
-        flags: RTM_F_CLONED,
-        ..RtMsg::default()
-    };
-    reply.message(RTM_NEWROUTE, &fixed, |builder| {
-        builder.attr(RTA_TABLE, &u32::from(fixed.table));
-        builder.attr_ip(RTA_DST, destination);
-        if let Some(nic) = nic {
-            builder.attr(RTA_OIF, &nic.index());
-        }
-        if let Some(source) = source {
-            builder.attr_ip(RTA_PREFSRC, source);
-        }
-        if let Some(gateway) = gateway {
-            builder.attr_ip(RTA_GATEWAY, gateway);
-        }
-        builder.attr(RTA_UID, &0_u32);
-    });
-    Ok(())
-}
-
-/// Destination, gateway, interface and metric of a request.
+/// What a request says of a route. What it does not say is `None`.
 struct Wanted {
     destination: IpCidr,
-    gateway: Option<IpAddr>,
-    nic: Option<NicId>,
-    metric: Option<u32>,
+    next_hops: Vec<NextHop>,
+    /// Zero where it was not said.
+    metric: u32,
     source: Option<IpAddr>,
     table: TableId,
-    /// `None` if it was not said.
     kind: Option<RouteKind>,
+    origin: RouteOrigin,
 }
 
 fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
@@ -194,9 +194,6 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
         RTN_PROHIBIT => Some(RouteKind::Prohibit),
         _ => return Err(Errno::EOPNOTSUPP),
     };
-    if attributes.find(RTA_MULTIPATH).is_some() {
-        return Err(Errno::EOPNOTSUPP);
-    }
     let any = match u16::from(fixed.family) {
         AF_INET => IpCidr::DEFAULT_V4.address(),
         AF_INET6 => IpCidr::DEFAULT_V6.address(),
@@ -210,74 +207,94 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
     }
     Ok(Wanted {
         destination,
-        gateway: attributes.address(RTA_GATEWAY),
-        nic: attributes.u32(RTA_OIF).and_then(NicId::from_index),
-        metric: attributes.u32(RTA_PRIORITY),
+        next_hops: next_hop::decode(&attributes)?,
+        metric: attributes.u32(RTA_PRIORITY).unwrap_or(0),
         source: attributes.address(RTA_PREFSRC),
         table,
         kind,
+        origin: match fixed.protocol {
+            RTPROT_UNSPEC | RTPROT_BOOT => RouteOrigin::Static,
+            number => RouteOrigin::Protocol(number),
+        },
     })
 }
 
 pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, gateway, nic, metric, source, table, kind } = decode(request)?;
+    let Wanted { destination, next_hops, metric, source, table, kind, origin } = decode(request)?;
     let kind = kind.unwrap_or(RouteKind::Unicast);
     let stack = namespace.stack();
-    let leads_out = kind == RouteKind::Unicast;
-    if !leads_out && gateway.is_some() {
+    if kind != RouteKind::Unicast && next_hops.iter().any(|hop| hop.gateway.is_some()) {
         return Err(Errno::EINVAL);
     }
-    let loopback = || stack.nics().into_iter().find(|nic| nic.medium == Medium::Loopback).map(|nic| nic.id);
-    let nic = match (nic, gateway) {
-        (Some(nic), _) => nic,
-        (None, _) if matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) => {
-            loopback().ok_or(Errno::ENODEV)?
-        }
-        // The interface follows from the gateway's network.
-        (None, Some(gateway)) => {
-            let routes = stack.routes();
-            let direct = routes.iter().find(|r| r.gateway.is_none() && r.destination.contains(gateway));
-            direct.map(|r| r.nic).ok_or(Errno::ENETUNREACH)?
-        }
-        (None, None) => return Err(Errno::ENODEV),
-    };
-    let metric = metric.unwrap_or(0);
-    let origin = RouteOrigin::Static;
-    let route = Route { gateway, metric, source, origin, table, kind, ..Route::connected(destination, nic) };
-    let is_rival = |r: &Route| r.table == table && r.destination == destination && r.metric == metric;
+    let metric = if metric == 0 && destination.address().is_ipv6() { USER_METRIC } else { metric };
+    let routes = next_hops.iter().map(|hop| {
+        let nic = hop.nic(stack, kind)?;
+        let NextHop { gateway, weight, .. } = *hop;
+        Ok(Route {
+            gateway,
+            metric,
+            source,
+            origin,
+            table,
+            kind,
+            weight,
+            ..Route::connected(destination, nic)
+        })
+    });
+    let routes: Vec<_> = routes.collect::<Result<_, Errno>>()?;
+    let is_rival = |r: &Route| r.table == table && r.destination == destination && shown_metric(r) == metric;
     let exists = stack.routes().iter().any(is_rival);
     if exists && request.has(NLM_F_REPLACE) {
         stack.remove_route_of(table, destination, None, None).map_err(|e| e.to_errno())?;
     } else if exists && request.has(NLM_F_EXCL) {
         return Err(Errno::EEXIST);
     }
-    stack.add_route(route).map_err(|e| e.to_errno())?;
-    announce(namespace, &route, RTM_NEWROUTE);
+    for (at, route) in routes.iter().enumerate() {
+        if let Err(error) = stack.add_route(*route) {
+            // All or none.
+            routes[..at].iter().for_each(|added| forget(stack, added));
+            return Err(error.to_errno());
+        }
+    }
+    announce(namespace, &routes, RTM_NEWROUTE);
     Ok(())
 }
 
+fn forget(stack: &Stack, route: &Route) {
+    // Somebody else may have been faster.
+    let _ = stack.remove_route_of(route.table, route.destination, route.gateway, Some(route.nic));
+}
+
 pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, gateway, nic, metric, source: _, table, kind } = decode(request)?;
+    let Wanted { destination, next_hops, metric, source: _, table, kind, origin } = decode(request)?;
     let stack = namespace.stack();
-    let found = stack.routes().into_iter().find(|route| {
+    let is_meant = |route: &Route| {
         route.table == table
             && route.destination == destination
             && kind.is_none_or(|kind| route.kind == kind)
-            && (gateway.is_none() || route.gateway == gateway)
-            && nic.is_none_or(|nic| route.nic == nic)
-            && metric.is_none_or(|metric| route.metric == metric)
-    });
+            && (metric == 0 || shown_metric(route) == metric)
+            && (origin == RouteOrigin::Static || route.origin == origin)
+            && next_hops.iter().any(|hop| hop.is_of(route))
+    };
+    let routes = stack.routes();
     // fib_table_delete: ESRCH when there is none.
-    let route = found.ok_or(Errno::ESRCH)?;
-    stack.remove_route_of(table, destination, route.gateway, Some(route.nic)).map_err(|_| Errno::ESRCH)?;
-    announce(namespace, &route, RTM_DELROUTE);
+    let first = routes.iter().find(|route| is_meant(route)).ok_or(Errno::ESRCH)?;
+    // All next hops go with it, unless one was named.
+    let together: Vec<_> = routes
+        .iter()
+        .filter(|route| *route == first || share_flows(first, route) && is_meant(route))
+        .copied()
+        .collect();
+    together.iter().for_each(|route| forget(stack, route));
+    announce(namespace, &together, RTM_DELROUTE);
     Ok(())
 }
 
 /// Tells the listeners of the route groups.
-fn announce(namespace: &NetNamespace, route: &Route, kind: u16) {
+fn announce(namespace: &NetNamespace, together: &[Route], kind: u16) {
+    let Some(route) = together.first() else { return };
     let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
-    describe(route, kind, &mut reply);
+    describe(together, kind, &mut reply);
     reply.flush();
     let group = if route.destination.address().is_ipv4() { RTNLGRP_IPV4_ROUTE } else { RTNLGRP_IPV6_ROUTE };
     for datagram in &reply.datagrams {

@@ -8,7 +8,7 @@ use crate::socket::netlink::message::{Reply, Request};
 use crate::socket::netlink::netfilter::{Answered, Refusal};
 use crate::socket::netlink::socket::NetlinkSocket;
 use crate::socket::netlink::{
-    address, diag, link, link_change, namespace_id, neighbour, netfilter, route, rule,
+    address, diag, link, link_change, namespace_id, neighbour, netfilter, route, route_get, rule,
 };
 use crate::socket::ops::Socket;
 use crate::task::Task;
@@ -130,7 +130,7 @@ fn handle_route(
         RTM_NEWADDR => address::add(namespace, request),
         RTM_DELADDR => address::remove(namespace, request),
         RTM_GETROUTE if is_dump => route::dump(namespace, request, reply),
-        RTM_GETROUTE => route::lookup(namespace, request, reply),
+        RTM_GETROUTE => route_get::lookup(namespace, request, task, reply),
         RTM_NEWROUTE => route::add(namespace, request),
         RTM_DELROUTE => route::remove(namespace, request),
         RTM_GETNEIGH => neighbour::dump(namespace, request, reply),

@@ -26,7 +26,7 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         let mut own = own.iter().filter(|rule| rule.family == family).peekable();
         for (priority, table) in RULES.into_iter().take(count) {
             while let Some(rule) = own.next_if(|rule| rule.priority < priority) {
-                describe(namespace, rule, reply);
+                describe(namespace, rule, RTM_NEWRULE, reply);
             }
             let fixed = FibRuleHdr { table, ..header(family, FR_ACT_TO_TBL) };
             reply.message(RTM_NEWRULE, &fixed, |builder| {
@@ -38,7 +38,7 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
                 }
             });
         }
-        own.for_each(|rule| describe(namespace, rule, reply));
+        own.for_each(|rule| describe(namespace, rule, RTM_NEWRULE, reply));
     }
     Ok(())
 }
@@ -49,8 +49,19 @@ fn header(family: Family, action: u8) -> FibRuleHdr {
     FibRuleHdr { family: u8::try_from(number).unwrap_or(0), action, ..FibRuleHdr::default() }
 }
 
-fn describe(namespace: &NetNamespace, rule: &Rule, reply: &mut Reply) {
-    let Rule { priority, family, from, to, input_nic, output_nic, mark, is_inverted, action } = rule;
+fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply) {
+    let Rule {
+        priority,
+        family,
+        from,
+        to,
+        input_nic,
+        output_nic,
+        mark,
+        is_inverted,
+        suppress_prefix_len,
+        action,
+    } = rule;
     let (table, action) = match action {
         RuleAction::Lookup(table) => (table.0, FR_ACT_TO_TBL),
         RuleAction::Blackhole => (0, FR_ACT_BLACKHOLE),
@@ -72,9 +83,9 @@ fn describe(namespace: &NetNamespace, rule: &Rule, reply: &mut Reply) {
             builder.attr_str(kind, &nic.name);
         }
     };
-    reply.message(RTM_NEWRULE, &fixed, |builder| {
+    reply.message(kind, &fixed, |builder| {
         builder.attr(FRA_TABLE, &table);
-        builder.attr(FRA_SUPPRESS_PREFIXLEN, &u32::MAX);
+        builder.attr(FRA_SUPPRESS_PREFIXLEN, &suppress_prefix_len.map_or(u32::MAX, u32::from));
         builder.attr(FRA_PROTOCOL, &RTPROT_UNSPEC);
         name(builder, FRA_IIFNAME, input_nic);
         name(builder, FRA_OIFNAME, output_nic);
@@ -111,8 +122,7 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
     let unknown = [FRA_GOTO, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_L3MDEV, FRA_UID_RANGE]
         .into_iter()
         .chain([FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE]);
-    let suppresses = attributes.u32(FRA_SUPPRESS_PREFIXLEN).is_some_and(|len| len != u32::MAX);
-    if fixed.tos != 0 || suppresses || unknown.into_iter().any(|kind| attributes.find(kind).is_some()) {
+    if fixed.tos != 0 || unknown.into_iter().any(|kind| attributes.find(kind).is_some()) {
         return Err(Errno::EOPNOTSUPP);
     }
     let network = |kind: u16, bits: u8| match bits {
@@ -154,6 +164,11 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
         output_nic: nic(FRA_OIFNAME)?,
         mark,
         is_inverted: fixed.flags & FIB_RULE_INVERT != 0,
+        // No prefix is longer than 128 bits; a greater number suppresses as much.
+        suppress_prefix_len: attributes
+            .u32(FRA_SUPPRESS_PREFIXLEN)
+            .filter(|len| *len != u32::MAX)
+            .map(|len| u8::try_from(len).unwrap_or(u8::MAX)),
         ..Rule::new(family, attributes.u32(FRA_PRIORITY).unwrap_or(0), action)
     };
     Ok(Wanted { priority: attributes.u32(FRA_PRIORITY), rule, has_action })
@@ -177,7 +192,21 @@ pub(super) fn add(namespace: &NetNamespace, request: &Request<'_>) -> Result<(),
     if stack.rules().len() >= MAX_RULES {
         return Err(Errno::ENOMEM);
     }
-    stack.add_rule(Rule { priority, ..rule }).map_err(|_| Errno::EEXIST)
+    let rule = Rule { priority, ..rule };
+    stack.add_rule(rule).map_err(|_| Errno::EEXIST)?;
+    announce(namespace, &rule, RTM_NEWRULE);
+    Ok(())
+}
+
+/// Tells the listeners of the rule groups.
+fn announce(namespace: &NetNamespace, rule: &Rule, kind: u16) {
+    let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
+    describe(namespace, rule, kind, &mut reply);
+    reply.flush();
+    let group = if rule.family == Family::V4 { RTNLGRP_IPV4_RULE } else { RTNLGRP_IPV6_RULE };
+    for datagram in &reply.datagrams {
+        namespace.subscribers().broadcast(NETLINK_ROUTE, group, datagram);
+    }
 }
 
 /// `RTM_DELRULE`: the first rule that is what the request says.
@@ -185,7 +214,18 @@ pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<
     let Wanted { priority, rule: wanted, has_action } = decode(namespace, request)?;
     let stack = namespace.stack();
     let is_it = |rule: &Rule| {
-        let Rule { priority: _, family, from, to, input_nic, output_nic, mark, is_inverted, action } = wanted;
+        let Rule {
+            priority: _,
+            family,
+            from,
+            to,
+            input_nic,
+            output_nic,
+            mark,
+            is_inverted,
+            suppress_prefix_len,
+            action,
+        } = wanted;
         rule.family == family
             && priority.is_none_or(|priority| rule.priority == priority)
             && (!has_action || rule.action == action)
@@ -195,9 +235,12 @@ pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<
             && (output_nic.is_none() || rule.output_nic == output_nic)
             && (mark.is_none() || rule.mark == mark)
             && (!is_inverted || rule.is_inverted)
+            && (suppress_prefix_len.is_none() || rule.suppress_prefix_len == suppress_prefix_len)
     };
     let found = stack.rules().into_iter().find(is_it).ok_or(Errno::ENOENT)?;
-    stack.remove_rule(&found).map_err(|_| Errno::ENOENT)
+    stack.remove_rule(&found).map_err(|_| Errno::ENOENT)?;
+    announce(namespace, &found, RTM_DELRULE);
+    Ok(())
 }
 
 /// Where Linux has "from all lookup main".

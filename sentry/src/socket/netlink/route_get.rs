@@ -1,0 +1,141 @@
+//! `RTM_GETROUTE` for one destination (`ip route get`): what the stack would do with a packet.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use netstack::NicId;
+use netstack::error::RouteError;
+use netstack::route::{RouteLookup, RouteOrigin, Way, WayCast};
+use sentry_abi::netlink::*;
+
+use crate::errno::Errno;
+use crate::socket::NetNamespace;
+use crate::socket::netlink::address::family_number;
+use crate::socket::netlink::message::{Attributes, Reply, Request};
+use crate::socket::netlink::{multicast, route};
+use crate::task::Task;
+
+pub(super) fn lookup(
+    namespace: &NetNamespace,
+    request: &Request<'_>,
+    task: Option<&Task>,
+    reply: &mut Reply,
+) -> Result<(), Errno> {
+    let (fixed, attributes): (RtMsg, Attributes<'_>) = request.split_full()?;
+    if let Some(family) = multicast::family(fixed.family) {
+        return multicast::lookup(namespace, family, request, reply);
+    }
+    let destination = attributes.address(RTA_DST).ok_or(Errno::EINVAL)?;
+    let nic = |kind: u16| attributes.u32(kind).and_then(NicId::from_index);
+    let asked = RouteLookup {
+        destination,
+        source: attributes.address(RTA_SRC).filter(|source| !source.is_unspecified()),
+        output_nic: nic(RTA_OIF),
+        input_nic: nic(RTA_IIF),
+        mark: attributes.u32(RTA_MARK).unwrap_or(0),
+    };
+    check_source(namespace, &asked)?;
+    let way = namespace.stack().find_way(&asked).map_err(errno)?;
+    let uid = attributes.u32(RTA_UID).or_else(|| task.map(|task| task.creds().uid.0));
+    match destination {
+        IpAddr::V4(_) => describe_v4(&asked, &way, uid, reply),
+        IpAddr::V6(_) => describe_v6(&asked, &way, reply),
+    }
+    Ok(())
+}
+
+/// `ip_route_output_key`: a packet of ours does not come from somebody else. IPv6 does not ask.
+fn check_source(namespace: &NetNamespace, asked: &RouteLookup) -> Result<(), Errno> {
+    let Some(source @ IpAddr::V4(_)) = asked.source else { return Ok(()) };
+    if asked.input_nic.is_some() {
+        return Ok(());
+    }
+    let nics = namespace.stack().nics();
+    let is_own = nics.iter().any(|nic| nic.addresses.iter().any(|own| own.address() == source));
+    if is_own { Ok(()) } else { Err(Errno::ENETUNREACH) }
+}
+
+fn errno(error: RouteError) -> Errno {
+    match error {
+        RouteError::NetworkUnreachable | RouteError::NoSource => Errno::ENETUNREACH,
+        RouteError::NetworkDown => Errno::ENETDOWN,
+        RouteError::Blackhole => Errno::EINVAL,
+        RouteError::Unreachable => Errno::EHOSTUNREACH,
+        RouteError::Prohibited => Errno::EACCES,
+    }
+}
+
+fn header(asked: &RouteLookup, way: &Way) -> (RtMsg, u32) {
+    let table = match (way.cast, way.route) {
+        (WayCast::Broadcast, _) | (WayCast::Local, None) => RT_TABLE_LOCAL.into(),
+        (_, Some(route)) => route.table.0,
+        (_, None) => RT_TABLE_MAIN.into(),
+    };
+    let fixed = RtMsg {
+        family: family_number(asked.destination),
+        dst_len: if asked.destination.is_ipv4() { 32 } else { 128 },
+        // RT_TABLE_COMPAT, where the number does not fit.
+        table: u8::try_from(table).unwrap_or(252),
+        kind: match way.cast {
+            WayCast::Unicast => RTN_UNICAST,
+            WayCast::Broadcast => RTN_BROADCAST,
+            WayCast::Multicast => RTN_MULTICAST,
+            WayCast::Local => RTN_LOCAL,
+        },
+        flags: RTM_F_CLONED,
+        ..RtMsg::default()
+    };
+    (fixed, table)
+}
+
+/// As `rt_fill_info`.
+fn describe_v4(asked: &RouteLookup, way: &Way, uid: Option<u32>, reply: &mut Reply) {
+    let (fixed, table) = header(asked, way);
+    let fixed = RtMsg { src_len: if asked.source.is_some() { 32 } else { 0 }, ..fixed };
+    reply.message(RTM_NEWROUTE, &fixed, |builder| {
+        builder.attr_ip(RTA_DST, asked.destination);
+        if let Some(source) = asked.source {
+            builder.attr_ip(RTA_SRC, source);
+        }
+        builder.attr(RTA_OIF, &way.nic.index());
+        builder.attr(RTA_TABLE, &table);
+        if asked.source.is_none() && asked.input_nic.is_none() {
+            builder.attr_ip(RTA_PREFSRC, way.source);
+        }
+        if let Some(gateway) = way.gateway {
+            builder.attr_ip(RTA_GATEWAY, gateway);
+        }
+        if asked.mark != 0 {
+            builder.attr(RTA_MARK, &asked.mark);
+        }
+        if let Some(uid) = uid {
+            builder.attr(RTA_UID, &uid);
+        }
+        if let Some(nic) = asked.input_nic {
+            builder.attr(RTA_IIF, &nic.index());
+        }
+    });
+}
+
+/// As `rt6_fill_node`.
+fn describe_v6(asked: &RouteLookup, way: &Way, reply: &mut Reply) {
+    let (fixed, table) = header(asked, way);
+    let protocol = match way.route.map(|route| route.origin) {
+        None | Some(RouteOrigin::Connected) => RTPROT_KERNEL,
+        Some(origin) => route::protocol(origin),
+    };
+    // Not RTM_F_CLONED, which exceptions of the path MTU have.
+    let fixed = RtMsg { src_len: 128, protocol, flags: 0, ..fixed };
+    let metric = way.route.map_or(0, |route| route::shown_metric(&route));
+    reply.message(RTM_NEWROUTE, &fixed, |builder| {
+        builder.attr_ip(RTA_DST, asked.destination);
+        builder.attr_ip(RTA_SRC, asked.source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+        builder.attr(RTA_TABLE, &table);
+        builder.attr_ip(RTA_PREFSRC, way.source);
+        if let Some(gateway) = way.gateway {
+            builder.attr_ip(RTA_GATEWAY, gateway);
+        }
+        builder.attr(RTA_OIF, &way.nic.index());
+        builder.attr(RTA_PRIORITY, &metric);
+        builder.attr(RTA_PREF, &route::PREFERENCE_MEDIUM);
+    });
+}
