@@ -6,22 +6,42 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::examine::{self, Examined};
+use crate::examine::{Examined, Examiner};
 use crate::filter::Filter;
 use crate::output::{Format, Output};
+use crate::source::{self, Aside, Item};
 
-/// Writes the packets that the filter lets through to a pcapng file, with a comment each.
+/// Writes the packets that the filter lets through to a pcapng file, with a comment each, and all that the capture has
+/// beside packets.
 ///
 /// # Errors
 /// When a file cannot be read or written.
 pub(crate) fn run(input: &Path, output: &Path, filter: &Filter) -> anyhow::Result<()> {
+    let mut items = source::open_whole(input)?.peekable();
     let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-    let mut out = Output::new(BufWriter::new(file), Format::PcapNg)?;
-    examine::file(input, filter, |examined| {
-        let mut packet = examined.packet.clone();
-        packet.comments.extend(comment(examined));
-        out.write(&packet)
-    })?;
+    let file = BufWriter::new(file);
+    // The first section's header begins the file, so that there is none before it.
+    let mut out = match items.next_if(|item| item.as_ref().is_ok_and(Item::is_section)) {
+        Some(Ok(Item::Aside(aside))) => match *aside {
+            Aside::Section(header) => Output::in_section(file, header)?,
+            _ => Output::new(file, Format::PcapNg)?,
+        },
+        _ => Output::new(file, Format::PcapNg)?,
+    };
+    let mut examiner = Examiner::default();
+    for item in items {
+        match item? {
+            Item::Aside(aside) => out.write_aside(*aside)?,
+            Item::Packet(packet) => {
+                let mut examined = examiner.examine(packet);
+                if filter.matches(&examined) {
+                    let comment = comment(&examined);
+                    examined.packet.comments.extend(comment);
+                    out.write(&examined.packet)?;
+                }
+            }
+        }
+    }
     out.flush().with_context(|| format!("cannot write {}", output.display()))
 }
 

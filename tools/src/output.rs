@@ -6,14 +6,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
+use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
+use pcap_file::pcapng::{Block, PcapNgWriter};
 use pcap_file::{DataLink, TsResolution};
 
-use crate::source::{Course, Interface, Packet};
+use crate::source::{Aside, Course, Interface, Packet};
 
 /// A capture that is being written.
 pub(crate) enum Output<W: Write> {
@@ -59,6 +60,46 @@ impl<W: Write> Output<W> {
             }
             Format::PcapNg => Self::PcapNg { writer: PcapNgWriter::new(out)?, interfaces: Vec::new() },
         })
+    }
+
+    /// Starts a pcapng file whose first section has this header.
+    pub(crate) fn in_section(out: W, mut header: SectionHeaderBlock<'static>) -> anyhow::Result<Self> {
+        header.section_length = UNKNOWN_LENGTH;
+        let writer = PcapNgWriter::with_section_header(out, header)?;
+        Ok(Self::PcapNg { writer, interfaces: Vec::new() })
+    }
+
+    /// Adds what is not a packet, where the format has it.
+    pub(crate) fn write_aside(&mut self, aside: Aside) -> anyhow::Result<()> {
+        let Self::PcapNg { writer, interfaces } = self else { return Ok(()) };
+        match aside {
+            Aside::Section(mut header) => {
+                // What follows has another length than it had.
+                header.section_length = UNKNOWN_LENGTH;
+                writer.write_pcapng_block(header)?;
+                interfaces.clear();
+            }
+            Aside::Interface(interface, mut block) => {
+                use InterfaceDescriptionOption::{IfTsOffset, IfTsResol};
+                block.options.retain(|option| !matches!(option, IfTsResol(_) | IfTsOffset(_)));
+                block.options.push(IfTsResol(NANOSECONDS));
+                writer.write_pcapng_block(block)?;
+                interfaces.push(Interface::clone(&interface));
+            }
+            Aside::Statistics(interface, mut block) => {
+                if let Some(number) = interfaces.iter().position(|i| *i == *interface) {
+                    block.interface_id = u32::try_from(number)?;
+                    writer.write_pcapng_block(block)?;
+                }
+            }
+            // 4.7: such a block says of itself that it is not for copies.
+            Aside::Block(Block::Unknown(block)) if block.type_ == CUSTOM_NOT_FOR_COPIES => {}
+            Aside::Block(block) => {
+                writer.write_block(&block)?;
+            }
+            Aside::Unusable => {}
+        }
+        Ok(())
     }
 
     /// Adds a packet, and its interface when it is new.
@@ -125,4 +166,8 @@ fn options(packet: &Packet) -> Vec<EnhancedPacketOption<'_>> {
 pub(crate) const SNAP_LEN: u32 = 65_536 + 256;
 /// if_tsresol of 10^-9.
 const NANOSECONDS: u8 = 9;
+/// The length of a section whose end is that of the file, or where the next one begins (4.1).
+const UNKNOWN_LENGTH: i64 = -1;
+/// The type of custom blocks that tools which write changed copies leave out (4.7).
+const CUSTOM_NOT_FOR_COPIES: u32 = 0x4000_0bad;
 const MAX_COMMENT: usize = 32_768;

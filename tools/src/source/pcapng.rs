@@ -1,21 +1,25 @@
-//! The packets of a pcapng file with what it says about each (draft-ietf-opsawg-pcapng, 4).
+//! The blocks of a pcapng file, packets with what it says about each (draft-ietf-opsawg-pcapng, 4).
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pcap_file::PcapError;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
+use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
 use pcap_file::pcapng::{Block, PcapNgReader};
+use pcap_file::{Endianness, PcapError};
 
-use super::{Course, Interface, Packet};
+use super::{Aside, Course, Interface, Item, Packet};
 
 /// Reads block after block.
-pub(super) struct Packets<R: Read> {
+pub(super) struct Items<R: Read> {
     reader: PcapNgReader<R>,
+    /// The library keeps the first section's header to itself.
+    has_told_first: bool,
+    byte_order: Endianness,
     section: Vec<Described>,
     /// How many interfaces earlier sections had.
     earlier: usize,
@@ -29,52 +33,66 @@ struct Described {
     offset: Duration,
 }
 
-impl<R: Read> Packets<R> {
+impl<R: Read> Items<R> {
     pub(super) fn new(input: R) -> Result<Self, PcapError> {
-        Ok(Self { reader: PcapNgReader::new(input)?, section: Vec::new(), earlier: 0 })
+        let reader = PcapNgReader::new(input)?;
+        let byte_order = reader.section().endianness;
+        Ok(Self { reader, has_told_first: false, byte_order, section: Vec::new(), earlier: 0 })
     }
 }
 
-impl<R: Read> Iterator for Packets<R> {
-    type Item = anyhow::Result<Packet>;
+impl<R: Read> Iterator for Items<R> {
+    type Item = anyhow::Result<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { reader, section, earlier } = self;
-        loop {
-            match reader.next_block()? {
-                Err(e) => return Some(Err(e.into())),
-                Ok(Block::SectionHeader(_)) => {
-                    *earlier += section.len();
-                    section.clear();
-                }
-                Ok(Block::InterfaceDescription(block)) => {
-                    section.push(Described::new(*earlier + section.len(), &block));
-                }
-                Ok(Block::EnhancedPacket(block)) => {
-                    let Some(described) =
-                        usize::try_from(block.interface_id).ok().and_then(|id| section.get(id))
-                    else {
-                        return Some(Err(PcapError::InvalidInterfaceId(block.interface_id).into()));
-                    };
-                    return Some(Ok(described.packet(block)));
-                }
-                Ok(Block::SimplePacket(block)) => {
-                    // 4.4: it is of the first interface and has no time.
-                    let Some(described) = section.first() else {
-                        return Some(Err(PcapError::InvalidInterfaceId(0).into()));
-                    };
-                    return Some(Ok(Packet {
-                        time: Duration::ZERO,
-                        interface: Arc::clone(&described.interface),
-                        course: None,
-                        data: block.data.into_owned(),
-                        original_len: block.original_len,
-                        comments: Vec::new(),
-                    }));
-                }
-                Ok(_) => {}
-            }
+        let Self { reader, has_told_first, byte_order, section, earlier } = self;
+        if !std::mem::replace(has_told_first, true) {
+            return Some(Ok(Aside::Section(reader.section().clone()).into()));
         }
+        let block = match reader.next_block()? {
+            Ok(block) => block,
+            Err(e) => return Some(Err(e.into())),
+        };
+        let known = |id: u32| {
+            let described = usize::try_from(id).ok().and_then(|id| section.get(id));
+            described.ok_or(PcapError::InvalidInterfaceId(id))
+        };
+        let item = match block {
+            Block::SectionHeader(block) => {
+                *earlier += section.len();
+                section.clear();
+                *byte_order = block.endianness;
+                Ok(Aside::Section(block.into_owned()).into())
+            }
+            Block::InterfaceDescription(block) => {
+                let described = Described::new(*earlier + section.len(), &block);
+                let interface = Arc::clone(&described.interface);
+                section.push(described);
+                Ok(Aside::Interface(interface, block.into_owned()).into())
+            }
+            Block::EnhancedPacket(block) => {
+                known(block.interface_id).map(|described| described.packet(block).into())
+            }
+            // 4.4: it is of the first interface and has no time.
+            Block::SimplePacket(block) => known(0).map(|described| {
+                Item::Packet(Packet {
+                    time: Duration::ZERO,
+                    interface: Arc::clone(&described.interface),
+                    course: None,
+                    data: block.data.into_owned(),
+                    original_len: block.original_len,
+                    comments: Vec::new(),
+                })
+            }),
+            // Statistics of an interface that is not there say nothing about the packets: no reason to stop.
+            Block::InterfaceStatistics(block) => Ok(match known(block.interface_id) {
+                Ok(described) => described.statistics(block.into_owned(), *byte_order),
+                Err(_) => Aside::Unusable,
+            }
+            .into()),
+            block => Ok(Aside::Block(block.into_owned()).into()),
+        };
+        Some(item.map_err(Into::into))
     }
 }
 
@@ -98,6 +116,29 @@ impl Described {
             }
         }
         described
+    }
+
+    /// With the file's stamps made nanoseconds since the epoch, the unit in which captures are written.
+    fn statistics(&self, mut block: InterfaceStatisticsBlock<'static>, byte_order: Endianness) -> Aside {
+        // 4.6: the upper half of a stamp comes first in either byte order; the library takes it for one number.
+        let halves = |number: u64| match byte_order {
+            Endianness::Big => number,
+            Endianness::Little => number.rotate_left(32),
+        };
+        let nanos = |written: u64| {
+            let ticks = halves(written);
+            let time = self.resolution.time(ticks.into()).saturating_add(self.offset);
+            halves(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        };
+        block.timestamp = nanos(block.timestamp);
+        for option in &mut block.options {
+            if let InterfaceStatisticsOption::IsbStartTime(time)
+            | InterfaceStatisticsOption::IsbEndTime(time) = option
+            {
+                *time = nanos(*time);
+            }
+        }
+        Aside::Statistics(Arc::clone(&self.interface), block)
     }
 
     fn packet(&self, block: EnhancedPacketBlock<'_>) -> Packet {
