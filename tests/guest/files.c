@@ -362,6 +362,36 @@ static void inotify_events(void)
     CHECK(events == 3 && masks == (IN_CREATE | IN_DELETE | IN_MOVED_TO));
 }
 
+// The watch of a removed file ends when its last description is closed, behind what happens to it until then.
+static void watches_last_as_long_as_files(void)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    int fd = inotify_init1(IN_NONBLOCK);
+    const uint32_t all = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_DELETE_SELF;
+    put("watched", "x");
+    CHECK(inotify_add_watch(fd, "watched", all) >= 0);
+    int open_file = open("watched", O_WRONLY);
+    CHECK(unlink("watched") == 0 && write(open_file, "y", 1) == 1);
+    put("replaced", "x");
+    put("replacing", "x");
+    CHECK(inotify_add_watch(fd, "replaced", IN_DELETE_SELF) >= 0 && rename("replacing", "replaced") == 0);
+    CHECK(close(open_file) == 0);
+    CHECK(mkdir("directory", 0700) == 0 && inotify_add_watch(fd, "directory", IN_DELETE_SELF) >= 0);
+    CHECK(rmdir("directory") == 0);
+    const uint32_t expected[][2] = { { 1, IN_ATTRIB },   { 1, IN_MODIFY },      { 2, IN_DELETE_SELF },
+                                     { 2, IN_IGNORED },  { 1, IN_CLOSE_WRITE }, { 1, IN_DELETE_SELF },
+                                     { 1, IN_IGNORED },  { 3, IN_DELETE_SELF }, { 3, IN_IGNORED } };
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    size_t i = 0;
+    for (char *p = buffer; p < buffer + n; i++) {
+        struct inotify_event *e = (struct inotify_event *)p;
+        CHECK(i < sizeof expected / sizeof *expected && (uint32_t)e->wd == expected[i][0]);
+        CHECK(e->mask == expected[i][1]);
+        p += sizeof *e + e->len;
+    }
+    CHECK(i == sizeof expected / sizeof *expected && close(fd) == 0);
+}
+
 static void device_files(void)
 {
     char buffer[16];
@@ -455,6 +485,7 @@ int main(void)
     PART(attributes_of_other_namespaces);
     PART(deep_directories);
     PART(inotify_events);
+    PART(watches_last_as_long_as_files);
     check_in_child(limits_hold_for_allocating);
     check_in_child(half_of_the_memory_is_what_a_tmpfs_takes);
     PART(device_files);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <sys/times.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -131,6 +132,33 @@ static void alarm_replaces_and_tells(void)
     CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF);
 }
 
+// adjtimex(2) tells how the clock is disciplined, and nobody but root changes that.
+static void clock_adjustment_can_be_read(void)
+{
+    struct timex asked = { .modes = 0 };
+    struct timespec now;
+    CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+    int state = adjtimex(&asked);
+    CHECK(state >= TIME_OK && state <= TIME_ERROR && asked.tick > 9000 && asked.tick < 11000);
+    CHECK(asked.time.tv_sec >= now.tv_sec && asked.time.tv_sec < now.tv_sec + 60 && asked.tolerance == 500 << 16);
+    CHECK((state == TIME_ERROR) == ((asked.status & STA_UNSYNC) != 0));
+    CHECK(clock_adjtime(CLOCK_REALTIME, &asked) == state);
+    CHECK_FAILS(clock_adjtime(CLOCK_MONOTONIC, &asked), EOPNOTSUPP);
+    CHECK_FAILS(clock_adjtime(99, &asked), EINVAL);
+    asked.modes = ADJ_OFFSET_SS_READ;
+    CHECK(adjtimex(&asked) == state);
+    asked.modes = 0x8000;
+    CHECK_FAILS(adjtimex(&asked), EINVAL);
+    if (fork() == 0) {
+        CHECK(setuid(1000) == 0);
+        asked.modes = ADJ_FREQUENCY;
+        CHECK_FAILS(adjtimex(&asked), EPERM);
+        _exit(0);
+    }
+    int status;
+    CHECK(wait(&status) > 0 && status == 0);
+}
+
 int main(void)
 {
     PART(clocks_advance_and_agree);
@@ -138,5 +166,6 @@ int main(void)
     PART(sleeping_takes_at_least_its_time);
     PART(posix_timers);
     PART(alarm_replaces_and_tells);
+    PART(clock_adjustment_can_be_read);
     return 0;
 }

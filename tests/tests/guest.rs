@@ -102,6 +102,7 @@ guests! {
     extension_headers
     fast_open
     file_capabilities
+    file_rules
     files
     flow_label
     foreign_sources
@@ -145,6 +146,7 @@ guests! {
     stream_stamps
     sysv_ipc
     tcp_repair
+    terminal_modes
     threads
     timers
     timestamping

@@ -165,3 +165,17 @@ pub struct Termios {
     pub c_line: u8,
     pub c_cc: [u8; 19],
 }
+
+/// `struct termio`, which System V had (`TCGETA` of `ioctl_tty(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the names are those of asm-generic/termios.h")]
+pub struct Termio {
+    pub c_iflag: u16,
+    pub c_oflag: u16,
+    pub c_cflag: u16,
+    pub c_lflag: u16,
+    pub c_line: u8,
+    pub c_cc: [u8; 8],
+    pub pad: u8,
+}

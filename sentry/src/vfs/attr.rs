@@ -204,9 +204,9 @@ pub enum SetTime {
 impl SetTime {
     /// The time to store.
     #[must_use]
-    pub fn resolve(self) -> FileTime {
+    pub fn resolve(self, now: FileTime) -> FileTime {
         match self {
-            Self::Now => FileTime::now(),
+            Self::Now => now,
             Self::At(time) => time,
         }
     }
@@ -238,9 +238,11 @@ impl SetAttr {
         }
         stat.uid = uid.unwrap_or(stat.uid);
         stat.gid = gid.unwrap_or(stat.gid);
-        stat.atime = atime.map_or(stat.atime, SetTime::resolve);
-        stat.mtime = mtime.map_or(stat.mtime, SetTime::resolve);
-        stat.ctime = FileTime::now();
+        // One reading: programs compare the three.
+        let now = FileTime::now();
+        stat.atime = atime.map_or(stat.atime, |time| time.resolve(now));
+        stat.mtime = mtime.map_or(stat.mtime, |time| time.resolve(now));
+        stat.ctime = now;
     }
 }
 

@@ -8,7 +8,8 @@ use crate::vfs::attr::S_ISGID;
 use crate::vfs::notify::{self, Event};
 use crate::vfs::permission::{check_access, check_delete};
 use crate::vfs::{
-    Access, Caller, Dentry, FileType, Inode, LastName, NewInode, NewKind, RenameEnd, VfsPath, Walked,
+    Access, Caller, Dentry, DeviceId, FileType, Inode, LastName, NewInode, NewKind, RenameEnd, VfsPath,
+    Walked,
 };
 
 /// How `renameat2(2)` treats an existing target.
@@ -47,7 +48,7 @@ pub fn create(
     let inode = dir.inode();
     let locked = inode.dir_lock.lock();
     check_free(caller, dir, name)?;
-    if matches!(kind, NewKind::CharDevice(_) | NewKind::BlockDevice(_)) && !caller.has(Capabilities::MKNOD) {
+    if is_privileged(&kind) && !caller.has(Capabilities::MKNOD) {
         return Err(Errno::EPERM);
     }
     let new = owned_by(caller, inode, kind, mode & !umask)?;
@@ -58,6 +59,15 @@ pub fn create(
     let event = if is_directory { Event::CREATE | Event::ISDIR } else { Event::CREATE };
     notify::notify_child(inode, event, name, 0);
     Ok(dir.with_dentry(dentry))
+}
+
+/// Devices, except for the one that is none: anybody makes the whiteout of overlays (`vfs_mknod`).
+fn is_privileged(kind: &NewKind) -> bool {
+    match kind {
+        NewKind::CharDevice(device) => *device != DeviceId::default(),
+        NewKind::BlockDevice(_) => true,
+        _ => false,
+    }
 }
 
 /// Checks, with the directory locked, that `name` can be made in it.
@@ -106,13 +116,13 @@ pub fn link(caller: &Caller<'_>, target: &VfsPath, at: &Walked) -> Result<(), Er
         return Err(Errno::EEXIST);
     }
     let dir = &at.dir;
-    if !Arc::ptr_eq(&dir.mount, &target.mount) {
-        return Err(Errno::EXDEV);
-    }
     if at.has_trailing_slash {
         return Err(Errno::ENOENT);
     }
     dir.mount.check_writable()?;
+    if !Arc::ptr_eq(&dir.mount, &target.mount) {
+        return Err(Errno::EXDEV);
+    }
     if target.inode().is_dir() {
         return Err(Errno::EPERM);
     }
@@ -203,7 +213,7 @@ fn tell_removed(dir: &Inode, victim: &Arc<Dentry>, name: &[u8]) {
     notify::notify_child(dir, Event::DELETE | isdir, name, 0);
     let gone = victim.inode().is_dir() || victim.inode().ops().stat().map_or(true, |s| s.nlink == 0);
     if gone {
-        notify::notify_deleted(victim.inode());
+        victim.inode().note_unlinked();
     }
 }
 
@@ -222,12 +232,10 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
     if !Arc::ptr_eq(&from.dir.mount, &to.dir.mount) {
         return Err(Errno::EXDEV);
     }
-    let (LastName::Name(old_name), LastName::Name(new_name)) = (&from.name, &to.name) else {
-        return Err(Errno::EBUSY);
+    let LastName::Name(old_name) = &from.name else { return Err(Errno::EBUSY) };
+    let LastName::Name(new_name) = &to.name else {
+        return Err(if mode == RenameMode::NoReplace { Errno::EEXIST } else { Errno::EBUSY });
     };
-    if mode == RenameMode::NoReplace && to.found.is_some() {
-        return Err(Errno::EEXIST);
-    }
     from.dir.mount.check_writable()?;
     let (old_dir, new_dir) = (&from.dir.dentry, &to.dir.dentry);
     let superblock = old_dir.superblock().clone();
@@ -274,7 +282,7 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
     if let (Some(replaced), RenameMode::Replace) = (&new, mode)
         && replaced.inode().ops().stat().map_or(true, |s| s.nlink == 0 || s.is_dir())
     {
-        notify::notify_deleted(replaced.inode());
+        replaced.inode().note_unlinked();
     }
     Ok(())
 }

@@ -44,10 +44,16 @@ bitflags::bitflags! {
 }
 
 impl OpenFlags {
+    /// `O_ACCMODE`: 0, 1, 2, or 3, with which a file is checked for both and opened for neither (`open(2)`, NOTES).
+    #[must_use]
+    pub(crate) fn access_mode(self) -> u32 {
+        self.bits() & 3
+    }
+
     /// True where the access mode allows reading.
     #[must_use]
     pub fn is_readable(self) -> bool {
-        self.bits() & 3 != 1 && !self.contains(Self::PATH)
+        matches!(self.access_mode(), 0 | 2) && !self.contains(Self::PATH)
     }
 
     /// True where the access mode allows writing.
@@ -322,6 +328,7 @@ impl File {
     #[must_use]
     pub fn at(ops: Box<dyn FileOps>, flags: OpenFlags, path: VfsPath) -> Arc<Self> {
         let flags = AtomicU32::new(flags.bits());
+        path.inode().note_opened();
         Arc::new(Self {
             ops,
             flags,
@@ -553,6 +560,7 @@ impl Drop for File {
             let event = if wrote { Event::CLOSE_WRITE } else { Event::CLOSE_NOWRITE };
             notify::notify_dentry(&self.path.dentry, event);
         }
+        inode.note_closed();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Inodes: the objects that names refer to.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use crate::errno::Errno;
 use crate::vfs::lock::FileLocks;
 use crate::vfs::many_faced::{Entry, FileIdentity, ManyFaced};
-use crate::vfs::notify::Watches;
+use crate::vfs::notify::{self, Watches};
 use crate::vfs::{
     Caller, DeviceId, FileOps, FileType, OpenFlags, RenameMode, SetAttr, Stat, VfsPath, XattrMode,
 };
@@ -22,6 +23,15 @@ pub struct Inode {
     /// unrelated directories in address order, under the superblock's rename lock.
     pub(crate) dir_lock: Mutex<()>,
     shared: OnceLock<Arc<Shared>>,
+    life: Life,
+}
+
+/// What keeps an inode that has lost its last name.
+#[derive(Default)]
+struct Life {
+    /// Open file descriptions.
+    opens: AtomicU32,
+    is_unlinked: AtomicBool,
 }
 
 /// State that few inodes need. All inodes of one file have the same.
@@ -46,7 +56,7 @@ impl Inode {
     /// An inode of type `kind` over `ops`.
     #[must_use]
     pub fn new(kind: FileType, ops: Box<dyn InodeOps>) -> Arc<Self> {
-        Arc::new(Self { ops, kind, dir_lock: Mutex::new(()), shared: OnceLock::new() })
+        Arc::new(Self { ops, kind, dir_lock: Mutex::new(()), shared: OnceLock::new(), life: Life::default() })
     }
 
     /// The type, which never changes.
@@ -114,6 +124,35 @@ impl Inode {
     #[must_use]
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared_if_used()?.attachment.lock().clone()?.downcast().ok()
+    }
+
+    /// Notes an open file description.
+    pub(crate) fn note_opened(&self) {
+        self.life.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that one was closed.
+    pub(crate) fn note_closed(&self) {
+        // Ordered with `note_unlinked`, so that one of the two finds that it was the last.
+        if self.life.opens.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tell_if_gone();
+        }
+    }
+
+    /// Notes that the last name was removed: watches end when nobody has it open any more (`dentry_unlink_inode`).
+    pub(crate) fn note_unlinked(&self) {
+        self.life.is_unlinked.store(true, Ordering::SeqCst);
+        self.tell_if_gone();
+    }
+
+    fn tell_if_gone(&self) {
+        let Life { opens, is_unlinked } = &self.life;
+        if is_unlinked.load(Ordering::SeqCst)
+            && opens.load(Ordering::SeqCst) == 0
+            && is_unlinked.swap(false, Ordering::SeqCst)
+        {
+            notify::notify_deleted(self);
+        }
     }
 
     /// The lazily made part.

@@ -7,7 +7,7 @@ use crate::task::Capabilities;
 use crate::vfs::attr::MODE_MASK;
 use crate::vfs::change;
 use crate::vfs::notify::{self, Event};
-use crate::vfs::permission::check_access;
+use crate::vfs::permission::{check_access, shed_set_id};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
 use crate::vfs::{
     Access, Caller, Dentry, DirFile, File, FileOps, FileType, LastName, MountFlags, NewKind, OpenFlags,
@@ -60,8 +60,10 @@ fn open_or_create(
     how: &OpenHow,
 ) -> Result<Arc<File>, Errno> {
     let flags = how.flags;
-    if flags.contains(OpenFlags::DIRECTORY) {
-        return Err(Errno::EINVAL);
+    if has_name_with_slash(path) {
+        // Whatever is there (open_last_lookups).
+        walk(caller, from, path, Last::Parent, how.resolve)?;
+        return Err(Errno::EISDIR);
     }
     let last = if flags.intersects(OpenFlags::EXCL | OpenFlags::NOFOLLOW) {
         Last::Parent
@@ -71,8 +73,8 @@ fn open_or_create(
     // A second try covers a file that appeared between the walk and the creation.
     for _ in 0..MAX_TRIES {
         let at = walk(caller, from, path, last, how.resolve)?;
-        if at.has_trailing_slash || !matches!(at.name, LastName::Name(_)) {
-            return Err(Errno::EISDIR);
+        if !matches!(at.name, LastName::Name(_)) {
+            return Err(if flags.contains(OpenFlags::EXCL) { Errno::EEXIST } else { Errno::EISDIR });
         }
         if let Some(place) = at.found {
             if flags.contains(OpenFlags::EXCL) {
@@ -91,6 +93,13 @@ fn open_or_create(
         }
     }
     Err(Errno::EEXIST)
+}
+
+/// True for `name/`, not for `./` and `/`.
+fn has_name_with_slash(path: &[u8]) -> bool {
+    let end = path.len() - path.iter().rev().take_while(|b| **b == b'/').count();
+    let name = path[..end].rsplit(|b| *b == b'/').next().unwrap_or_default();
+    end < path.len() && !matches!(name, b"" | b"." | b"..")
 }
 
 /// How often an open races with others that create and remove the name before it gives up.
@@ -116,9 +125,6 @@ fn open_unnamed(
     path: &[u8],
     how: &OpenHow,
 ) -> Result<Arc<File>, Errno> {
-    if !how.flags.is_writable() {
-        return Err(Errno::EINVAL);
-    }
     let dir = walk(caller, from, path, Last::Follow, how.resolve)?.existing()?;
     if !dir.inode().is_dir() {
         return Err(Errno::ENOTDIR);
@@ -131,7 +137,11 @@ fn open_unnamed(
     let ino = inode.ops().stat()?.ino;
     let name = format!("#{ino}");
     let dentry = Dentry::new_detached(dir.dentry.superblock().clone(), inode, name.as_bytes());
-    open_created(caller, dir.with_dentry(dentry), how.flags.difference(OpenFlags::TMPFILE))
+    let place = dir.with_dentry(dentry);
+    let flags = how.flags.difference(OpenFlags::TMPFILE);
+    let ops = place.inode().ops().open(place.inode(), flags, caller)?;
+    // F_GETFL shows that it had no name.
+    Ok(finish(ops, place, how.flags))
 }
 
 /// Opens a file that the caller just made: its mode does not matter (`open(2)`, `O_CREAT`).
@@ -158,6 +168,7 @@ pub fn open_place(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Resu
     }
     check_open(caller, &place, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == FileType::Regular {
+        shed_set_id(caller, place.inode())?;
         place.inode().ops().set_attr(&SetAttr { size: Some(0), ..SetAttr::default() })?;
         notify::notify_dentry(&place.dentry, Event::MODIFY);
     }
@@ -196,8 +207,8 @@ fn check_open(caller: &Caller<'_>, place: &VfsPath, flags: OpenFlags) -> Result<
     let kind = place.inode().kind();
     let mount_flags = place.mount.flags();
     let mut want = Access::empty();
-    want.set(Access::READ, flags.is_readable());
-    want.set(Access::WRITE, flags.is_writable() || flags.contains(OpenFlags::TRUNC));
+    want.set(Access::READ, flags.access_mode() != 1);
+    want.set(Access::WRITE, flags.access_mode() != 0 || flags.contains(OpenFlags::TRUNC));
     if kind == FileType::Directory && want.contains(Access::WRITE) {
         return Err(Errno::EISDIR);
     }
@@ -215,6 +226,10 @@ fn check_open(caller: &Caller<'_>, place: &VfsPath, flags: OpenFlags) -> Result<
     if flags.contains(OpenFlags::NOATIME) && !caller.has(Capabilities::FOWNER) && !caller.owns(&place.stat()?)
     {
         return Err(Errno::EPERM);
+    }
+    // Nothing but regular files has direct I/O (do_dentry_open).
+    if flags.contains(OpenFlags::DIRECT) && kind != FileType::Regular {
+        return Err(Errno::EINVAL);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::errno::Errno;
 use crate::task::{Capabilities, Credentials, Gid, Task, Uid};
 use crate::vfs::attr::{S_ISGID, S_ISUID, S_ISVTX, S_IXGRP};
-use crate::vfs::{FileType, Inode, Stat};
+use crate::vfs::{FileType, Inode, SetAttr, Stat};
 
 bitflags::bitflags! {
     /// What somebody wants to do, with the values of `access(2)`.
@@ -147,4 +147,32 @@ pub fn check_delete(caller: &Caller<'_>, dir: &Inode, victim: &Inode) -> Result<
 pub fn without_set_id(mode: u32) -> u32 {
     let gid_bit = if mode & S_IXGRP != 0 { S_ISGID } else { 0 };
     mode & !(S_ISUID | gid_bit)
+}
+
+/// As [`without_set_id`]; the set-group-ID bit of a file that the group may not execute is left only to who could set it
+/// (`setattr_should_drop_suidgid`).
+#[must_use]
+pub fn without_set_id_for(caller: &Caller<'_>, stat: &Stat) -> u32 {
+    let mode = without_set_id(stat.permissions());
+    let keeps = caller.in_group(stat.gid) || caller.has_for(stat, Capabilities::FSETID);
+    if keeps { mode } else { mode & !S_ISGID }
+}
+
+/// Takes the set-id bits of a regular file that `caller` is about to change the contents of (`file_remove_privs`).
+///
+/// # Errors
+/// What the file system says to the change of the mode.
+pub fn shed_set_id(caller: &Caller<'_>, inode: &Inode) -> Result<(), Errno> {
+    if inode.kind() != FileType::Regular || caller.has(Capabilities::FSETID) {
+        return Ok(());
+    }
+    let stat = inode.ops().stat()?;
+    if stat.mode & (S_ISUID | S_ISGID) == 0 {
+        return Ok(());
+    }
+    let mode = without_set_id_for(caller, &stat);
+    if mode == stat.permissions() {
+        return Ok(());
+    }
+    inode.ops().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::errno::Errno;
 use crate::task::{Capabilities, file_caps};
+use crate::vfs::attr::S_ISVTX;
 use crate::vfs::permission::check_access;
 use crate::vfs::{Access, Caller, FileType, VfsPath};
 
@@ -23,6 +24,8 @@ pub enum XattrMode {
     Create,
     /// Fail with `ENODATA` where it doesn't (`XATTR_REPLACE`).
     Replace,
+    /// Fail in any case: both of the above.
+    Never,
 }
 
 /// Checks whether `caller` may read or change attribute `name` of `path`.
@@ -30,6 +33,11 @@ pub enum XattrMode {
 /// # Errors
 /// `EPERM`, `EACCES`, `EROFS`, `ENODATA`, `EOPNOTSUPP` as `xattr(7)` says for each namespace.
 pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Access) -> Result<(), Errno> {
+    check_namespace(caller, path, name, want)?;
+    if is_bare_prefix(name) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+fn check_namespace(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Access) -> Result<(), Errno> {
     let writes = want.contains(Access::WRITE);
     if writes {
         path.mount.check_writable()?;
@@ -55,12 +63,26 @@ pub fn check_xattr(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Acces
         };
     }
     if !name.starts_with(b"user.") {
+        check_access(caller, path.inode(), want)?;
         return Err(Errno::EOPNOTSUPP);
     }
-    if !matches!(path.inode().kind(), FileType::Regular | FileType::Directory) {
-        return Err(if writes { Errno::EPERM } else { Errno::ENODATA });
+    match path.inode().kind() {
+        FileType::Regular => {}
+        FileType::Directory => {
+            // Where everybody makes files, only the owner says something about the directory.
+            let stat = path.stat()?;
+            if writes && stat.mode & S_ISVTX != 0 && !caller.owns(&stat) {
+                return Err(Errno::EPERM);
+            }
+        }
+        _ => return Err(if writes { Errno::EPERM } else { Errno::ENODATA }),
     }
     check_access(caller, path.inode(), want)
+}
+
+/// `user.` and its like are the beginnings of names, and none themselves (`xattr_resolve_name`).
+fn is_bare_prefix(name: &[u8]) -> bool {
+    matches!(name, b"user." | b"trusted." | b"security.")
 }
 
 /// Tells whether `name` belongs to the file system itself, as access control lists do; none of ours has such attributes.
@@ -94,8 +116,8 @@ impl XattrMap {
     /// `EEXIST`, `ENODATA` by `mode`; `ENOSPC` when the attributes of one inode grow too large.
     pub fn set(&mut self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
         match (mode, self.0.contains_key(name)) {
-            (XattrMode::Create, true) => return Err(Errno::EEXIST),
-            (XattrMode::Replace, false) => return Err(Errno::ENODATA),
+            (XattrMode::Create | XattrMode::Never, true) => return Err(Errno::EEXIST),
+            (XattrMode::Replace | XattrMode::Never, false) => return Err(Errno::ENODATA),
             _ => {}
         }
         let used: usize = self.0.iter().map(|(k, v)| k.len() + v.len()).sum();

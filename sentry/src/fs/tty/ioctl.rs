@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use sentry_abi::fs::{Termios, Winsize};
+use sentry_abi::fs::{Termio, Termios, Winsize};
 use sentry_abi::signal::Signal;
+use zerocopy::FromZeros;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::tty::devpts::open_peer;
@@ -18,6 +19,10 @@ const TCGETS: u32 = 0x5401;
 const TCSETS: u32 = 0x5402;
 const TCSETSW: u32 = 0x5403;
 const TCSETSF: u32 = 0x5404;
+const TCGETA: u32 = 0x5405;
+const TCSETA: u32 = 0x5406;
+const TCSETAW: u32 = 0x5407;
+const TCSETAF: u32 = 0x5408;
 const TCSBRK: u32 = 0x5409;
 const TCXONC: u32 = 0x540a;
 const TCFLSH: u32 = 0x540b;
@@ -38,6 +43,7 @@ const TIOCGSID: u32 = 0x5429;
 const TIOCGPTN: u32 = 0x8004_5430;
 const TIOCSPTLCK: u32 = 0x4004_5431;
 const TIOCGPTLCK: u32 = 0x8004_5439;
+const TIOCGLCKTRMIOS: u32 = 0x5456;
 const TIOCGPTPEER: u32 = 0x5441;
 
 /// Requests of the master end.
@@ -107,6 +113,27 @@ pub(super) fn terminal(pty: &Arc<Pty>, task: &mut CurrentTask, request: u32, arg
                 }
                 state.discipline.set_termios(new);
             });
+            Ok(0)
+        }
+        TCGETA => {
+            let termios = pty.look(|state| state.discipline.termios);
+            task.mm().write_obj(addr, &system_v(&termios))?;
+            Ok(0)
+        }
+        TCSETA | TCSETAW | TCSETAF => {
+            let new: Termio = task.mm().read_obj(addr)?;
+            pty.with(|state| {
+                if request == TCSETAF {
+                    state.discipline.flush_input();
+                }
+                let termios = with_system_v(state.discipline.termios, &new);
+                state.discipline.set_termios(termios);
+            });
+            Ok(0)
+        }
+        TIOCGLCKTRMIOS => {
+            // Nothing is locked.
+            task.mm().write_obj(addr, &Termios::new_zeroed())?;
             Ok(0)
         }
         TIOCGWINSZ => {
@@ -217,4 +244,32 @@ fn set_foreground(pty: &Pty, task: &CurrentTask, addr: UserAddr) -> SysResult {
             Ok(0)
         }
     }
+}
+
+/// What fits into the old structure.
+fn system_v(termios: &Termios) -> Termio {
+    let low = |flags: u32| (flags & 0xffff) as u16;
+    let mut c_cc = [0; 8];
+    c_cc.copy_from_slice(&termios.c_cc[..8]);
+    Termio {
+        c_iflag: low(termios.c_iflag),
+        c_oflag: low(termios.c_oflag),
+        c_cflag: low(termios.c_cflag),
+        c_lflag: low(termios.c_lflag),
+        c_line: termios.c_line,
+        c_cc,
+        pad: 0,
+    }
+}
+
+/// `termios` with what the old structure says; the rest stays.
+fn with_system_v(mut termios: Termios, new: &Termio) -> Termios {
+    let low = |flags: &mut u32, new: u16| *flags = *flags & 0xffff_0000 | u32::from(new);
+    low(&mut termios.c_iflag, new.c_iflag);
+    low(&mut termios.c_oflag, new.c_oflag);
+    low(&mut termios.c_cflag, new.c_cflag);
+    low(&mut termios.c_lflag, new.c_lflag);
+    termios.c_line = new.c_line;
+    termios.c_cc[..8].copy_from_slice(&new.c_cc);
+    termios
 }

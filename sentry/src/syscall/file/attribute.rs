@@ -10,7 +10,7 @@ use crate::syscall::file::context::{
 use crate::task::{Capabilities, CurrentTask, Limit, Resource};
 use crate::vfs::attr::{MODE_MASK, S_ISGID};
 use crate::vfs::notify::{self, Event};
-use crate::vfs::permission::{check_access, without_set_id};
+use crate::vfs::permission::{check_access, shed_set_id, without_set_id_for};
 use crate::vfs::{Access, Caller, Fd, FileType, SetAttr, VfsPath};
 
 const SIGXFSZ: i32 = 25;
@@ -44,6 +44,7 @@ fn chmod_path(task: &CurrentTask, dirfd: Fd, path: UserAddr, mode: u32, flags: u
     let path = read_path(task, path)?;
     let context = PathContext::new(task);
     let place = context.place(task, dirfd, &path, flags)?;
+    place.mount.check_writable()?;
     if place.inode().kind() == FileType::Symlink {
         return Err(Errno::EOPNOTSUPP.into());
     }
@@ -117,10 +118,12 @@ fn chown(caller: &Caller<'_>, place: &VfsPath, (uid, gid): (u32, u32)) -> SysRes
         return Err(Errno::EPERM.into());
     }
     // Set-id bits go whoever changes the owner; Linux keeps them on directories (chown(2)).
-    let mode = match stat.is_dir() {
-        false if stat.mode != without_set_id(stat.mode) => Some(without_set_id(stat.permissions())),
-        _ => None,
-    };
+    let kept = if stat.is_dir() { stat.permissions() } else { without_set_id_for(caller, &stat) };
+    let mode = (kept != stat.permissions()).then_some(kept);
+    // Who names nobody still changes the mode, which only the owner does (chown_common, setattr_prepare).
+    if mode.is_some() && uid == KEEP && gid == KEEP && !caller.owns(&stat) {
+        return Err(Errno::EPERM.into());
+    }
     let keep = |id: u32| if id == KEEP { None } else { Some(id) };
     let attr = SetAttr { uid: keep(uid), gid: keep(gid), mode, ..SetAttr::default() };
     place.inode().ops().set_attr(&attr)?;
@@ -142,6 +145,7 @@ pub(crate) fn sys_truncate(task: &mut CurrentTask, args: &Args) -> SysResult {
     place.mount.check_writable()?;
     check_access(&context.caller(), place.inode(), Access::WRITE)?;
     check_limit(task, size)?;
+    shed_set_id(&context.caller(), place.inode())?;
     place.inode().ops().set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })?;
     notify::notify_dentry(&place.dentry, Event::MODIFY);
     Ok(0)
@@ -155,6 +159,7 @@ pub(crate) fn sys_ftruncate(task: &mut CurrentTask, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     check_limit(task, size)?;
+    shed_set_id(&PathContext::new(task).caller(), file.inode())?;
     file.ops().truncate(&file, size)?;
     notify::notify_dentry(&file.path().dentry, Event::MODIFY);
     Ok(0)

@@ -21,6 +21,7 @@ mod poll;
 mod read;
 mod seek;
 mod select;
+mod size_limit;
 mod stat;
 mod statfs;
 mod sync;

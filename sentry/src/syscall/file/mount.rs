@@ -182,6 +182,9 @@ pub(crate) fn sys_umount2(task: &mut CurrentTask, args: &Args) -> SysResult {
     if flags & MNT_FORCE != 0 && !context.caller().has(Capabilities::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
+    if flags & MNT_EXPIRE != 0 && flags & (MNT_FORCE | MNT_DETACH) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     if flags & MNT_EXPIRE != 0 {
         return Err(Errno::EAGAIN.into());
     }

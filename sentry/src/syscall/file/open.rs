@@ -71,7 +71,20 @@ fn legacy_how(flags: u32, mode: u32) -> OpenHow {
     OpenHow { flags, mode: mode & 0o7777, umask: 0, resolve: Resolve::empty() }
 }
 
+/// What is wrong with flags whatever the path is (`build_open_flags`).
+fn check_flags(flags: OpenFlags) -> Result<(), Errno> {
+    let unnamed = OpenFlags::TMPFILE.difference(OpenFlags::DIRECTORY);
+    if flags.contains(OpenFlags::DIRECTORY | OpenFlags::CREAT) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.contains(unnamed) && (!flags.contains(OpenFlags::DIRECTORY) || flags.access_mode() == 0) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 fn open(task: &mut CurrentTask, dirfd: Fd, path: UserAddr, how: OpenHow) -> SysResult {
+    check_flags(how.flags)?;
     let path = read_path(task, path)?;
     let context = PathContext::new(task);
     let from = context.root_for(task, dirfd, &path)?;

@@ -3,9 +3,10 @@
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
 use crate::syscall::file::attribute::check_limit;
-use crate::syscall::file::context::real_file;
+use crate::syscall::file::context::{PathContext, real_file};
 use crate::task::CurrentTask;
 use crate::vfs::notify::{self, Event};
+use crate::vfs::permission::shed_set_id;
 use crate::vfs::{Allocate, FileType};
 
 /// `fsync(2)`.
@@ -86,6 +87,7 @@ pub(crate) fn sys_fallocate(task: &mut CurrentTask, args: &Args) -> SysResult {
             check_limit(task, end)?;
         }
     }
+    shed_set_id(&PathContext::new(task).caller(), file.inode())?;
     file.ops().allocate(&file, mode, offset, len)?;
     notify::notify_dentry(&file.path().dentry, Event::MODIFY);
     Ok(0)

@@ -20,13 +20,13 @@ type Times = [Option<SetTime>; 2];
 /// `utimensat(2)`.
 pub(crate) fn sys_utimensat(task: &mut CurrentTask, args: &Args) -> SysResult {
     let flags = args.u32(3);
-    let times: Times = if args.addr(2).is_null() {
-        [Some(SetTime::Now); 2]
+    let times: Result<Times, Errno> = if args.addr(2).is_null() {
+        Ok([Some(SetTime::Now); 2])
     } else {
         let raw: [Timespec; 2] = task.mm().read_obj(args.addr(2))?;
-        [set_time(raw[0])?, set_time(raw[1])?]
+        set_time(raw[0]).and_then(|atime| Ok([atime, set_time(raw[1])?]))
     };
-    if times == [None, None] {
+    if times == Ok([None, None]) {
         return Ok(0);
     }
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
@@ -43,7 +43,8 @@ pub(crate) fn sys_utimensat(task: &mut CurrentTask, args: &Args) -> SysResult {
         let path = read_path(task, args.addr(1))?;
         context.place(task, args.fd(0), &path, flags)?
     };
-    apply(&context, &place, times)
+    // Impossible times come behind impossible paths (vfs_utimes).
+    apply(&context, &place, times?)
 }
 
 /// `utimes(2)`.

@@ -129,7 +129,7 @@ pub(crate) fn sys_copy_file_range(task: &mut CurrentTask, args: &Args) -> SysRes
     let (input, out) = (real_file(task, args.fd(0))?, real_file(task, args.fd(2))?);
     let mut in_offset = read_offset(task, args.addr(1))?;
     let mut out_offset = read_offset(task, args.addr(3))?;
-    let count = args.usize(4).min(MAX_COUNT);
+    let mut count = args.usize(4).min(MAX_COUNT);
     for file in [&input, &out] {
         match file.inode().kind() {
             FileType::Directory => return Err(Errno::EISDIR.into()),
@@ -144,6 +144,9 @@ pub(crate) fn sys_copy_file_range(task: &mut CurrentTask, args: &Args) -> SysRes
     if Arc::ptr_eq(input.inode(), out.inode()) {
         let from = in_offset.unwrap_or_else(|| *input.position());
         let to = out_offset.unwrap_or_else(|| *out.position());
+        // What there is counts, not what was asked for (generic_copy_file_checks).
+        let left = input.stat()?.size.saturating_sub(from);
+        count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
         if from.abs_diff(to) < count as u64 {
             return Err(Errno::EINVAL.into());
         }

@@ -9,12 +9,13 @@ use crate::socket::{SocketFile, deadline};
 use crate::syscall::Args;
 use crate::syscall::file::context::{raise, real_file};
 use crate::syscall::file::read::offset;
-use crate::task::{CurrentTask, Limit, Resource};
-use crate::vfs::{File, FileType, OpenFlags};
+use crate::syscall::file::size_limit::{self, Beginning};
+use crate::task::CurrentTask;
+use crate::vfs::permission::shed_set_id;
+use crate::vfs::{Caller, File, FileType};
 use crate::wait::Readiness;
 
 const SIGPIPE: i32 = 13;
-const SIGXFSZ: i32 = 25;
 /// `pwritev2(2)`: write at the end.
 const RWF_APPEND: u32 = 16;
 /// Flags of `pwritev2(2)` that change nothing here (`RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`).
@@ -79,8 +80,15 @@ pub(super) fn write(
     src: &mut dyn IoSrc,
     at: Option<u64>,
 ) -> SysResult {
-    if file.inode().kind() == FileType::Regular && file.ops().is_seekable() {
-        check_size_limit(task, file, at)?;
+    if file.inode().kind() == FileType::Regular && file.ops().is_seekable() && src.remaining() > 0 {
+        let room = size_limit::room(task, file, at)?;
+        if file.flags().is_writable() {
+            let creds = task.creds();
+            shed_set_id(&Caller::task(task.task(), &creds), file.inode())?;
+        }
+        if let Some(room) = room.filter(|room| *room < src.remaining()) {
+            return write_all(task, file, &mut Beginning::new(src, room), at);
+        }
     }
     let result = write_all(task, file, src, at);
     if let Err(SysError::Errno(Errno::EPIPE)) = &result {
@@ -144,22 +152,4 @@ fn end_handshake(task: &mut CurrentTask, file: &Arc<File>) -> Result<(), SysErro
         Err(SysError::Errno(Errno::EAGAIN)) => Ok(()),
         done => done,
     }
-}
-
-/// `RLIMIT_FSIZE` (`getrlimit(2)`).
-fn check_size_limit(task: &CurrentTask, file: &File, at: Option<u64>) -> Result<(), Errno> {
-    let limit = task.rlimit(Resource::Fsize).soft;
-    if limit == Limit::INFINITY {
-        return Ok(());
-    }
-    let at = match at {
-        Some(at) => at,
-        None if file.flags().contains(OpenFlags::APPEND) => file.stat()?.size,
-        None => *file.position(),
-    };
-    if at >= limit {
-        raise(task, SIGXFSZ);
-        return Err(Errno::EFBIG);
-    }
-    Ok(())
 }

@@ -98,6 +98,8 @@ fn set(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
         0 => XattrMode::Set,
         1 => XattrMode::Create,
         2 => XattrMode::Replace,
+        // Both: what is there exists, and what is not there cannot be replaced.
+        3 => XattrMode::Never,
         _ => return Err(Errno::EINVAL.into()),
     };
     let name = read_name(task, args.addr(1))?;
@@ -108,6 +110,7 @@ fn set(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let mut value: Vec<u8> = task.mm().read_array(args.addr(2), size)?;
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
+    place.mount.check_writable()?;
     if name == file_caps::NAME {
         value = file_caps::to_store(&context.caller(), &place, &value)?;
     }

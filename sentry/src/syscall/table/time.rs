@@ -11,6 +11,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SETITIMER, "setitimer", [Int, Ptr, Ptr], t::sys_setitimer, Full),
     row!(GETTIMEOFDAY, "gettimeofday", [Ptr, Ptr], t::sys_gettimeofday, Full),
     row!(TIMES, "times", [Ptr], t::sys_times, Full),
+    row!(ADJTIMEX, "adjtimex", [Ptr], t::sys_adjtimex, Partial("reading only")),
     row!(SETTIMEOFDAY, "settimeofday", [Ptr, Ptr], t::sys_settimeofday, Stub("EPERM")),
     row!(TIME, "time", [Ptr], t::sys_time, Full),
     row!(
@@ -28,4 +29,5 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(CLOCK_GETTIME, "clock_gettime", [Int, Ptr], t::sys_clock_gettime, Full),
     row!(CLOCK_GETRES, "clock_getres", [Int, Ptr], t::sys_clock_getres, Full),
     row!(CLOCK_NANOSLEEP, "clock_nanosleep", [Int, Hex, Ptr, Ptr], t::sys_clock_nanosleep, Full),
+    row!(CLOCK_ADJTIME, "clock_adjtime", [Int, Ptr], t::sys_clock_adjtime, Partial("reading only")),
 ];

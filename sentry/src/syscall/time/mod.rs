@@ -1,10 +1,12 @@
 //! Clocks and timers.
 
+mod adjust;
 mod clock;
 mod itimer;
 mod nanosleep;
 mod posix_timer;
 
+pub(crate) use adjust::{sys_adjtimex, sys_clock_adjtime};
 pub(crate) use clock::{
     sys_clock_getres, sys_clock_gettime, sys_clock_settime, sys_gettimeofday, sys_settimeofday, sys_time,
     sys_times,
