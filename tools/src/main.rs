@@ -6,6 +6,7 @@
 //! - `netcap follow FILE N` writes the bytes of one direction of a connection;
 //! - `netcap annotate IN OUT.pcapng` writes a copy with what analysis says in comments;
 //! - `netcap plot FILE N` draws sequence numbers, round-trip times, windows or throughput of a connection;
+//! - `netcap ui FILE` shows all that in a terminal, also while an interface is captured;
 //! - `netcap record INTERFACE FILE` captures into a pcap or pcapng file.
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ mod report;
 mod source;
 #[cfg(test)]
 mod testing;
+mod ui;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -120,6 +122,16 @@ enum Command {
         #[arg(short, long)]
         output: PathBuf,
     },
+    /// Shows packets, their details, flows, streams and charts in the terminal.
+    ///
+    /// `?` lists the keys. An interface is captured while one looks at it (that takes `CAP_NET_RAW`).
+    Ui {
+        /// The capture, or the name of an interface; `-` is standard input.
+        input: PathBuf,
+        /// Only packets that this filter lets through; `f` changes it.
+        #[arg(default_value = "")]
+        filter: String,
+    },
     /// Captures an interface into a file until interrupted.
     Record {
         /// The interface.
@@ -207,6 +219,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Plot { file, flow, kind, reverse, filter, output } => {
             plot::run(&file, flow, kind, direction(reverse), &filter, &output)?;
         }
+        Command::Ui { input, filter } => ui::run(&input, &filter)?,
         Command::Record { interface, file, filter, count, duration } => {
             record::run(&interface, &file, &filter, count, duration.map(Duration::from_secs))?;
         }

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use crate::examine::{self, Subject};
 use crate::filter::Filter;
 use crate::reassembly::Direction;
-use series::Series;
+pub(crate) use series::{Series, SpanKind};
 
 /// What is plotted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

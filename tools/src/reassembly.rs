@@ -45,7 +45,7 @@ pub(crate) fn follow(
 
 /// Segments by their offset from the first byte.
 #[derive(Debug, Default)]
-struct Stream {
+pub(crate) struct Stream {
     first: Option<u32>,
     /// The highest offset so far, to extend 32-bit sequence numbers to 64 bits.
     highest: u64,
@@ -53,7 +53,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn add(&mut self, segment: &Segment) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, segment: &Segment) -> anyhow::Result<()> {
         let seq = if segment.is_syn { segment.seq.wrapping_add(1) } else { segment.seq };
         let first = *self.first.get_or_insert(seq);
         if segment.payload.is_empty() {
@@ -74,7 +74,7 @@ impl Stream {
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> anyhow::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for (offset, piece) in self.pieces {
             let have = bytes.len() as u64;

@@ -7,18 +7,18 @@ use crate::reassembly::Direction;
 /// What one direction's data and the other's acknowledgements look like over time: seconds from the capture's start,
 /// and bytes from the first sequence number.
 #[derive(Debug)]
-pub(super) struct Series {
+pub(crate) struct Series {
     direction: Direction,
-    pub(super) segments: Vec<Span>,
-    pub(super) sacks: Vec<Span>,
+    pub(crate) segments: Vec<Span>,
+    pub(crate) sacks: Vec<Span>,
     /// Acknowledged up to.
-    pub(super) acks: Vec<(f64, f64)>,
+    pub(crate) acks: Vec<(f64, f64)>,
     /// The right edge of the window.
-    pub(super) edges: Vec<(f64, f64)>,
+    pub(crate) edges: Vec<(f64, f64)>,
     /// In milliseconds.
-    pub(super) rtts: Vec<(f64, f64)>,
-    pub(super) windows: Vec<(f64, f64)>,
-    pub(super) in_flight: Vec<(f64, f64)>,
+    pub(crate) rtts: Vec<(f64, f64)>,
+    pub(crate) windows: Vec<(f64, f64)>,
+    pub(crate) in_flight: Vec<(f64, f64)>,
     /// The sequence number that counts as zero, and the highest offset so far.
     origin: Option<u32>,
     highest: i64,
@@ -26,16 +26,16 @@ pub(super) struct Series {
 
 /// A range of bytes at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Span {
-    pub(super) at: f64,
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) kind: SpanKind,
+pub(crate) struct Span {
+    pub(crate) at: f64,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) kind: SpanKind,
 }
 
 /// How a span is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SpanKind {
+pub(crate) enum SpanKind {
     New,
     Retransmitted,
     OutOfOrder,
@@ -43,7 +43,7 @@ pub(super) enum SpanKind {
 }
 
 impl Series {
-    pub(super) fn new(direction: Direction) -> Self {
+    pub(crate) fn new(direction: Direction) -> Self {
         Self {
             direction,
             segments: Vec::new(),
@@ -59,7 +59,7 @@ impl Series {
     }
 
     /// Takes a packet of the flow.
-    pub(super) fn add(&mut self, packet: &Examined) {
+    pub(crate) fn add(&mut self, packet: &Examined) {
         let Some(segment) = packet.dissection.as_ref().and_then(|d| d.tcp()) else { return };
         let at = packet.since_start.as_secs_f64();
         let judgement = &packet.judgement;
@@ -102,7 +102,7 @@ impl Series {
     }
 
     /// Bytes a second in each of `count` equal parts of the time: all, and without copies.
-    pub(super) fn throughput(&self, count: u32) -> [Vec<(f64, f64)>; 2] {
+    pub(crate) fn throughput(&self, count: u32) -> [Vec<(f64, f64)>; 2] {
         let (first, last) = match (self.segments.first(), self.segments.last()) {
             (Some(first), Some(last)) if last.at > first.at => (first.at, last.at),
             _ => return [Vec::new(), Vec::new()],
@@ -131,7 +131,7 @@ impl Series {
     }
 
     /// The last moment of any point.
-    pub(super) fn end(&self) -> f64 {
+    pub(crate) fn end(&self) -> f64 {
         let ends = [self.segments.last().map(|s| s.at), self.acks.last().map(|a| a.0)];
         ends.into_iter().flatten().fold(0.0, f64::max)
     }
