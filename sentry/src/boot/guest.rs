@@ -164,9 +164,9 @@ impl Guest {
             container.set_keys(command);
         }
         if !Arc::ptr_eq(container, &self.first) {
-            let pid = container.start(container.take_files()?)?;
+            let files = container.take_files()?;
             container.watch_first()?;
-            return Ok(pid);
+            return container.start(files);
         }
         let files = container.take_files()?;
         if !container.is_attended() {
@@ -256,6 +256,8 @@ impl Guest {
             // What was recorded is in the file before anybody is told.
             drop(self.capture.lock().take());
         });
+        // Who waits for one that was never started is told as well.
+        self.members.lock().by_name.values().for_each(|member| member.abandon());
         let Some(status) = status else {
             return KILLED;
         };

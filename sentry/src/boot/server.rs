@@ -9,7 +9,6 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sentry_hostio::channel::Channel;
 
-use crate::boot::container::Container;
 use crate::boot::guest::Guest;
 use crate::boot::keys::CommandKeys;
 use crate::boot::run::failed;
@@ -173,29 +172,26 @@ fn answer(
             Ok(Reply::Started { pid })
         }
         Request::Stats => Ok(Reply::Stats(guest.stats(&*guest.container(name)?))),
-        request => answer_for(&guest.container(name)?, request, fds, &command()),
-    }
-}
-
-/// What does not concern the sandbox around the container.
-fn answer_for(
-    container: &Arc<Container>,
-    request: Request,
-    fds: Vec<OwnedFd>,
-    command: &Arc<dyn KeySignals>,
-) -> Result<Reply, ControlError> {
-    match request {
-        Request::Exec(process) => container.exec(&process, fds, command).map(|pid| Reply::Started { pid }),
-        Request::Signal { target, signal } => {
-            container.signal(target, signal).map(|reached_init| Reply::Signalled { reached_init })
+        Request::Exec(process) => {
+            let pid = guest.container(name)?.exec(&process, fds, &command())?;
+            Ok(Reply::Started { pid })
         }
-        Request::Processes => Ok(Reply::Processes(container.processes())),
-        Request::Pause => container.pause().map(|()| Reply::Done),
+        Request::Signal { target, signal } => {
+            let reached_init = guest.container(name)?.signal(target, signal)?;
+            Ok(Reply::Signalled { reached_init })
+        }
+        Request::Processes => Ok(Reply::Processes(guest.container(name)?.processes())),
+        Request::Pause => guest.container(name)?.pause().map(|()| Reply::Done),
         Request::Resume => {
-            container.resume();
+            guest.container(name)?.resume();
             Ok(Reply::Done)
         }
-        // The others are answered before.
-        _ => Ok(Reply::Done),
+        // All but the first are answered before.
+        Request::Ready
+        | Request::KeysPassedOn { .. }
+        | Request::Wait { .. }
+        | Request::Attend
+        | Request::Capture { .. }
+        | Request::EndCapture => Ok(Reply::Done),
     }
 }
