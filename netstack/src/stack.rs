@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) next_port: AtomicU32,
     pub(crate) tcp: FlowTable<TcpEndpoint>,
     pub(crate) tcp_ports: PortTable<ListenEndpoint>,
-    /// Some TCP socket has, or had, a program to look at its segments.
+    /// Some TCP socket has, or had, a program to look at its packets, or a limit to how far they may have come.
     pub(crate) filters_streams: AtomicBool,
     /// Whether a listener ever kept SYNs (`TCP_SAVE_SYN`).
     pub(crate) saves_syns: AtomicBool,
@@ -277,8 +277,7 @@ impl Stack {
         self.core.default_ttl.store(config.default_ttl, Ordering::Relaxed);
         self.core.flow_label_settings.store(ip::flow_label::pack(&config.flow_labels), Ordering::Relaxed);
         if config.flow_labels.reflects_streams || config.flow_labels.reflects_resets {
-            // The short ways do not look at labels, and only headers that are kept tell them.
-            self.core.filters_streams.store(true, Ordering::Relaxed);
+            // Only headers that are kept tell labels.
             self.core.saves_syns.store(true, Ordering::Relaxed);
         }
         *current = config;

@@ -16,7 +16,8 @@ mod transmit;
 pub(crate) use coalesce::Held;
 pub(crate) use connection::{SMALL_WRITE, TcpEndpoint};
 pub(crate) use input::{
-    Single, input, input_checked, input_plain, input_single, input_unclaimed, on_icmp, release_held,
+    Single, input, input_checked, input_plain, input_single, input_unclaimed, looks_at_packets,
+    may_look_at_packets, on_icmp, release_held,
 };
 pub(crate) use listener::ListenEndpoint;
 pub(crate) use transmit::{path_of, resolve, send_bare};

@@ -114,6 +114,9 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         let payload = || payload_of(packet, end, payload_len);
         return endpoint.on_alone(core, &arrival, (tos, repr), payload, outbox);
     }
+    if unlikely(tcp_endpoint::may_look_at_packets(core, flow)) {
+        return false;
+    }
     // What comes another way is not even summed up.
     let checked = core.ways.look_in(core, (flow.local_addr, flow.remote_addr), nic, |interface| {
         let checked = if arrival.is_for(interface) { check() } else { None }?;
@@ -170,13 +173,20 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     if has_headers_to_save(rx.core, &view) {
         return false;
     }
-    rx.tally.in_receives += 1;
-    rx.tally.in_delivers += 1;
     if let Some(segment) = plain_segment(tcp, *tos)
         && tcp_endpoint::input_plain(rx, flow, &segment)
     {
+        rx.tally.in_receives += 1;
+        rx.tally.in_delivers += 1;
         return true;
     }
+    if unlikely(tcp_endpoint::may_look_at_packets(rx.core, flow))
+        && tcp_endpoint::looks_at_packets(rx.core, flow)
+    {
+        return false;
+    }
+    rx.tally.in_receives += 1;
+    rx.tally.in_delivers += 1;
     let (repr, payload_len) = (TcpRepr::parse(&view), tcp.len() - view.header_len());
     let link_len = if let Medium::Ethernet(_) = rx.interface.medium() { ethernet::HEADER_LEN } else { 0 };
     let end = link_len + header_len + tcp.len();
@@ -226,7 +236,6 @@ fn is_watched(core: &Core, family: Family) -> bool {
     unlikely(core.filter.is_active(family))
         || unlikely(!core.packet_sockets.is_empty())
         || unlikely(core.raw.is_any())
-        || unlikely(core.filters_streams.load(Ordering::Relaxed))
 }
 
 /// The IP packet of a frame for this station that nobody else wants to see.

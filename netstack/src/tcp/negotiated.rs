@@ -123,10 +123,18 @@ impl Offer {
         flags: TcpFlags,
     ) -> Self {
         let active = Self::active(config, options, path);
+        let timestamps = active.timestamps && peer.timestamps.is_some();
+        let space = window_space(
+            options.receive_buffer.unwrap_or(config.receive_buffer.default),
+            options.window_clamp.unwrap_or(u32::MAX),
+        );
+        // Linux (`tcp_openreq_init_rwin`): of segments as long as they are with the timestamps that are in use by now.
+        let room = if timestamps { active.mss.saturating_sub(TIMESTAMPS_LEN) } else { active.mss };
         Self {
+            window: sat_u16(initial_window(space, room)),
             window_shift: active.window_shift.filter(|_| peer.window_shift.is_some()),
             sack: active.sack && peer.sack,
-            timestamps: active.timestamps && peer.timestamps.is_some(),
+            timestamps,
             // RFC 3168 section 6.1.1: an ECN-setup SYN has both ECE and CWR.
             ecn: config.ecn != EcnMode::Off && flags.contains(TcpFlags::ECE | TcpFlags::CWR),
             ..active
@@ -182,6 +190,8 @@ fn initial_window(space: u32, mss: u16) -> u32 {
     if space > mss { space / mss * mss } else { space }
 }
 
+/// Timestamps with their padding (RFC 7323 appendix A).
+const TIMESTAMPS_LEN: u16 = 12;
 /// RFC 9293 section 3.7.1: the MSS to assume for IPv4 when none is given (Linux uses it for IPv6 as well).
 pub(super) const DEFAULT_MSS: u16 = 536;
 /// RFC 7323 section 2.3.

@@ -59,8 +59,12 @@ impl SynReceived {
         let negotiated =
             Negotiated { rtt: None, is_path_lossy: false, ..sent.negotiate(common, now, segment, peer) };
         let passive = Offer::passive(&common.config, &common.options, sent.path, peer, segment.repr.flags);
-        // The window shift was announced already, whatever the peer says now.
-        let offer = Offer { window_shift: passive.window_shift.and(sent.offer.window_shift), ..passive };
+        // The window and its shift were announced already, whatever the peer says now.
+        let offer = Offer {
+            window: sent.offer.window,
+            window_shift: passive.window_shift.and(sent.offer.window_shift),
+            ..passive
+        };
         Self {
             seed: sent.seed,
             offer,

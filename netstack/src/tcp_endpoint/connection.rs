@@ -80,6 +80,7 @@ impl TcpEndpoint {
             inner.count_headers(&flow);
         }
         let notes_arrivals = inner.options.stamp_arrivals;
+        let min_ttl = min_ttl_of(&inner.options, &flow);
         let (bits, rare) = Rare::begin(filter);
         let endpoint = Arc::new(Self {
             flow,
@@ -94,6 +95,9 @@ impl TcpEndpoint {
         });
         if notes_arrivals {
             endpoint.note_arrivals(true);
+        }
+        if min_ttl > 0 {
+            endpoint.note_min_ttl(min_ttl);
         }
         endpoint
     }
@@ -331,6 +335,7 @@ impl TcpEndpoint {
             inner.count_headers(&self.flow);
         }
         let notes_arrivals = inner.options.stamp_arrivals;
+        self.note_min_ttl(min_ttl_of(&inner.options, &self.flow));
         drop(inner);
         if notes_arrivals != old.stamp_arrivals {
             self.note_arrivals(notes_arrivals);

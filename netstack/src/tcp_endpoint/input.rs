@@ -13,6 +13,7 @@ use crate::bpf::{Subject, admits};
 use crate::error::SocketError;
 use crate::filter::AssignedSocket;
 use crate::forward;
+use crate::hint::unlikely;
 use crate::ip::flow_label::{self, ConnectionLabel};
 use crate::ip::icmp::{Notice, Quote};
 use crate::ip::{Arrival, Cast, IpMeta, Rx, zone_of};
@@ -92,7 +93,9 @@ fn input_whole(rx: &mut Rx<'_>, ip: &IpMeta, mut packet: Packet, assigned: Optio
         return;
     }
     let is_syn = repr.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
-    let is_kept = is_syn || flow_label::reflects(rx.core, flow.remote_addr);
+    let is_kept = is_syn
+        || unlikely(flow_label::reflects(rx.core, flow.remote_addr))
+            && rx.core.tcp.get(&rx.core.secrets, &flow).is_none();
     let l3 = usize::from(packet.meta.l3_offset);
     let has_ip_options = flow.remote_addr.is_ipv4() && ip.offset > l3 + ipv4::MIN_HEADER_LEN;
     let headers = (has_ip_options || is_kept && rx.core.saves_syns.load(Ordering::Relaxed))
@@ -207,6 +210,19 @@ pub(crate) fn input_plain(rx: &mut Rx<'_>, flow: &Flow, segment: &PlainSegment<'
         rx.core.counters.tcp_in_segs.increment();
     }
     is_taken
+}
+
+/// Whether the stack has sockets that look at the packets of flows like this one, and not at their segments only.
+#[inline]
+pub(crate) fn may_look_at_packets(core: &Core, flow: &Flow) -> bool {
+    core.filters_streams.load(Ordering::Relaxed) || flow_label::reflects(core, flow.remote_addr)
+}
+
+/// Whether the connection of a flow looks at packets. What belongs to none may be for a listener that does, or be answered
+/// with its label.
+#[cold]
+pub(crate) fn looks_at_packets(core: &Core, flow: &Flow) -> bool {
+    core.tcp.get(&core.secrets, flow).is_none_or(|endpoint| endpoint.looks_at_packets())
 }
 
 /// Shows a segment to the program of the socket that it is for, unless it comes from too far away.

@@ -15,9 +15,9 @@ use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_users::PortUse;
 use crate::stack::Core;
-use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State};
+use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State, SynHeaders};
 use crate::tcp_endpoint::connection::min_ttl_of;
-use crate::tcp_endpoint::transmit::{path_of, resolve, resolve_with, send_segment};
+use crate::tcp_endpoint::transmit::{path_of, resolve, resolve_with, send_labelled, send_segment};
 use crate::tcp_endpoint::{TcpEndpoint, ip_options, send_bare};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
@@ -275,8 +275,7 @@ impl Listening {
     }
 
     /// The options of a SYN-ACK that is sent again.
-    fn options_of_half_open(&self, flow: Option<&Flow>) -> Arc<SocketOptions> {
-        let headers = flow.and_then(|flow| self.machine.syn_headers(flow));
+    fn options_of_half_open(&self, headers: Option<&SynHeaders>) -> Arc<SocketOptions> {
         ip_options::with(&self.socket_options, headers.and_then(ip_options::answering))
     }
 
@@ -305,17 +304,19 @@ impl TimerTarget for ListenEndpoint {
 
     fn on_timer(self: Arc<Self>, core: &Arc<Core>, now: Instant, outbox: &mut Outbox) {
         loop {
-            let (due, options, deadline) = {
+            let (due, options, label, deadline) = {
                 let mut guard = self.listening.lock();
                 let Some(listening) = guard.as_mut() else { return };
                 let due = listening.machine.on_timer(now);
-                let options = listening.options_of_half_open(due.as_ref().map(|(flow, _)| flow));
-                (due, options, listening.machine.next_deadline())
+                let headers = due.as_ref().and_then(|(flow, _)| listening.machine.syn_headers(flow));
+                let label = ConnectionLabel::of_reflected(core, headers);
+                let options = listening.options_of_half_open(headers);
+                (due, options, label, listening.machine.next_deadline())
             };
             let Some((flow, transmit)) = due else {
                 return core.timers.arm(&self, deadline);
             };
-            send_bare(core, &flow, &options, transmit, outbox);
+            send_labelled(core, &flow, &options, label, transmit, outbox);
         }
     }
 }

@@ -110,7 +110,28 @@ impl TcpEndpoint {
         self.bits.load(Ordering::Relaxed) & HAS_STAMPS != 0
     }
 
-    /// Whether something wants each segment to go the general way.
+    /// Whether something wants each segment that arrives to go the general way.
+    #[inline]
+    pub(super) fn is_general(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & (HAS_BACKLOG | HAS_STAMPS | HAS_FILTER | HAS_MIN_TTL) != 0
+    }
+
+    /// Whether something looks at the packets that arrive, of which the short ways know the segments only.
+    #[inline]
+    pub(crate) fn looks_at_packets(&self) -> bool {
+        // Relaxed: a segment on its way while this changes may meet either.
+        self.bits.load(Ordering::Relaxed) & (HAS_FILTER | HAS_MIN_TTL) != 0
+    }
+
+    /// Notes whether packets may arrive with any TTL.
+    pub(super) fn note_min_ttl(&self, min_ttl: u8) {
+        match min_ttl {
+            0 => self.bits.fetch_and(!HAS_MIN_TTL, Ordering::Relaxed),
+            _ => self.bits.fetch_or(HAS_MIN_TTL, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether something wants each segment that is sent to go the general way.
     #[inline]
     pub(super) fn has_aside(&self) -> bool {
         self.bits.load(Ordering::Acquire) & (HAS_BACKLOG | HAS_STAMPS) != 0
@@ -157,6 +178,9 @@ const HAS_LABEL: u8 = 8;
 
 /// Times of bytes are noted.
 const HAS_STAMPS: u8 = 16;
+
+/// Packets that have come from too far away are discarded.
+const HAS_MIN_TTL: u8 = 32;
 
 /// Segments that wait for the application to let go of the lock: more than any window in super-segments.
 const MAX_BACKLOG: usize = 1024;

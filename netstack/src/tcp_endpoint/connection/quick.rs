@@ -21,7 +21,7 @@ impl TcpEndpoint {
     /// Takes a plain segment if the connection expects it and nobody else is busy with it. Otherwise nothing has happened.
     #[inline]
     pub(in super::super) fn on_plain(self: &Arc<Self>, rx: &mut Rx<'_>, segment: &PlainSegment<'_>) -> bool {
-        if unlikely(self.has_stamps()) {
+        if unlikely(self.is_general()) {
             return false;
         }
         let Some(mut inner) = self.inner.try_lock() else { return false };
@@ -52,7 +52,7 @@ impl TcpEndpoint {
             cold_path();
             return None;
         };
-        if !likely(egress.is_way_in(core, arrival.nic)) || unlikely(self.has_aside()) {
+        if !likely(egress.is_way_in(core, arrival.nic)) || unlikely(self.is_general()) {
             return None;
         }
         let interface = &egress.interface;
@@ -86,6 +86,9 @@ impl TcpEndpoint {
         payload: impl FnOnce() -> Payload,
         outbox: &mut Outbox,
     ) -> bool {
+        if unlikely(self.looks_at_packets()) {
+            return false;
+        }
         let Some(mut inner) = self.inner.try_lock() else { return false };
         let way = inner.egress.as_ref().filter(|egress| egress.is_way_in(core, arrival.nic));
         let Some(interface) = way.map(|egress| &egress.interface).filter(|way| arrival.is_for(way)) else {
