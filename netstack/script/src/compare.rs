@@ -77,6 +77,21 @@ fn compare_ip(
     {
         wrong.push(format!("\"don't fragment\" is {}, expected {df}", packet.df));
     }
+    if packet.ip_options != ip.options {
+        wrong.push(format!("its IP options are {:02x?}, expected {:02x?}", packet.ip_options, ip.options));
+    }
+    if packet.extensions != ip.extensions {
+        wrong.push(format!(
+            "its extension headers are {:02x?}, expected {:02x?}",
+            packet.extensions, ip.extensions
+        ));
+    }
+    if let Some(label) = &ip.label {
+        let expected = low32(run.number(label)?);
+        if packet.label != expected {
+            wrong.push(format!("its flow label is {:#x}, expected {expected:#x}", packet.label));
+        }
+    }
     for (name, expr, value) in [("TTL", &ip.ttl, packet.ttl), ("TOS", &ip.tos, packet.tos)] {
         if let Some(expr) = expr {
             let expected: u8 = run.fit(expr)?;

@@ -28,6 +28,10 @@ pub(crate) fn compose(run: &mut Run, spec: &PacketSpec) -> Result<Packet, Diagno
         Some(tos) => run.fit(tos)?,
         None => 0,
     };
+    let label = match &spec.ip.label {
+        Some(label) => run.fit(label)?,
+        None => 0,
+    };
     let body = match &spec.body {
         BodySpec::Tcp(tcp) => Body::Tcp(segment(run, &mut flow, tcp, spec)?),
         BodySpec::Udp(len) => {
@@ -48,6 +52,9 @@ pub(crate) fn compose(run: &mut Run, spec: &PacketSpec) -> Result<Packet, Diagno
         ttl,
         df: spec.ip.df.unwrap_or(true),
         has_good_checksum: !spec.ip.bad_checksum,
+        label,
+        ip_options: spec.ip.options.clone(),
+        extensions: spec.ip.extensions.clone(),
         body,
     })
 }
@@ -200,6 +207,9 @@ fn error_message(run: &mut Run, flow: &Flow, icmp: &IcmpSpec) -> Result<Body, Di
         ttl: 60,
         df: true,
         has_good_checksum: true,
+        label: 0,
+        ip_options: Vec::new(),
+        extensions: Vec::new(),
         body,
     });
     let (kind, code) = number_of(icmp.kind, run.setup.is_v6);

@@ -69,10 +69,16 @@ impl NetstackBackend {
         for (name, value) in COMMON_SYSCTLS {
             sysctl::apply(&mut config, name, &Value::of_text(value))?;
         }
-        for (name, value) in setup.sysctls.iter().chain(&setup.config) {
+        let of_ip = |name: &str| name.starts_with("ipv6.");
+        for (name, value) in setup.sysctls.iter().chain(&setup.config).filter(|(name, _)| !of_ip(name)) {
             sysctl::apply(&mut config, name, value)?;
         }
         let stack = Stack::builder().manual_clock().deterministic(1).tcp_config(config).build();
+        for (name, value) in setup.sysctls.iter().filter(|(name, _)| of_ip(name)) {
+            if !sysctl::apply_to_ip(&stack, name, value) {
+                return Err(format!("netstack has no setting `{name} = {value}`"));
+            }
+        }
         let mtu = usize::try_from(setup.mtu).unwrap_or(usize::MAX);
         let link = ChannelLink::new(Medium::Ip, mtu, Capabilities::default(), QUEUE);
         let nic = stack.add_nic("tun0", link.clone()).map_err(|error| error.to_string())?;

@@ -30,6 +30,12 @@ pub struct Packet {
     pub df: bool,
     /// The transport checksum is right (received) or is to be right (sent).
     pub has_good_checksum: bool,
+    /// The flow label; zero in IPv4.
+    pub label: u32,
+    /// The options of IPv4 with their padding.
+    pub ip_options: Vec<u8>,
+    /// The extension headers of IPv6 before the transport: their kinds, and what follows their lengths.
+    pub extensions: Vec<(u8, Vec<u8>)>,
     /// What is in it.
     pub body: Body,
 }

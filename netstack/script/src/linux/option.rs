@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use super::Outcome;
-use crate::value::Value;
+use crate::value::{Value, bytes_of};
 
 /// Declares options that are an `int`, and looks them up by name.
 macro_rules! int_options {
@@ -63,10 +64,38 @@ int_options! {
     }
     SOL_SOCKET {
         SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_SNDBUF SO_RCVBUF SO_OOBINLINE SO_ERROR SO_ACCEPTCONN SO_RCVLOWAT
-        SO_PRIORITY
+        SO_PRIORITY SO_MARK SO_MAX_PACING_RATE
     }
-    IPPROTO_IP { IP_TTL IP_TOS IP_MTU_DISCOVER IP_RECVERR }
-    IPPROTO_IPV6 { IPV6_UNICAST_HOPS IPV6_TCLASS IPV6_RECVERR }
+    IPPROTO_IP { IP_TTL IP_TOS IP_MTU_DISCOVER IP_RECVERR IP_MINTTL }
+    IPPROTO_IPV6 { IPV6_UNICAST_HOPS IPV6_TCLASS IPV6_RECVERR IPV6_MINHOPCOUNT IPV6_AUTOFLOWLABEL }
+}
+
+/// Options that are bytes.
+mod bytes {
+    #![allow(non_camel_case_types, dead_code, reason = "the options keep the names that Linux gives them")]
+
+    use std::ffi::OsString;
+
+    use nix::sys::socket::sockopt::SetOsString;
+    use nix::{libc, setsockopt_impl};
+
+    #[derive(Clone, Copy)]
+    pub(super) struct IP_OPTIONS;
+    setsockopt_impl!(IP_OPTIONS, libc::IPPROTO_IP, libc::IP_OPTIONS, OsString, SetOsString<'_>);
+    #[derive(Clone, Copy)]
+    pub(super) struct IPV6_HOPOPTS;
+    setsockopt_impl!(IPV6_HOPOPTS, libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS, OsString, SetOsString<'_>);
+    #[derive(Clone, Copy)]
+    pub(super) struct IPV6_RTHDR;
+    setsockopt_impl!(IPV6_RTHDR, libc::IPPROTO_IPV6, libc::IPV6_RTHDR, OsString, SetOsString<'_>);
+    #[derive(Clone, Copy)]
+    pub(super) struct IPV6_DSTOPTS;
+    setsockopt_impl!(IPV6_DSTOPTS, libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, OsString, SetOsString<'_>);
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn raw(digits: &str) -> Result<OsString, Errno> {
+    bytes_of(digits).map(OsString::from_vec).ok_or(Errno::EINVAL)
 }
 
 /// `setsockopt`.
@@ -75,6 +104,10 @@ pub(super) fn set(fd: &OwnedFd, name: &str, value: &Value) -> Result<Outcome, Er
         ("TCP_CONGESTION", Value::Name(name)) => {
             setsockopt(fd, sockopt::TcpCongestion, &OsString::from(name))?;
         }
+        ("IP_OPTIONS", Value::Name(digits)) => setsockopt(fd, bytes::IP_OPTIONS, &raw(digits)?)?,
+        ("IPV6_HOPOPTS", Value::Name(digits)) => setsockopt(fd, bytes::IPV6_HOPOPTS, &raw(digits)?)?,
+        ("IPV6_RTHDR", Value::Name(digits)) => setsockopt(fd, bytes::IPV6_RTHDR, &raw(digits)?)?,
+        ("IPV6_DSTOPTS", Value::Name(digits)) => setsockopt(fd, bytes::IPV6_DSTOPTS, &raw(digits)?)?,
         ("SO_LINGER", Value::Name(_)) => linger(fd, 0, 0)?,
         ("SO_LINGER", Value::Int(seconds)) => {
             linger(fd, 1, i32::try_from(*seconds).map_err(|_| Errno::EINVAL)?)?;
@@ -102,6 +135,11 @@ pub(super) fn get(fd: &OwnedFd, name: &str) -> Result<Outcome, Errno> {
             0 => Outcome::Number(0),
             number => Outcome::Name(format!("{:?}", Errno::from_raw(number))),
         }),
+        // Seconds, or -1 if it is off.
+        "SO_LINGER" => {
+            let linger = getsockopt(fd, sockopt::Linger)?;
+            Ok(Outcome::Number(if linger.l_onoff == 0 { -1 } else { linger.l_linger.into() }))
+        }
         name => Ok(Outcome::Number(get_int(fd, name)?.into())),
     }
 }

@@ -114,6 +114,7 @@ pub(super) fn counter(stats: &StackStats, name: &str) -> Option<i64> {
         "TCPAbortOnData" => stats.tcp_drop_data_after_close,
         "TCPDeferAcceptDrop" => stats.tcp_drop_defer_accept,
         "InCsumErrors" => stats.tcp_in_csum_errors,
+        "TCPMinTTLDrop" => stats.tcp_min_ttl_drops,
         "ActiveOpens" => stats.tcp_active_opens,
         "PassiveOpens" => stats.tcp_passive_opens,
         "NoPorts" => stats.udp_no_ports,

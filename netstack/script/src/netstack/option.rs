@@ -1,15 +1,16 @@
 //! Socket options by their names in Linux, as the sandbox's system calls translate them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use netstack::UdpSocket;
-use netstack::options::PmtuDiscovery;
+use netstack::options::{ExtensionHeader, Ipv4Options, PmtuDiscovery};
 use netstack::tcp::{Algorithm, Config, FinWait2, State};
 
 use super::TcpState;
 use super::errno::{AsErrno, error};
 use crate::backend::Reply;
-use crate::value::Value;
+use crate::value::{Value, bytes_of};
 
 /// `setsockopt` on a TCP socket.
 pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
@@ -18,6 +19,7 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
         Value::Name(text) if name == "TCP_CONGESTION" => return set_congestion(tcp, text),
         // `SO_LINGER, off`.
         Value::Name(text) if name == "SO_LINGER" && text == "off" => -1,
+        Value::Name(text) => return set_headers(tcp, name, text),
         _ => return error("EINVAL"),
     };
     let on = number != 0;
@@ -100,6 +102,21 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
         "IP_TTL" => socket.set_options(|options| options.ttl = u8::try_from(number).ok()),
         "IPV6_UNICAST_HOPS" => socket.set_options(|options| options.hop_limit = u8::try_from(number).ok()),
         "IP_TOS" => socket.set_options(|options| options.tos = u8::try_from(number & 0xff).unwrap_or(0)),
+        "IPV6_TCLASS" => {
+            socket.set_options(|options| options.traffic_class = u8::try_from(number & 0xff).unwrap_or(0));
+        }
+        "IP_MINTTL" | "IPV6_MINHOPCOUNT" => {
+            let Ok(least) = u8::try_from(number) else { return error("EINVAL") };
+            socket.set_options(|options| match name {
+                "IP_MINTTL" => options.min_ttl = least,
+                _ => options.min_hop_limit = least,
+            });
+        }
+        "IPV6_AUTOFLOWLABEL" => socket.set_options(|options| options.auto_flow_label = Some(on)),
+        "SO_MARK" => socket.set_options(|options| options.mark = low32),
+        "SO_MAX_PACING_RATE" => {
+            socket.set_tcp_options(|options| options.max_pacing_rate = Some(unsigned));
+        }
         "IP_MTU_DISCOVER" => {
             let Some(mode) = pmtu_mode(number) else { return error("EINVAL") };
             socket.set_options(|options| options.pmtu_discovery = mode);
@@ -107,6 +124,30 @@ pub(super) fn set(tcp: &mut TcpState, name: &str, value: &Value) -> Reply {
         "TCP_KEEPIDLE" | "TCP_KEEPINTVL" | "TCP_KEEPCNT" | "TCP_SYNCNT" => return error("EINVAL"),
         _ => return error("ENOPROTOOPT"),
     }
+    Reply::Number(0)
+}
+
+/// What comes between the IP header and TCP's, in hexadecimal digits.
+fn set_headers(tcp: &TcpState, name: &str, digits: &str) -> Reply {
+    let Some(bytes) = bytes_of(digits) else { return error("EINVAL") };
+    if name == "IP_OPTIONS" {
+        let Some(ip_options) = Ipv4Options::new(&bytes) else { return error("EINVAL") };
+        tcp.socket.set_options(|options| options.ip_options = Some(ip_options).filter(|_| !bytes.is_empty()));
+        return Reply::Number(0);
+    }
+    let header = ExtensionHeader::new(&bytes);
+    if header.is_none() && !bytes.is_empty() {
+        return error("EINVAL");
+    }
+    let mut extensions = tcp.socket.options().extensions.map_or_else(Default::default, |all| (*all).clone());
+    match name {
+        "IPV6_HOPOPTS" => extensions.hop_by_hop = header,
+        "IPV6_RTHDR" => extensions.routing = header,
+        "IPV6_DSTOPTS" => extensions.destination = header,
+        _ => return error("ENOPROTOOPT"),
+    }
+    let extensions = (!extensions.is_empty()).then(|| Arc::new(extensions));
+    tcp.socket.set_options(|options| options.extensions = extensions);
     Reply::Number(0)
 }
 
@@ -125,6 +166,8 @@ fn set_congestion(tcp: &TcpState, name: &str) -> Reply {
 pub(super) fn get(tcp: &TcpState, name: &str, config: &Config) -> Reply {
     let socket = &tcp.socket;
     let options = socket.tcp_options();
+    let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     Reply::Number(match name {
         "SO_ERROR" => {
@@ -164,6 +207,26 @@ pub(super) fn get(tcp: &TcpState, name: &str, config: &Config) -> Reply {
         "SO_RCVBUF" => options.receive_buffer.unwrap_or(config.receive_buffer.default).into(),
         "SO_SNDBUF" => options.send_buffer.unwrap_or(config.send_buffer.default).into(),
         "SO_OOBINLINE" => options.urgent_inline.into(),
+        "SO_LINGER" => tcp.linger.unwrap_or(-1),
+        "TCP_NOTSENT_LOWAT" => options.not_sent_low_water.map_or(0, i64::from),
+        "TCP_WINDOW_CLAMP" => options.window_clamp.map_or(0, i64::from),
+        "TCP_THIN_LINEAR_TIMEOUTS" => options.thin_linear_timeouts.into(),
+        "TCP_RTO_MAX_MS" => millis(options.rto_max.unwrap_or(config.rto_max)),
+        "TCP_RTO_MIN_US" => micros(options.rto_min.unwrap_or(config.rto_min)),
+        "TCP_DELACK_MAX_US" => micros(options.delayed_ack_max.unwrap_or(config.delayed_ack_max)),
+        "TCP_FASTOPEN" => options.fast_open_queue.map_or(0, i64::from),
+        "TCP_FASTOPEN_NO_COOKIE" => options.fast_open_without_cookie.into(),
+        "SO_REUSEADDR" => socket.options().reuse_address.into(),
+        "SO_REUSEPORT" => socket.options().reuse_port.into(),
+        "SO_MARK" => socket.options().mark.into(),
+        "IP_TTL" => socket.options().ttl.map_or(64, i64::from),
+        "IP_TOS" => socket.options().tos.into(),
+        "IP_MINTTL" => socket.options().min_ttl.into(),
+        "IPV6_MINHOPCOUNT" => socket.options().min_hop_limit.into(),
+        "IPV6_UNICAST_HOPS" => socket.options().hop_limit.map_or(64, i64::from),
+        "IPV6_TCLASS" => socket.options().traffic_class.into(),
+        "IPV6_AUTOFLOWLABEL" => socket.options().auto_flow_label.unwrap_or(true).into(),
+        "IP_MTU_DISCOVER" => mode_number(socket.options().pmtu_discovery),
         _ => return error("ENOPROTOOPT"),
     })
 }
@@ -208,6 +271,17 @@ fn pmtu_mode(number: i64) -> Option<PmtuDiscovery> {
         5 => PmtuDiscovery::Omit,
         _ => return None,
     })
+}
+
+fn mode_number(mode: PmtuDiscovery) -> i64 {
+    match mode {
+        PmtuDiscovery::Dont => 0,
+        PmtuDiscovery::Want => 1,
+        PmtuDiscovery::Do => 2,
+        PmtuDiscovery::Probe => 3,
+        PmtuDiscovery::Interface => 4,
+        PmtuDiscovery::Omit => 5,
+    }
 }
 
 /// Linux keeps the time as a number of SYN-ACK retransmissions: 1, 3, 7, 15, ... seconds.

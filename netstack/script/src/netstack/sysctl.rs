@@ -1,12 +1,26 @@
 //! Linux's sysctls as settings of the stack.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use netstack::Stack;
 use netstack::tcp::{
     Algorithm, BufferSizes, Config, EcnMode, FastOpenKeys, FastOpenModes, ListenRules, MtuProbing, SynCookies,
 };
 
 use crate::value::Value;
+
+/// Changes the setting of the network layer that Linux calls `name`; false if it is none.
+pub(super) fn apply_to_ip(stack: &Stack, name: &str, value: &Value) -> bool {
+    let (Value::Int(number), "ipv6.flowlabel_reflect") = (value, name) else { return false };
+    let changed: Result<(), Infallible> = stack.change_ip_config(|config| {
+        config.flow_labels.reflects_streams = number & 1 != 0;
+        config.flow_labels.reflects_resets = number & 2 != 0;
+        config.flow_labels.reflects_echo = number & 4 != 0;
+        Ok(())
+    });
+    changed.is_ok()
+}
 
 /// Changes the setting that Linux calls `name`.
 pub(super) fn apply(config: &mut Config, name: &str, value: &Value) -> Result<(), String> {

@@ -51,17 +51,22 @@ fn ip_header(packet: &Packet, protocol: u8, len: usize) -> Vec<u8> {
     let traffic_class = packet.tos | packet.ecn;
     match (packet.source, packet.destination) {
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let first = 0x6000_0000 | u32::from(traffic_class) << 20;
+            let first = 0x6000_0000 | u32::from(traffic_class) << 20 | packet.label & 0xf_ffff;
+            let extensions = extensions(&packet.extensions, protocol);
             let mut bytes = first.to_be_bytes().to_vec();
-            bytes.extend(low16(len).to_be_bytes());
-            bytes.extend([protocol, packet.ttl]);
+            bytes.extend(low16(len + extensions.len()).to_be_bytes());
+            bytes.extend([packet.extensions.first().map_or(protocol, |(kind, _)| *kind), packet.ttl]);
             bytes.extend(source.octets());
             bytes.extend(destination.octets());
+            bytes.extend(extensions);
             bytes
         }
         (source, destination) => {
-            let mut bytes = vec![0x45, traffic_class];
-            bytes.extend(low16(len + 20).to_be_bytes());
+            let options = &packet.ip_options;
+            // Five to fifteen words: the parser of scripts takes whole words only.
+            let words = u8::try_from(options.len() / 4).unwrap_or(0).min(10) + 5;
+            let mut bytes = vec![0x40 | words, traffic_class];
+            bytes.extend(low16(len + usize::from(words) * 4).to_be_bytes());
             bytes.extend([0, 0]);
             bytes.extend(if packet.df { [0x40, 0] } else { [0, 0] });
             bytes.extend([packet.ttl, protocol, 0, 0]);
@@ -70,11 +75,23 @@ fn ip_header(packet: &Packet, protocol: u8, len: usize) -> Vec<u8> {
                     bytes.extend(address.octets());
                 }
             }
+            bytes.extend(options.iter().take(40));
             let sum = !checksum::sum(&bytes);
             bytes[10..12].copy_from_slice(&sum.to_be_bytes());
             bytes
         }
     }
+}
+
+/// Headers of a next header, a length in words of eight bytes beyond the first, and the rest.
+fn extensions(headers: &[(u8, Vec<u8>)], protocol: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (index, (_, body)) in headers.iter().enumerate() {
+        bytes.push(headers.get(index + 1).map_or(protocol, |(kind, _)| *kind));
+        bytes.push(u8::try_from(body.len() / 8).unwrap_or(u8::MAX));
+        bytes.extend(body);
+    }
+    bytes
 }
 
 fn tcp(segment: &Segment) -> Vec<u8> {

@@ -33,6 +33,9 @@ fn parse_v4(bytes: &[u8]) -> Option<Packet> {
         ttl: *bytes.get(8)?,
         df: fragment & 0x4000 != 0,
         has_good_checksum: true,
+        label: 0,
+        ip_options: bytes.get(20..header_len)?.to_vec(),
+        extensions: Vec::new(),
         body: Body::Other(*bytes.get(9)?),
     };
     if fragment & 0x3fff == 0 {
@@ -57,9 +60,19 @@ fn parse_v6(bytes: &[u8]) -> Option<Packet> {
         ttl: bytes[7],
         df: true,
         has_good_checksum: true,
+        label: u32_at(bytes, 0)? & 0xf_ffff,
+        ip_options: Vec::new(),
+        extensions: Vec::new(),
         body: Body::Other(bytes[6]),
     };
-    parse_body(&mut packet, bytes[6], body)?;
+    let (mut protocol, mut rest) = (bytes[6], body);
+    // Hop-by-hop options, routing headers and options for the destination.
+    while matches!(protocol, 0 | 43 | 60) {
+        let len = (usize::from(*rest.get(1)?) + 1) * 8;
+        packet.extensions.push((protocol, rest.get(2..len)?.to_vec()));
+        (protocol, rest) = (rest[0], &rest[len..]);
+    }
+    parse_body(&mut packet, protocol, rest)?;
     Some(packet)
 }
 

@@ -17,14 +17,29 @@ pub struct Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut ip: Vec<String> = Vec::new();
         match self.packet.ecn {
             0 => {}
-            1 => f.write_str("[ect1] ")?,
-            2 => f.write_str("[ect0] ")?,
-            _ => f.write_str("[ce] ")?,
+            1 => ip.push("ect1".to_owned()),
+            2 => ip.push("ect0".to_owned()),
+            _ => ip.push("ce".to_owned()),
+        }
+        if !self.packet.ip_options.is_empty() {
+            ip.push(format!("opts {}", hex(&self.packet.ip_options)));
+        }
+        for (kind, body) in &self.packet.extensions {
+            let name = match kind {
+                0 => "hop",
+                43 => "route",
+                _ => "dst",
+            };
+            ip.push(format!("{name} {}", hex(body)));
         }
         if !self.packet.has_good_checksum {
-            f.write_str("[badsum] ")?;
+            ip.push("badsum".to_owned());
+        }
+        if !ip.is_empty() {
+            write!(f, "[{}] ", ip.join(", "))?;
         }
         match &self.packet.body {
             Body::Tcp(segment) => self.segment(segment, f),

@@ -28,6 +28,9 @@ fn sample(v6: bool) -> Packet {
         ttl: 63,
         df: true,
         has_good_checksum: true,
+        label: if v6 { 0x9_8765 } else { 0 },
+        ip_options: if v6 { Vec::new() } else { vec![0x83, 3, 4, 0] },
+        extensions: if v6 { vec![(0, vec![1, 4, 0, 0, 0, 0]), (60, vec![1; 14])] } else { Vec::new() },
         body: Body::Tcp(segment),
     }
 }
@@ -58,7 +61,8 @@ fn truncated_packets_are_refused() {
 fn the_notation_is_that_of_scripts() {
     let packet = sample(false);
     let shown = Shown { packet: &packet, seq_base: 99, ack_base: 199 };
-    assert_eq!(shown.to_string(), "[ect0] P. 1:34(33) ack 1 rawwin 77 <nop,nop,ts 5 6,nop,nop,sack 101:201>");
+    let text = "[ect0, opts 83030400] P. 1:34(33) ack 1 rawwin 77 <nop,nop,ts 5 6,nop,nop,sack 101:201>";
+    assert_eq!(shown.to_string(), text);
 }
 
 #[test]

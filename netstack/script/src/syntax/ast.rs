@@ -257,6 +257,12 @@ pub struct IpSpec {
     pub df: Option<bool>,
     /// The transport checksum is wrong (sent packets).
     pub bad_checksum: bool,
+    /// The flow label of IPv6.
+    pub label: Option<Expr>,
+    /// The options of IPv4, padded.
+    pub options: Vec<u8>,
+    /// The extension headers of IPv6: kinds, and what follows their lengths.
+    pub extensions: Vec<(u8, Vec<u8>)>,
 }
 
 /// The packet's transport.

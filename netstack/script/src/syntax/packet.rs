@@ -8,6 +8,7 @@ use crate::syntax::{
     BodySpec, Expr, ExprKind, FastOpenSpec, IcmpKind, IcmpSpec, IpSpec, Operator, OptionSpec, PacketSpec,
     TcpSpec, WindowSpec,
 };
+use crate::value::bytes_of;
 
 /// Reads a packet after its `<` or `>`.
 pub(super) fn packet(cursor: &mut Cursor<'_>) -> Result<PacketSpec, Diagnostic> {
@@ -43,7 +44,9 @@ fn ip(cursor: &mut Cursor<'_>) -> Result<IpSpec, Diagnostic> {
         return Ok(ip);
     }
     loop {
-        match cursor.need_name("ect0, ect1, ce, noecn, ttl, tos, df, nodf or badsum")? {
+        match cursor
+            .need_name("ect0, ect1, ce, noecn, ttl, tos, df, nodf, badsum, label, opts, hop, route or dst")?
+        {
             "noecn" => ip.ecn = Some(0),
             "ect1" => ip.ecn = Some(1),
             "ect0" => ip.ecn = Some(2),
@@ -53,6 +56,16 @@ fn ip(cursor: &mut Cursor<'_>) -> Result<IpSpec, Diagnostic> {
             "df" => ip.df = Some(true),
             "nodf" => ip.df = Some(false),
             "badsum" => ip.bad_checksum = true,
+            "label" => ip.label = Some(sum(cursor)?),
+            "opts" => {
+                ip.options = hex(cursor)?.unwrap_or_default();
+                if ip.options.is_empty() || ip.options.len() > 40 || !ip.options.len().is_multiple_of(4) {
+                    return cursor.error("IP options are 4 to 40 bytes in whole words");
+                }
+            }
+            "hop" => ip.extensions.push((0, extension(cursor)?)),
+            "route" => ip.extensions.push((43, extension(cursor)?)),
+            "dst" => ip.extensions.push((60, extension(cursor)?)),
             other => return cursor.error(format!("unknown IP property `{other}`")),
         }
         if !cursor.take(",") {
@@ -61,6 +74,16 @@ fn ip(cursor: &mut Cursor<'_>) -> Result<IpSpec, Diagnostic> {
     }
     cursor.need("]")?;
     Ok(ip)
+}
+
+/// An extension header of IPv6 without its first two bytes.
+fn extension(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Diagnostic> {
+    let body = hex(cursor)?.unwrap_or_default();
+    if body.len() % 8 != 6 {
+        return cursor
+            .error("an extension header is 6, 14, 22, ... bytes long after its next header and length");
+    }
+    Ok(body)
 }
 
 fn tcp(cursor: &mut Cursor<'_>) -> Result<TcpSpec, Diagnostic> {
@@ -257,11 +280,7 @@ fn hex(cursor: &mut Cursor<'_>) -> Result<Option<Vec<u8>>, Diagnostic> {
     if digits.is_empty() {
         return Ok(None);
     }
-    let pairs = digits.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect();
-    match bytes.filter(|_| digits.len().is_multiple_of(2)) {
+    match bytes_of(digits) {
         Some(bytes) => Ok(Some(bytes)),
         None => cursor.error("an even number of hexadecimal digits is needed"),
     }
