@@ -427,6 +427,13 @@ fn transparent_proxies_inside_are_those_outside() {
     is_the_same_inside("tproxy.sh");
 }
 
+/// What addresses lead to is listed as the table "local".
+#[test]
+fn the_local_table_inside_is_that_outside() {
+    require!(Need::Root, Need::Program("ip"));
+    is_the_same_inside("local_table.sh");
+}
+
 /// smcrouted routes between two networks for static routes and for a template of any source.
 #[test]
 fn smcroute_inside_routes_for_groups() {

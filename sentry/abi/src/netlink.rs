@@ -320,6 +320,15 @@ pub const RTNH_F_UNRESOLVED: u32 = 0x20;
 /// `RTM_F_CLONED`: routes of the cache, of which there are none.
 pub const RTM_F_CLONED: u32 = 0x200;
 
+/// `RTCF_BROADCAST`: packets of the route are for everybody on the link.
+pub const RTCF_BROADCAST: u32 = 0x1000_0000;
+
+/// `RTCF_MULTICAST`: they are for a group.
+pub const RTCF_MULTICAST: u32 = 0x2000_0000;
+
+/// `RTCF_LOCAL`: they are for this host.
+pub const RTCF_LOCAL: u32 = 0x8000_0000;
+
 /// `struct ndmsg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

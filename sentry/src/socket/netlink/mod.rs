@@ -5,6 +5,7 @@ mod address;
 mod diag;
 mod link;
 mod link_change;
+mod local_table;
 mod message;
 mod multicast;
 mod namespace_id;

@@ -16,10 +16,10 @@ use crate::socket::NetNamespace;
 use crate::socket::inet::ToErrno;
 use crate::socket::netlink::address::{family_number, matches_family};
 use crate::socket::netlink::message::{Attributes, Reply, Request};
-use crate::socket::netlink::multicast;
 use crate::socket::netlink::next_hop::{self, NextHop};
+use crate::socket::netlink::{local_table, multicast};
 
-/// Lists one table or all; the local table is not kept as routes here.
+/// Lists one table or all.
 pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let (filter, attributes) = request.split::<RtMsg>();
     let table = attributes.u32(RTA_TABLE).unwrap_or(filter.table.into());
@@ -36,7 +36,10 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         // Linux keeps the networks of the loopback in the local table.
         let nic = nics.iter().find(|nic| nic.id == route.nic);
         let is_loopback = nic.is_some_and(|nic| nic.medium == Medium::Loopback);
-        is_loopback && route.origin == RouteOrigin::Connected
+        // fib_add_ifaddr: what an IPv4 address without a network leads to is there only.
+        let is_host =
+            matches!(route.destination.address(), IpAddr::V4(_)) && route.destination.prefix_len() == 32;
+        (is_loopback || is_host) && route.origin == RouteOrigin::Connected
     };
     let mut routes = namespace.stack().routes();
     routes.retain(|route| {
@@ -46,6 +49,11 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
     routes.sort_by(listing_order);
     for together in routes.chunk_by(share_flows) {
         describe(together, RTM_NEWROUTE, reply);
+    }
+    if table == 0 || table == u32::from(RT_TABLE_LOCAL) {
+        let routes = local_table::routes(&nics);
+        let wanted = routes.iter().filter(|route| matches_family(filter.family, route.address()));
+        wanted.for_each(|route| route.describe(reply));
     }
     // rtnl_dump_all: after the families of addresses come those of groups.
     if filter.family == 0 && table == 0 {

@@ -81,7 +81,13 @@ fn header(asked: &RouteLookup, way: &Way) -> (RtMsg, u32) {
             WayCast::Multicast => RTN_MULTICAST,
             WayCast::Local => RTN_LOCAL,
         },
-        flags: RTM_F_CLONED,
+        flags: RTM_F_CLONED
+            | match way.cast {
+                WayCast::Unicast => 0,
+                WayCast::Broadcast => RTCF_BROADCAST | RTCF_LOCAL,
+                WayCast::Multicast => RTCF_MULTICAST,
+                WayCast::Local => RTCF_LOCAL,
+            },
         ..RtMsg::default()
     };
     (fixed, table)
