@@ -47,7 +47,7 @@ pub enum SocketError {
 /// Why there is no way to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// No route.
+    /// No route, or a rule says that there is none.
     #[error("network unreachable")]
     NetworkUnreachable,
     /// No source address that could be used.
@@ -59,7 +59,7 @@ pub enum RouteError {
     /// A route or rule swallows the packet.
     #[error("swallowed by a route")]
     Blackhole,
-    /// A route or rule says that the host is unreachable.
+    /// A route says that the host is unreachable.
     #[error("host unreachable")]
     Unreachable,
     /// A route or rule prohibits it.

@@ -69,6 +69,19 @@ attempt ip -6 route del 2001:db8:a::/64
 show ip route
 show ip -6 route show table main
 
+# Of several routes to one network the one that is meant goes, or is replaced.
+for metric in 5 6 7; do attempt ip route add 203.0.113.0/24 via 10.1.0.254 metric $metric; done
+attempt ip route replace 203.0.113.0/24 via 10.2.0.254 metric 6
+show ip route show 203.0.113.0/24
+attempt ip route del 203.0.113.0/24 via 10.1.0.254 metric 5
+show ip route show 203.0.113.0/24
+attempt ip route del 203.0.113.0/24 dev v0
+attempt ip route replace 203.0.113.0/24 via 10.1.0.254 metric 9
+show ip route show 203.0.113.0/24
+attempt ip rule add to 203.0.113.0/24 unreachable pref 40
+show ip route get 203.0.113.1
+attempt ip rule del pref 40
+
 ip rule add pref 2 fwmark 0xfffd table 7
 until grep -q fffd "$log"; do sleep 0.1; done
 kill $monitor; wait $monitor 2>/dev/null

@@ -320,7 +320,8 @@ fn find_route<'a>(
         Some(Found::Route(route)) => route,
         Some(Found::Refused(action)) => {
             return Err(match action {
-                RuleAction::Lookup(_) | RuleAction::Unreachable => RouteError::Unreachable,
+                // fib4_rule_action, fib6_rule_action: not as a route that says so.
+                RuleAction::Lookup(_) | RuleAction::Unreachable => RouteError::NetworkUnreachable,
                 RuleAction::Blackhole => RouteError::Blackhole,
                 RuleAction::Prohibit => RouteError::Prohibited,
             });

@@ -57,6 +57,14 @@ impl Stack {
         })
     }
 
+    /// Removes this route, and no other.
+    pub fn remove_this_route(&self, route: &Route) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| match topology.routes.remove(|other| other == route) {
+            0 => Err(ConfigError::NotFound),
+            _ => Ok(()),
+        })
+    }
+
     /// Tells where a packet would go now (`ip route get`): as for one that is sent, but nothing is.
     pub fn find_way(&self, lookup: &RouteLookup) -> Result<Way, RouteError> {
         Egress::ask(&self.core, lookup)

@@ -260,6 +260,14 @@ pub trait InodeOps: Any + Send + Sync {
     /// `EIO`, `ESTALE`, `ESRCH` where the object behind is gone.
     fn stat(&self) -> Result<Stat, Errno>;
 
+    /// The attributes as they were known last, for what happens too often to ask somebody else each time.
+    ///
+    /// # Errors
+    /// As [`InodeOps::stat`].
+    fn known_stat(&self) -> Result<Stat, Errno> {
+        self.stat()
+    }
+
     /// Which file it is, where there can be another inode of it.
     fn identity(&self) -> Option<(&Arc<ManyFaced>, FileIdentity)> {
         None

@@ -166,7 +166,8 @@ pub fn shed_set_id(caller: &Caller<'_>, inode: &Inode) -> Result<(), Errno> {
     if inode.kind() != FileType::Regular || caller.has(Capabilities::FSETID) {
         return Ok(());
     }
-    let stat = inode.ops().stat()?;
+    // With each write: what others did to the mode since the file was opened is not asked for.
+    let stat = inode.ops().known_stat()?;
     if stat.mode & (S_ISUID | S_ISGID) == 0 {
         return Ok(());
     }

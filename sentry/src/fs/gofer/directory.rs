@@ -24,6 +24,10 @@ impl InodeOps for GoferInode {
         self.0.stat()
     }
 
+    fn known_stat(&self) -> Result<Stat, Errno> {
+        Ok(self.0.known_stat())
+    }
+
     fn identity(&self) -> Option<(&Arc<ManyFaced>, FileIdentity)> {
         self.0.identity()
     }
@@ -50,7 +54,7 @@ impl InodeOps for GoferInode {
         match self.0.shared.call(Op::Walk(self.0.path(), vec![name.to_vec()])) {
             Ok((Reply::Walked(found, _), _)) => found.first().is_some_and(|attr| {
                 let same = child.kind() == attr.file_type()
-                    && child.cached_ino() == self.0.shared.ino(attr)
+                    && child.known_stat().ino == self.0.shared.ino(attr)
                     && child.link() == attr.link;
                 if same {
                     child.store(attr);

@@ -140,9 +140,9 @@ impl Node {
         Ok(self.state.lock().stat)
     }
 
-    /// The inode number known last.
-    pub(super) fn cached_ino(&self) -> u64 {
-        self.state.lock().stat.ino
+    /// The attributes known last.
+    pub(super) fn known_stat(&self) -> Stat {
+        self.state.lock().stat
     }
 
     pub(super) fn store(&self, attr: &Attr) {

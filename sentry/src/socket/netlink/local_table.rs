@@ -9,6 +9,7 @@ use sentry_abi::netlink::*;
 
 use crate::socket::netlink::address::family_number;
 use crate::socket::netlink::message::Reply;
+use crate::socket::netlink::route::{KERNEL_METRIC, PREFERENCE_MEDIUM};
 
 /// A route that an address leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,14 +113,12 @@ impl LocalRoute {
             }
             builder.attr(RTA_OIF, &nic.index());
             if !is_v4 {
-                let metric = if *kind == Kind::Multicast { GROUP_METRIC } else { 0_u32 };
+                let metric = if *kind == Kind::Multicast { KERNEL_METRIC } else { 0 };
                 builder.attr(RTA_PRIORITY, &metric);
-                builder.attr(RTA_PREF, &0_u8);
+                builder.attr(RTA_PREF, &PREFERENCE_MEDIUM);
             }
         });
     }
 }
 
 const GROUPS: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
-/// The metric of the route to all groups (`IP6_RT_PRIO_ADDRCONF`).
-const GROUP_METRIC: u32 = 256;

@@ -88,7 +88,7 @@ fn share_flows(a: &Route, b: &Route) -> bool {
     same && a.weight > 0 && b.weight > 0
 }
 
-/// IPv6 has no routes without a metric (`IP6_RT_PRIO_KERN`, `IP6_RT_PRIO_USER`).
+/// IPv6 has no routes without a metric (`IP6_RT_PRIO_ADDRCONF`, `IP6_RT_PRIO_USER`).
 pub(super) fn shown_metric(route: &Route) -> u32 {
     match (route.destination.address(), route.origin) {
         _ if route.metric > 0 => route.metric,
@@ -109,7 +109,9 @@ pub(super) fn protocol(origin: RouteOrigin) -> u8 {
     }
 }
 
-const KERNEL_METRIC: u32 = 256;
+/// Of what follows from addresses (`IP6_RT_PRIO_ADDRCONF`).
+pub(super) const KERNEL_METRIC: u32 = 256;
+/// Of what users add.
 const USER_METRIC: u32 = 1024;
 
 /// `RTA_PREF` of routes that no router has advertised with another preference (RFC 4191).
@@ -251,10 +253,10 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
     });
     let routes: Vec<_> = routes.collect::<Result<_, Errno>>()?;
     let is_rival = |r: &Route| r.table == table && r.destination == destination && shown_metric(r) == metric;
-    let exists = stack.routes().iter().any(is_rival);
-    if exists && request.has(NLM_F_REPLACE) {
-        stack.remove_route_of(table, destination, None, None).map_err(|e| e.to_errno())?;
-    } else if exists && request.has(NLM_F_EXCL) {
+    let rivals: Vec<_> = stack.routes().into_iter().filter(is_rival).collect();
+    if !rivals.is_empty() && request.has(NLM_F_REPLACE) {
+        rivals.iter().for_each(|rival| forget(stack, rival));
+    } else if !rivals.is_empty() && request.has(NLM_F_EXCL) {
         return Err(Errno::EEXIST);
     }
     for (at, route) in routes.iter().enumerate() {
@@ -270,7 +272,7 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
 
 fn forget(stack: &Stack, route: &Route) {
     // Somebody else may have been faster.
-    let _ = stack.remove_route_of(route.table, route.destination, route.gateway, Some(route.nic));
+    let _ = stack.remove_this_route(route);
 }
 
 pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
