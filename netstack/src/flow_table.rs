@@ -25,20 +25,23 @@ impl<T: Keyed> FlowTable<T> {
     }
 
     pub(crate) fn get(&self, secrets: &Secrets, flow: &Flow) -> Option<Arc<T>> {
-        let hash = secrets.hash_flow(flow);
+        self.get_hashed(secrets.hash_flow(flow), flow)
+    }
+
+    /// The same of a flow whose hash is known.
+    pub(crate) fn get_hashed(&self, hash: u64, flow: &Flow) -> Option<Arc<T>> {
         self.shard(hash).lock().find(hash, |entry| entry.flow() == flow).cloned()
     }
 
-    /// Looks at an object where it is, without a reference of its own. The table is locked meanwhile: `look` neither enters
-    /// or removes objects nor waits for anybody who does.
+    /// Looks at an object of a flow whose hash is known where it is, without a reference of its own. The table is locked
+    /// meanwhile: `look` neither enters or removes objects nor waits for anybody who does.
     #[inline]
     pub(crate) fn look<R>(
         &self,
-        secrets: &Secrets,
+        hash: u64,
         flow: &Flow,
         look: impl FnOnce(&Arc<T>) -> Option<R>,
     ) -> Option<R> {
-        let hash = secrets.hash_flow(flow);
         let shard = self.shard(hash).lock();
         look(shard.find(hash, |entry| entry.flow() == flow)?)
     }

@@ -435,16 +435,15 @@ fn tap(core: &Arc<Core>, interface: &Interface, packets: &[Packet]) {
 /// Gives a packet to a link, and counts.
 #[inline]
 pub(crate) fn transmit_one(interface: &Interface, packet: Packet) {
-    // Found once: each use would look for the thread's own.
-    let counters: &NicCounters = &interface.counters;
     let len = packet.len() as u64;
     let sent = if likely(interface.is_up()) { interface.link.send(packet) } else { Err(LinkError::Down) };
     match sent {
         Ok(()) => {
-            counters.tx_packets.increment();
-            counters.tx_bytes.add(len);
+            let counters = interface.counters.lane();
+            counters.add(|it| &it.tx_packets, 1);
+            counters.add(|it| &it.tx_bytes, len);
         }
-        Err(error) => count_drop(counters, error),
+        Err(error) => count_drop(&interface.counters, error),
     }
 }
 

@@ -59,18 +59,32 @@ impl Secrets {
     /// see which flows share a bucket cannot learn the key either, and a stack shows nobody.
     #[inline]
     pub(crate) fn hash_flow(&self, flow: &Flow) -> u64 {
-        let [a, b, c] = self.flow_key;
-        let ports =
-            u64::from(flow.local_port) << 48 | u64::from(flow.remote_port) << 32 | u64::from(flow.zone);
-        let addresses = match (flow.local_addr, flow.remote_addr) {
+        let ports = (flow.local_port, flow.remote_port);
+        match (flow.local_addr, flow.remote_addr) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits())
+                self.hash_flow_v4((local.to_bits(), remote.to_bits()), ports, flow.zone)
             }
-            (local, remote) => {
-                let ([d, e], [f, g]) = (halves(local), halves(remote));
-                folded_product(folded_product(d ^ a, e ^ b) ^ f, folded_product(g ^ c, b) ^ c)
-            }
-        };
+            (local, remote) => self.hash_flow_v6((halves(local), halves(remote)), ports, flow.zone),
+        }
+    }
+
+    /// The same of an IPv4 flow whose addresses, ours first, are at hand as numbers.
+    #[inline]
+    pub(crate) fn hash_flow_v4(&self, (local, remote): (u32, u32), ports: (u16, u16), zone: u32) -> u64 {
+        self.hash_words_of_flow(u64::from(local) << 32 | u64::from(remote), ports, zone)
+    }
+
+    #[inline]
+    fn hash_flow_v6(&self, ([d, e], [f, g]): ([u64; 2], [u64; 2]), ports: (u16, u16), zone: u32) -> u64 {
+        let [a, b, c] = self.flow_key;
+        let addresses = folded_product(folded_product(d ^ a, e ^ b) ^ f, folded_product(g ^ c, b) ^ c);
+        self.hash_words_of_flow(addresses, ports, zone)
+    }
+
+    #[inline]
+    fn hash_words_of_flow(&self, addresses: u64, (local, remote): (u16, u16), zone: u32) -> u64 {
+        let [a, b, c] = self.flow_key;
+        let ports = u64::from(local) << 48 | u64::from(remote) << 32 | u64::from(zone);
         folded_product(folded_product(addresses ^ a, ports ^ b) ^ c, b)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::hint::likely;
 use crate::tcp::DropReason;
 
 mod lanes;
@@ -15,7 +16,13 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     #[inline]
     pub(crate) fn add(&self, count: u64) {
-        if lanes::is_exclusive() {
+        self.add_as(lanes::is_exclusive(), count);
+    }
+
+    /// The same where it is known whether the calling thread is the only one that adds.
+    #[inline]
+    fn add_as(&self, is_exclusive: bool, count: u64) {
+        if likely(is_exclusive) {
             self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
         } else {
             self.0.fetch_add(count, Ordering::Relaxed);

@@ -36,7 +36,6 @@ use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
 use crate::stack::Core;
-use crate::stats::{NicCounters, StackCounters};
 use crate::tcp::{Flow, Payload, PlainSegment};
 use crate::tcp_endpoint::{self, Single};
 
@@ -50,10 +49,14 @@ pub(crate) struct Arrival {
 }
 
 /// What the fast path found in an IP packet. It is made in place and looked at there: a move of addresses that were just written
-/// waits until they are.
+/// waits until they are. What follows from them is here for the same reason.
 struct Found<'a> {
     /// Its addresses are of one family.
     flow: Flow,
+    /// The flow's hash in the table of connections.
+    hash: u64,
+    /// The addresses as words, added up, to be folded.
+    address_sum: u64,
     tos: u8,
     /// The length of the IP header.
     header_len: usize,
@@ -82,7 +85,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
     if is_watched(core, family) {
         return false;
     }
-    let found = transport(family, ip, nic);
+    let found = transport(core, family, ip, nic);
     let Some(found) = &found else { return false };
     let flow = &found.flow;
     let arrival = Arrival { nic, station: MacAddr([a, b, c, d, e, f]), len: frame.len() };
@@ -93,7 +96,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         if !is_verified && unlikely(!has_right_checksum(found)) {
             return false;
         }
-        match tcp_endpoint::input_single(core, &arrival, flow, segment, outbox) {
+        match tcp_endpoint::input_single(core, &arrival, (found.hash, flow), segment, outbox) {
             Single::Taken => return true,
             Single::Declined => {}
             Single::NoConnection => has_none = true,
@@ -108,7 +111,7 @@ pub(super) fn take_single(core: &Arc<Core>, nic: NicId, packet: &mut Packet, out
         (!needs_sum || has_right_checksum(found))
             .then(|| (TcpRepr::parse(&view), found.tcp.len() - view.header_len()))
     };
-    if !has_none && let Some(endpoint) = core.tcp.get(&core.secrets, flow) {
+    if !has_none && let Some(endpoint) = core.tcp.get_hashed(found.hash, flow) {
         // Flows of one host that are under way do not meet in the table of ways.
         let Some((repr, payload_len)) = check() else { return false };
         let payload = || payload_of(packet, end, payload_len);
@@ -138,14 +141,15 @@ impl Arrival {
     }
 }
 
-/// Counts a frame with a packet for us.
+/// Counts a frame with a segment for us.
 #[inline]
 pub(crate) fn count(core: &Core, interface: &Interface, len: usize) {
-    let (of_nic, of_stack): (&NicCounters, &StackCounters) = (&interface.counters, &core.counters);
-    of_nic.rx_packets.increment();
-    of_nic.rx_bytes.add(len as u64);
-    of_stack.ip_in_receives.increment();
-    of_stack.ip_in_delivers.increment();
+    let (of_nic, of_stack) = (interface.counters.lane(), core.counters.lane());
+    of_nic.add(|it| &it.rx_packets, 1);
+    of_nic.add(|it| &it.rx_bytes, len as u64);
+    of_stack.add(|it| &it.ip_in_receives, 1);
+    of_stack.add(|it| &it.ip_in_delivers, 1);
+    of_stack.add(|it| &it.tcp_in_segs, 1);
 }
 
 /// Whether a listener may want to keep the headers, which only the general path hands on.
@@ -158,7 +162,7 @@ fn has_headers_to_save(core: &Core, view: &TcpView<'_>) -> bool {
 #[inline]
 pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     let Some((family, ip)) = ip_packet(rx, packet) else { return false };
-    let found = transport(family, ip, rx.interface.id);
+    let found = transport(rx.core, family, ip, rx.interface.id);
     let Some(found) = &found else { return false };
     let is_verified =
         packet.meta.checksum != Checksum::Plain || rx.interface.capabilities.rx_checksum_trusted;
@@ -166,7 +170,7 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
         return false;
     }
     let Ok(view) = TcpView::new(found.tcp) else { return false };
-    let Found { flow, tos, header_len, tcp } = found;
+    let Found { flow, tos, header_len, tcp, .. } = found;
     if !is_for_us(rx, flow) {
         return false;
     }
@@ -264,15 +268,15 @@ fn ip_packet<'a>(rx: &Rx<'_>, packet: &'a Packet) -> Option<(Family, &'a [u8])> 
 
 /// The addresses and the TCP segment of a whole IP packet with a right header of the shortest form.
 #[inline(always)]
-fn transport(family: Family, ip: &[u8], nic: NicId) -> Option<Found<'_>> {
+fn transport<'a>(core: &Core, family: Family, ip: &'a [u8], nic: NicId) -> Option<Found<'a>> {
     match family {
-        Family::V4 => transport_v4(ip),
-        Family::V6 => transport_v6(ip, nic),
+        Family::V4 => transport_v4(core, ip),
+        Family::V6 => transport_v6(core, ip, nic),
     }
 }
 
 #[inline(always)]
-fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
+fn transport_v4<'a>(core: &Core, ip: &'a [u8]) -> Option<Found<'a>> {
     let Some((header, rest)) = ip.split_first_chunk::<{ ipv4::MIN_HEADER_LEN }>() else {
         cold_path();
         return None;
@@ -290,18 +294,21 @@ fn transport_v4(ip: &[u8]) -> Option<Found<'_>> {
     // What is behind the packet is padding.
     let len = usize::from(u16::from_be_bytes([l0, l1])).wrapping_sub(ipv4::MIN_HEADER_LEN);
     let (tcp, (remote_port, local_port)) = segment_in(rest, len)?;
+    let [source, destination] = [[s0, s1, s2, s3], [d0, d1, d2, d3]].map(u32::from_be_bytes);
     let flow = Flow {
-        local_addr: IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)),
-        remote_addr: IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)),
+        local_addr: IpAddr::V4(Ipv4Addr::from_bits(destination)),
+        remote_addr: IpAddr::V4(Ipv4Addr::from_bits(source)),
         local_port,
         remote_port,
         zone: 0,
     };
-    Some(Found { flow, tos, header_len: ipv4::MIN_HEADER_LEN, tcp })
+    let hash = core.secrets.hash_flow_v4((destination, source), (local_port, remote_port), 0);
+    let address_sum = checksum::wide_sum_of(&[source, destination]);
+    Some(Found { flow, hash, address_sum, tos, header_len: ipv4::MIN_HEADER_LEN, tcp })
 }
 
 #[inline]
-fn transport_v6(ip: &[u8], nic: NicId) -> Option<Found<'_>> {
+fn transport_v6<'a>(core: &Core, ip: &'a [u8], nic: NicId) -> Option<Found<'a>> {
     let Some((header, rest)) = ip.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
         cold_path();
         return None;
@@ -322,7 +329,9 @@ fn transport_v6(ip: &[u8], nic: NicId) -> Option<Found<'_>> {
         remote_port,
         zone: zone_of(IpAddr::V6(source), nic),
     };
-    Some(Found { flow, tos: v0 << 4 | v1 >> 4, header_len: ipv6::HEADER_LEN, tcp })
+    let hash = core.secrets.hash_flow(&flow);
+    let address_sum = checksum::wide_pseudo_header(flow.remote_addr, flow.local_addr, 0, 0);
+    Some(Found { flow, hash, address_sum, tos: v0 << 4 | v1 >> 4, header_len: ipv6::HEADER_LEN, tcp })
 }
 
 /// The first `len` bytes, and the source and the destination port in them; `None` if there are not so many.
@@ -336,10 +345,9 @@ fn segment_in(rest: &[u8], len: usize) -> Option<(&[u8], (u16, u16))> {
 }
 
 #[inline(always)]
-fn has_right_checksum(&Found { flow: Flow { remote_addr, local_addr, .. }, tcp, .. }: &Found<'_>) -> bool {
+fn has_right_checksum(&Found { address_sum, tcp, .. }: &Found<'_>) -> bool {
     // From an IP packet, below 64 KiB.
-    let len = u32::try_from(tcp.len()).unwrap_or(u32::MAX);
-    let pseudo = checksum::wide_pseudo_header(remote_addr, local_addr, Protocol::TCP.0, len);
+    let pseudo = address_sum + tcp.len() as u64 + u64::from(Protocol::TCP.0);
     checksum::fold(pseudo + u64::from(checksum::sum(tcp))) == 0xffff
 }
 

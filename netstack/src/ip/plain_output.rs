@@ -25,14 +25,12 @@ use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
 use crate::stack::Core;
-use crate::stats::StackCounters;
 use crate::tcp::{Flow, PlainTransmit};
 
-/// What a connection says about its IP headers. The addresses are of one family.
+/// What a connection says about its IP headers, besides its addresses: those are read where the connection has them, since a
+/// copy that was just written in wide pieces is waited for by whoever reads a word of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlainHeader {
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
     /// Zero in IPv4.
@@ -71,12 +69,13 @@ pub(crate) fn send_plain(
     core: &Arc<Core>,
     egress: &Egress,
     link: LinkHeader,
-    ip: &PlainHeader,
+    (flow, ip): (&Flow, &PlainHeader),
     repr: &TcpRepr,
     mut packet: Packet,
     outbox: &mut Outbox,
 ) {
-    let tcp_at = link.len() + ip.len();
+    let family = family_of(flow.remote_addr);
+    let tcp_at = link.len() + ip_len(family);
     let payload_len = packet.len();
     let has_only_timestamps =
         repr.options == TcpOptions { timestamps: repr.options.timestamps, ..TcpOptions::default() };
@@ -91,9 +90,9 @@ pub(crate) fn send_plain(
     // At most the MTU.
     let tcp_len = u16::try_from(header_len + payload_len).unwrap_or(u16::MAX);
     let (link_part, rest) = header.split_at_mut(link.len());
-    link.emit(link_part, ip.family());
-    let (ip_part, tcp_part) = rest.split_at_mut(ip.len());
-    let pseudo = ip.emit(tcp_len, ip_part);
+    link.emit(link_part, family);
+    let (ip_part, tcp_part) = rest.split_at_mut(ip_len(family));
+    let pseudo = ip.emit((&flow.local_addr, &flow.remote_addr), tcp_len, ip_part);
     let header_sum = match words {
         Some(words) => {
             words.emit(tcp_part);
@@ -136,14 +135,15 @@ pub(crate) fn plain_frame(
         segment.window,
         segment.timestamps,
     );
-    let tcp_at = link.len() + ip.len();
+    let family = family_of(flow.remote_addr);
+    let tcp_at = link.len() + ip_len(family);
     let frame = packet.push_room(tcp_at + words.len() + data.len());
     let (link_part, rest) = frame.split_at_mut(link.len());
-    link.emit(link_part, ip.family());
-    let (ip_part, tcp_part) = rest.split_at_mut(ip.len());
+    link.emit(link_part, family);
+    let (ip_part, tcp_part) = rest.split_at_mut(ip_len(family));
     // A few bytes.
     let tcp_len = u16::try_from(tcp_part.len()).unwrap_or(u16::MAX);
-    let pseudo = ip.emit(tcp_len, ip_part);
+    let pseudo = ip.emit((&flow.local_addr, &flow.remote_addr), tcp_len, ip_part);
     let (header, payload) = tcp_part.split_at_mut(words.len());
     words.emit(header);
     payload.copy_from_slice(data);
@@ -165,9 +165,9 @@ fn partial(tcp_at: usize) -> Checksum {
 
 #[inline]
 fn count(core: &Core) {
-    let counters: &StackCounters = &core.counters;
-    counters.tcp_out_segs.increment();
-    counters.ip_out_requests.increment();
+    let counters = core.counters.lane();
+    counters.add(|it| &it.tcp_out_segs, 1);
+    counters.add(|it| &it.ip_out_requests, 1);
 }
 
 fn ip_len(family: Family) -> usize {
@@ -217,20 +217,11 @@ impl LinkHeader {
 }
 
 impl PlainHeader {
-    #[inline]
-    fn family(&self) -> Family {
-        family_of(self.destination)
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        ip_len(self.family())
-    }
-
-    /// Writes the header of a packet with that much behind it, and returns the sum of TCP's pseudo-header, to be folded.
+    /// Writes the header of a packet between these addresses of one family, with that much behind it, and returns the sum of
+    /// TCP's pseudo-header, to be folded.
     #[inline(always)]
-    fn emit(&self, tcp_len: u16, out: &mut [u8]) -> u64 {
-        let Self { source, destination, ttl, tos, flow_label } = *self;
+    fn emit(&self, (source, destination): (&IpAddr, &IpAddr), tcp_len: u16, out: &mut [u8]) -> u64 {
+        let Self { ttl, tos, flow_label } = *self;
         let (protocol, len) = (u32::from(Protocol::TCP.0), u32::from(tcp_len));
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -353,7 +344,8 @@ mod tests {
             let repr = Ipv4Repr::new(v4[0], v4[1], Protocol::TCP, len);
             Ipv4Repr { ttl, tos, ..repr }.emit(&mut expected);
             let [source, destination] = v4.map(IpAddr::V4);
-            let pseudo = PlainHeader { source, destination, ttl, tos, flow_label: 0 }.emit(len, &mut header);
+            let pseudo =
+                PlainHeader { ttl, tos, flow_label: 0 }.emit((&source, &destination), len, &mut header);
             assert_eq!(header, expected);
             let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
             assert_eq!(checksum::fold(pseudo), expected);
@@ -370,8 +362,8 @@ mod tests {
             };
             repr.emit(&mut expected);
             let [source, destination] = v6.map(IpAddr::V6);
-            let pseudo =
-                PlainHeader { source, destination, ttl, tos, flow_label: 0xa_bcde }.emit(len, &mut header);
+            let plain = PlainHeader { ttl, tos, flow_label: 0xa_bcde };
+            let pseudo = plain.emit((&source, &destination), len, &mut header);
             assert_eq!(header, expected);
             let expected = checksum::pseudo_header(source, destination, Protocol::TCP.0, len.into());
             assert_eq!(checksum::fold(pseudo), expected);

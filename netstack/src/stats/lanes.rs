@@ -4,8 +4,11 @@
 //! thread that is a lane's only writer needs no atomic addition, just a load and a store.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::Counter;
 
 /// One value for each thread that counts, and one for all those beyond.
 #[derive(Debug, Default)]
@@ -22,6 +25,32 @@ impl<T> PerThread<T> {
     /// The values of all threads.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &T> {
         self.lanes.iter().map(|lane| &lane.0)
+    }
+}
+
+/// The calling thread's value, found once for several counters of it.
+#[derive(Debug)]
+pub(crate) struct Lane<'a, T> {
+    value: &'a T,
+    is_exclusive: bool,
+    /// It does not leave its thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl<T> PerThread<T> {
+    #[inline]
+    pub(crate) fn lane(&self) -> Lane<'_, T> {
+        let lane = own_lane();
+        // As in `deref`.
+        Lane { value: &self.lanes[lane % LANES].0, is_exclusive: lane != SHARED, _thread: PhantomData }
+    }
+}
+
+impl<T> Lane<'_, T> {
+    /// Adds to one of its counters.
+    #[inline]
+    pub(crate) fn add(&self, counter: impl FnOnce(&T) -> &Counter, count: u64) {
+        counter(self.value).add_as(self.is_exclusive, count);
     }
 }
 
@@ -100,7 +129,6 @@ const UNCLAIMED: usize = usize::MAX;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Counter;
     use super::*;
 
     /// Four times as many threads as lanes, each of which comes and goes: nothing that one of them counted gets lost.

@@ -89,8 +89,16 @@ impl AckPolicy {
         }
     }
 
-    /// Data arrived: `largest` is the payload of its largest wire segment, `rto` in nanoseconds. Adapts the delay.
-    pub(super) fn on_data(&mut self, config: &Config, now: Instant, largest: u32, rto: u64, max_quick: u8) {
+    /// Data arrived: `largest` is the payload of its largest wire segment, `rto` in nanoseconds, `window` what was offered.
+    /// Adapts the delay.
+    pub(super) fn on_data(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        largest: u32,
+        rto: impl FnOnce() -> u64,
+        window: u32,
+    ) {
         self.rcv_mss = match largest {
             len if len >= self.rcv_mss => len,
             // A smaller full-sized segment shows a smaller MSS; Linux wants to see it twice, we let it sink slowly.
@@ -101,7 +109,7 @@ impl AckPolicy {
         match self.delay {
             None => {
                 cold_path();
-                self.quick = self.quick.max(max_quick);
+                self.raise_quick(window);
                 self.delay = Some(min);
             }
             Some(delay) => {
@@ -109,10 +117,10 @@ impl AckPolicy {
                 if gap <= min / 2 {
                     self.delay = Some(delay / 2 + min / 2);
                 } else if gap < delay {
-                    self.delay = Some((delay / 2).saturating_add(gap).min(rto));
-                } else if unlikely(gap > rto) {
+                    self.delay = Some((delay / 2).saturating_add(gap).min(rto()));
+                } else if unlikely(gap > rto()) {
                     // The sender has restarted and waits for each ACK.
-                    self.quick = self.quick.max(max_quick);
+                    self.raise_quick(window);
                 }
             }
         }
@@ -192,19 +200,32 @@ impl AckPolicy {
     }
 
     /// `TCP_QUICKACK`.
-    pub(super) fn set_quick(&mut self, on: bool, max_quick: u8) {
+    pub(super) fn set_quick(&mut self, on: bool, window: u32) {
         self.is_interactive = !on;
-        self.quick = if on { max_quick } else { 0 };
+        self.quick = if on { self.max_quick(window) } else { 0 };
         if on && self.is_owed() {
             self.pending = Pending::Now;
         }
     }
 
     /// Something was lost or out of order: acknowledge quickly for a while.
-    pub(super) fn enter_quick(&mut self, max_quick: u8) {
+    pub(super) fn enter_quick(&mut self, window: u32) {
         self.is_interactive = false;
-        self.quick = self.quick.max(max_quick);
+        self.raise_quick(window);
         self.delay = self.delay.or(Some(0));
+    }
+
+    /// Linux's `tcp_incr_quickack`. A division that few segments need.
+    #[cold]
+    #[inline(never)]
+    fn raise_quick(&mut self, window: u32) {
+        self.quick = self.quick.max(self.max_quick(window));
+    }
+
+    /// As many quick ACKs as half of an offered window holds segments, at most 16.
+    fn max_quick(&self, window: u32) -> u8 {
+        let segments = window / self.rcv_mss.saturating_mul(2).max(1);
+        u8::try_from(segments.clamp(2, MAX_QUICK_ACKS)).unwrap_or(u8::MAX)
     }
 }
 
@@ -212,6 +233,8 @@ impl AckPolicy {
 const MIN_RCV_MSS: u32 = 88;
 /// Linux starts the estimate at the smaller of the advertised MSS and this.
 const DEFAULT_RCV_MSS: u32 = 536;
+/// Linux's `TCP_MAX_QUICKACKS`.
+const MAX_QUICK_ACKS: u32 = 16;
 /// How long the ACK of a FIN may wait where no data has ever come: for the user's close, whose FIN then carries it. Linux
 /// (`tcp_send_delayed_ack` with an `ato` of zero) waits for its next tick, which is this at `CONFIG_HZ` 250.
 pub(super) const BARE_FIN_DELAY: Duration = Duration::from_millis(4);
@@ -230,7 +253,7 @@ mod tests {
         let mut policy = AckPolicy::resumed(Instant::ZERO, AckPolicy::first_mss(1448), AckHabit::default());
         let mut now = Instant::from_millis(1);
         for i in 0..5 {
-            policy.on_data(&config, now, 1448, RTO, 4);
+            policy.on_data(&config, now, 1448, || RTO, 4 * 2 * 1448);
             policy.schedule(&config, now, 0, false);
             assert_eq!(policy.is_due(), i < 4, "segment {i}");
             if policy.is_due() {
@@ -249,12 +272,12 @@ mod tests {
         let config = Config::default();
         let mut policy = AckPolicy::resumed(Instant::ZERO, AckPolicy::first_mss(1448), AckHabit::default());
         let now = Instant::from_millis(1);
-        policy.on_data(&config, now, 10, RTO, 16);
+        policy.on_data(&config, now, 10, || RTO, 65_535);
         policy.on_data_sent(now);
-        policy.on_data(&config, now, 10, RTO, 16);
+        policy.on_data(&config, now, 10, || RTO, 65_535);
         policy.schedule(&config, now, 0, false);
         assert!(!policy.is_due() && policy.deadline().is_some());
-        policy.set_quick(true, 16);
+        policy.set_quick(true, 65_535);
         assert!(policy.is_due());
     }
 }

@@ -175,13 +175,10 @@ fn advertised_mss(options: &Options, path: PathInfo) -> u16 {
 /// The smallest shift that can express the largest buffer that auto-tuning may reach.
 fn window_shift(config: &Config, options: &Options) -> u8 {
     let most = options.receive_buffer.unwrap_or(config.receive_buffer.max.max(config.receive_buffer.default));
-    let mut space = most;
-    let mut shift = 0;
-    while space > u32::from(u16::MAX) && shift < MAX_WINDOW_SHIFT {
-        space >>= 1;
-        shift += 1;
-    }
-    shift
+    // What is left has to fit the 16 bits of the field.
+    let excess = (u32::BITS - most.leading_zeros()).saturating_sub(u16::BITS);
+    // At most 16.
+    (excess as u8).min(MAX_WINDOW_SHIFT)
 }
 
 /// The window of a SYN: whole segments if the buffer holds several.

@@ -9,6 +9,7 @@ use super::outcome::DropReason;
 use super::reassembly::{Inserted, Reassembly};
 use super::receive_queue::ReceiveQueue;
 use super::receive_tuning::ReceiveTuning;
+use super::rtt::RttEstimator;
 use super::segment::{Payload, SegmentIn};
 use super::urgent::Urgent;
 use crate::hint::{cold_path, likely, unlikely};
@@ -116,7 +117,7 @@ impl Receiver {
         now: Instant,
         seq: SeqNum,
         payload: Payload,
-        facts: PayloadFacts,
+        facts: PayloadFacts<'_>,
     ) -> Taken {
         let end = seq + payload.len_u32();
         if facts.has_fin {
@@ -124,8 +125,7 @@ impl Receiver {
         }
         if !payload.is_empty() {
             let largest = payload.len_u32().div_ceil(u32::from(facts.merged.max(1)));
-            let max_quick = self.max_quick();
-            self.policy.on_data(config, now, largest, facts.rto, max_quick);
+            self.policy.on_data(config, now, largest, || facts.rtt.rto_ns(config), self.rcv_wnd);
         }
         let mut taken = self.place(config, seq, end, payload, &facts);
         if taken.has_data {
@@ -141,7 +141,7 @@ impl Receiver {
         }
         // A FIN is acknowledged as data is (Linux, `tcp_fin`): the answer may be ours.
         let is_urgent = taken.dropped.is_some() || self.wants_ack_now();
-        self.policy.schedule(config, now, facts.srtt, is_urgent);
+        self.policy.schedule(config, now, facts.rtt.srtt_ns(), is_urgent);
         taken
     }
 
@@ -159,18 +159,17 @@ impl Receiver {
         config: &Config,
         now: Instant,
         payload: &[u8],
-        facts: &PayloadFacts,
+        facts: &PayloadFacts<'_>,
     ) {
         let len = sat_u32(payload.len());
-        let max_quick = self.max_quick();
-        self.policy.on_data(config, now, len, facts.rto, max_quick);
+        self.policy.on_data(config, now, len, || facts.rtt.rto_ns(config), self.rcv_wnd);
         self.rcv_nxt += len;
         self.counters.bytes_received += u64::from(len);
         self.queue.push_copy(payload);
         let window = self.open_window().max(1);
         self.tuning.on_data(now, self.rcv_nxt, window, facts.echo_age);
         let is_urgent = self.wants_ack_now();
-        self.policy.schedule(config, now, facts.srtt, is_urgent);
+        self.policy.schedule(config, now, facts.rtt.srtt_ns(), is_urgent);
     }
 
     /// Puts the payload where it belongs: the queue, the reassembly, or nowhere.
@@ -180,7 +179,7 @@ impl Receiver {
         seq: SeqNum,
         end: SeqNum,
         mut payload: Payload,
-        facts: &PayloadFacts,
+        facts: &PayloadFacts<'_>,
     ) -> Taken {
         if end.le(self.rcv_nxt) {
             let is_repeat = !payload.is_empty() || facts.has_fin && end.lt(self.rcv_nxt);
@@ -224,8 +223,7 @@ impl Receiver {
         let store = self.out_of_order.get_or_insert_default();
         let inserted = store.insert(seq, payload, true_size);
         self.counters.out_of_order += 1;
-        let max_quick = self.max_quick();
-        self.policy.enter_quick(max_quick);
+        self.policy.enter_quick(self.rcv_wnd);
         match inserted {
             Inserted::Kept(overlap) => {
                 if let Some(SackBlock { start, end }) = overlap {
@@ -269,8 +267,7 @@ impl Receiver {
         if self.has_sack && config.dsack && start.lt(end) {
             self.dsack = Some(SackBlock { start, end });
         }
-        let max_quick = self.max_quick();
-        self.policy.enter_quick(max_quick);
+        self.policy.enter_quick(self.rcv_wnd);
         self.policy.demand();
     }
 
@@ -353,10 +350,9 @@ impl Receiver {
         self.tuning.space()
     }
 
-    /// Linux's `tcp_incr_quickack`: as many quick ACKs as half the window holds segments, at most 16.
-    pub(super) fn max_quick(&self) -> u8 {
-        let segments = self.rcv_wnd / self.policy.rcv_mss().saturating_mul(2).max(1);
-        u8::try_from(segments.clamp(2, MAX_QUICK_ACKS)).unwrap_or(u8::MAX)
+    /// `TCP_QUICKACK`.
+    pub(super) fn set_quick_ack(&mut self, on: bool) {
+        self.policy.set_quick(on, self.rcv_wnd);
     }
 
     fn space(&self) -> u32 {
@@ -407,19 +403,15 @@ fn is_timestamp_old(recent: Option<(u32, Instant)>, now: Instant, timestamps: Op
 
 /// What `on_payload` needs to know besides the payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PayloadFacts {
+pub(super) struct PayloadFacts<'a> {
     pub(super) has_fin: bool,
     pub(super) merged: u16,
     pub(super) true_size: u32,
-    /// In nanoseconds, as the other times here.
-    pub(super) rto: u64,
-    /// Zero while it is not known.
-    pub(super) srtt: u64,
-    /// The age of the timestamp echo of a data segment.
+    /// The sender's estimates.
+    pub(super) rtt: &'a RttEstimator,
+    /// The age of the timestamp echo of a data segment, in nanoseconds.
     pub(super) echo_age: Option<u64>,
 }
 
 /// RFC 7323 section 5.5, in nanoseconds.
 const PAWS_EXPIRY: u64 = 24 * 24 * 3600 * 1_000_000_000;
-/// Linux's `TCP_MAX_QUICKACKS`.
-const MAX_QUICK_ACKS: u32 = 16;

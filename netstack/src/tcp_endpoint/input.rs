@@ -157,12 +157,12 @@ pub(crate) enum Single {
 pub(crate) fn input_single(
     core: &Arc<Core>,
     arrival: &Arrival,
-    flow: &Flow,
+    (hash, flow): (u64, &Flow),
     segment: &PlainSegment<'_>,
     outbox: &mut Outbox,
 ) -> Single {
     let mut result = Single::NoConnection;
-    let taken = core.tcp.look(&core.secrets, flow, |endpoint| {
+    let taken = core.tcp.look(hash, flow, |endpoint| {
         result = Single::Declined;
         endpoint.on_single(core, arrival, segment, outbox)
     });
@@ -174,7 +174,7 @@ pub(crate) fn input_single(
     Single::Taken
 }
 
-/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, for us, and for no connection.
+/// Takes the only segment of a batch whose way in is known: whole, with a right checksum, counted, for us, and for no connection.
 pub(crate) fn input_unclaimed(
     core: &Arc<Core>,
     nic: NicId,
@@ -184,7 +184,6 @@ pub(crate) fn input_unclaimed(
     payload: Payload,
     outbox: &mut Outbox,
 ) {
-    core.counters.tcp_in_segs.increment();
     outbox.begin_last();
     to_listener_on(core, flow, nic, segment_of(tos, repr, payload), None, outbox);
     outbox.end_batch();

@@ -52,7 +52,7 @@ pub(super) fn send_segment(
         && let Some(link) = plain_way(core, egress, tcp_len, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, ecn));
-        send_plain(core, egress, link, &header, &repr, packet, outbox);
+        send_plain(core, egress, link, (flow, &header), &repr, packet, outbox);
         return Ok(());
     }
     // The longest TCP header has 60 bytes, which fits the headroom, and the slice is as long as the header.
@@ -209,9 +209,8 @@ fn plain_header(
     options: &SocketOptions,
     (label, ecn): (ConnectionLabel, Ecn),
 ) -> PlainHeader {
-    let (source, destination) = (flow.local_addr, flow.remote_addr);
     let (ttl, tos) = ttl_and_tos(core, flow, egress, options, ecn);
-    PlainHeader { source, destination, ttl, tos, flow_label: label.label(core, flow, options) }
+    PlainHeader { ttl, tos, flow_label: label.label(core, flow, options) }
 }
 
 #[inline]

@@ -178,21 +178,19 @@ fn finish(total: u128, tail: &[u8]) -> u16 {
         pairs.iter().for_each(|pair| add(u64::from(u16::from_ne_bytes(*pair))));
         rest.iter().for_each(|&byte| add(u64::from(u16::from_ne_bytes([byte, 0]))));
     }
-    let [low, high] = halves;
-    // 2^64 is 1 modulo 2^16 - 1, as is 2^32.
-    u16::from_be(fold((low & 0xffff_ffff) + (low >> 32) + high))
+    // 2^64 is 1 modulo 2^16 - 1.
+    let (sum, carry) = halves[0].overflowing_add(halves[1]);
+    u16::from_be(fold(sum + u64::from(carry)))
 }
 
-/// Folds a sum of less than 2^48 to 16 bits.
+/// Folds a sum to 16 bits. Zero only if it is zero.
 #[must_use]
 #[inline]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    // Folded to 16 bits just above.
-    sum as u16
+    // A half and the other one, added in the upper half: the carry from the same addition in the lower half comes in, which
+    // is the one that the upper half loses.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]
@@ -221,6 +219,19 @@ mod tests {
     #[test]
     fn rfc_1071_example() {
         assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+    }
+
+    #[test]
+    fn folding_adds_the_words() {
+        let edges = [0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff];
+        for [a, b, c, d] in edges
+            .iter()
+            .flat_map(|&a| edges.map(|b| [a, b, b, a]).into_iter().chain(edges.map(|b| [a, a, a, b])))
+        {
+            let sum = u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d);
+            let expected = [b, c, d].into_iter().fold(a, add);
+            assert_eq!(fold(sum), expected, "{sum:#x}");
+        }
     }
 
     #[test]

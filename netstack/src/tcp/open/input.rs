@@ -252,8 +252,7 @@ impl Open {
             has_fin,
             merged,
             true_size,
-            rto: self.snd.rtt.rto_ns(&common.config),
-            srtt: self.snd.rtt.srtt_ns(),
+            rtt: &self.snd.rtt,
             echo_age: self.echo_age(now, repr.options.timestamps.map(|timestamps| timestamps.echo)),
         };
         let taken = self.rcv.on_payload(&common.config, now, repr.seq, payload, facts);

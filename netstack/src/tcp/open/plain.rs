@@ -54,8 +54,7 @@ impl Open {
                 has_fin: false,
                 merged: 1,
                 true_size: sat_u32(payload.len()),
-                rto: self.snd.rtt.rto_ns(&common.config),
-                srtt: self.snd.rtt.srtt_ns(),
+                rtt: &self.snd.rtt,
                 echo_age: self.echo_age(now, timestamps.map(|timestamps| timestamps.echo)),
             };
             self.rcv.on_next_payload(&common.config, now, payload, &facts);

@@ -202,8 +202,7 @@ impl Open {
 
     /// `TCP_QUICKACK`.
     pub(in super::super) fn set_quick_ack(&mut self, on: bool) {
-        let max_quick = self.rcv.max_quick();
-        self.rcv.policy.set_quick(on, max_quick);
+        self.rcv.set_quick_ack(on);
     }
 
     /// A smaller or larger path MTU (RFC 1191, RFC 8201); `quoted` must be in flight (RFC 5927 section 7).

@@ -65,7 +65,6 @@ impl TcpEndpoint {
         };
         *events |= news;
         count(core, interface, arrival.len);
-        core.counters.tcp_in_segs.increment();
         let concluded = self.conclude(core, &mut inner, outbox);
         drop(inner);
         let Concluded { deadline, events } = concluded;
@@ -95,7 +94,6 @@ impl TcpEndpoint {
             return false;
         };
         count(core, interface, arrival.len);
-        core.counters.tcp_in_segs.increment();
         outbox.begin_last();
         self.process(core, &mut inner, input::segment_of(tos, repr, payload()), outbox);
         self.release_or_touch(core, inner, outbox);
