@@ -1,6 +1,9 @@
 //! Real programs: the same command natively and in the sandbox gives the same output.
 
-use integration_tests::{Need, Sandbox, assert_same, require};
+use std::process::Command;
+use std::time::Duration;
+
+use integration_tests::{Need, Running, Sandbox, assert_same, require};
 
 /// One test per row: a name, the programs it needs, a script.
 macro_rules! same {
@@ -104,7 +107,30 @@ c, a = s.accept(); print(a[0]); n = 0\nfor d in iter(lambda: c.recv(65536), b\\\
     bubblewrap: ["bwrap", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups bwrap --unshare-user --unshare-pid --unshare-ipc \
         --unshare-uts --hostname box --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp sh -c \
         'id -u; uname -n; echo $$; ls /tmp /dev; touch /x 2>&1; echo > /tmp/y; ls /tmp; echo hi > /dev/null'";
+    unshare_overlays: ["unshare", "setpriv"] "setpriv --reuid 1000 --regid 1000 --clear-groups unshare -Urm sh -c \
+        'mount -t tmpfs none /mnt; cd /mnt; mkdir l u w m; echo 1 > l/f; mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w,userxattr m && \
+        echo 2 >> m/f; cat m/f; rm m/f; ls -ln u | cut -c 1-10; mkdir m/f; ls m; umount m; ls l u'";
     busybox_applets: ["busybox"] "busybox seq 3 | busybox awk '{s+=$1} END {print s}'; busybox sh -c 'echo $((6*7))'";
+}
+
+/// As a row above, in a sandbox whose root has all capabilities.
+#[track_caller]
+fn assert_same_for_root(script: &str) {
+    require!(Need::Root, Need::Program("unshare"), Need::Program("setpriv"), Need::Program("python3"));
+    let native = Running::start(Command::new("bash").args(["-c", script])).finish(Duration::from_secs(60));
+    let sandboxed = Sandbox::new().sh(script);
+    assert_eq!(sandboxed.out(), native.out(), "{}", sandboxed.err());
+    assert_eq!(sandboxed.status, native.status);
+}
+
+#[test]
+fn overlays_show_what_was_changed_as_natively() {
+    assert_same_for_root(include_str!("../scripts/overlay_changes.sh"));
+}
+
+#[test]
+fn overlays_take_and_refuse_options_as_natively() {
+    assert_same_for_root(include_str!("../scripts/overlay_options.sh"));
 }
 
 /// Ids that the guest code is told of without asking the sentry are asked for all the same where each call is printed.

@@ -21,6 +21,20 @@ pub enum RenameMode {
     NoReplace,
     /// The two change places (`RENAME_EXCHANGE`).
     Exchange,
+    /// The old name becomes a whiteout of overlays (`RENAME_WHITEOUT`).
+    Whiteout {
+        /// Whether an existing target is replaced.
+        replaces: bool,
+        /// Whose the whiteout is: user and group.
+        owner: (u32, u32),
+    },
+}
+
+impl RenameMode {
+    /// False where an existing target is an error.
+    fn replaces(self) -> bool {
+        !matches!(self, Self::NoReplace | Self::Whiteout { replaces: false, .. })
+    }
 }
 
 /// Makes a file where `at` (walked with `Last::Parent` or `Last::FollowOrMissing`) found none, and returns its place.
@@ -234,7 +248,7 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
     }
     let LastName::Name(old_name) = &from.name else { return Err(Errno::EBUSY) };
     let LastName::Name(new_name) = &to.name else {
-        return Err(if mode == RenameMode::NoReplace { Errno::EEXIST } else { Errno::EBUSY });
+        return Err(if mode.replaces() { Errno::EBUSY } else { Errno::EEXIST });
     };
     from.dir.mount.check_writable()?;
     let (old_dir, new_dir) = (&from.dir.dentry, &to.dir.dentry);
@@ -248,7 +262,7 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
         Err(e) => return Err(e),
     };
     match (mode, &new) {
-        (RenameMode::NoReplace, Some(_)) => return Err(Errno::EEXIST),
+        (mode, Some(_)) if !mode.replaces() => return Err(Errno::EEXIST),
         (RenameMode::Exchange, None) => return Err(Errno::ENOENT),
         _ => {}
     }
@@ -279,7 +293,7 @@ pub fn rename(caller: &Caller<'_>, from: &Walked, to: &Walked, mode: RenameMode)
     }
     drop(locked);
     notify::notify_rename(old_dir.inode(), old_name, new_dir.inode(), new_name, old.inode());
-    if let (Some(replaced), RenameMode::Replace) = (&new, mode)
+    if let Some(replaced) = new.as_ref().filter(|_| mode != RenameMode::Exchange)
         && replaced.inode().ops().stat().map_or(true, |s| s.nlink == 0 || s.is_dir())
     {
         replaced.inode().note_unlinked();
@@ -340,7 +354,7 @@ impl RenameCheck<'_> {
             None => check_access(self.caller, new_dir, Access::WRITE | Access::EXEC)?,
             Some(new) => {
                 check_delete(self.caller, new_dir, new.inode())?;
-                if self.mode == RenameMode::Replace {
+                if self.mode != RenameMode::Exchange {
                     match (old_is_dir, new.inode().is_dir()) {
                         (true, false) => return Err(Errno::ENOTDIR),
                         (false, true) => return Err(Errno::EISDIR),

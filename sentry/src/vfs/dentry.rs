@@ -54,7 +54,7 @@ impl Dentry {
         parent: Option<Arc<Self>>,
         name: &[u8],
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let dentry = Arc::new(Self {
             superblock,
             inode,
             place: RwLock::new(Place { parent, name: name.into() }),
@@ -62,7 +62,11 @@ impl Dentry {
             mounted: AtomicU32::new(0),
             unlinked: AtomicBool::new(false),
             referenced: AtomicBool::new(true),
-        })
+        });
+        if dentry.inode.is_dir() {
+            dentry.inode.note_name(&dentry);
+        }
+        dentry
     }
 
     /// A dentry that hangs below nothing, such as an anonymous file's (`anon_inode:[eventfd]`).
@@ -251,9 +255,12 @@ impl Dentry {
         }
     }
 
-    /// Forgets whatever is known of `name`: the file system changed behind the cache.
-    pub(crate) fn forget(&self, name: &[u8]) {
-        self.children.write().remove(name);
+    /// Forgets what is known of `name`, and returns it: the file system changed behind the cache.
+    pub(crate) fn forget(&self, name: &[u8]) -> Option<Arc<Self>> {
+        match self.children.write().remove(name) {
+            Some(Child::Present(dentry)) => Some(dentry),
+            Some(Child::Absent) | None => None,
+        }
     }
 
     /// Lets go of all cached dentries of the file system, from its root on, which are a cycle of references.

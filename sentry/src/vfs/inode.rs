@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -11,7 +11,7 @@ use crate::vfs::lock::FileLocks;
 use crate::vfs::many_faced::{Entry, FileIdentity, ManyFaced};
 use crate::vfs::notify::{self, Watches};
 use crate::vfs::{
-    Caller, DeviceId, FileOps, FileType, OpenFlags, RenameMode, SetAttr, Stat, VfsPath, XattrMode,
+    Caller, Dentry, DeviceId, FileOps, FileType, OpenFlags, RenameMode, SetAttr, Stat, VfsPath, XattrMode,
 };
 
 /// An object of a file system. The file system does what depends on storage ([`InodeOps`]); what is the same for all
@@ -24,6 +24,8 @@ pub struct Inode {
     pub(crate) dir_lock: Mutex<()>,
     shared: OnceLock<Arc<Shared>>,
     life: Life,
+    /// The name of a directory, of which it has one at a time, for who changes the directory behind the VFS's back.
+    name: Mutex<Weak<Dentry>>,
 }
 
 /// What keeps an inode that has lost its last name.
@@ -56,7 +58,14 @@ impl Inode {
     /// An inode of type `kind` over `ops`.
     #[must_use]
     pub fn new(kind: FileType, ops: Box<dyn InodeOps>) -> Arc<Self> {
-        Arc::new(Self { ops, kind, dir_lock: Mutex::new(()), shared: OnceLock::new(), life: Life::default() })
+        Arc::new(Self {
+            ops,
+            kind,
+            dir_lock: Mutex::new(()),
+            shared: OnceLock::new(),
+            life: Life::default(),
+            name: Mutex::default(),
+        })
     }
 
     /// The type, which never changes.
@@ -124,6 +133,35 @@ impl Inode {
     #[must_use]
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared_if_used()?.attachment.lock().clone()?.downcast().ok()
+    }
+
+    /// Notes that a directory is known by this name.
+    pub(super) fn note_name(&self, dentry: &Arc<Dentry>) {
+        *self.name.lock() = Arc::downgrade(dentry);
+    }
+
+    /// Finds a name in this directory, for another file system that uses this one: what the VFS knows by it, and as long as the
+    /// dentry is kept goes on to know, if it knows the directory.
+    ///
+    /// # Errors
+    /// As [`InodeOps::lookup`].
+    pub(crate) fn lookup_shared(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        name: &[u8],
+    ) -> Result<(Arc<Self>, Option<Arc<Dentry>>), Errno> {
+        let known = self.name.lock().upgrade();
+        match known {
+            Some(dir) => dir.lookup(caller, name).map(|found| (found.inode().clone(), Some(found))),
+            None => self.lookup(caller, name).map(|found| (found, None)),
+        }
+    }
+
+    /// Has the VFS look for `name` in this directory again: another file system that uses this one changed it. Returns what was
+    /// known by that name.
+    pub(crate) fn forget_name(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        let dir = self.name.lock().upgrade()?;
+        dir.forget(name)
     }
 
     /// Notes an open file description.

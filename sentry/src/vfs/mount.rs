@@ -155,12 +155,13 @@ impl Mount {
         !locked.contains(MountFlags::RDONLY) || flags.contains(MountFlags::RDONLY)
     }
 
-    /// Fails for a read-only mount.
+    /// Fails for a read-only mount or file system.
     ///
     /// # Errors
     /// `EROFS`.
     pub fn check_writable(&self) -> Result<(), Errno> {
-        if self.flags().contains(MountFlags::RDONLY) { Err(Errno::EROFS) } else { Ok(()) }
+        let is_read_only = self.flags().contains(MountFlags::RDONLY) || self.superblock().fs().is_read_only();
+        if is_read_only { Err(Errno::EROFS) } else { Ok(()) }
     }
 
     /// Where it is attached: the mount point in the mount above. `None` for the root of a namespace and for a

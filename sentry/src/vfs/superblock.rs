@@ -27,6 +27,11 @@ pub trait FileSystem: Any + Send + Sync {
         String::new()
     }
 
+    /// True where nothing can be changed, however it is mounted.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
     /// Writes everything back (`syncfs(2)`).
     ///
     /// # Errors

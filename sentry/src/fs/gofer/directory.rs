@@ -126,6 +126,8 @@ impl InodeOps for GoferInode {
             RenameMode::Replace => RenameHow::Replace,
             RenameMode::NoReplace => RenameHow::NoReplace,
             RenameMode::Exchange => RenameHow::Exchange,
+            // A device, which nobody makes on the host.
+            RenameMode::Whiteout { .. } => return Err(Errno::EINVAL),
         };
         if let (Some(replaced), RenameMode::Replace) = (to.inode, mode)
             && replaced.kind() == FileType::Regular

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::errno::Errno;
-use crate::fs::overlay::OverlayInode;
-use crate::fs::overlay::inode::ORIGIN;
+use crate::fs::overlay::mark::Mark;
+use crate::fs::overlay::{OverlayInode, upper};
 use crate::io::{SliceDst, SliceSrc};
-use crate::task::Credentials;
+use crate::task::{Credentials, Gid, Uid};
 use crate::vfs::anon::AnonKind;
+use crate::vfs::permission::{check_access, check_mode};
 use crate::vfs::{
-    Caller, File, FileType, Inode, LinkTarget, NewInode, NewKind, OpenFlags, SetAttr, SetTime, Stat,
+    Access, Caller, File, FileType, Inode, LinkTarget, NewInode, NewKind, OpenFlags, SetAttr, SetTime, Stat,
     XattrMode,
 };
 
@@ -28,7 +29,8 @@ impl OverlayInode {
     /// The file in the upper layer, copied there with its parents where it was not yet.
     ///
     /// # Errors
-    /// `EINVAL` for what is neither a regular file, a directory nor a symbolic link; `ENOSPC`, `ENOMEM`, `EIO`.
+    /// `EROFS` without an upper layer; `EOVERFLOW` for files of somebody whom the one who mounted it does not know; `ENOSPC`,
+    /// `ENOMEM`, `EIO`.
     pub(super) fn copy_up(&self) -> Result<Arc<Inode>, Errno> {
         self.copy_up_with(Contents::All)
     }
@@ -42,10 +44,8 @@ impl OverlayInode {
         if let Some(upper) = self.upper() {
             return Ok(upper);
         }
-        // Before any lock: opening one of these might wait, and nobody else may wait with it.
-        match self.kind {
-            FileType::Regular | FileType::Directory | FileType::Symlink => {}
-            _ => return Err(Errno::EINVAL),
+        if self.shared.upper.is_none() {
+            return Err(Errno::EROFS);
         }
         let parent = self.place.lock().parent.clone().ok_or(Errno::EIO)?;
         let parent_upper = Self::of(&parent)?.copy_up()?;
@@ -57,24 +57,46 @@ impl OverlayInode {
         let caller = Caller::kernel(&creds);
         let lower = self.top()?;
         let stat = lower.ops().stat()?;
-        let upper = match self.kind {
-            FileType::Regular => self.copy_regular(&caller, &lower, &stat, &parent_upper, contents)?,
-            FileType::Directory => self.make_named(&parent_upper, &lower, NewKind::Directory, &stat)?,
-            _ => {
-                let LinkTarget::Path(target) = lower.ops().read_link(&caller)? else {
-                    return Err(Errno::EINVAL);
-                };
-                self.make_named(&parent_upper, &lower, NewKind::Symlink(target), &stat)?
-            }
+        self.check_mounter(&stat, &parent_upper)?;
+        let kind = match self.kind {
+            FileType::Regular => None,
+            FileType::Directory => Some(NewKind::Directory),
+            FileType::Symlink => match lower.ops().read_link(&caller)? {
+                LinkTarget::Path(target) => Some(NewKind::Symlink(target)),
+                LinkTarget::Object(_) => return Err(Errno::EINVAL),
+            },
+            FileType::Fifo => Some(NewKind::Fifo),
+            FileType::Socket => Some(NewKind::Socket),
+            FileType::CharDevice => Some(NewKind::CharDevice(stat.rdev)),
+            FileType::BlockDevice => Some(NewKind::BlockDevice(stat.rdev)),
         };
-        upper.ops().set_xattr(ORIGIN, &stat.ino.to_le_bytes(), XattrMode::Set)?;
+        let upper = match kind {
+            None => self.copy_regular(&caller, &lower, &stat, &parent_upper, contents)?,
+            Some(kind) => self.make_named(&parent_upper, &lower, kind, &stat)?,
+        };
+        // Where the layer takes no attributes, the number changes with the next mount.
+        let _ = self.shared.dialect.write(&upper, Mark::Origin, &self.ino.to_le_bytes());
         let mut layers = self.layers.write();
         layers.upper = Some(upper.clone());
         if self.kind != FileType::Directory {
             // The number stays that of the lower file; nothing else of it is needed.
-            layers.lower = None;
+            layers.lower.clear();
         }
         Ok(upper)
+    }
+
+    /// Whoever mounts an overlay in a user namespace copies no more by it than without: the copy belongs to who has the file, and
+    /// goes where he could make it (`ovl_copy_up_one`, which does all with his credentials).
+    fn check_mounter(&self, stat: &Stat, parent: &Inode) -> Result<(), Errno> {
+        let Some(creds) = &self.shared.mounter else { return Ok(()) };
+        if creds.user_ns.uid_of(Uid(stat.uid)).is_none() || creds.user_ns.gid_of(Gid(stat.gid)).is_none() {
+            return Err(Errno::EOVERFLOW);
+        }
+        let mounter = Caller::kernel(creds);
+        if self.kind == FileType::Regular {
+            check_mode(&mounter, stat, Access::READ)?;
+        }
+        check_access(&mounter, parent, Access::WRITE | Access::EXEC)
     }
 
     /// Copies a regular file to one without a name and gives it its name at the end, so that nobody sees half of it.
@@ -90,12 +112,12 @@ impl OverlayInode {
         if contents == Contents::All {
             copy_data(caller, lower, &upper)?;
         }
-        copy_xattrs(lower, &upper)?;
+        self.copy_xattrs(lower, &upper)?;
         set_times(&upper, stat)?;
         let _change = self.shared.change.lock();
         let place = self.place.lock();
         if !place.is_removed {
-            keeping_times(parent, || parent.ops().link(&place.name, &upper))?;
+            keeping_times(parent, || upper::link(parent, &place.name, &upper))?;
         }
         Ok(upper)
     }
@@ -112,10 +134,22 @@ impl OverlayInode {
         if place.is_removed {
             return Err(Errno::ENOENT);
         }
-        let upper = keeping_times(parent, || parent.create(&place.name, &new_like(kind, stat)))?;
-        copy_xattrs(lower, &upper)?;
+        let upper = keeping_times(parent, || upper::create(parent, &place.name, &new_like(kind, stat)))?;
+        self.copy_xattrs(lower, &upper)?;
         set_times(&upper, stat)?;
         Ok(upper)
+    }
+
+    /// All but the overlay's own, which say nothing about the copy.
+    fn copy_xattrs(&self, from: &Inode, to: &Inode) -> Result<(), Errno> {
+        for name in from.ops().xattrs()? {
+            if self.shared.dialect.unescape(&name).is_some()
+                && let Ok(value) = from.ops().xattr(&name)
+            {
+                to.ops().set_xattr(&name, &value, XattrMode::Set)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -137,15 +171,6 @@ fn set_times(inode: &Inode, stat: &Stat) -> Result<(), Errno> {
         mtime: Some(SetTime::At(stat.mtime)),
         ..SetAttr::default()
     })
-}
-
-fn copy_xattrs(from: &Inode, to: &Inode) -> Result<(), Errno> {
-    for name in from.ops().xattrs()? {
-        if let Ok(value) = from.ops().xattr(&name) {
-            to.ops().set_xattr(&name, &value, XattrMode::Set)?;
-        }
-    }
-    Ok(())
 }
 
 fn copy_data(caller: &Caller<'_>, from: &Arc<Inode>, to: &Arc<Inode>) -> Result<(), Errno> {

@@ -6,38 +6,26 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::errno::Errno;
-use crate::fs::overlay::{FIRST_UPPER_INO, OverlayShared};
+use crate::fs::overlay::layer::{Layers, Lower};
+use crate::fs::overlay::mark::Mark;
+use crate::fs::overlay::{OverlayShared, WhiteoutKind, upper};
 use crate::task::Credentials;
 use crate::vfs::open::open_directory;
 use crate::vfs::{
-    Caller, DeviceId, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
-    RenameEnd, RenameMode, SetAttr, Stat, XattrMode,
+    Caller, Dentry, DeviceId, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind,
+    OpenFlags, RenameEnd, RenameMode, SetAttr, Stat, XattrMode,
 };
 
 /// A file of the overlay.
 pub struct OverlayInode {
     pub(super) shared: Arc<OverlayShared>,
     pub(super) kind: FileType,
-    ino: u64,
+    pub(super) ino: u64,
     pub(super) layers: RwLock<Layers>,
     pub(super) place: Mutex<Place>,
     /// Held while the file is copied up. Taken before the locks of parents are not needed any more, and before
     /// `OverlayShared::change`.
     pub(super) copying: Mutex<()>,
-}
-
-/// Where the contents are. At least one is there; a directory may have both.
-#[derive(Clone)]
-pub(super) struct Layers {
-    pub(super) upper: Option<Arc<Inode>>,
-    pub(super) lower: Option<Lower>,
-}
-
-/// A file of the lower layer, and its path from that layer's root.
-#[derive(Clone)]
-pub(super) struct Lower {
-    pub(super) inode: Arc<Inode>,
-    path: Vec<u8>,
 }
 
 /// Where the file is in the overlay, for copying up its parents.
@@ -48,32 +36,22 @@ pub(super) struct Place {
     pub(super) is_removed: bool,
 }
 
-/// Marks a directory of the upper layer that hides the lower one (kernel: `overlayfs.rst`).
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
-/// Names the lower directory of a renamed one.
-const REDIRECT: &[u8] = b"trusted.overlay.redirect";
-/// Keeps the number of the lower file that a file was copied from.
-pub(super) const ORIGIN: &[u8] = b"trusted.overlay.origin";
-/// Attributes with this prefix are the overlay's own.
-const OWN_XATTRS: &[u8] = b"trusted.overlay.";
-
 impl OverlayInode {
+    /// The root, which has what the top layer's root has.
     pub(super) fn root(
         shared: &Arc<OverlayShared>,
-        upper: Arc<Inode>,
-        lower: Arc<Inode>,
+        upper: Option<Arc<Inode>>,
+        upper_name: Option<Arc<Dentry>>,
     ) -> Result<Arc<Inode>, Errno> {
-        let stat = lower.ops().stat()?;
-        // The root looks like the lower layer's.
-        upper.ops().set_attr(&SetAttr {
-            mode: Some(stat.permissions()),
-            uid: Some(stat.uid),
-            gid: Some(stat.gid),
-            ..SetAttr::default()
-        })?;
-        let layers = Layers { upper: Some(upper), lower: Some(Lower { inode: lower, path: Vec::new() }) };
+        let layers = Layers {
+            upper,
+            _upper_name: upper_name,
+            lower: shared.lower_roots.clone(),
+            lower_path: Vec::new(),
+        };
         let place = Place { parent: None, name: Vec::new(), is_removed: false };
-        Ok(Self::make(shared, FileType::Directory, stat.ino, layers, place))
+        let ino = shared.number(&layers)?;
+        Ok(Self::make(shared, FileType::Directory, ino, layers, place))
     }
 
     fn make(
@@ -96,14 +74,13 @@ impl OverlayInode {
 
     /// A child of the directory `parent`.
     fn child(&self, parent: &Arc<Inode>, name: &[u8], layers: Layers) -> Result<Arc<Inode>, Errno> {
-        let top = layers.upper.as_ref().or(layers.lower.as_ref().map(|l| &l.inode)).ok_or(Errno::ENOENT)?;
-        let kind = top.kind();
+        let kind = layers.top()?.kind();
         if let Some(upper) = layers.upper.as_ref().filter(|u| !u.is_dir())
             && let Some(known) = self.shared.linked(upper)
         {
             return Ok(known);
         }
-        let ino = number(&layers)?;
+        let ino = self.shared.number(&layers)?;
         let place = Place { parent: Some(parent.clone()), name: name.to_vec(), is_removed: false };
         let upper = layers.upper.clone();
         let inode = Self::make(&self.shared, kind, ino, layers, place);
@@ -121,65 +98,70 @@ impl OverlayInode {
 
     /// The layer that is shown: the upper one where there is one.
     pub(super) fn top(&self) -> Result<Arc<Inode>, Errno> {
-        let layers = self.layers.read();
-        let top = layers.upper.as_ref().or(layers.lower.as_ref().map(|l| &l.inode));
-        top.cloned().ok_or(Errno::EIO)
+        self.layers.read().top().cloned()
     }
 
     pub(super) fn upper(&self) -> Option<Arc<Inode>> {
         self.layers.read().upper.clone()
     }
 
-    fn lower(&self) -> Option<Lower> {
-        self.layers.read().lower.clone()
+    /// True for a directory of which a lower layer has a part.
+    fn has_lower(&self) -> bool {
+        !self.layers.read().lower.is_empty()
     }
 
     /// What the layers have under `name`, or `ENOENT`.
     fn find(&self, caller: &Caller<'_>, name: &[u8]) -> Result<Layers, Errno> {
-        let (upper_dir, lower_dir) = {
-            let layers = self.layers.read();
-            (layers.upper.clone(), layers.lower.clone())
-        };
-        let upper = match upper_dir.map(|dir| dir.lookup(caller, name)) {
-            Some(Ok(inode)) => Some(inode),
+        let shared = &self.shared;
+        let here = self.layers.read().clone();
+        let upper = match here.upper.map(|dir| dir.lookup_shared(caller, name)) {
+            Some(Ok(found)) => Some(found),
             Some(Err(Errno::ENOENT)) | None => None,
             Some(Err(e)) => return Err(e),
         };
-        let Some(upper) = upper else {
-            let lower = lower_in(caller, lower_dir.as_ref(), name)?.ok_or(Errno::ENOENT)?;
-            return Ok(Layers { upper: None, lower: Some(lower) });
+        let mut lower_path = here.lower_path;
+        lower_path.push(b'/');
+        lower_path.extend_from_slice(name);
+        let Some((upper, upper_name)) = upper else {
+            let lower = shared.lower_in(caller, &here.lower, name)?;
+            if lower.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            return Ok(Layers { upper: None, _upper_name: None, lower, lower_path });
         };
-        if is_whiteout(&upper)? {
+        if shared.dialect.is_whiteout(&upper, shared.whiteouts)? {
             return Err(Errno::ENOENT);
         }
-        if !upper.is_dir() || upper.ops().xattr(OPAQUE).is_ok() {
-            return Ok(Layers { upper: Some(upper), lower: None });
+        if !upper.is_dir() || shared.dialect.is_opaque(&upper) {
+            return Ok(Layers { upper: Some(upper), _upper_name: upper_name, lower: Vec::new(), lower_path });
         }
-        let lower = match upper.ops().xattr(REDIRECT) {
-            Ok(path) => self.lower_at(caller, &path)?,
-            Err(_) => lower_in(caller, lower_dir.as_ref(), name)?,
-        };
-        let lower = lower.filter(|l| l.inode.is_dir());
-        Ok(Layers { upper: Some(upper), lower })
-    }
-
-    /// The lower file at `path` from the lower root.
-    fn lower_at(&self, caller: &Caller<'_>, path: &[u8]) -> Result<Option<Lower>, Errno> {
-        let mut at = Lower { inode: self.shared.lower_root.clone(), path: Vec::new() };
-        for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
-            match lower_in(caller, Some(&at), name)? {
-                Some(next) => at = next,
-                None => return Ok(None),
+        let mut lower = match shared.redirect_of(&upper)? {
+            Some(path) if path.starts_with(b"/") => {
+                let lower = shared.lower_at(caller, &path)?;
+                lower_path = path;
+                lower
             }
-        }
-        Ok(Some(at))
+            Some(other) => {
+                lower_path.truncate(lower_path.len() - name.len());
+                lower_path.extend_from_slice(&other);
+                shared.lower_in(caller, &here.lower, &other)?
+            }
+            None => shared.lower_in(caller, &here.lower, name)?,
+        };
+        lower.retain(|l| l.inode.is_dir());
+        Ok(Layers { upper: Some(upper), _upper_name: upper_name, lower, lower_path })
     }
 
     /// Takes a whiteout at `name` away; the upper directory exists. True where there was one.
-    fn remove_whiteout(upper_dir: &Arc<Inode>, caller: &Caller<'_>, name: &[u8]) -> Result<bool, Errno> {
+    fn remove_whiteout(
+        &self,
+        upper_dir: &Arc<Inode>,
+        caller: &Caller<'_>,
+        name: &[u8],
+    ) -> Result<bool, Errno> {
         match upper_dir.lookup(caller, name) {
-            Ok(inode) if is_whiteout(&inode)? => {
-                upper_dir.ops().unlink(name, &inode)?;
+            Ok(inode) if self.shared.dialect.is_whiteout(&inode, self.shared.whiteouts)? => {
+                upper::remove(upper_dir, name, &inode)?;
                 Ok(true)
             }
             Ok(_) | Err(Errno::ENOENT) => Ok(false),
@@ -187,52 +169,95 @@ impl OverlayInode {
         }
     }
 
-    /// Hides `name` of the lower layer, if it has one.
+    /// Hides `name` of the lower layers, if they have one.
     fn hide(&self, upper_dir: &Arc<Inode>, caller: &Caller<'_>, name: &[u8]) -> Result<(), Errno> {
-        if lower_in(caller, self.lower().as_ref(), name)?.is_none() {
+        let lower = self.layers.read().lower.clone();
+        if self.shared.lower_in(caller, &lower, name)?.is_empty() {
             return Ok(());
         }
-        let kind = NewKind::CharDevice(DeviceId::default());
-        upper_dir.create(name, &NewInode { kind, mode: 0, uid: 0, gid: 0 })?;
+        self.make_whiteout(upper_dir, name)
+    }
+
+    fn make_whiteout(&self, upper_dir: &Arc<Inode>, name: &[u8]) -> Result<(), Errno> {
+        let (uid, gid) = self.shared.mounter.as_ref().map_or((0, 0), |c| (c.fsuid.0, c.fsgid.0));
+        let kind = match self.shared.makes {
+            WhiteoutKind::Device => NewKind::CharDevice(DeviceId::default()),
+            WhiteoutKind::Marked => NewKind::Regular,
+        };
+        let made = upper::create(upper_dir, name, &NewInode { kind, mode: 0, uid, gid })?;
+        if self.shared.makes == WhiteoutKind::Marked {
+            self.shared.dialect.write(&made, Mark::Whiteout, b"y")?;
+            self.shared.dialect.write(upper_dir, Mark::Opaque, b"x")?;
+        }
         Ok(())
     }
 
-    /// Makes a directory that is moved to, or made at, a name that the lower layer has show only its own contents.
-    fn make_opaque(upper: &Arc<Inode>) -> Result<(), Errno> {
-        upper.ops().set_xattr(OPAQUE, b"y", XattrMode::Set)
+    /// Makes a directory that is moved to, or made at, a name that a lower layer has show only its own contents.
+    fn make_opaque(&self, upper: &Arc<Inode>) -> Result<(), Errno> {
+        self.shared.dialect.write(upper, Mark::Opaque, b"y")
     }
 
     /// The merged listing by name, with the inode numbers that `stat` shows where they are known without a lookup.
     fn merged(&self, caller: &Caller<'_>) -> Result<BTreeMap<Vec<u8>, DirEntry>, Errno> {
         let mut all = BTreeMap::new();
         let layers = self.layers.read().clone();
-        if let Some(lower) = &layers.lower {
-            all.extend(lower.inode.ops().read_dir(caller)?.into_iter().map(|e| (e.name.clone(), e)));
+        for lower in layers.lower.iter().rev() {
+            self.list_lower(caller, lower, &mut all)?;
         }
-        if let Some(upper) = &layers.upper {
-            for entry in upper.ops().read_dir(caller)? {
-                let Ok(inode) = upper.lookup(caller, &entry.name) else { continue };
-                if is_whiteout(&inode)? {
-                    all.remove(&entry.name);
-                    continue;
-                }
-                let merges = |lower: &&DirEntry| {
-                    lower.kind == FileType::Directory && inode.is_dir() && inode.ops().xattr(OPAQUE).is_err()
-                };
-                let ino = match all.get(&entry.name).filter(merges) {
-                    Some(lower) => lower.ino,
-                    None => upper_number(&inode)?,
-                };
-                all.insert(entry.name.clone(), DirEntry { ino, ..entry });
+        let Some(upper) = &layers.upper else { return Ok(all) };
+        let shared = &self.shared;
+        for entry in upper.ops().read_dir(caller)? {
+            let Ok(inode) = upper.lookup(caller, &entry.name) else { continue };
+            if shared.dialect.is_whiteout(&inode, shared.whiteouts)? {
+                all.remove(&entry.name);
+                continue;
             }
+            let merges = |lower: &&DirEntry| {
+                lower.kind == FileType::Directory && inode.is_dir() && !shared.dialect.is_opaque(&inode)
+            };
+            let ino = match all.get(&entry.name).filter(merges) {
+                Some(lower) => lower.ino,
+                None => shared.upper_number(&inode)?,
+            };
+            all.insert(entry.name.clone(), DirEntry { ino, ..entry });
         }
         Ok(all)
     }
 
+    /// Adds what one layer has in the directory to what those below have.
+    fn list_lower(
+        &self,
+        caller: &Caller<'_>,
+        dir: &Lower,
+        all: &mut BTreeMap<Vec<u8>, DirEntry>,
+    ) -> Result<(), Errno> {
+        let dialect = self.shared.dialect;
+        let first = self.shared.first_number(dir.layer);
+        // Marked whiteouts are only where the directory says so.
+        let has_marked = dialect.read(&dir.inode, Mark::Opaque).is_some_and(|value| value == b"x");
+        for mut entry in dir.inode.ops().read_dir(caller)? {
+            let may_hide = match entry.kind {
+                FileType::CharDevice => true,
+                FileType::Regular => has_marked,
+                _ => false,
+            };
+            if may_hide
+                && let Ok(inode) = dir.inode.lookup(caller, &entry.name)
+                && dialect.is_whiteout(&inode, self.shared.whiteouts)?
+            {
+                all.remove(&entry.name);
+                continue;
+            }
+            entry.ino = entry.ino.wrapping_add(first);
+            all.insert(entry.name.clone(), entry);
+        }
+        Ok(())
+    }
+
     /// Empties the upper part of a directory of its whiteouts before it is removed.
-    fn drop_whiteouts(upper: &Arc<Inode>, caller: &Caller<'_>) -> Result<(), Errno> {
+    fn drop_whiteouts(&self, upper: &Arc<Inode>, caller: &Caller<'_>) -> Result<(), Errno> {
         for entry in upper.ops().read_dir(caller)? {
-            Self::remove_whiteout(upper, caller, &entry.name)?;
+            self.remove_whiteout(upper, caller, &entry.name)?;
         }
         Ok(())
     }
@@ -249,14 +274,29 @@ impl OverlayInode {
         }
     }
 
-    /// Prepares the move of a directory: it keeps showing its lower part, found by path from now on.
-    fn keep_lower(&self, inode: &Inode) -> Result<(), Errno> {
+    /// Whether it may get another name: a directory of which a lower layer has a part only if what is there can be found again
+    /// (`ovl_can_move`).
+    fn check_movable(&self) -> Result<(), Errno> {
+        let stays = self.kind == FileType::Directory && self.has_lower() && !self.shared.redirects;
+        if stays { Err(Errno::EXDEV) } else { Ok(()) }
+    }
+
+    /// Prepares the move of a directory between two: it keeps showing its lower part, found by path from now on.
+    fn keep_lower(inode: &Inode, from: &Self, to: &Self) -> Result<(), Errno> {
         let this = Self::of(inode)?;
         let Some(upper) = this.upper().filter(|u| u.is_dir()) else { return Ok(()) };
-        match this.lower() {
-            Some(lower) => upper.ops().set_xattr(REDIRECT, &lower.path, XattrMode::Set),
-            None => Self::make_opaque(&upper),
+        if this.has_lower() {
+            let mut path = this.layers.read().lower_path.clone();
+            let before = this.shared.dialect.read(&upper, Mark::Redirect);
+            let is_absolute = before.is_some_and(|path| path.starts_with(b"/"));
+            if std::ptr::eq(from, to) && !is_absolute {
+                // Beside its old name that is enough (`ovl_get_redirect`).
+                path = path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
+            }
+            return this.shared.dialect.write(&upper, Mark::Redirect, &path);
         }
+        // Among names of its own it hides nothing.
+        if to.has_lower() { this.make_opaque(&upper).map_err(|_| Errno::EXDEV) } else { Ok(()) }
     }
 
     /// The removal that `unlink`, `rmdir` and `rename` share: the upper file goes, the lower one is hidden.
@@ -272,63 +312,43 @@ impl OverlayInode {
             && dir.lookup(&caller, name).is_ok()
         {
             if upper.is_dir() {
-                Self::drop_whiteouts(&upper, &caller)?;
-                dir.ops().rmdir(name, &upper)?;
-            } else {
-                dir.ops().unlink(name, &upper)?;
+                self.drop_whiteouts(&upper, &caller)?;
             }
+            upper::remove(&dir, name, &upper)?;
         }
         self.hide(&dir, &caller, name)
     }
 }
 
-/// Finds `name` in a lower directory.
-fn lower_in(caller: &Caller<'_>, dir: Option<&Lower>, name: &[u8]) -> Result<Option<Lower>, Errno> {
-    let Some(dir) = dir.filter(|d| d.inode.is_dir()) else { return Ok(None) };
-    match dir.inode.lookup(caller, name) {
-        Ok(inode) => {
-            let mut path = dir.path.clone();
-            path.push(b'/');
-            path.extend_from_slice(name);
-            Ok(Some(Lower { inode, path }))
+impl OverlayShared {
+    /// The inode number of a file: a copied file keeps that of the lower layer.
+    fn number(&self, layers: &Layers) -> Result<u64, Errno> {
+        match (layers.lower.first(), &layers.upper) {
+            (Some(lower), _) => {
+                Ok(self.first_number(lower.layer).wrapping_add(lower.inode.ops().stat()?.ino))
+            }
+            (None, Some(upper)) => self.upper_number(upper),
+            (None, None) => Err(Errno::EIO),
         }
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(e) => Err(e),
     }
-}
 
-/// The inode number of a file: a copied file keeps that of the lower layer; what is only in the upper layer is
-/// numbered above all of those.
-fn number(layers: &Layers) -> Result<u64, Errno> {
-    if let Some(lower) = &layers.lower {
-        return Ok(lower.inode.ops().stat()?.ino);
+    /// The same for a file of the upper layer.
+    fn upper_number(&self, upper: &Inode) -> Result<u64, Errno> {
+        // What other systems noted is longer, and nothing to us.
+        let origin = self.dialect.read(upper, Mark::Origin).and_then(|value| value.try_into().ok());
+        match origin {
+            Some(origin) => Ok(u64::from_le_bytes(origin)),
+            None => Ok(self.first_upper_number.wrapping_add(upper.ops().stat()?.ino)),
+        }
     }
-    upper_number(layers.upper.as_ref().ok_or(Errno::EIO)?)
-}
-
-/// The same for a file of the upper layer.
-fn upper_number(upper: &Inode) -> Result<u64, Errno> {
-    match upper.ops().xattr(ORIGIN) {
-        Ok(value) => Ok(value.try_into().map_or(0, u64::from_le_bytes)),
-        Err(_) => Ok(FIRST_UPPER_INO + upper.ops().stat()?.ino),
-    }
-}
-
-/// A character device 0/0 of the upper layer hides a name.
-fn is_whiteout(inode: &Inode) -> Result<bool, Errno> {
-    if inode.kind() != FileType::CharDevice {
-        return Ok(false);
-    }
-    Ok(inode.ops().stat()?.rdev == DeviceId::default())
 }
 
 impl InodeOps for OverlayInode {
     fn stat(&self) -> Result<Stat, Errno> {
         let layers = self.layers.read();
-        let top = layers.upper.as_ref().or(layers.lower.as_ref().map(|l| &l.inode)).ok_or(Errno::EIO)?;
-        let mut stat = top.ops().stat()?;
+        let mut stat = layers.top()?.ops().stat()?;
         stat.ino = self.ino;
-        if self.kind == FileType::Directory && layers.upper.is_some() && layers.lower.is_some() {
+        if self.kind == FileType::Directory && layers.is_merged() {
             // As overlayfs: the number of subdirectories of a merged directory is not known.
             stat.nlink = 1;
         }
@@ -350,27 +370,36 @@ impl InodeOps for OverlayInode {
     fn prefetch(&self, names: &[&[u8]]) {
         let layers = self.layers.read().clone();
         // Names that the upper layer has are not worth a round trip.
-        if let Some(lower) = layers.lower {
+        for lower in layers.lower {
             lower.inode.ops().prefetch(names);
         }
     }
 
     fn create(&self, this: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>, Errno> {
+        if new.kind == NewKind::CharDevice(DeviceId::default()) {
+            // It would hide the name (`ovl_mknod`).
+            return Err(Errno::EPERM);
+        }
         let creds = Credentials::root();
         let caller = Caller::kernel(&creds);
         let dir = self.copy_up()?;
         let _change = self.shared.change.lock();
-        let hid_something = Self::remove_whiteout(&dir, &caller, name)?;
-        let upper = dir.create(name, new)?;
-        if hid_something && new.kind == NewKind::Directory {
-            Self::make_opaque(&upper)?;
+        let hid_something = self.remove_whiteout(&dir, &caller, name)?;
+        let upper = upper::create(&dir, name, new)?;
+        if hid_something
+            && new.kind == NewKind::Directory
+            && let Err(e) = self.make_opaque(&upper)
+        {
+            upper::remove(&dir, name, &upper)?;
+            self.make_whiteout(&dir, name)?;
+            return Err(e);
         }
-        self.child(this, name, Layers { upper: Some(upper), lower: None })
+        self.child(this, name, Layers::only_upper(upper))
     }
 
     fn create_unnamed(&self, this: &Arc<Inode>, new: &NewInode) -> Result<Arc<Inode>, Errno> {
         let upper = self.copy_up()?.create_unnamed(new)?;
-        let inode = self.child(this, b"", Layers { upper: Some(upper), lower: None })?;
+        let inode = self.child(this, b"", Layers::only_upper(upper))?;
         Self::note_removed(&inode);
         Ok(inode)
     }
@@ -381,8 +410,8 @@ impl InodeOps for OverlayInode {
         let target_upper = Self::of(target)?.copy_up()?;
         let dir = self.copy_up()?;
         let _change = self.shared.change.lock();
-        Self::remove_whiteout(&dir, &caller, name)?;
-        dir.ops().link(name, &target_upper)?;
+        self.remove_whiteout(&dir, &caller, name)?;
+        upper::link(&dir, name, &target_upper)?;
         self.shared.note_linked(&target_upper, target);
         Ok(())
     }
@@ -403,25 +432,32 @@ impl InodeOps for OverlayInode {
         let creds = Credentials::root();
         let caller = Caller::kernel(&creds);
         let moved = from.inode.ok_or(Errno::ENOENT)?;
+        if matches!(mode, RenameMode::Whiteout { .. }) {
+            return Err(Errno::EINVAL);
+        }
         let to_dir = Self::of(to.dir)?;
+        Self::of(moved)?.check_movable()?;
+        if let (Some(other), RenameMode::Exchange) = (to.inode, mode) {
+            Self::of(other)?.check_movable()?;
+        }
         if let (Some(replaced), RenameMode::Replace) = (to.inode, mode)
             && replaced.is_dir()
             && !Self::of(replaced)?.merged(&caller)?.is_empty()
         {
             return Err(Errno::ENOTEMPTY);
         }
-        Self::of(moved)?.copy_up()?;
+        let moved_upper = Self::of(moved)?.copy_up()?;
         let old_upper = self.copy_up()?;
         let new_upper = to_dir.copy_up()?;
         if mode == RenameMode::Exchange {
             let other = to.inode.ok_or(Errno::ENOENT)?;
-            Self::of(other)?.copy_up()?;
+            let other_upper = Self::of(other)?.copy_up()?;
             let _change = self.shared.change.lock();
-            self.keep_lower(moved)?;
-            self.keep_lower(other)?;
-            old_upper.ops().rename(
-                RenameEnd { dir: &old_upper, name: from.name, inode: None },
-                RenameEnd { dir: &new_upper, name: to.name, inode: None },
+            Self::keep_lower(moved, self, to_dir)?;
+            Self::keep_lower(other, to_dir, self)?;
+            upper::rename(
+                RenameEnd { dir: &old_upper, name: from.name, inode: Some(&moved_upper) },
+                RenameEnd { dir: &new_upper, name: to.name, inode: Some(&other_upper) },
                 mode,
             )?;
             Self::note_moved(moved, to.dir, to.name);
@@ -432,24 +468,19 @@ impl InodeOps for OverlayInode {
             to_dir.remove(to.name, replaced)?;
         }
         let _change = self.shared.change.lock();
-        self.keep_lower(moved)?;
-        Self::remove_whiteout(&new_upper, &caller, to.name)?;
-        old_upper.ops().rename(
-            RenameEnd { dir: &old_upper, name: from.name, inode: None },
+        Self::keep_lower(moved, self, to_dir)?;
+        to_dir.remove_whiteout(&new_upper, &caller, to.name)?;
+        upper::rename(
+            RenameEnd { dir: &old_upper, name: from.name, inode: Some(&moved_upper) },
             RenameEnd { dir: &new_upper, name: to.name, inode: None },
-            mode,
+            RenameMode::Replace,
         )?;
         Self::note_moved(moved, to.dir, to.name);
         self.hide(&old_upper, &caller, from.name)
     }
 
     fn read_dir(&self, caller: &Caller<'_>) -> Result<Vec<DirEntry>, Errno> {
-        let layers = self.layers.read().clone();
-        match (layers.upper, layers.lower) {
-            // One layer alone needs no merging.
-            (None, Some(lower)) => lower.inode.ops().read_dir(caller),
-            _ => Ok(self.merged(caller)?.into_values().collect()),
-        }
+        Ok(self.merged(caller)?.into_values().collect())
     }
 
     fn read_link(&self, caller: &Caller<'_>) -> Result<LinkTarget, Errno> {
@@ -465,30 +496,21 @@ impl InodeOps for OverlayInode {
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        if name.starts_with(OWN_XATTRS) {
-            return Err(Errno::ENODATA);
-        }
-        self.top()?.ops().xattr(name)
+        self.top()?.ops().xattr(&self.shared.dialect.escape(name))
     }
 
     fn xattrs(&self) -> Result<Vec<Vec<u8>>, Errno> {
-        let mut names = self.top()?.ops().xattrs()?;
-        names.retain(|name| !name.starts_with(OWN_XATTRS));
-        Ok(names)
+        let names = self.top()?.ops().xattrs()?;
+        Ok(names.iter().filter_map(|name| self.shared.dialect.unescape(name)).collect())
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
-        if name.starts_with(OWN_XATTRS) {
-            return Err(Errno::EPERM);
-        }
-        self.copy_up()?.ops().set_xattr(name, value, mode)
+        self.copy_up()?.ops().set_xattr(&self.shared.dialect.escape(name), value, mode)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
-        if name.starts_with(OWN_XATTRS) {
-            return Err(Errno::ENODATA);
-        }
-        self.top()?.ops().xattr(name)?;
-        self.copy_up()?.ops().remove_xattr(name)
+        let name = self.shared.dialect.escape(name);
+        self.top()?.ops().xattr(&name)?;
+        self.copy_up()?.ops().remove_xattr(&name)
     }
 }

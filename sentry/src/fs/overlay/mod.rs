@@ -1,11 +1,17 @@
-//! A writable file system in memory over a read-only one.
+//! A file system made of layers: a writable one over read-only ones.
 //!
-//! What is not changed is shown from the lower layer. The first change of a file copies it to the upper layer; a
-//! removed name of the lower layer is hidden by a whiteout (a character device 0/0), and a directory made where the
-//! lower layer has one is opaque: the same conventions as Linux's overlayfs, without its limits on renaming.
+//! What is not changed is shown from the lower layers. The first change of a file copies it to the upper layer; a
+//! removed name of the lower layers is hidden by a whiteout (a character device 0/0), and a directory made where a
+//! lower layer has one is opaque: the same conventions as Linux's overlayfs, so that layers can be used by both. The sandbox's
+//! own root is one ([`Overlay::create`]), without overlayfs's limits on renaming; guests mount others ([`Overlay::mount`]).
 
 mod copy_up;
 mod inode;
+mod layer;
+mod mark;
+mod mount;
+mod options;
+mod upper;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -13,9 +19,14 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
-use crate::vfs::{Dentry, FileSystem, Inode, StatFs, SuperBlock};
+use crate::fs::overlay::layer::Lower;
+use crate::fs::overlay::mark::{Dialect, WhiteoutForm};
+use crate::task::Credentials;
+use crate::vfs::{Dentry, FileSystem, Inode, Mount, SetAttr, StatFs, SuperBlock};
 
 pub use inode::OverlayInode;
+pub use mount::OverlayLayers;
+pub use options::{OverlayOptions, unescape};
 
 /// One overlay.
 pub struct Overlay {
@@ -24,38 +35,106 @@ pub struct Overlay {
 
 /// What the inodes of one overlay share.
 pub(crate) struct OverlayShared {
-    /// The upper layer, for `statfs`.
-    upper: Arc<SuperBlock>,
-    lower_root: Arc<Inode>,
+    /// The upper layer; without one nothing can be changed.
+    upper: Option<Arc<SuperBlock>>,
+    /// Keeps the names of the upper layer that are used through it (`clone_private_mount`).
+    _upper_mount: Option<Arc<Mount>>,
+    /// Whose sizes `statfs` shows.
+    sizes: Arc<SuperBlock>,
+    /// From the top.
+    lower_roots: Vec<Lower>,
+    /// Where the numbers of the upper layer's own files begin.
+    first_upper_number: u64,
+    dialect: Dialect,
+    /// What hides names in any layer.
+    whiteouts: WhiteoutForm,
+    /// What this overlay hides names with.
+    makes: WhiteoutKind,
+    /// Directories of lower layers can be renamed (`redirect_dir=on`).
+    redirects: bool,
+    follows_redirects: bool,
+    /// Who mounted it, in another user namespace than the first: what is copied, he has to be allowed to.
+    mounter: Option<Arc<Credentials>>,
+    /// As `mountinfo` shows them.
+    options: String,
+    /// How many overlays there are in the deepest of its layers.
+    depth: u32,
     /// Serialises changes of names in the upper layer with copies to it.
     change: Mutex<()>,
     /// Files of the upper layer with several names, by the address of their upper inode: one inode for all names.
     linked: Mutex<HashMap<usize, Weak<Inode>>>,
 }
 
-/// Inode numbers of files that exist only in the upper layer begin here: above those of any lower file system in
-/// practice, and still exact as a double.
-const FIRST_UPPER_INO: u64 = 1 << 44;
+/// What hides a name of a lower layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhiteoutKind {
+    /// A character device 0/0.
+    Device,
+    /// An empty file with a mark, for an upper layer that is an overlay itself and takes no such devices.
+    Marked,
+}
+
+/// Inode numbers of a layer begin so far above those of the layer below: more than file systems have in practice, and for a
+/// few layers still exact as a double. Layers of one file system need no distance.
+const LAYER_DISTANCE: u64 = 1 << 44;
 
 impl Overlay {
-    /// Shows `lower` with changes going to `upper` (an empty tmpfs); returns the dentry of the root.
+    /// Shows `lower` with changes going to `upper` (an empty tmpfs), whose root is made to look like `lower`; returns the dentry
+    /// of the root.
     ///
     /// # Errors
     /// What the layers say about their roots.
     pub fn create(upper: &Arc<Dentry>, lower: &Arc<Dentry>) -> Result<Arc<Dentry>, Errno> {
-        let shared = Arc::new(OverlayShared {
-            upper: upper.superblock().clone(),
-            lower_root: lower.inode().clone(),
+        let stat = lower.inode().ops().stat()?;
+        upper.inode().ops().set_attr(&SetAttr {
+            mode: Some(stat.permissions()),
+            uid: Some(stat.uid),
+            gid: Some(stat.gid),
+            ..SetAttr::default()
+        })?;
+        let shared = OverlayShared {
+            upper: Some(upper.superblock().clone()),
+            _upper_mount: None,
+            sizes: upper.superblock().clone(),
+            lower_roots: vec![Lower { inode: lower.inode().clone(), layer: 0 }],
+            first_upper_number: LAYER_DISTANCE,
+            dialect: Dialect::Trusted,
+            whiteouts: WhiteoutForm::Device,
+            makes: WhiteoutKind::Device,
+            redirects: true,
+            follows_redirects: true,
+            mounter: None,
+            options: String::new(),
+            depth: 0,
             change: Mutex::new(()),
             linked: Mutex::default(),
-        });
-        let root = OverlayInode::root(&shared, upper.inode().clone(), lower.inode().clone())?;
+        };
+        // Nobody else sees the upper layer.
+        Self::of(shared, Some(upper.inode().clone()), None)
+    }
+
+    fn of(
+        shared: OverlayShared,
+        upper: Option<Arc<Inode>>,
+        upper_name: Option<Arc<Dentry>>,
+    ) -> Result<Arc<Dentry>, Errno> {
+        let shared = Arc::new(shared);
+        let root = OverlayInode::root(&shared, upper, upper_name)?;
         let (_, root) = SuperBlock::new(Box::new(Self { shared }), root);
         Ok(root)
     }
 }
 
 impl OverlayShared {
+    /// What is added to the inode numbers of a lower layer.
+    fn first_number(&self, layer: usize) -> u64 {
+        if self.first_upper_number == 0 {
+            return 0;
+        }
+        let above_lowest = (self.lower_roots.len() - 1).saturating_sub(layer) as u64;
+        LAYER_DISTANCE.wrapping_mul(above_lowest)
+    }
+
     /// The inode that stands for `upper`, if that has several names and one was found before.
     fn linked(&self, upper: &Arc<Inode>) -> Option<Arc<Inode>> {
         self.linked.lock().get(&Arc::as_ptr(upper).addr())?.upgrade()
@@ -78,7 +157,15 @@ impl FileSystem for Overlay {
     }
 
     fn statfs(&self) -> Result<StatFs, Errno> {
-        Ok(StatFs { magic: OVERLAYFS_MAGIC, ..self.shared.upper.fs().statfs()? })
+        Ok(StatFs { magic: OVERLAYFS_MAGIC, ..self.shared.sizes.fs().statfs()? })
+    }
+
+    fn show_options(&self) -> String {
+        self.shared.options.clone()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.shared.upper.is_none()
     }
 
     fn caches_absence(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sentry_platform::MemoryFile;
 
-use super::Overlay;
+use super::{Overlay, OverlayLayers, OverlayOptions};
 use crate::errno::Errno;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::io::{SliceDst, SliceSrc};
@@ -14,7 +14,7 @@ use crate::vfs::open::{OpenHow, open};
 use crate::vfs::walk::walk;
 use crate::vfs::{
     Caller, Dentry, FileType, Last, LinkTarget, Mount, MountFlags, MountNamespace, NewKind, OpenFlags,
-    RenameMode, Resolve, SetAttr, WalkRoot, Walked,
+    RenameMode, Resolve, SetAttr, WalkRoot, Walked, XattrMode,
 };
 
 /// A mounted file system and somebody who uses it.
@@ -202,6 +202,119 @@ proptest! {
     }
 }
 
+/// An overlay as a guest mounts it, with the lower layers from the top.
+fn mounted(options: &str, lower: &[&Guest], upper: Option<&Guest>) -> Result<Guest, Errno> {
+    let creds = Credentials::root();
+    let upper = upper.map(|upper| {
+        let at = |path| upper.at(path, Last::Follow).unwrap().existing().unwrap();
+        (at("/upper"), at("/work"))
+    });
+    let lower = lower.iter().map(|layer| layer.from.root.clone()).collect();
+    let options = OverlayOptions::parse(options).unwrap();
+    Overlay::mount(&Caller::kernel(&creds), &options, &OverlayLayers { lower, upper }).map(Guest::new)
+}
+
+/// A file system with an upper layer and a work directory.
+fn for_changes(root: Arc<Dentry>) -> Guest {
+    let guest = Guest::new(root);
+    guest.make("/upper", NewKind::Directory).unwrap();
+    guest.make("/work", NewKind::Directory).unwrap();
+    guest
+}
+
+/// The upper layer of `guest` alone.
+fn only_upper(guest: &Guest) -> Guest {
+    Guest::new(guest.at("/upper", Last::Follow).unwrap().existing().unwrap().dentry)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// What three generations of changes leave in three layers shows the same when the layers lie on each other, wherever the
+    /// upper layers are: in memory, or on another overlay.
+    #[test]
+    fn layers_of_earlier_overlays_show_what_was_changed(
+        first in proptest::collection::vec(op(), 0..20),
+        second in proptest::collection::vec(op(), 0..30),
+        third in proptest::collection::vec(op(), 0..30),
+        is_nested in any::<bool>(),
+    ) {
+        let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
+        let place = || {
+            let root = tmpfs(&memory);
+            for_changes(if is_nested { Overlay::create(&root, &tmpfs(&memory)).unwrap() } else { root })
+        };
+        let (lowest, plain) = (Guest::new(tmpfs(&memory)), Guest::new(tmpfs(&memory)));
+        let is_link = |op: &&Op| matches!(op, Op::Link(..));
+        for op in first.iter().filter(|op| !is_link(op)) {
+            prop_assert_eq!(lowest.apply(op), plain.apply(op));
+        }
+        let both = "lowerdir=a,upperdir=u,workdir=w,redirect_dir=on";
+        let middle = place();
+        let overlay = mounted(both, &[&lowest], Some(&middle)).unwrap();
+        for op in second.iter().filter(|op| !is_link(op)) {
+            prop_assert_eq!(overlay.apply(op), plain.apply(op), "{:?}", op);
+        }
+        let middle = only_upper(&middle);
+        prop_assert_eq!(mounted("lowerdir=a:b", &[&middle, &lowest], None).unwrap().tree(), plain.tree());
+        let top = place();
+        let overlay = mounted(both, &[&middle, &lowest], Some(&top)).unwrap();
+        prop_assert_eq!(overlay.tree(), plain.tree());
+        for op in &third {
+            prop_assert_eq!(overlay.apply(op), plain.apply(op), "{:?}", op);
+        }
+        prop_assert_eq!(overlay.tree(), plain.tree());
+        let layers = [&only_upper(&top), &middle, &lowest];
+        prop_assert_eq!(mounted("lowerdir=a:b:c", &layers, None).unwrap().tree(), plain.tree());
+    }
+}
+
+#[test]
+fn a_lower_directory_stays_where_it_is_without_redirects() {
+    let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
+    let (lower, changes) = (Guest::new(tmpfs(&memory)), for_changes(tmpfs(&memory)));
+    lower.make("/d", NewKind::Directory).unwrap();
+    let overlay = mounted("lowerdir=a,upperdir=u,workdir=w", &[&lower], Some(&changes)).unwrap();
+    assert_eq!(overlay.rename("/d", "/e", RenameMode::Replace), Err(Errno::EXDEV));
+    overlay.make("/new", NewKind::Directory).unwrap();
+    assert_eq!(overlay.rename("/new", "/e", RenameMode::Replace), Ok(()));
+    assert_eq!(overlay.rename("/e", "/d", RenameMode::Exchange), Err(Errno::EXDEV));
+}
+
+#[test]
+fn redirects_that_lead_in_circles_end() {
+    let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
+    let layers: Vec<Guest> = (0..60).map(|_| Guest::new(tmpfs(&memory))).collect();
+    for layer in &layers {
+        for name in ["/a", "/b"] {
+            layer.make(name, NewKind::Directory).unwrap();
+            let dir = layer.at(name, Last::Follow).unwrap().existing().unwrap();
+            let other: &[u8] = if name == "/a" { b"/b/a/b" } else { b"/a/b/a" };
+            layer.make(&format!("{name}/a"), NewKind::Directory).unwrap();
+            layer.make(&format!("{name}/b"), NewKind::Directory).unwrap();
+            dir.inode().ops().set_xattr(b"trusted.overlay.redirect", other, XattrMode::Set).unwrap();
+        }
+    }
+    let lower: Vec<&Guest> = layers.iter().collect();
+    let overlay = mounted("lowerdir=a:b", &lower, None).unwrap();
+    assert_eq!(overlay.at("/a", Last::Follow).map(|_| ()), Err(Errno::ELOOP));
+}
+
+#[test]
+fn who_looks_at_the_upper_layer_itself_sees_changes_at_once() {
+    let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
+    let (lower, changes) = (Guest::new(tmpfs(&memory)), for_changes(tmpfs(&memory)));
+    let overlay = mounted("lowerdir=a,upperdir=u,workdir=w", &[&lower], Some(&changes)).unwrap();
+    assert_eq!(changes.read("/upper/f"), Err(Errno::ENOENT));
+    overlay.append("/f", b"x").unwrap();
+    assert_eq!(changes.read("/upper/f").unwrap(), b"x");
+    overlay.rename("/f", "/g", RenameMode::Replace).unwrap();
+    assert_eq!(changes.read("/upper/f"), Err(Errno::ENOENT));
+    assert_eq!(changes.read("/upper/g").unwrap(), b"x");
+    overlay.remove("/g", Remove::File).unwrap();
+    assert_eq!(changes.read("/upper/g"), Err(Errno::ENOENT));
+}
+
 fn layered(build: impl FnOnce(&Guest)) -> (Guest, Guest) {
     let memory = Arc::new(MemoryFile::new(1 << 30).unwrap());
     let lower_root = tmpfs(&memory);
@@ -249,11 +362,12 @@ fn a_copied_file_keeps_its_number_and_an_open_reader_its_contents() {
 }
 
 #[test]
-fn a_lower_fifo_is_not_copied_and_not_waited_for() {
+fn a_lower_fifo_is_copied_without_being_waited_for() {
     let (guest, _) = layered(|lower| lower.make("/p", NewKind::Fifo).unwrap());
     let place = guest.at("/p", Last::Follow).unwrap().existing().unwrap();
     let attr = SetAttr { mode: Some(0o600), ..SetAttr::default() };
-    assert_eq!(place.inode().ops().set_attr(&attr), Err(Errno::EINVAL));
+    assert_eq!(place.inode().ops().set_attr(&attr), Ok(()));
+    assert_eq!(place.stat().unwrap().permissions(), 0o600);
     let open_as = |flags| open(&guest.caller(), &guest.from, b"/p", &OpenHow::existing(flags));
     let reader = open_as(OpenFlags::empty()).unwrap();
     assert_eq!(reader.ops().finish_open(&reader), Err(Errno::EAGAIN));

@@ -29,7 +29,8 @@ pub(super) fn mountinfo(task: &Arc<Task>) -> Result<Vec<u8>, Errno> {
         let parent = mount.mount_point().map_or(mount.id().0, |p| p.mount.id().0);
         let root = escape(&mount.root().path_in_fs());
         let (source, kind) = (escape(mount.source()), fs.type_name());
-        let ro = if mount.flags().contains(MountFlags::RDONLY) { "ro" } else { "rw" };
+        let is_read_only = mount.flags().contains(MountFlags::RDONLY) || fs.is_read_only();
+        let ro = if is_read_only { "ro" } else { "rw" };
         let own = fs.show_options();
         let separator = if own.is_empty() { "" } else { "," };
         let _ = writeln!(
@@ -114,9 +115,13 @@ fn flags(mount: &Mount) -> String {
 }
 
 fn options(mount: &Mount) -> String {
-    let own = mount.superblock().fs().show_options();
+    let fs = mount.superblock().fs();
+    let own = fs.show_options();
     let separator = if own.is_empty() { "" } else { "," };
-    format!("{}{separator}{own}", flags(mount))
+    let flags = flags(mount);
+    // One word for the mount and the file system.
+    let flags = if fs.is_read_only() { flags.replacen("rw", "ro", 1) } else { flags };
+    format!("{flags}{separator}{own}")
 }
 
 /// Blanks, tabs, newlines and backslashes in octal, as `getmntent(3)` reads them.

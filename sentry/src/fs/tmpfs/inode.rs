@@ -12,8 +12,8 @@ use crate::fs::tmpfs::{TmpfsOptions, TmpfsShared};
 use crate::task::file_caps;
 use crate::vfs::open::open_directory;
 use crate::vfs::{
-    Caller, DirEntry, FileOps, FileTime, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind, OpenFlags,
-    RenameEnd, RenameMode, SetAttr, Stat, XattrMap, XattrMode,
+    Caller, DeviceId, DirEntry, FileOps, FileTime, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind,
+    OpenFlags, RenameEnd, RenameMode, SetAttr, Stat, XattrMap, XattrMode,
 };
 
 /// One inode.
@@ -224,6 +224,13 @@ impl InodeOps for TmpfsInode {
             self.insert(from.name, new)?;
             return target_dir.insert(to.name, old);
         }
+        let whiteout = match mode {
+            RenameMode::Whiteout { owner: (uid, gid), .. } => {
+                let kind = NewKind::CharDevice(DeviceId::default());
+                Some(Self::create(&self.shared, &NewInode { kind, mode: 0, uid, gid })?)
+            }
+            _ => None,
+        };
         if let Some(replaced) = to.inode {
             if replaced.is_dir() {
                 if !Self::is_empty_dir(replaced) {
@@ -238,6 +245,9 @@ impl InodeOps for TmpfsInode {
         }
         let moved = self.remove(from.name)?;
         Self::adjust_links(&moved, 0);
+        if let Some(whiteout) = whiteout {
+            self.insert(from.name, whiteout)?;
+        }
         target_dir.insert(to.name, moved)
     }
 

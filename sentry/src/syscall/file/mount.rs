@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::{Errno, SysResult};
 use crate::fs;
+use crate::fs::overlay::{Overlay, OverlayLayers, OverlayOptions};
 use crate::mm::PAGE_SIZE;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path};
@@ -71,13 +72,40 @@ pub(crate) fn sys_mount(task: &mut CurrentTask, args: &Args) -> SysResult {
     }
     let kind = String::from_utf8(kind).map_err(|_| Errno::ENODEV)?;
     let data = String::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-    let root = fs::registry::create(task, &kind, &data)?;
+    let root = match &kind[..] {
+        "overlay" => overlay(task, &context, &data)?,
+        kind => fs::registry::create(task, kind, &data)?,
+    };
     if is_too_revealing(&namespace, &root, mount_flags) {
         return Err(Errno::EPERM.into());
     }
     let shown = if source.is_empty() { b"none".to_vec() } else { source };
     namespace.mount(root, &shown, place, mount_flags)?;
     Ok(0)
+}
+
+/// An overlay of directories that the caller names.
+fn overlay(task: &CurrentTask, context: &PathContext, data: &str) -> Result<Arc<Dentry>, Errno> {
+    let caller = context.caller();
+    let user_ns = &caller.creds.user_ns;
+    if !caller.creds.has_in(user_ns, Capabilities::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let options = OverlayOptions::parse(data)?;
+    let find = |path: &String| context.place(task, Fd(AT_FDCWD), fs::overlay::unescape(path).as_bytes(), 0);
+    let lower: Vec<VfsPath> = options.lower.iter().map(find).collect::<Result<_, _>>()?;
+    for data in &options.data {
+        if !find(data)?.inode().is_dir() {
+            return Err(Errno::EINVAL);
+        }
+    }
+    let upper = match (&options.upper, &options.work) {
+        (Some(upper), Some(work)) => Some((find(upper)?, find(work)?)),
+        _ => None,
+    };
+    let root = Overlay::mount(&caller, &options, &OverlayLayers { lower, upper })?;
+    root.superblock().set_user_ns(user_ns.clone());
+    Ok(root)
 }
 
 /// Who may change the mounts of a namespace (Linux's `may_mount`).
@@ -102,6 +130,9 @@ fn remount(context: &PathContext, place: &VfsPath, flags: MountFlags, is_bind: b
     let owner = place.mount.superblock().user_ns();
     if !is_bind && !context.caller().creds.has_in(&owner, Capabilities::SYS_ADMIN) {
         return Err(Errno::EPERM);
+    }
+    if !is_bind && !flags.contains(MountFlags::RDONLY) && place.mount.superblock().fs().is_read_only() {
+        return Err(Errno::EROFS);
     }
     let times = MountFlags::ACCESS_TIMES;
     let kept = if flags.intersects(times) { MountFlags::empty() } else { place.mount.flags() & times };

@@ -79,13 +79,19 @@ pub(crate) fn sys_renameat2(task: &mut CurrentTask, args: &Args) -> SysResult {
 
 const RENAME_NOREPLACE: u32 = 1;
 const RENAME_EXCHANGE: u32 = 2;
+const RENAME_WHITEOUT: u32 = 4;
+const RENAME_NOREPLACE_WHITEOUT: u32 = RENAME_NOREPLACE | RENAME_WHITEOUT;
 
 fn rename(task: &CurrentTask, from: (Fd, UserAddr), to: (Fd, UserAddr), flags: u32) -> SysResult {
     let mode = match flags {
         0 => RenameMode::Replace,
         RENAME_NOREPLACE => RenameMode::NoReplace,
         RENAME_EXCHANGE => RenameMode::Exchange,
-        // RENAME_WHITEOUT is for the lower layers of overlays.
+        RENAME_WHITEOUT | RENAME_NOREPLACE_WHITEOUT => {
+            let creds = task.creds();
+            let replaces = flags == RENAME_WHITEOUT;
+            RenameMode::Whiteout { replaces, owner: (creds.fsuid.0, creds.fsgid.0) }
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     let old = read_path(task, from.1)?;

@@ -56,7 +56,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(PIVOT_ROOT, "pivot_root", [Path, Path], sys_pivot_root, Full),
     row!(CHROOT, "chroot", [Path], sys_chroot, Full),
     row!(SYNC, "sync", [], sys_sync, Full),
-    row!(MOUNT, "mount", [Path, Path, Str, Hex, Ptr], sys_mount, Partial("no overlay in guests")),
+    row!(MOUNT, "mount", [Path, Path, Str, Hex, Ptr], sys_mount, Full),
     row!(UMOUNT2, "umount2", [Path, Hex], sys_umount2, Partial("no MNT_EXPIRE")),
     row!(READAHEAD, "readahead", [Fd, Int, Uint], sys_readahead, Full),
     row!(SETXATTR, "setxattr", [Path, Str, InBuf, Uint, Int], sys_setxattr, Full),
@@ -116,13 +116,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(PREADV, "preadv", [Fd, Ptr, Uint, Int, Int], sys_preadv, Full),
     row!(PWRITEV, "pwritev", [Fd, Ptr, Uint, Int, Int], sys_pwritev, Full),
     row!(SYNCFS, "syncfs", [Fd], sys_syncfs, Full),
-    row!(
-        RENAMEAT2,
-        "renameat2",
-        [DirFd, Path, DirFd, Path, Hex],
-        sys_renameat2,
-        Partial("no RENAME_WHITEOUT")
-    ),
+    row!(RENAMEAT2, "renameat2", [DirFd, Path, DirFd, Path, Hex], sys_renameat2, Full),
     row!(MEMFD_CREATE, "memfd_create", [Str, Hex], sys_memfd_create, Partial("no huge pages")),
     row!(COPY_FILE_RANGE, "copy_file_range", [Fd, Ptr, Fd, Ptr, Uint, Hex], sys_copy_file_range, Full),
     row!(PREADV2, "preadv2", [Fd, Ptr, Uint, Int, Int, Hex], sys_preadv2, Full),
