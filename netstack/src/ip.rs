@@ -67,7 +67,7 @@ pub(crate) use output::{
 };
 pub(crate) use plain_input::{Arrival, count};
 pub(crate) use plain_output::{PlainHeader, plain_frame, plain_way, send_plain};
-pub(crate) use pmtu::PmtuCache;
+pub(crate) use pmtu::{PathMtu, PmtuCache};
 pub(crate) use reassembly::ReassemblyShell;
 pub(crate) use redirected::Redirects;
 pub(crate) use template::Template;

@@ -1,6 +1,7 @@
 //! Settings of the network layer as a whole.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// What of the network layer can be set for the whole stack. Later packets and sockets follow a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +10,13 @@ pub struct IpConfig {
     pub ephemeral_ports: RangeInclusive<u16>,
     /// The TTL of IPv4 packets for which nobody asked for another (`ip_default_ttl`).
     pub default_ttl: u8,
+    /// The least MTU that a path of IPv4 is believed to have (`route/min_pmtu`). Where one is told to have less, packets of this
+    /// size may be fragmented on their way.
+    pub min_path_mtu: u32,
+    /// How long the MTU of a path of IPv4 counts (`route/mtu_expires`; RFC 1191 section 6.3 recommends ten minutes).
+    pub path_mtu_lifetime_v4: Duration,
+    /// The same for IPv6 (`route/mtu_expires`; RFC 8201 section 5.3).
+    pub path_mtu_lifetime_v6: Duration,
     /// Echo requests get no answer (`icmp_echo_ignore_all`).
     pub ignores_echo_v4: bool,
     /// The same for IPv6 (`icmp/echo_ignore_all`).
@@ -53,6 +61,9 @@ impl Default for IpConfig {
         Self {
             ephemeral_ports: 32_768..=60_999,
             default_ttl: 64,
+            min_path_mtu: 552,
+            path_mtu_lifetime_v4: Duration::from_secs(600),
+            path_mtu_lifetime_v6: Duration::from_secs(600),
             ignores_echo_v4: false,
             ignores_echo_v6: false,
             flow_labels: FlowLabels::default(),

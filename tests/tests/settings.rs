@@ -88,6 +88,11 @@ to = bound(5555, kind=SOCK_DGRAM); to.setsockopt(socket.SOL_IP, 12, 1)
 socket.socket(AF_INET, SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 5555))
 print([struct.unpack('i', data) for _, _, data in to.recvmsg(9, 99)[1]])
 
+for name, values in (('ipv4/route/min_pmtu', ('67', 'x', '68', '600')),
+                     ('ipv4/route/mtu_expires', ('8589935', '8589934', '600')),
+                     ('ipv6/route/mtu_expires', ('8589935', '8589934', '600'))):
+    for value in values: put(name, value); show(name)
+
 def answered(seconds):
     s = ping(); s.settimeout(seconds); s.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, 1), ('127.0.0.1', 0))
     try: return s.recv(99)[0]

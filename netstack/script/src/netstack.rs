@@ -69,7 +69,7 @@ impl NetstackBackend {
         for (name, value) in COMMON_SYSCTLS {
             sysctl::apply(&mut config, name, &Value::of_text(value))?;
         }
-        let of_ip = |name: &str| name.starts_with("ipv6.");
+        let of_ip = |name: &str| name.starts_with("ipv6.") || name.starts_with("ipv4.");
         for (name, value) in setup.sysctls.iter().chain(&setup.config).filter(|(name, _)| !of_ip(name)) {
             sysctl::apply(&mut config, name, value)?;
         }

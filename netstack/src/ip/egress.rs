@@ -25,6 +25,8 @@ pub(crate) struct Egress {
     pub(crate) delivery: Delivery,
     /// The largest packet for the destination: of link, route and path.
     pub(crate) mtu: u32,
+    /// Packets of that size may have to be fragmented on their way ([`PathMtu::is_locked`](crate::ip::PathMtu::is_locked)).
+    pub(crate) is_mtu_locked: bool,
     /// The next hop's entry, once looked up.
     neighbour: Option<Arc<Neighbour>>,
     /// Packets of the flow that has this way out come in through the same interface, and their addresses are right.
@@ -92,7 +94,8 @@ impl Egress {
         let query = RouteQuery { destination: specified(query.destination), ..query };
         let mut egress = find(core, &topology, query, origin, generation)?;
         if let Some(mtu) = core.pmtu.lookup(query.destination, core.clock.now()) {
-            egress.mtu = egress.mtu.min(mtu);
+            egress.is_mtu_locked = mtu.is_locked && mtu.mtu <= egress.mtu;
+            egress.mtu = egress.mtu.min(mtu.mtu);
         }
         Ok(egress)
     }
@@ -284,7 +287,17 @@ fn find(
     }
     let interface = Arc::clone(interface);
     let (neighbour, is_way_in) = (None, false);
-    Ok(Egress { interface, next_hop, source, delivery, mtu, neighbour, is_way_in, generation })
+    Ok(Egress {
+        interface,
+        next_hop,
+        source,
+        delivery,
+        mtu,
+        is_mtu_locked: false,
+        neighbour,
+        is_way_in,
+        generation,
+    })
 }
 
 /// The route that rules, prefixes, metrics and the state of the NICs lead to.
@@ -388,6 +401,7 @@ fn local_egress(
         delivery: Delivery::Local(seen_on),
         mtu: LOCAL_MTU,
         neighbour: None,
+        is_mtu_locked: false,
         is_way_in: false,
         generation,
     })

@@ -18,8 +18,8 @@ use crate::filter;
 use crate::forward;
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::{
-    Cast, Egress, Fragmenting, IpMeta, IpOutput, OutputError, RouteQuery, Rx, Transit, flow_label, group,
-    input_v4, output, redirect,
+    Cast, Egress, Fragmenting, IpMeta, IpOutput, OutputError, PathMtu, RouteQuery, Rx, Transit, flow_label,
+    group, input_v4, output, redirect,
 };
 use crate::options::{ErrorOrigin, Family};
 use crate::outbox::Outbox;
@@ -396,8 +396,19 @@ fn dispatch(core: &Arc<Core>, outbox: &mut Outbox, quoted: &Bytes, mut notice: N
         return core.counters.icmp_in_errors.increment();
     }
     if notice.error == SocketError::MessageTooLong
-        && core.pmtu.reduce(quote.destination, notice.info, core.clock.now())
+        && let Some(mtu) = PathMtu::told(quote.destination, notice.info, &core.ip_config.read())
     {
+        note_path_mtu(core, quote.destination, mtu);
+    }
+}
+
+/// Remembers what a path takes at most, for those who send to the destination from now on.
+pub(crate) fn note_path_mtu(core: &Core, destination: IpAddr, mtu: PathMtu) {
+    let lifetime = {
+        let config = core.ip_config.read();
+        if destination.is_ipv4() { config.path_mtu_lifetime_v4 } else { config.path_mtu_lifetime_v6 }
+    };
+    if core.pmtu.reduce(destination, mtu, core.clock.now(), lifetime) {
         core.topology.invalidate();
     }
 }

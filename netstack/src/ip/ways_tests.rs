@@ -1,6 +1,8 @@
 use std::sync::Weak;
+use std::time::Duration;
 
 use super::*;
+use crate::ip::PathMtu;
 use crate::link::channel::ChannelLink;
 use crate::link::{Capabilities, Medium};
 use crate::stack::Stack;
@@ -27,12 +29,16 @@ fn find(stack: &Stack, source: Option<&str>, now: Instant) -> Egress {
 fn way_is_found_anew_after_a_change_and_after_a_second() {
     let (stack, nic) = stack();
     let core = &stack.core;
+    let reduce = |mtu| {
+        let mtu = PathMtu { mtu, is_locked: false };
+        core.pmtu.reduce("10.0.0.2".parse().unwrap(), mtu, Instant::ZERO, 600 * Duration::from_secs(1))
+    };
     assert_eq!(find(&stack, None, Instant::ZERO).mtu, 1500);
     // Nobody told the stack, so it takes a while.
-    assert!(core.pmtu.reduce("10.0.0.2".parse().unwrap(), 1000, Instant::ZERO));
+    assert!(reduce(1000));
     assert_eq!(find(&stack, None, Instant::from_millis(999)).mtu, 1500);
     assert_eq!(find(&stack, None, SECOND).mtu, 1000);
-    assert!(core.pmtu.reduce("10.0.0.2".parse().unwrap(), 900, Instant::ZERO));
+    assert!(reduce(900));
     core.topology.invalidate();
     assert_eq!(find(&stack, None, SECOND).mtu, 900);
     assert_eq!(find(&stack, None, SECOND).source, "10.0.0.1".parse::<IpAddr>().unwrap());

@@ -15,8 +15,8 @@ use crate::filter::AssignedSocket;
 use crate::forward;
 use crate::hint::unlikely;
 use crate::ip::flow_label::{self, ConnectionLabel};
-use crate::ip::icmp::{Notice, Quote};
-use crate::ip::{Arrival, Cast, IpMeta, Rx, zone_of};
+use crate::ip::icmp::{Notice, Quote, note_path_mtu};
+use crate::ip::{Arrival, Cast, IpMeta, PathMtu, Rx, zone_of};
 use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
@@ -393,14 +393,21 @@ pub(crate) fn on_icmp(core: &Arc<Core>, quote: &Quote<'_>, notice: &Notice, outb
     let Some(endpoint) = core.tcp.get(&core.secrets, &flow) else { return false };
     let seq = SeqNum(u32::from_be_bytes([n0, n1, n2, n3]));
     let now = core.clock.now();
+    let told = PathMtu::told(flow.remote_addr, notice.info, &core.ip_config.read());
     let mut is_about_data = false;
     endpoint.with(core, outbox, |inner| {
         let outcome = match icmp_error(notice.error) {
             Some(error) => inner.machine.on_icmp_error(now, error, seq),
             None => {
+                let Some(told) = told else { return };
                 let headers = if flow.remote_addr.is_ipv4() { 40 } else { 60 };
-                let mss = u16::try_from(notice.info.saturating_sub(headers)).unwrap_or(u16::MAX);
-                inner.machine.on_pmtu(now, mss, Some(seq))
+                let mss = u16::try_from(told.mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+                let outcome = inner.machine.on_pmtu(now, mss, Some(seq));
+                if !matches!(outcome.verdict, tcp::Verdict::Dropped(_)) {
+                    // What is sent again leaves when the lock is released, the way that is known then.
+                    note_path_mtu(core, flow.remote_addr, told);
+                }
+                outcome
             }
         };
         is_about_data = !matches!(outcome.verdict, tcp::Verdict::Dropped(_));

@@ -48,7 +48,7 @@ pub(super) fn send_segment(
     packet.meta.mark = options.mark;
     packet.meta.owner = options.owner;
     if gso_size.is_none()
-        && may_go_plainly(options)
+        && may_go_plainly(options, egress)
         && let Some(link) = plain_way(core, egress, tcp_len, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, ecn));
@@ -88,7 +88,7 @@ fn output_without_label(
         ttl,
         tos,
         flow_label: 0,
-        fragmenting: fragmenting(options.pmtu_discovery),
+        fragmenting: fragmenting(options.pmtu_discovery, egress),
         loops: false,
     }
 }
@@ -117,8 +117,8 @@ pub(super) fn shown(
 
 /// Whether a segment may have the headers that most have.
 #[inline]
-fn may_go_plainly(options: &SocketOptions) -> bool {
-    fragmenting(options.pmtu_discovery) == Fragmenting::IfNeeded && options.has_plain_headers()
+fn may_go_plainly(options: &SocketOptions, egress: &Egress) -> bool {
+    fragmenting(options.pmtu_discovery, egress) == Fragmenting::IfNeeded && options.has_plain_headers()
 }
 
 /// Sends a segment with what its socket wants between the headers: no link cuts super-segments of that kind for us.
@@ -155,7 +155,7 @@ pub(super) fn frame_of_few(
     data: &[u8],
     outbox: &mut Outbox,
 ) -> bool {
-    if unlikely(!egress.is_current(core)) || unlikely(!may_go_plainly(options)) {
+    if unlikely(!egress.is_current(core)) || unlikely(!may_go_plainly(options, egress)) {
         return false;
     }
     let link = plain_way(core, egress, LONGEST_PLAIN_HEADER + data.len(), outbox);
@@ -185,7 +185,7 @@ pub(super) fn send_plain_segment(
     segment: PlainTransmit,
     outbox: &mut Outbox,
 ) -> Result<(), OutputError> {
-    if may_go_plainly(options)
+    if may_go_plainly(options, egress)
         && let Some(link) = plain_way(core, egress, LONGEST_PLAIN_HEADER, outbox)
     {
         let header = plain_header(core, flow, egress, options, (label, segment.ecn));
@@ -302,8 +302,9 @@ pub(super) fn max_payload(egress: &Egress, flow: &Flow) -> u32 {
     limit.saturating_sub(MAX_HEADERS)
 }
 
-fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
+fn fragmenting(discovery: PmtuDiscovery, egress: &Egress) -> Fragmenting {
     match discovery {
+        PmtuDiscovery::Want if unlikely(egress.is_mtu_locked) => Fragmenting::Allowed,
         PmtuDiscovery::Want | PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::IfNeeded,
         PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,
     }

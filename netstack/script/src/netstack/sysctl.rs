@@ -1,6 +1,5 @@
 //! Linux's sysctls as settings of the stack.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use netstack::Stack;
@@ -12,12 +11,16 @@ use crate::value::Value;
 
 /// Changes the setting of the network layer that Linux calls `name`; false if it is none.
 pub(super) fn apply_to_ip(stack: &Stack, name: &str, value: &Value) -> bool {
-    let (Value::Int(number), "ipv6.flowlabel_reflect") = (value, name) else { return false };
-    let changed: Result<(), Infallible> = stack.change_ip_config(|config| {
-        config.flow_labels.reflects_streams = number & 1 != 0;
-        config.flow_labels.reflects_resets = number & 2 != 0;
-        config.flow_labels.reflects_echo = number & 4 != 0;
-        Ok(())
+    let Value::Int(number) = *value else { return false };
+    let changed = stack.change_ip_config(|config| match name {
+        "ipv6.flowlabel_reflect" => {
+            config.flow_labels.reflects_streams = number & 1 != 0;
+            config.flow_labels.reflects_resets = number & 2 != 0;
+            config.flow_labels.reflects_echo = number & 4 != 0;
+            Ok(())
+        }
+        "ipv4.route.min_pmtu" => u32::try_from(number).map(|mtu| config.min_path_mtu = mtu).map_err(drop),
+        _ => Err(()),
     });
     changed.is_ok()
 }

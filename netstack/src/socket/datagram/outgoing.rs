@@ -182,7 +182,7 @@ impl DatagramEndpoint {
             fragmenting: if options.dont_fragment_v6 && destination.is_ipv6() {
                 Fragmenting::Forbidden
             } else {
-                fragmenting(options.pmtu_discovery)
+                fragmenting(options.pmtu_discovery, egress)
             },
             loops,
         };
@@ -327,8 +327,9 @@ fn check_source(core: &Core, source: IpAddr, options: &SocketOptions) -> Result<
     }
 }
 
-fn fragmenting(discovery: PmtuDiscovery) -> Fragmenting {
+fn fragmenting(discovery: PmtuDiscovery, egress: &Egress) -> Fragmenting {
     match discovery {
+        PmtuDiscovery::Want if egress.is_mtu_locked => Fragmenting::Allowed,
         PmtuDiscovery::Do | PmtuDiscovery::Probe => Fragmenting::Forbidden,
         PmtuDiscovery::Want => Fragmenting::IfNeeded,
         PmtuDiscovery::Dont | PmtuDiscovery::Interface | PmtuDiscovery::Omit => Fragmenting::Allowed,

@@ -2,6 +2,7 @@
 //! documentation says what they mean). What has no effect here cannot be written.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use netstack::nic::{NicInfo, NicOptions, ReversePath};
 use netstack::options::Family;
@@ -20,10 +21,14 @@ use crate::vfs::Inode;
 pub(super) fn directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
     let mut ipv4 = files(kernel, IPV4);
     ipv4.extend(sys_tcp::files(kernel));
-    ipv4.push(("conf", sys_conf::directory(kernel, Family::V4)));
-    let icmp = PseudoDir::inode(files(kernel, ICMPV6));
+    let directory = |rows| PseudoDir::inode(files(kernel, rows));
+    ipv4.extend([("conf", sys_conf::directory(kernel, Family::V4)), ("route", directory(ROUTE_V4))]);
     let mut ipv6 = files(kernel, IPV6);
-    ipv6.extend([("conf", sys_conf::directory(kernel, Family::V6)), ("icmp", icmp)]);
+    ipv6.extend([
+        ("conf", sys_conf::directory(kernel, Family::V6)),
+        ("icmp", directory(ICMPV6)),
+        ("route", directory(ROUTE_V6)),
+    ]);
     PseudoDir::inode(vec![
         ("core", PseudoDir::inode(files(kernel, CORE))),
         ("ipv4", PseudoDir::inode(ipv4)),
@@ -370,6 +375,52 @@ const ICMPV6: &[Row] = &[row(
         })
     },
 )];
+
+const ROUTE_V4: &[Row] = &[
+    row(
+        "min_pmtu",
+        |net| net.stack().ip_config().min_path_mtu.to_string(),
+        |net, text| {
+            // The kernel's ip_min_valid_pmtu: the least MTU of a link (RFC 791).
+            let mtu = number(text, 68..=i32::MAX.unsigned_abs())?;
+            change_ip(net, |config| {
+                config.min_path_mtu = mtu;
+                Ok(())
+            })
+        },
+    ),
+    row(
+        "mtu_expires",
+        |net| net.stack().ip_config().path_mtu_lifetime_v4.as_secs().to_string(),
+        |net, text| {
+            let lifetime = seconds(text)?;
+            change_ip(net, |config| {
+                config.path_mtu_lifetime_v4 = lifetime;
+                Ok(())
+            })
+        },
+    ),
+];
+
+const ROUTE_V6: &[Row] = &[row(
+    "mtu_expires",
+    |net| net.stack().ip_config().path_mtu_lifetime_v6.as_secs().to_string(),
+    |net, text| {
+        let lifetime = seconds(text)?;
+        change_ip(net, |config| {
+            config.path_mtu_lifetime_v6 = lifetime;
+            Ok(())
+        })
+    },
+)];
+
+/// A span that the kernel counts in ticks as an `int`.
+fn seconds(text: &str) -> Result<Duration, Errno> {
+    number(text, 0..=i32::MAX.unsigned_abs() / TICKS).map(|count| Duration::from_secs(count.into()))
+}
+
+/// Of Linux's clock in a second (`CONFIG_HZ`).
+const TICKS: u32 = 250;
 
 const UNIX: &[Row] = &[row(
     "max_dgram_qlen",
