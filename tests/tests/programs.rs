@@ -133,6 +133,12 @@ fn overlays_take_and_refuse_options_as_natively() {
     assert_same_for_root(include_str!("../scripts/overlay_options.sh"));
 }
 
+#[test]
+fn access_control_lists_give_what_they_give_natively() {
+    require!(Need::Program("setfacl"));
+    assert_same_for_root(include_str!("../scripts/access_control_lists.sh"));
+}
+
 /// Ids that the guest code is told of without asking the sentry are asked for all the same where each call is printed.
 #[test]
 fn strace_prints_each_of_many_calls_that_only_read_ids() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::task::Capabilities;
+use crate::vfs::acl::Inherited;
 use crate::vfs::attr::S_ISGID;
 use crate::vfs::notify::{self, Event};
 use crate::vfs::permission::{check_access, check_delete};
@@ -65,8 +66,10 @@ pub fn create(
     if is_privileged(&kind) && !caller.has(Capabilities::MKNOD) {
         return Err(Errno::EPERM);
     }
-    let new = owned_by(caller, inode, kind, mode & !umask)?;
+    let inherited = Inherited::from(inode, &kind, mode, umask);
+    let new = owned_by(caller, inode, kind, inherited.mode)?;
     let made = inode.create(name, &new)?;
+    inherited.give(&made)?;
     dir.dentry.forget(name);
     let dentry = dir.dentry.adopt(name, made);
     drop(locked);
@@ -161,7 +164,7 @@ fn check_protected_hardlink(caller: &Caller<'_>, target: &VfsPath) -> Result<(),
     let safe = stat.file_type() == FileType::Regular
         && stat.mode & 0o4000 == 0
         && stat.mode & 0o2010 != 0o2010
-        && crate::vfs::permission::check_mode(caller, &stat, Access::READ | Access::WRITE).is_ok();
+        && check_access(caller, target.inode(), Access::READ | Access::WRITE).is_ok();
     if safe { Ok(()) } else { Err(Errno::EPERM) }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::vfs::acl::{Acl, AclKind};
 use crate::vfs::lock::FileLocks;
 use crate::vfs::many_faced::{Entry, FileIdentity, ManyFaced};
 use crate::vfs::notify::{self, Watches};
@@ -431,6 +432,16 @@ pub trait InodeOps: Any + Send + Sync {
 
     /// Changes permission answers: `Some(result)` replaces the check of the mode bits.
     fn check_access(&self, caller: &Caller<'_>, want: crate::vfs::Access) -> Option<Result<(), Errno>> {
+        None
+    }
+
+    /// Whether it can have access control lists, which its attributes then keep.
+    fn takes_acls(&self) -> bool {
+        false
+    }
+
+    /// An access control list.
+    fn acl(&self, kind: AclKind) -> Option<Acl> {
         None
     }
 

@@ -5,6 +5,7 @@
 //! Lock order: `SuperBlock::rename_lock`, `Inode::dir_lock` (parent before child, else by address), the file
 //! system's own locks, `Dentry`'s maps. What changes mounts locks the peer groups first; `MountNamespace`'s table is a leaf.
 
+pub mod acl;
 pub mod anon;
 pub mod attr;
 mod bare_inode;

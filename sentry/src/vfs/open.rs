@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::task::Capabilities;
+use crate::vfs::acl::Inherited;
 use crate::vfs::attr::MODE_MASK;
 use crate::vfs::change;
 use crate::vfs::notify::{self, Event};
@@ -131,9 +132,10 @@ fn open_unnamed(
     }
     dir.mount.check_writable()?;
     check_access(caller, dir.inode(), Access::WRITE | Access::EXEC)?;
-    let mode = how.mode & MODE_MASK & !how.umask;
-    let new = change::owned_by(caller, dir.inode(), NewKind::Regular, mode)?;
+    let inherited = Inherited::from(dir.inode(), &NewKind::Regular, how.mode & MODE_MASK, how.umask);
+    let new = change::owned_by(caller, dir.inode(), NewKind::Regular, inherited.mode)?;
     let inode = dir.inode().create_unnamed(&new)?;
+    inherited.give(&inode)?;
     let ino = inode.ops().stat()?.ino;
     let name = format!("#{ino}");
     let dentry = Dentry::new_detached(dir.dentry.superblock().clone(), inode, name.as_bytes());

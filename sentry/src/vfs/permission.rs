@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::task::{Capabilities, Credentials, Gid, Task, Uid};
+use crate::vfs::acl::AclKind;
 use crate::vfs::attr::{S_ISGID, S_ISUID, S_ISVTX, S_IXGRP};
 use crate::vfs::{FileType, Inode, SetAttr, Stat};
 
@@ -76,7 +77,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Checks the mode bits of `inode`.
+/// Checks the mode bits of `inode`, or its access control list.
 ///
 /// # Errors
 /// `EACCES`; what `stat` of the file system returns.
@@ -88,7 +89,15 @@ pub fn check_access(caller: &Caller<'_>, inode: &Inode, want: Access) -> Result<
     if inode.kind() == FileType::Directory && caller.has(Capabilities::DAC_OVERRIDE) {
         return Ok(());
     }
-    check_mode(caller, &inode.ops().stat()?, want)
+    let stat = inode.ops().stat()?;
+    // Where the group, which then is the mask, may nothing, no list gives more (`acl_permission_check`).
+    if caller.creds.fsuid.0 != stat.uid
+        && stat.mode & 0o070 != 0
+        && let Some(list) = inode.ops().acl(AclKind::Access)
+    {
+        return if list.allows(caller, &stat, want) { Ok(()) } else { check_capable(caller, &stat, want) };
+    }
+    check_mode(caller, &stat, want)
 }
 
 /// Checks the mode bits in `stat`.
@@ -106,6 +115,11 @@ pub fn check_mode(caller: &Caller<'_>, stat: &Stat, want: Access) -> Result<(), 
     if (stat.mode >> shift) & want.bits() == want.bits() {
         return Ok(());
     }
+    check_capable(caller, stat, want)
+}
+
+/// Lets those pass whom the permissions of a file do not stop (`generic_permission`).
+fn check_capable(caller: &Caller<'_>, stat: &Stat, want: Access) -> Result<(), Errno> {
     if stat.is_dir() {
         if caller.has_for(stat, Capabilities::DAC_OVERRIDE) {
             return Ok(());

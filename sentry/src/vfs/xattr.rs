@@ -47,7 +47,7 @@ fn check_namespace(caller: &Caller<'_>, path: &VfsPath, name: &[u8], want: Acces
         return if may { Ok(()) } else { Err(Errno::EPERM) };
     }
     let admin = caller.has(Capabilities::SYS_ADMIN);
-    // What file systems without access control lists say. Lists that were kept but not applied would pretend.
+    // Access control lists have rules of their own (`acl`).
     if is_system(name) {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -85,7 +85,7 @@ fn is_bare_prefix(name: &[u8]) -> bool {
     matches!(name, b"user." | b"trusted." | b"security.")
 }
 
-/// Tells whether `name` belongs to the file system itself, as access control lists do; none of ours has such attributes.
+/// Tells whether `name` belongs to the file system itself, as access control lists do.
 #[must_use]
 pub fn is_system(name: &[u8]) -> bool {
     name.starts_with(b"system.")

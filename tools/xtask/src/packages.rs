@@ -8,6 +8,7 @@ use crate::run::succeed;
 
 /// Packages by what they bring: peers, programs that run inside the sandbox, and tools of the harness.
 const PACKAGES: &[&str] = &[
+    "acl",
     "bash",
     "bubblewrap",
     "busybox-static",

@@ -10,6 +10,7 @@ use crate::fs::overlay::layer::{Layers, Lower};
 use crate::fs::overlay::mark::Mark;
 use crate::fs::overlay::{OverlayShared, WhiteoutKind, upper};
 use crate::task::Credentials;
+use crate::vfs::acl::{Acl, AclKind};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, Dentry, DeviceId, DirEntry, FileOps, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind,
@@ -493,6 +494,14 @@ impl InodeOps for OverlayInode {
         }
         let layer = if flags.is_writable() { self.copy_up()? } else { self.top()? };
         layer.ops().open(&layer, flags, caller)
+    }
+
+    fn takes_acls(&self) -> bool {
+        self.shared.takes_acls
+    }
+
+    fn acl(&self, kind: AclKind) -> Option<Acl> {
+        self.layers.read().top().ok()?.ops().acl(kind)
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {

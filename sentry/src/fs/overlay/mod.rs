@@ -37,6 +37,8 @@ pub struct Overlay {
 pub(crate) struct OverlayShared {
     /// The upper layer; without one nothing can be changed.
     upper: Option<Arc<SuperBlock>>,
+    /// The top layer keeps access control lists.
+    takes_acls: bool,
     /// Keeps the names of the upper layer that are used through it (`clone_private_mount`).
     _upper_mount: Option<Arc<Mount>>,
     /// Whose sizes `statfs` shows.
@@ -94,6 +96,7 @@ impl Overlay {
         })?;
         let shared = OverlayShared {
             upper: Some(upper.superblock().clone()),
+            takes_acls: upper.inode().ops().takes_acls(),
             _upper_mount: None,
             sizes: upper.superblock().clone(),
             lower_roots: vec![Lower { inode: lower.inode().clone(), layer: 0 }],

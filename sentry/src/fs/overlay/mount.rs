@@ -64,12 +64,15 @@ impl Overlay {
         let lower_roots: Vec<_> =
             roots.map(|(layer, at)| Lower { inode: at.inode().clone(), layer }).collect();
         let upper = layers.upper.as_ref().map(|(upper, _)| upper);
-        let top = upper.or(layers.lower.first()).ok_or(Errno::EINVAL)?.dentry.superblock();
+        let top = upper.or(layers.lower.first()).ok_or(Errno::EINVAL)?;
+        let takes_acls = top.inode().ops().takes_acls();
+        let top = top.dentry.superblock();
         let is_one = all(layers).all(|at| Arc::ptr_eq(at.dentry.superblock(), top));
         let trusts = dialect != Dialect::Nothing;
         let shared = OverlayShared {
             upper: upper.map(|at| at.dentry.superblock().clone()),
             sizes: top.clone(),
+            takes_acls,
             _upper_mount: upper.map(|at| Mount::new(at.dentry.clone(), b"none", MountFlags::empty())),
             first_upper_number: if is_one {
                 0

@@ -109,7 +109,9 @@ fn fs(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("pipe-max-size", fixed(pipe::MAX_CAPACITY.to_string())),
         ("pipe-user-pages-hard", fixed("0")),
         ("pipe-user-pages-soft", fixed("16384")),
+        ("protected_fifos", fixed("1")),
         ("protected_hardlinks", fixed("1")),
+        ("protected_regular", fixed("1")),
         ("protected_symlinks", fixed("1")),
         ("suid_dumpable", fixed("0")),
     ])

@@ -10,6 +10,7 @@ use crate::errno::Errno;
 use crate::fs::tmpfs::file::{RegularFile, TmpfsFile};
 use crate::fs::tmpfs::{TmpfsOptions, TmpfsShared};
 use crate::task::file_caps;
+use crate::vfs::acl::{Acl, AclKind};
 use crate::vfs::open::open_directory;
 use crate::vfs::{
     Caller, DeviceId, DirEntry, FileOps, FileTime, FileType, Inode, InodeOps, LinkTarget, NewInode, NewKind,
@@ -23,6 +24,8 @@ pub struct TmpfsInode {
     xattrs: Mutex<XattrMap>,
     /// There may be file capabilities among the attributes, which go with any change of the contents or the owner.
     has_caps: AtomicBool,
+    /// There may be access control lists among them.
+    has_acls: AtomicBool,
     body: Body,
 }
 
@@ -72,6 +75,7 @@ impl TmpfsInode {
             stat: Mutex::new(stat),
             xattrs: Mutex::default(),
             has_caps: AtomicBool::new(false),
+            has_acls: AtomicBool::new(false),
             body,
         };
         Inode::new(kind, Box::new(inode))
@@ -176,6 +180,12 @@ impl InodeOps for TmpfsInode {
             self.drop_caps();
         }
         attr.apply(&mut self.stat.lock());
+        if let Some(mode) = attr.mode
+            && let Some(list) = self.acl(AclKind::Access)
+        {
+            let value = list.with_mode(mode).store();
+            self.xattrs.lock().set(AclKind::Access.attribute(), &value, XattrMode::Set)?;
+        }
         Ok(())
     }
 
@@ -276,6 +286,17 @@ impl InodeOps for TmpfsInode {
         }
     }
 
+    fn takes_acls(&self) -> bool {
+        true
+    }
+
+    fn acl(&self, kind: AclKind) -> Option<Acl> {
+        if !self.has_acls.load(Ordering::Relaxed) {
+            return None;
+        }
+        Acl::stored(&self.xattrs.lock().get(kind.attribute()).ok()?)
+    }
+
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
         self.xattrs.lock().get(name)
     }
@@ -288,6 +309,9 @@ impl InodeOps for TmpfsInode {
         if name == file_caps::NAME {
             // Before it is there: who changes the contents meanwhile looks for it.
             self.has_caps.store(true, Ordering::SeqCst);
+        }
+        if AclKind::of_attribute(name).is_some() {
+            self.has_acls.store(true, Ordering::SeqCst);
         }
         self.xattrs.lock().set(name, value, mode)?;
         self.stat.lock().ctime = FileTime::now();

@@ -5,6 +5,7 @@ use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::syscall::file::context::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, read_path, real_file};
 use crate::task::{Capabilities, CurrentTask, file_caps};
+use crate::vfs::acl::{self, AclKind};
 use crate::vfs::notify::{self, Event};
 use crate::vfs::{
     Access, Fd, VfsPath, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, check_xattr, is_system,
@@ -111,6 +112,11 @@ fn set(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
     place.mount.check_writable()?;
+    if let Some(kind) = AclKind::of_attribute(&name) {
+        acl::set(&context.caller(), &place, kind, &value)?;
+        notify::notify_dentry(&place.dentry, Event::ATTRIB);
+        return Ok(0);
+    }
     if name == file_caps::NAME {
         value = file_caps::to_store(&context.caller(), &place, &value)?;
     }
@@ -124,6 +130,10 @@ fn get(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let name = read_name(task, args.addr(1))?;
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
+    if let Some(kind) = AclKind::of_attribute(&name) {
+        let value = acl::get(&context.caller(), &place, kind)?;
+        return give(task, args.addr(2), args.usize(3), &value, XATTR_SIZE_MAX);
+    }
     check_xattr(&context.caller(), &place, &name, Access::READ)?;
     let mut value = place.inode().ops().xattr(&name)?;
     if name == file_caps::NAME {
@@ -138,7 +148,7 @@ fn list(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let mut names = Vec::new();
     for name in place.inode().ops().xattrs()? {
         // The host's files may have some that can't be read here.
-        if is_system(&name) {
+        if is_system(&name) && AclKind::of_attribute(&name).is_none() {
             continue;
         }
         if name.starts_with(b"trusted.") && !context.caller().has(Capabilities::SYS_ADMIN) {
@@ -154,6 +164,11 @@ fn remove(task: &CurrentTask, args: &Args, locate: Locate) -> SysResult {
     let name = read_name(task, args.addr(1))?;
     let context = PathContext::new(task);
     let place = locate(task, &context, args)?;
+    if let Some(kind) = AclKind::of_attribute(&name) {
+        acl::set(&context.caller(), &place, kind, &[])?;
+        notify::notify_dentry(&place.dentry, Event::ATTRIB);
+        return Ok(0);
+    }
     check_xattr(&context.caller(), &place, &name, Access::WRITE)?;
     place.inode().ops().remove_xattr(&name)?;
     notify::notify_dentry(&place.dentry, Event::ATTRIB);
