@@ -95,6 +95,50 @@ fn hystart_leaves_slow_start_when_the_delay_rises() {
     assert!(cc.cwnd() < 2000 * MSS, "{}", cc.cwnd());
 }
 
+/// A round of ten ACKs for what the window held when it began.
+fn round(cc: &mut Congestion, number: u64, rtt_ms: u64) {
+    let share = cc.cwnd() / 10;
+    for i in 0..10 {
+        let mut data = acked(number * 100, share);
+        data.rtt = Some(Duration::from_millis(rtt_ms));
+        data.round_ended = i == 0;
+        cc.on_ack(&data);
+    }
+}
+
+/// RFC 9406 section 4.2: CSS_ROUNDS is 5, CSS_GROWTH_DIVISOR 4.
+#[test]
+fn hystart_grows_by_a_quarter_for_five_rounds() {
+    let mut cc = Congestion::new(Algorithm::Cubic, 10 * MSS, MSS);
+    round(&mut cc, 0, 50);
+    round(&mut cc, 1, 50);
+    assert_eq!(cc.cwnd(), 40 * MSS);
+    // One eighth more, and it stays there.
+    round(&mut cc, 2, 57);
+    for number in 3..7 {
+        let before = cc.cwnd();
+        round(&mut cc, number, 57);
+        let grown = cc.cwnd() - before;
+        assert!(grown.abs_diff(before / 4) <= 10, "{before} grew by {grown}");
+        assert!(cc.window().is_slow_start());
+    }
+    round(&mut cc, 7, 57);
+    assert!(!cc.window().is_slow_start());
+}
+
+/// RFC 9406 section 4.2: "If ... currentRoundMinRTT < cssBaselineMinRtt", slow start is resumed.
+#[test]
+fn hystart_resumes_slow_start_when_the_delay_was_a_mistake() {
+    let mut cc = Congestion::new(Algorithm::Cubic, 10 * MSS, MSS);
+    for (number, rtt) in (0..).zip([50, 50, 57, 50]) {
+        round(&mut cc, number, rtt);
+    }
+    let before = cc.cwnd();
+    round(&mut cc, 4, 50);
+    assert_eq!(cc.cwnd(), before + before / 10 * 10);
+    assert!(cc.window().is_slow_start());
+}
+
 #[test]
 fn undo_restores_window_and_epoch() {
     let mut cc = Congestion::new(Algorithm::Cubic, 100 * MSS, MSS);

@@ -155,10 +155,15 @@ impl Sender {
             && (first.start.lt(input.ack) && first.end.le(input.ack) || others.first().is_some_and(is_inside))
             // Too old to be about anything in this flight: cannot be trusted (RFC 2883 section 5).
             && first.end.distance_from(self.snd_una).unsigned_abs() <= self.max_wnd.max(1 << 16);
+        self.counters.dsacks += u64::from(has_dsack);
+        // More than was ever sent again is the network's doing and proves nothing (Linux's tcp_dsack_seen).
+        let has_dsack = has_dsack && self.counters.dsacks <= self.counters.retransmits;
         if has_dsack {
-            self.counters.dsacks += 1;
             self.recovery.on_dsack(first.start, first.end - first.start);
-            self.rack.on_dsack(input.ack, self.snd_nxt);
+            // RFC 8985 section 7.4: a needless tail loss probe was sent for want of ACKs, not because of reordering.
+            if self.probe.is_none_or(|probe| probe.end != first.end) {
+                self.rack.on_dsack(input.ack, self.snd_nxt);
+            }
         }
         let skip = usize::from(has_dsack);
         for block in &blocks[skip..] {

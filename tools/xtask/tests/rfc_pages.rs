@@ -1,4 +1,4 @@
-//! The tests that docs/rfc8504.md names exist.
+//! The tests that docs/rfc8504.md and docs/rfc-tcp.md name exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ fn files_of(module: &[&str]) -> Vec<PathBuf> {
     let Some((last, parents)) = module.split_last() else { return Vec::new() };
     let mut files = Vec::new();
     for folder in [
+        "netstack",
         "netstack/tests",
         "netstack/wire/tests",
         "netstack/src",
@@ -38,7 +39,9 @@ fn files_of(module: &[&str]) -> Vec<PathBuf> {
         "netstack/host-links/tests",
     ] {
         let parent = parents.iter().fold(root().join(folder), |path, part| path.join(part));
-        for place in [format!("{last}.rs"), format!("{last}_tests.rs"), (*last).to_owned()] {
+        for place in
+            [format!("{last}.rs"), format!("{last}_tests.rs"), (*last).to_owned(), format!("tests/{last}.rs")]
+        {
             files.extend(sources(&parent.join(place)));
         }
     }
@@ -61,6 +64,10 @@ fn problem(name: &str) -> Option<String> {
     if let ["sentry"] | ["socket_multicast"] = [name] {
         let place = if name == "sentry" { "sentry/src".to_owned() } else { format!("tests/guest/{name}.c") };
         return (!root().join(&place).exists()).then(|| format!("{name}: no {place}"));
+    }
+    if name.ends_with(".pkt") {
+        let script = root().join("netstack/script/scripts").join(name);
+        return (!script.is_file()).then(|| format!("{name}: no such script"));
     }
     let parts: Vec<&str> = name.split("::").filter(|part| *part != "tests").collect();
     // A module alone, or with all its tests.
@@ -86,19 +93,26 @@ fn problem(name: &str) -> Option<String> {
 }
 
 #[test]
-fn the_tests_of_the_checklist_exist() {
-    let document = fs::read_to_string(root().join("docs/rfc8504.md")).unwrap();
-    let names = names(&document);
-    assert!(names.len() > 40, "{names:?}");
-    let problems: Vec<_> = names.iter().filter_map(|name| problem(name)).collect();
-    assert!(problems.is_empty(), "{problems:#?}");
+fn the_tests_of_the_checklists_exist() {
+    for (page, least) in [("docs/rfc8504.md", 40), ("docs/rfc-tcp.md", 150)] {
+        let document = fs::read_to_string(root().join(page)).unwrap();
+        let names = names(&document);
+        assert!(names.len() > least, "{page}: {names:?}");
+        let problems: Vec<_> = names.iter().filter_map(|name| problem(name)).collect();
+        assert!(problems.is_empty(), "{page}: {problems:#?}");
+    }
 }
 
 #[test]
 fn a_name_that_leads_nowhere_is_found_out() {
-    for name in
-        ["datagram::no_such_test", "nowhere::*", "neighbour::nud::no_such_test", "stack::Core::nothing"]
-    {
+    for name in [
+        "datagram::no_such_test",
+        "close/no-such.pkt",
+        "tcp::tests::rows::nothing",
+        "nowhere::*",
+        "neighbour::nud::no_such_test",
+        "stack::Core::nothing",
+    ] {
         assert!(problem(name).is_some(), "{name}");
     }
 }
