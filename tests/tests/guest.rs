@@ -94,6 +94,7 @@ macro_rules! guests {
 }
 
 guests! {
+    chosen_ids
     cpu_time
     crashes
     direct_io

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::kernel::{NamespaceBase, NamespaceKind};
-use crate::task::{Credentials, Tid};
+use crate::task::{Capabilities, Credentials, Tid};
 
 /// The highest number plus one, and where numbers start again after a wrap: as in the first namespace.
 const PID_MAX: i32 = 32768;
@@ -36,6 +36,16 @@ struct Numbers {
     is_closed: bool,
     ids: BTreeMap<i32, Tid>,
     numbers: HashMap<Tid, i32>,
+}
+
+impl Numbers {
+    /// Gives `number` to `id`, whoever had it.
+    fn give(&mut self, number: i32, id: Tid) {
+        if let Some(old) = self.ids.insert(number, id) {
+            self.numbers.remove(&old);
+        }
+        self.numbers.insert(id, number);
+    }
 }
 
 impl PidNamespace {
@@ -125,10 +135,57 @@ impl PidNamespace {
         if self.is_initial() { Some(Tid(1)) } else { self.numbers.lock().init }
     }
 
-    /// The last number that was given (`/proc/sys/kernel/ns_last_pid`).
+    /// The last number that was given (`/proc/sys/kernel/ns_last_pid`); of the first namespace the tree knows it.
     #[must_use]
     pub fn last(&self) -> i32 {
         self.numbers.lock().last
+    }
+
+    /// Has the next number be the one behind `last`, if that is free.
+    pub(crate) fn set_last(&self, last: i32) {
+        self.numbers.lock().last = last;
+    }
+
+    /// Whether `creds` may choose numbers here, and set the last one (`checkpoint_restore_ns_capable`).
+    pub(crate) fn lets_choose(&self, creds: &Credentials) -> bool {
+        let owner = self.base.owner();
+        creds.has_in(owner, Capabilities::CHECKPOINT_RESTORE) || creds.has_in(owner, Capabilities::SYS_ADMIN)
+    }
+
+    /// Checks the numbers that something new is to have, in this namespace first and then in those above (`alloc_pid`).
+    ///
+    /// # Errors
+    /// `EINVAL` for what are no numbers, too many, or not 1 for the first process; `EPERM`; `EEXIST`.
+    pub(crate) fn check_chosen(
+        &self,
+        chosen: &[i32],
+        creds: &Credentials,
+        is_used: &impl Fn(Tid) -> bool,
+    ) -> Result<(), Errno> {
+        if chosen.len() > self.level as usize + 1 {
+            return Err(Errno::EINVAL);
+        }
+        let mut at = Some(self);
+        for number in chosen {
+            let namespace = at.ok_or(Errno::EINVAL)?;
+            let has_init = namespace.init().is_some_and(is_used);
+            if !(1..PID_MAX).contains(number) || *number != 1 && !has_init {
+                return Err(Errno::EINVAL);
+            }
+            if !namespace.lets_choose(creds) {
+                return Err(Errno::EPERM);
+            }
+            if namespace.id(*number).is_some_and(is_used) {
+                return Err(Errno::EEXIST);
+            }
+            at = namespace.parent().map(|parent| &**parent);
+        }
+        Ok(())
+    }
+
+    /// How many namespaces it is in.
+    pub(crate) fn level(&self) -> usize {
+        self.level as usize
     }
 
     /// Admits nothing any more: init has ended.
@@ -136,13 +193,14 @@ impl PidNamespace {
         self.numbers.lock().is_closed = true;
     }
 
-    /// Gives `id` a number in this namespace and in all above it. `is_used` says which ids are.
+    /// Gives `id` a number in this namespace and in all above it: the ones of `chosen`, which were checked, as far as those go, and
+    /// then the next. `is_used` says which ids are.
     ///
     /// # Errors
     /// `ENOMEM` once init has ended, `EAGAIN` without a free number.
-    pub(crate) fn admit(&self, id: Tid, is_used: &impl Fn(Tid) -> bool) -> Result<(), Errno> {
+    pub(crate) fn admit(&self, id: Tid, chosen: &[i32], is_used: &impl Fn(Tid) -> bool) -> Result<(), Errno> {
         let Some(parent) = self.parent() else { return Ok(()) };
-        parent.admit(id, is_used)?;
+        parent.admit(id, chosen.get(1..).unwrap_or_default(), is_used)?;
         let mut numbers = self.numbers.lock();
         if numbers.is_closed {
             return Err(Errno::ENOMEM);
@@ -152,17 +210,20 @@ impl PidNamespace {
             numbers.last = 0;
             numbers.init = Some(id);
         }
+        if let Some(number) = chosen.first() {
+            numbers.give(*number, id);
+            return Ok(());
+        }
         for _ in 0..PID_MAX {
             numbers.last = if numbers.last + 1 >= PID_MAX { PID_WRAP } else { numbers.last + 1 };
             let number = numbers.last;
             match numbers.ids.get(&number).copied() {
-                Some(old) if is_used(old) => continue,
-                Some(old) => drop(numbers.numbers.remove(&old)),
-                None => {}
+                Some(old) if is_used(old) => {}
+                _ => {
+                    numbers.give(number, id);
+                    return Ok(());
+                }
             }
-            numbers.ids.insert(number, id);
-            numbers.numbers.insert(id, number);
-            return Ok(());
         }
         Err(Errno::EAGAIN)
     }

@@ -10,7 +10,7 @@ use sentry_abi::signal::Signal;
 use crate::errno::Errno;
 use crate::kernel::{PidNamespace, Session};
 use crate::task::trace::Tracee;
-use crate::task::{ExitStatus, Task, ThreadGroup, Tid};
+use crate::task::{Credentials, ExitStatus, Task, ThreadGroup, Tid};
 
 /// The highest id plus one (`/proc/sys/kernel/pid_max`).
 const PID_MAX: i32 = 32768;
@@ -80,28 +80,58 @@ impl ProcessTree {
         self.is_closed = true;
     }
 
-    /// The lowest id above the last one given that nothing uses, for something in `pid_ns`.
+    /// The last id that was given.
+    pub(crate) fn last(&self) -> i32 {
+        self.last
+    }
+
+    /// Has the next id be the one behind `last`, if that is free.
+    pub(crate) fn set_last(&mut self, last: i32) {
+        self.last = last;
+    }
+
+    /// Checks the numbers that `creds` chooses for something in `pid_ns` (`set_tid` of `clone3(2)`).
+    ///
+    /// # Errors
+    /// As [`PidNamespace::check_chosen`].
+    pub(crate) fn check_chosen(
+        &self,
+        pid_ns: &PidNamespace,
+        chosen: &[i32],
+        creds: &Credentials,
+    ) -> Result<(), Errno> {
+        pid_ns.check_chosen(chosen, creds, &|id| self.is_used(id))
+    }
+
+    /// An id for something in `pid_ns` with the numbers of `chosen`, which were checked: the lowest one above the last one given
+    /// that nothing uses, where that is not chosen.
     ///
     /// # Errors
     /// `EAGAIN` when there is none; `ENOMEM` once init has ended (pid_namespaces(7)).
-    pub(crate) fn allocate_id(&mut self, pid_ns: &Arc<PidNamespace>) -> Result<Tid, Errno> {
+    pub(crate) fn allocate_id(&mut self, pid_ns: &Arc<PidNamespace>, chosen: &[i32]) -> Result<Tid, Errno> {
         if self.is_closed {
             return Err(Errno::ENOMEM);
         }
+        let id = match chosen.get(pid_ns.level()) {
+            Some(id) => Tid(*id),
+            None => self.next_id()?,
+        };
+        if let Some(old) = self.numbered.remove(&id) {
+            old.forget(id);
+        }
+        if !pid_ns.is_initial() {
+            pid_ns.admit(id, chosen, &|id| self.is_used(id))?;
+            self.numbered.insert(id, pid_ns.clone());
+        }
+        Ok(id)
+    }
+
+    fn next_id(&mut self) -> Result<Tid, Errno> {
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { PID_WRAP } else { self.last + 1 };
-            let id = Tid(self.last);
-            if self.is_used(id) {
-                continue;
+            if !self.is_used(Tid(self.last)) {
+                return Ok(Tid(self.last));
             }
-            if let Some(old) = self.numbered.remove(&id) {
-                old.forget(id);
-            }
-            if !pid_ns.is_initial() {
-                pid_ns.admit(id, &|id| self.is_used(id))?;
-                self.numbered.insert(id, pid_ns.clone());
-            }
-            return Ok(id);
         }
         Err(Errno::EAGAIN)
     }

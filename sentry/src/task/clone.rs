@@ -17,7 +17,7 @@ use crate::task::{Capabilities, Credentials, CurrentTask, Resource, Task, Thread
 use crate::vfs::FdFlags;
 
 /// What to clone, after decoding.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct CloneRequest {
     pub(crate) flags: CloneFlags,
     /// Sent to the parent at the child's end; 0 for none.
@@ -28,6 +28,8 @@ pub(crate) struct CloneRequest {
     pub(crate) child_tid: UserAddr,
     pub(crate) pidfd: UserAddr,
     pub(crate) tls: u64,
+    /// The child's numbers, in its own PID namespace first; empty for any.
+    pub(crate) set_tid: Vec<i32>,
 }
 
 /// Namespaces that cannot be made.
@@ -266,7 +268,8 @@ impl CurrentTask {
         let pid_ns = namespaces.pid_for_children.clone();
         let shared = Shared { mm: Some(mm.clone()), files, fs, creds, namespaces };
         let mut tree = self.kernel().tree();
-        let tid = tree.allocate_id(&pid_ns)?;
+        tree.check_chosen(&pid_ns, &request.set_tid, &self.creds())?;
+        let tid = tree.allocate_id(&pid_ns, &request.set_tid)?;
         let group = if flags.contains(CloneFlags::THREAD) {
             self.thread_group().clone()
         } else {

@@ -97,7 +97,7 @@ impl Kernel {
         let task = {
             let mut tree = self.tree();
             let pid_ns = namespaces.pid_for_children.clone();
-            let pid = tree.allocate_id(&pid_ns)?;
+            let pid = tree.allocate_id(&pid_ns, &[])?;
             let group = ThreadGroup::new(self, pid, pid_ns, container, initial_handlers(), limits);
             let task = Task::new(NewTask {
                 tid: pid,

@@ -1,7 +1,7 @@
 //! `/proc/sys`.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -10,7 +10,7 @@ use crate::fs::aio::AioAccount;
 use crate::fs::pipe;
 use crate::fs::proc::{sys_ipc, sys_net};
 use crate::fs::pseudo::{PseudoDir, Text, TextInode};
-use crate::kernel::{Kernel, NamespaceKind, RELEASE, UserNamespace, VERSION};
+use crate::kernel::{Kernel, NamespaceKind, PidNamespace, RELEASE, UserNamespace, VERSION};
 use crate::task::{Capabilities, Credentials, Task};
 use crate::vfs::{Caller, Inode};
 
@@ -117,6 +117,9 @@ fn fs(kernel: &Arc<Kernel>) -> Arc<Inode> {
     ])
 }
 
+/// As the process tree gives them out.
+const PID_MAX: i32 = 32768;
+
 /// How many namespaces of a kind a user may make in the user namespace of whoever opens the file (`namespaces(7)`).
 struct Maximum {
     kind: NamespaceKind,
@@ -146,6 +149,46 @@ impl Text for Maximum {
         let creds = task.creds();
         let writer = Some(Credentials::clone(&creds));
         Some(Arc::new(Self { kind: self.kind, of: creds.user_ns.clone(), writer }))
+    }
+}
+
+/// `kernel.ns_last_pid` of the PID namespace of whoever opens the file (`pid_namespaces(7)`).
+struct LastPid {
+    kernel: Weak<Kernel>,
+    of: Arc<PidNamespace>,
+    writer: Option<Credentials>,
+}
+
+impl Text for LastPid {
+    fn render(&self) -> Result<Vec<u8>, Errno> {
+        let last = if self.of.is_initial() {
+            self.kernel.upgrade().map_or(0, |kernel| kernel.tree().last())
+        } else {
+            self.of.last()
+        };
+        Ok(format!("{last}\n").into_bytes())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        if !self.writer.as_ref().is_some_and(|writer| self.of.lets_choose(writer)) {
+            return Err(Errno::EPERM);
+        }
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let last: i32 = text.trim_matches(['\n', '\0', ' ']).parse().map_err(|_| Errno::EINVAL)?;
+        if !(0..=PID_MAX).contains(&last) {
+            return Err(Errno::EINVAL);
+        }
+        if self.of.is_initial() {
+            self.kernel.upgrade().ok_or(Errno::ESRCH)?.tree().set_last(last);
+        } else {
+            self.of.set_last(last);
+        }
+        Ok(())
+    }
+
+    fn opened_by(&self, task: &Task) -> Option<Arc<dyn Text>> {
+        let writer = Some(Credentials::clone(&task.creds()));
+        Some(Arc::new(Self { kernel: self.kernel.clone(), of: task.pid_ns().clone(), writer }))
     }
 }
 
@@ -197,6 +240,7 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
             text
         }
     };
+    let last_pid = LastPid { kernel: Arc::downgrade(kernel), of: PidNamespace::initial(), writer: None };
     let mut files = vec![
         ("cap_last_cap", fixed("40")),
         ("core_pattern", fixed("core")),
@@ -206,13 +250,14 @@ fn kernel_directory(kernel: &Arc<Kernel>) -> Arc<Inode> {
         ("hostname", TextInode::inode(0o444, name(false))),
         ("kptr_restrict", fixed("1")),
         ("ngroups_max", fixed("65536")),
+        ("ns_last_pid", TextInode::inode(0o666, last_pid)),
         ("osrelease", fixed(RELEASE)),
         ("ostype", fixed("Linux")),
         ("overflowgid", fixed("65534")),
         ("overflowuid", fixed("65534")),
         ("panic", fixed("0")),
         ("perf_event_paranoid", fixed("3")),
-        ("pid_max", fixed("32768")),
+        ("pid_max", fixed(PID_MAX.to_string())),
         ("printk", fixed("4\t4\t1\t7")),
         ("random", random),
         ("randomize_va_space", fixed("2")),

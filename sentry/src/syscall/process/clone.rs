@@ -13,6 +13,8 @@ use crate::task::{CloneRequest, CurrentTask};
 const CSIGNAL: u64 = 0xff;
 /// The first published size of `struct clone_args`.
 const CLONE_ARGS_SIZE_VER0: u64 = 64;
+/// How many numbers a thread can have (`pid_namespaces(7)`).
+const MAX_PID_NS_LEVEL: u64 = 32;
 
 fn simple(flags: CloneFlags) -> CloneRequest {
     CloneRequest {
@@ -23,6 +25,7 @@ fn simple(flags: CloneFlags) -> CloneRequest {
         child_tid: UserAddr::NULL,
         pidfd: UserAddr::NULL,
         tls: 0,
+        set_tid: Vec::new(),
     }
 }
 
@@ -56,6 +59,7 @@ pub(crate) fn sys_clone(task: &mut CurrentTask, args: &Args) -> SysResult {
         child_tid: args.addr(3),
         pidfd: args.addr(2),
         tls: args.u64(4),
+        set_tid: Vec::new(),
     })
 }
 
@@ -79,18 +83,23 @@ pub(crate) fn sys_clone3(task: &mut CurrentTask, args: &Args) -> SysResult {
     if rest.iter().any(|b| *b != 0) {
         return Err(Errno::E2BIG.into());
     }
+    // `copy_clone_args_from_user`.
+    if new.set_tid_size > MAX_PID_NS_LEVEL || (new.set_tid == 0) != (new.set_tid_size == 0) {
+        return Err(Errno::EINVAL.into());
+    }
     let flags = CloneFlags::from_bits(new.flags).ok_or(Errno::EINVAL)?;
     let is_child_of_parent = flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT);
     let bad_stack = (new.stack == 0) != (new.stack_size == 0);
-    // DEVIATION: set_tid needs CAP_CHECKPOINT_RESTORE and is refused to all.
     if new.exit_signal > 64
         || (is_child_of_parent && new.exit_signal != 0)
         || bad_stack
-        || new.set_tid_size != 0
         || flags.contains(CloneFlags::DETACHED)
     {
         return Err(Errno::EINVAL.into());
     }
+    // At most 32.
+    let mut set_tid = vec![0_i32; new.set_tid_size as usize];
+    task.mm().read_bytes(UserAddr(new.set_tid), set_tid.as_mut_bytes())?;
     task.clone_task(&CloneRequest {
         flags,
         exit_signal: i32::try_from(new.exit_signal).unwrap_or(0),
@@ -99,6 +108,7 @@ pub(crate) fn sys_clone3(task: &mut CurrentTask, args: &Args) -> SysResult {
         child_tid: UserAddr(new.child_tid),
         pidfd: UserAddr(new.pidfd),
         tls: new.tls,
+        set_tid,
     })
 }
 

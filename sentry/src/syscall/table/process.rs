@@ -125,6 +125,6 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(MEMBARRIER, "membarrier", [Int, Hex, Int], p::sys_membarrier, Partial("no SYNC_CORE, no RSEQ")),
     row!(RSEQ, "rseq", [Ptr, Uint, Hex, Hex], p::sys_rseq, Stub("ENOSYS")),
     row!(PIDFD_OPEN, "pidfd_open", [Int, Hex], p::sys_pidfd_open, Full),
-    row!(CLONE3, "clone3", [Ptr, Uint], p::sys_clone3, Partial("as clone; no set_tid")),
+    row!(CLONE3, "clone3", [Ptr, Uint], p::sys_clone3, Partial("as clone")),
     row!(PIDFD_GETFD, "pidfd_getfd", [Fd, Int, Hex], p::sys_pidfd_getfd, Full),
 ];
