@@ -457,7 +457,9 @@ impl Listener {
         let seed = Seed { iss, timestamp_offset };
         let half = HalfOpen::new(now, seed, irs, peer, offer, path);
         let mut negotiated = completed(&self.common, now, &half, &segment);
-        negotiated.rtt = None;
+        let echo = timestamps.map(|timestamps| timestamps.echo);
+        // Too long by the bits that hold the options, some 60 ms, which is better than the initial timeout (as on Linux).
+        negotiated.rtt = HandshakeAnswer { sent_at: None, retransmits: 0, echo }.rtt(now, half.seed);
         self.half_open.remove(flow);
         self.ready(now, &negotiated, segment)
     }

@@ -46,7 +46,7 @@ pub(super) struct Negotiated {
 /// What the answer to a SYN or SYN-ACK of ours says about the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HandshakeAnswer {
-    /// When it was first sent.
+    /// When it was first sent; not known of a cookie.
     pub(super) sent_at: Option<Instant>,
     pub(super) retransmits: u32,
     /// The timestamp that the answer echoes.
@@ -56,8 +56,8 @@ pub(super) struct HandshakeAnswer {
 impl HandshakeAnswer {
     /// The round trip: exact if it was sent once, otherwise to the millisecond if a timestamp says which one is answered.
     pub(super) fn rtt(&self, now: Instant, seed: Seed) -> Option<Duration> {
-        if self.retransmits == 0 {
-            return self.sent_at.map(|at| now - at);
+        if let (Some(at), 0) = (self.sent_at, self.retransmits) {
+            return Some(now - at);
         }
         let elapsed = timestamp(now, seed).wrapping_sub(self.echo?);
         (elapsed < MAX_ECHO_AGE_MS).then(|| Duration::from_millis(u64::from(elapsed.max(1))))
