@@ -353,6 +353,8 @@ pub struct Datagram {
     pub flow_label: u32,
     /// When it arrived.
     pub arrival: Instant,
+    /// How many datagrams the socket had lost when this one arrived, modulo 2^32 (`SO_RXQ_OVFL`).
+    pub dropped_before: u32,
     /// The size of the datagrams that were coalesced into this one (`UDP_GRO`), if they were.
     pub segment_size: Option<u16>,
     /// The options of its IPv4 header, if it had some.

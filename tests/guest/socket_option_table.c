@@ -44,10 +44,8 @@ static const struct exclusion {
     const char *why;
 } EXCLUSIONS[] = {
     {SOL_SOCKET, SO_DONTROUTE, "refused: routes are looked up as always"},
-    {SOL_SOCKET, SO_RXQ_OVFL, "refused: lost datagrams are not told by control messages"},
     {SOL_SOCKET, 60 /* SO_ZEROCOPY */, "refused: data is always copied"},
     {SOL_SOCKET, 75 /* SO_RCVMARK */, "refused: marks of received packets are not told"},
-    {SOL_SOCKET, 76 /* SO_PASSPIDFD */, "refused: no descriptors of processes in messages"},
     {SOL_SOCKET, 80 /* SO_DEVMEM_DONTNEED */, "refused: no memory of devices"},
     {SOL_SOCKET, 82 /* SO_RCVPRIORITY */, "refused: priorities are not told"},
     {SOL_SOCKET, 83 /* SO_PASSRIGHTS */, "refused: descriptors are always passed"},

@@ -112,6 +112,7 @@ guests! {
     ip_options
     job_control
     linux_aio
+    lost_datagrams
     mappings
     many_messages
     min_ttl
@@ -133,6 +134,7 @@ guests! {
     posix_queues
     seccomp
     seccomp_listener
+    sender_process
     signal_driven_io
     signals
     socket_filter

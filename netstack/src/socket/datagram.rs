@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) group_filter: Option<bpf::Program>,
     pub(crate) corked: Option<Box<Corked>>,
     queue: ReceiveQueue,
+    /// How many datagrams found no room or were not wanted by the filter, modulo 2^32.
+    dropped: u32,
     error: Option<SocketError>,
     errors: VecDeque<QueuedError>,
     #[expect(clippy::box_collection, reason = "hardly a socket has them: a quarter of the bytes")]
@@ -96,6 +98,7 @@ impl DatagramEndpoint {
             group_filter: None,
             corked: None,
             queue: ReceiveQueue::default(),
+            dropped: 0,
             error: None,
             errors: VecDeque::new(),
             stamps: None,
@@ -123,9 +126,11 @@ impl DatagramEndpoint {
         {
             let mut state = self.state.lock();
             if state.read_is_shut || !state.has_room() {
+                state.dropped = state.dropped.wrapping_add(1);
                 return Enqueued::Full;
             }
-            state.queue.push(datagram);
+            let dropped_before = state.dropped;
+            state.queue.push(Queued { dropped_before, ..datagram });
         }
         self.waiters.notify(Readiness::IN);
         Enqueued::Yes
@@ -140,9 +145,12 @@ impl DatagramEndpoint {
             let coalesces = state.options.coalesce;
             let mut take = |datagram: Queued| {
                 if state.read_is_shut || !state.has_room() {
+                    state.dropped = state.dropped.wrapping_add(1);
                     dropped += 1;
                     return;
                 }
+                let dropped_before = state.dropped;
+                let datagram = Queued { dropped_before, ..datagram };
                 match coalesces && taken > 0 {
                     true => state.queue.push_or_merge(datagram),
                     false => state.queue.push(datagram),
@@ -241,6 +249,7 @@ impl DatagramEndpoint {
             tos: datagram.tos,
             flow_label: datagram.flow_label,
             arrival: datagram.arrival,
+            dropped_before: datagram.dropped_before,
             segment_size: datagram.segment_size,
             ip_options: match datagram.extra.as_deref() {
                 Some(IpExtra::V4(options)) => Some(*options),
@@ -266,10 +275,26 @@ impl DatagramEndpoint {
             tos: 0,
             flow_label: 0,
             arrival: Instant::ZERO,
+            dropped_before: 0,
             segment_size: None,
             ip_options: None,
             extensions: None,
         }
+    }
+
+    /// A datagram was not wanted.
+    pub(crate) fn count_drop(&self) {
+        let mut state = self.state.lock();
+        state.dropped = state.dropped.wrapping_add(1);
+    }
+
+    pub(crate) fn dropped(&self) -> u32 {
+        self.state.lock().dropped
+    }
+
+    /// The memory that waiting datagrams take of the receive buffer.
+    pub(crate) fn receive_queued(&self) -> usize {
+        self.state.lock().queue.charged()
     }
 
     pub(crate) fn next_len(&self) -> Option<usize> {

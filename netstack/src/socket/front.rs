@@ -76,6 +76,16 @@ macro_rules! datagram_front {
                 self.endpoint.next_len()
             }
 
+            /// The memory that waiting datagrams take of the receive buffer.
+            pub fn recv_queue_len(&self) -> usize {
+                self.endpoint.receive_queued()
+            }
+
+            /// How many datagrams the socket has lost, as there was no room or the filter did not want them, modulo 2^32.
+            pub fn dropped(&self) -> u32 {
+                self.endpoint.dropped()
+            }
+
             /// Shuts directions; needs a connected socket.
             pub fn shutdown(
                 &self,

@@ -289,6 +289,8 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
         if raw.endpoint.filter.admits(rx, ip, &mut packet, start, 0) {
             let options = ip.options(&packet);
             raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.into_payload(start)).with_options(options));
+        } else {
+            raw.endpoint.count_drop();
         }
     }
     !matching.is_empty()

@@ -53,6 +53,10 @@ bitflags::bitflags! {
         const TIMESTAMPING = 1 << 15;
         /// `TCP_REPAIR`.
         const REPAIR = 1 << 16;
+        /// `SO_PASSPIDFD`.
+        const PASS_PROCESS = 1 << 18;
+        /// `SO_RXQ_OVFL`.
+        const TELLS_DROPS = 1 << 17;
         /// `SO_OOBINLINE`.
         const OOB_INLINE = 1 << 3;
         /// `SO_KEEPALIVE`.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use sentry_abi::socket::{CMSG_HDR_LEN, CmsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, Ucred, cmsg_align};
+use sentry_abi::socket::{
+    CMSG_HDR_LEN, CmsgHdr, SCM_CREDENTIALS, SCM_PIDFD, SCM_RIGHTS, SOL_SOCKET, Ucred, cmsg_align,
+};
 use smallvec::SmallVec;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::Errno;
+use crate::task::pidfd;
 use crate::task::{Capabilities, CurrentTask, Gid, Resource, Tid, Uid};
 use crate::vfs::{Fd, FdFlags, File};
 
@@ -17,6 +20,8 @@ pub enum ControlMessage {
     Rights(Vec<Arc<File>>),
     /// `SCM_CREDENTIALS`: who sends.
     Credentials(Ucred),
+    /// `SCM_PIDFD`: the process that sends, which the receiver gets a descriptor of.
+    Process(Tid),
     /// Anything that is only bytes.
     Bytes {
         /// The level.
@@ -138,6 +143,7 @@ impl Encoder {
             ControlMessage::Credentials(ucred) => {
                 self.put_bytes(SOL_SOCKET, SCM_CREDENTIALS, seen_by(task, ucred).as_bytes());
             }
+            ControlMessage::Process(pid) => self.put_process(task, pid),
             ControlMessage::Bytes { level, kind, data } => self.put_bytes(level, kind, &data),
         }
     }
@@ -174,6 +180,16 @@ impl Encoder {
         if !data.is_empty() {
             self.put_bytes(SOL_SOCKET, SCM_RIGHTS, &data);
         }
+    }
+
+    /// `scm_recv_pidfd`: without room for a number nothing is made; an error takes the place of a descriptor.
+    fn put_process(&mut self, task: &CurrentTask, pid: Tid) {
+        if self.room - self.buf.len() < CMSG_HDR_LEN + size_of::<i32>() {
+            self.is_truncated = true;
+            return;
+        }
+        let number = pidfd::install(task, pid).map_or_else(|error| -i32::from(error.code()), |fd| fd.0);
+        self.put_bytes(SOL_SOCKET, SCM_PIDFD, &number.to_ne_bytes());
     }
 
     fn pad(&mut self) {

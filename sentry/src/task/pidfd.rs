@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::task::ThreadGroup;
+use crate::errno::Errno;
+use crate::task::{CurrentTask, Resource, ThreadGroup, Tid};
 use crate::vfs::anon::AnonKind;
-use crate::vfs::{File, FileOps, OpenFlags};
+use crate::vfs::{Fd, FdFlags, File, FileOps, OpenFlags};
 use crate::wait::{Observer, Readiness, WaitId};
 
 /// Refers to a process; readable once it ended.
@@ -25,6 +26,16 @@ impl PidFd {
 #[must_use]
 pub fn new_file(group: Arc<ThreadGroup>) -> Arc<File> {
     File::anonymous(Box::new(PidFd { group }), OpenFlags::RDWR, AnonKind::Other("[pidfd]"))
+}
+
+/// A descriptor of a process for `task`, who never inherits it.
+///
+/// # Errors
+/// `ESRCH` if nothing is left of the process, `EMFILE`.
+pub fn install(task: &CurrentTask, pid: Tid) -> Result<Fd, Errno> {
+    let group = task.kernel().tree().process(pid).map(|process| process.group.clone()).ok_or(Errno::ESRCH)?;
+    let limit = task.rlimit(Resource::Nofile).soft;
+    task.files().install(new_file(group), FdFlags::CLOEXEC, 0, limit)
 }
 
 impl FileOps for PidFd {

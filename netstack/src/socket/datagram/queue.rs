@@ -28,6 +28,8 @@ pub(crate) struct Queued {
     pub(crate) segment_size: Option<u16>,
     /// The options of its IPv4 header, or its extension headers.
     pub(crate) extra: Option<Box<IpExtra>>,
+    /// How many the socket had dropped when it was queued.
+    pub(crate) dropped_before: u32,
     /// Somebody has seen it, and left it.
     pub(crate) is_peeked: bool,
 }
@@ -64,6 +66,7 @@ impl Queued {
             arrival: ip.arrival,
             segment_size: None,
             extra: None,
+            dropped_before: 0,
             is_peeked: false,
         }
     }
@@ -203,6 +206,7 @@ mod tests {
             arrival: Instant::ZERO,
             segment_size: None,
             extra: None,
+            dropped_before: 0,
             is_peeked: false,
         }
     }

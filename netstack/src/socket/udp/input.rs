@@ -110,6 +110,7 @@ fn deliver(rx: &Rx<'_>, ip: &IpMeta, header: &UdpRepr, mut packet: Packet, endpo
     if endpoint.filter.admits(rx, ip, &mut packet, ip.offset, udp::HEADER_LEN) {
         enqueue(rx.core, datagram(ip, header, packet), endpoint);
     } else {
+        endpoint.count_drop();
         rx.core.counters.udp_in_errors.increment();
     }
 }

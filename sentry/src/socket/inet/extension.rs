@@ -34,6 +34,7 @@ pub fn check_privilege(
             );
             has_options && ExtensionHeader::new(data).is_some()
         }
+        ControlMessage::Process(_) => false,
         ControlMessage::Bytes { .. } | ControlMessage::Rights(_) | ControlMessage::Credentials(_) => false,
     };
     if control.iter().any(is_privileged) && !namespace.grants(&task.creds(), Capabilities::NET_RAW) {

@@ -175,6 +175,16 @@ impl InetSocket {
         }
     }
 
+    /// What waits in the receive queue of a datagram socket, in bytes of its buffer, and how many datagrams it has lost.
+    pub fn datagram_queue(&self) -> Option<(usize, u32)> {
+        match &self.protocol {
+            Protocol::Tcp(_) => None,
+            Protocol::Udp(s) => Some((s.recv_queue_len(), s.dropped())),
+            Protocol::Ping(s) => Some((s.recv_queue_len(), s.dropped())),
+            Protocol::Raw(s) => Some((s.recv_queue_len(), s.dropped())),
+        }
+    }
+
     /// The UDP socket, where it is one.
     #[must_use]
     pub fn udp(&self) -> Option<&UdpSocket> {

@@ -86,7 +86,7 @@ fn describe_inet(inet: &InetSocket, state: u8, wanted: &InetDiagReqV2, reply: &m
         Some(tcp) if state != TCP_LISTEN => (queued(tcp.recv_queue_len()), queued(tcp.send_queue_len())),
         // sk_ack_backlog and sk_max_ack_backlog.
         Some(_) => inet.accept_queue(),
-        None => (0, 0),
+        None => (inet.datagram_queue().map_or(0, |(bytes, _)| queued(bytes)), 0),
     };
     let fixed = InetDiagMsg {
         // Families are below 256.

@@ -14,6 +14,7 @@ mod multicast;
 mod netlink;
 mod packet;
 mod refused;
+mod sender;
 mod socket_level;
 mod tcp;
 mod tcp_fast_open;
@@ -136,11 +137,12 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 20] = [
+    let tables: [&'static [OptionRow]; 21] = [
         socket_level::ROWS,
         timestamp::ROWS,
         kept::ROWS,
         refused::ROWS,
+        sender::ROWS,
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,

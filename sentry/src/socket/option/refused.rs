@@ -24,7 +24,6 @@ pub(super) const ROWS: &[OptionRow] = &[
         reserve,
         Effect::Partial("as without a controller of memory groups")
     ),
-    option!(SOL_SOCKET, SO_PEERPIDFD, get_peer_process, -, Effect::Partial("never known")),
     option!(SOL_IP, IP_PKTOPTIONS, get_packet_options, -),
     option!(SOL_IP, IP_PROTOCOL, get_protocol, -),
     option!(SOL_IPV6, IPV6_ADDRFORM, get_family, set_family, Effect::Partial("as for what is not connected")),
@@ -59,11 +58,6 @@ fn get_extensions(_: &Context<'_>) -> Result<Value, Errno> {
 
 fn reserve(_: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Err(if int(value)? < 0 { Errno::EINVAL } else { Errno::EOPNOTSUPP })
-}
-
-fn get_peer_process(context: &Context<'_>) -> Result<Value, Errno> {
-    let is_connected = context.inet().is_err() && context.socket.peer_address().is_ok();
-    Err(if is_connected { Errno::ENOPROTOOPT } else { Errno::ENODATA })
 }
 
 /// What a stream was last told in control messages: nothing.
@@ -126,8 +120,10 @@ fn sign(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
 }
 
 /// `SO_MEMINFO`: the numbers of `sock_diag` (`<linux/sock_diag.h>`, `SK_MEMINFO_VARS`).
-pub(super) fn memory_info(receive_limit: usize, send_limit: usize) -> Value {
+pub(super) fn memory_info(receive_limit: usize, send_limit: usize, (queued, drops): (usize, u32)) -> Value {
     let mut numbers = [0_u32; 9];
+    numbers[0] = saturate(queued).cast_unsigned();
+    numbers[8] = drops;
     numbers[1] = saturate(receive_limit).cast_unsigned();
     numbers[3] = saturate(send_limit).cast_unsigned();
     numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()

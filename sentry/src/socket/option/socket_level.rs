@@ -7,7 +7,6 @@ use sentry_abi::socket::*;
 
 use crate::errno::Errno;
 use crate::socket::base::Switches;
-use crate::socket::control;
 use crate::socket::inet::Protocol;
 use crate::socket::ops::Family;
 use crate::socket::option::refused::memory_info;
@@ -34,10 +33,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_PRIORITY, get_priority, set_priority, Effect::Hint("interfaces have one queue")),
     option!(SOL_SOCKET, SO_LINGER, get_linger, set_linger, Effect::Partial("close does not wait")),
     option!(SOL_SOCKET, SO_REUSEPORT, get_reuse_port, set_reuse_port),
-    option!(SOL_SOCKET, SO_PASSCRED, get_pass_credentials, set_pass_credentials),
-    option!(SOL_SOCKET, SO_PEERCRED, get_peer_credentials, -),
     option!(SOL_SOCKET, SO_PEERNAME, get_peer_name, -),
-    option!(SOL_SOCKET, SO_PEERGROUPS, get_peer_groups, -),
     option!(
         SOL_SOCKET,
         SO_RCVLOWAT,
@@ -57,7 +53,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_MARK, get_mark, set_mark),
     option!(SOL_SOCKET, SO_PROTOCOL, get_protocol, -),
     option!(SOL_SOCKET, SO_DOMAIN, get_domain, -),
-    option!(SOL_SOCKET, SO_RXQ_OVFL, get_zero, set_only_zero),
+    option!(SOL_SOCKET, SO_RXQ_OVFL, get_tells_drops, set_tells_drops),
     option!(SOL_SOCKET, SO_PEEK_OFF, get_peek_offset, set_peek_offset),
     option!(
         SOL_SOCKET,
@@ -284,9 +280,10 @@ fn size_of_buffer(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// `SO_MEMINFO` (`sk_get_meminfo`): of what the numbers tell, only the limits are known.
+/// `SO_MEMINFO` (`sk_get_meminfo`): of what the numbers tell, the limits are known, and what datagrams take and were lost.
 fn get_memory_info(context: &Context<'_>) -> Result<Value, Errno> {
-    Ok(memory_info(buffer(context, Direction::Receive)?, buffer(context, Direction::Send)?))
+    let queue = context.inet().ok().and_then(|inet| inet.datagram_queue()).unwrap_or_default();
+    Ok(memory_info(buffer(context, Direction::Receive)?, buffer(context, Direction::Send)?, queue))
 }
 
 /// `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`: which buffers keep the size that they have.
@@ -430,42 +427,17 @@ fn set_linger(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Credentials are passed by local and netlink sockets only.
-fn check_passes_credentials(context: &Context<'_>) -> Result<(), Errno> {
-    match context.socket.family() {
-        Family::Unix(_) | Family::Netlink(_) => Ok(()),
-        Family::Inet(_) | Family::Packet(_) | Family::Host(_) => Err(Errno::EOPNOTSUPP),
-    }
+fn get_tells_drops(context: &Context<'_>) -> Result<Value, Errno> {
+    of_bool(context.socket.base().has(Switches::TELLS_DROPS))
 }
 
-fn get_pass_credentials(context: &Context<'_>) -> Result<Value, Errno> {
-    check_passes_credentials(context)?;
-    of_bool(context.socket.base().has(Switches::PASS_CREDENTIALS))
-}
-
-fn set_pass_credentials(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let on = switch(value)?;
-    check_passes_credentials(context)?;
-    context.socket.base().set(Switches::PASS_CREDENTIALS, on);
+fn set_tells_drops(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
+    context.socket.base().set(Switches::TELLS_DROPS, switch(value)?);
     Ok(())
-}
-
-fn get_peer_credentials(context: &Context<'_>) -> Result<Value, Errno> {
-    Ok(match context.socket.family() {
-        Family::Unix(unix) => bytes(&control::seen_by(context.task, unix.peer_credentials())),
-        Family::Inet(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => {
-            bytes(&Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX })
-        }
-    })
 }
 
 fn get_peer_name(context: &Context<'_>) -> Result<Value, Errno> {
     Ok(Value::from_slice(&context.socket.peer_address()?))
-}
-
-/// The supplementary groups of the peer are not recorded.
-fn get_peer_groups(_: &Context<'_>) -> Result<Value, Errno> {
-    Err(Errno::ENODATA)
 }
 
 fn get_recv_low_water(context: &Context<'_>) -> Result<Value, Errno> {

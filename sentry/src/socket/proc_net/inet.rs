@@ -82,7 +82,7 @@ fn line(text: &mut String, number: usize, kind: Kind, inet: &InetSocket) {
         Some(tcp) if state != TCP_LISTEN => (tcp.send_queue_len(), tcp.recv_queue_len()),
         // get_tcp4_sock: sk_ack_backlog.
         Some(_) => (0, inet.accept_queue().0 as usize),
-        None => (0, 0),
+        None => (0, inet.datagram_queue().map_or(0, |(queued, _)| queued)),
     };
     let mut local = inet.local();
     if kind == Kind::Raw {
@@ -96,7 +96,10 @@ fn line(text: &mut String, number: usize, kind: Kind, inet: &InetSocket) {
     let (local, remote) = (hex(local), hex(inet.peer().unwrap_or(nowhere)));
     let (uid, ino) = (base.owner.uid, base.ino());
     let width = if kind == Kind::Tcp { 4 } else { 5 };
-    let tail = if kind == Kind::Tcp { "1 0000000000000000 100 0 0 10 0" } else { "2 0000000000000000 0" };
+    let tail = match inet.datagram_queue() {
+        None => "1 0000000000000000 100 0 0 10 0".to_owned(),
+        Some((_, drops)) => format!("2 0000000000000000 {drops}"),
+    };
     // Writing to a string does not fail.
     let _ = writeln!(
         text,

@@ -16,6 +16,7 @@ use crate::socket::unix::address::{Name, Wanted};
 use crate::socket::unix::message::{Message, true_size};
 use crate::socket::unix::socket::{Role, unblock};
 use crate::socket::unix::stream::split_control;
+use crate::task::Tid;
 use crate::wait::Readiness;
 
 /// What Linux keeps of the send buffer (`unix_dgram_sendmsg`).
@@ -223,6 +224,9 @@ impl UnixSocket {
         }
         if !files.files.is_empty() {
             got.control.push(ControlMessage::Rights(files.files.clone()));
+        }
+        if self.base.has(Switches::PASS_PROCESS) {
+            got.control.push(ControlMessage::Process(Tid(sender.pid)));
         }
         Ok(got)
     }

@@ -308,7 +308,7 @@ impl Socket for UnixSocket {
         }
         let wanted = Wanted::decode(address)?;
         let me = self.me()?;
-        if self.base.has(Switches::PASS_CREDENTIALS) {
+        if self.base.has(Switches::PASS_CREDENTIALS) || self.base.has(Switches::PASS_PROCESS) {
             me.autobind()?;
         }
         if self.has_connections() {

@@ -14,6 +14,7 @@ use crate::socket::unix::UnixSocket;
 use crate::socket::unix::address::Name;
 use crate::socket::unix::message::{Message, Parcel, true_size};
 use crate::socket::unix::socket::Role;
+use crate::task::Tid;
 use crate::wait::Readiness;
 
 /// The most bytes of one piece (`UNIX_SKB_FRAGS_SZ`).
@@ -27,7 +28,7 @@ pub(super) fn split_control(request: &SendRequest<'_>) -> (Arc<Parcel>, Ucred) {
         match message {
             ControlMessage::Rights(rights) => files.extend(rights.iter().cloned()),
             ControlMessage::Credentials(ucred) => sender = *ucred,
-            ControlMessage::Bytes { .. } => {}
+            ControlMessage::Process(_) | ControlMessage::Bytes { .. } => {}
         }
     }
     (Arc::new(Parcel { files, _charge: request.in_flight.clone() }), sender)
@@ -127,7 +128,8 @@ impl UnixSocket {
             }
             data.advance(std::mem::take(&mut skip));
             // A reader that asks for credentials never gets bytes of two senders in one call (unix(7)).
-            let wants_sender = self.base.has(Switches::PASS_CREDENTIALS);
+            let wants_sender =
+                self.base.has(Switches::PASS_CREDENTIALS) || self.base.has(Switches::PASS_PROCESS);
             if wants_sender && sender.is_some_and(|s| s != from) {
                 break;
             }
@@ -161,6 +163,9 @@ impl UnixSocket {
             Some(sender) => {
                 if self.base.has(Switches::PASS_CREDENTIALS) {
                     got.control.insert(0, ControlMessage::Credentials(sender));
+                }
+                if self.base.has(Switches::PASS_PROCESS) {
+                    got.control.push(ControlMessage::Process(Tid(sender.pid)));
                 }
                 got.len = got.copied;
                 Ok(got)

@@ -109,7 +109,7 @@ fn send(
     let is_stream = socket.base().kind == SocketType::Stream;
     let files = control.iter().map(|message| match message {
         ControlMessage::Rights(files) => files.len(),
-        ControlMessage::Credentials(_) | ControlMessage::Bytes { .. } => 0,
+        ControlMessage::Credentials(_) | ControlMessage::Process(_) | ControlMessage::Bytes { .. } => 0,
     });
     let in_flight = match files.sum() {
         0 => None,

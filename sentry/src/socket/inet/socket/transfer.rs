@@ -9,7 +9,7 @@ use netstack::options::{
 };
 use netstack::tcp::{FastOpenModes, State, UrgentError};
 use sentry_abi::inet::TCP_CM_INQ;
-use sentry_abi::socket::{MsgFlags, SOL_TCP};
+use sentry_abi::socket::{MsgFlags, SO_RXQ_OVFL, SOL_SOCKET, SOL_TCP};
 
 use super::{InetSocket, Protocol};
 use crate::errno::Errno;
@@ -230,6 +230,11 @@ impl InetSocket {
         }
         if request.wants_control {
             stamp::describe_received(&self.base, || self.real_time(datagram.arrival), &mut received.control);
+            // sock_recv_drops: nothing is told before something is lost.
+            if datagram.dropped_before != 0 && self.base.has(Switches::TELLS_DROPS) {
+                let drops = ControlMessage::value(SOL_SOCKET, SO_RXQ_OVFL, &datagram.dropped_before);
+                received.control.push(drops);
+            }
             ancillary::describe(self.family, self.receive.get(), datagram, &mut received.control);
         }
         received
