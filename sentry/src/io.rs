@@ -3,6 +3,7 @@
 //! File implementations copy through these two traits and never see guest addresses, so that the same `read`
 //! serves guest memory (`mm::UserIo`), kernel buffers (`exec`, `sendfile`, `splice`) and tests.
 
+use sentry_abi::socket::Ucred;
 use sentry_platform::{MemoryFile, Piece};
 
 use crate::errno::Errno;
@@ -131,6 +132,11 @@ pub trait IoSrc {
 
     /// Steps back over the last `n` bytes taken (a stream socket that had no room for all of them).
     fn untake(&mut self, n: usize);
+
+    /// Who writes, where somebody may be told (a local socket's peer).
+    fn sender(&self) -> Option<Ucred> {
+        None
+    }
 
     /// Lets `drain` take up to `len` bytes straight from pages of the memory file; as [`IoDst::put_direct`].
     ///

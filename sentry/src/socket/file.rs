@@ -69,13 +69,14 @@ impl FileOps for SocketFile {
     }
 
     fn write(&self, _: &File, src: &mut dyn IoSrc, _: &mut u64) -> Result<usize, Errno> {
-        // DEVIATION: write(2) sends the credentials of the socket's maker, not of the writing task, since a file
-        // operation does not know its task. The difference shows only to a peer with SO_PASSCRED.
+        // DEVIATION: splice(2) and the like send the credentials of the socket's maker, since a file operation does not know
+        // its task. The difference shows only to a peer with SO_PASSCRED.
+        let sender = src.sender().unwrap_or(self.socket.base().owner);
         let request = SendRequest {
             to: Destination::Default,
             flags: MsgFlags::empty(),
             control: Vec::new(),
-            sender: self.socket.base().owner,
+            sender,
             in_flight: None,
             task: None,
         };

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use sentry_abi::socket::Ucred;
+
 use crate::errno::{Errno, SysError, SysResult};
-use crate::io::IoSrc;
+use crate::io::{IoSrc, Transfer};
 use crate::mm::UserIo;
-use crate::socket::{SocketFile, deadline};
+use crate::socket::{SocketFile, credentials_of, deadline};
 use crate::syscall::Args;
 use crate::syscall::file::context::{raise, real_file};
 use crate::syscall::file::read::offset;
@@ -90,11 +92,44 @@ pub(super) fn write(
             return write_all(task, file, &mut Beginning::new(src, room), at);
         }
     }
-    let result = write_all(task, file, src, at);
+    let result = if file.inode().kind() == FileType::Socket {
+        let sender = credentials_of(task);
+        write_all(task, file, &mut Sent { src, sender }, at)
+    } else {
+        write_all(task, file, src, at)
+    };
     if let Err(SysError::Errno(Errno::EPIPE)) = &result {
         raise(task, SIGPIPE);
     }
     result
+}
+
+/// A source whose writer a socket's peer may be told.
+struct Sent<'a> {
+    src: &'a mut dyn IoSrc,
+    sender: Ucred,
+}
+
+impl IoSrc for Sent<'_> {
+    fn remaining(&self) -> usize {
+        self.src.remaining()
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        self.src.take(buf)
+    }
+
+    fn untake(&mut self, n: usize) {
+        self.src.untake(n);
+    }
+
+    fn sender(&self) -> Option<Ucred> {
+        Some(self.sender)
+    }
+
+    fn take_direct(&mut self, len: usize, drain: &mut Transfer<'_>) -> Result<Option<usize>, Errno> {
+        self.src.take_direct(len, drain)
+    }
 }
 
 fn write_all(task: &mut CurrentTask, file: &Arc<File>, src: &mut dyn IoSrc, at: Option<u64>) -> SysResult {
