@@ -122,15 +122,15 @@ impl DatagramEndpoint {
     }
 
     /// Puts a received datagram into the queue.
-    pub(crate) fn enqueue(&self, datagram: Queued) -> Enqueued {
+    pub(crate) fn enqueue(&self, mut datagram: Queued) -> Enqueued {
         {
             let mut state = self.state.lock();
             if state.read_is_shut || !state.has_room() {
                 state.dropped = state.dropped.wrapping_add(1);
                 return Enqueued::Full;
             }
-            let dropped_before = state.dropped;
-            state.queue.push(Queued { dropped_before, ..datagram });
+            datagram.dropped_before = state.dropped;
+            state.queue.push(datagram);
         }
         self.waiters.notify(Readiness::IN);
         Enqueued::Yes
@@ -143,14 +143,13 @@ impl DatagramEndpoint {
         {
             let mut state = self.state.lock();
             let coalesces = state.options.coalesce;
-            let mut take = |datagram: Queued| {
+            let mut take = |mut datagram: Queued| {
                 if state.read_is_shut || !state.has_room() {
                     state.dropped = state.dropped.wrapping_add(1);
                     dropped += 1;
                     return;
                 }
-                let dropped_before = state.dropped;
-                let datagram = Queued { dropped_before, ..datagram };
+                datagram.dropped_before = state.dropped;
                 match coalesces && taken > 0 {
                     true => state.queue.push_or_merge(datagram),
                     false => state.queue.push(datagram),

@@ -90,6 +90,7 @@ impl Queued {
 
     /// Takes the next datagram in, or gives it back. The rules are those of Linux (`udp_gro_receive_segment`): as long
     /// as the first, or shorter and then the last; alike in what the IP header says.
+    #[expect(clippy::result_large_err, reason = "it goes into the queue next, where it is moved anyway")]
     fn merge(&mut self, next: Self) -> Result<(), Self> {
         let size = self.segment_size.map_or(self.len, usize::from);
         let joins = next.segment_size.is_none()

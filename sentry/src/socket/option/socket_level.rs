@@ -7,7 +7,7 @@ use sentry_abi::socket::*;
 
 use crate::errno::Errno;
 use crate::socket::base::Switches;
-use crate::socket::inet::Protocol;
+use crate::socket::inet::{InetSocket, Protocol};
 use crate::socket::ops::Family;
 use crate::socket::option::refused::memory_info;
 use crate::socket::option::value::{
@@ -282,7 +282,7 @@ fn size_of_buffer(bytes: u32) -> usize {
 
 /// `SO_MEMINFO` (`sk_get_meminfo`): of what the numbers tell, the limits are known, and what datagrams take and were lost.
 fn get_memory_info(context: &Context<'_>) -> Result<Value, Errno> {
-    let queue = context.inet().ok().and_then(|inet| inet.datagram_queue()).unwrap_or_default();
+    let queue = context.inet().ok().and_then(InetSocket::datagram_queue).unwrap_or_default();
     Ok(memory_info(buffer(context, Direction::Receive)?, buffer(context, Direction::Send)?, queue))
 }
 
