@@ -12,7 +12,7 @@ mod rule;
 
 pub use lookup::{RouteLookup, Way, WayCast};
 pub(crate) use rule::{Found, RouteKey, RuleList};
-pub use rule::{MarkMatch, Rule, RuleAction};
+pub use rule::{MarkMatch, Rule, RuleAction, RuleNic};
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use netstack::error::{ConnectError, SendError, SocketError};
 use netstack::link::Capabilities;
 use netstack::nic::ReversePath;
 use netstack::options::{ErrorOrigin, Family, PmtuDiscovery, RecvFlags, SendMeta, Shutdown};
-use netstack::route::{MarkMatch, Route, RouteKind, RouteOrigin, Rule, RuleAction, TableId};
+use netstack::route::{MarkMatch, Route, RouteKind, RouteOrigin, Rule, RuleAction, RuleNic, TableId};
 use netstack::{IpCidr, PingSocket, RawSocket, UdpSocket};
 
 fn to(address: &str) -> SendMeta {
@@ -263,7 +263,7 @@ fn marks_choose_the_table() {
             mark: Some(MarkMatch::exactly(9)),
             ..Rule::new(family, 10, RuleAction::Lookup(TableId(7)))
         };
-        stack.add_rule(rule).unwrap();
+        stack.add_rule(rule.clone()).unwrap();
         let socket = net.left.udp(any);
         assert_eq!(socket.try_send(&mut &b"x"[..], &to(far)), Ok(1));
         socket.set_options(|options| options.mark = 9);
@@ -282,7 +282,7 @@ fn marks_choose_the_table() {
 fn forwarded_packets_are_ruled_by_where_they_came_in() {
     let mut net = Triple::new();
     let rule = Rule {
-        input_nic: Some(net.router_nics[0]),
+        input_nic: Some(RuleNic::named(&net.router.nic(net.router_nics[0]).unwrap().name)),
         from: Some("10.1.0.0/24".parse().unwrap()),
         ..Rule::new(Family::V4, 10, RuleAction::Prohibit)
     };

@@ -45,6 +45,24 @@ show ip -6 route get 2001:db8:77::5
 show ip -6 route get 2001:db8:1::5
 show ip -6 route get 2001:db8:1::1
 
+# The routes themselves; ways that there are none of; packets of others, with and without forwarding.
+for to in 10.1.0.9 10.1.0.1 10.1.0.255 127.0.0.5 192.0.2.9 192.0.3.1; do show ip route get fibmatch $to; done
+for to in 2001:db8:1::5 2001:db8:1::1 2001:db8:9::5 2001:db8:77::5; do show ip -6 route get fibmatch $to; done
+show ip -6 route get 2001:db8:1::5 oif w0
+show ip -6 route get 2001:db8:1::1 oif w0
+show ip -6 route get 2001:db8:1::5 oif lo
+for forwarding in 0 1; do
+    echo $forwarding > /proc/sys/net/ipv4/ip_forward
+    echo $forwarding > /proc/sys/net/ipv6/conf/all/forwarding
+    show ip route get 10.1.0.9 from 10.2.0.9 iif w0
+    show ip route get 10.1.0.1 from 10.2.0.9 iif w0
+    show ip -6 route get 2001:db8:1::5 iif w0
+    show ip -6 route get 2001:db8:1::1 iif w0
+    show ip -6 route get 2001:db8:77::5 iif w0
+done
+echo 0 > /proc/sys/net/ipv4/ip_forward
+echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+
 # As wg-quick does it: all but the default route of the main table, then the tunnel's.
 attempt ip rule add table main suppress_prefixlength 0 pref 50
 attempt ip rule add not fwmark 9 table 100 pref 60
@@ -81,6 +99,50 @@ show ip route show 203.0.113.0/24
 attempt ip rule add to 203.0.113.0/24 unreachable pref 40
 show ip route get 203.0.113.1
 attempt ip rule del pref 40
+
+# Rules that go on elsewhere, and those of interfaces that are yet to come.
+ip rule add pref 10 goto 10 2> /dev/null; echo "-> $?"
+attempt ip rule add pref 10 goto 100
+attempt ip rule add pref 20 fwmark 5 table 100
+show ip rule
+show ip route get 192.0.3.1 mark 5
+attempt ip rule add pref 100 nop
+show ip rule
+show ip route get 192.0.3.1 mark 5
+attempt ip rule add goto 32767
+attempt ip rule add goto 32766
+show ip rule
+show ip route get 10.1.0.9
+attempt ip rule del pref 8
+show ip route get 10.1.0.9
+attempt ip rule del goto 32767
+attempt ip -6 rule add pref 30 goto 32767
+attempt ip -6 rule add pref 31 goto 32766
+ip -6 rule add pref 32 goto 31 2> /dev/null; echo "-> $?"
+show ip -6 rule
+attempt ip -6 rule del pref 30
+attempt ip -6 rule del goto 32766
+attempt ip rule del pref 100
+show ip rule
+attempt ip rule del pref 10
+attempt ip rule del pref 20
+attempt ip rule add pref 30 oif later0 table 100
+attempt ip rule add pref 30 oif later0 table 100
+attempt ip rule add pref 31 iif later0 prohibit
+show ip rule
+ip link add later0 type veth peer name later1; ip link set later0 up; ip link set later1 up
+ip addr add 10.3.0.1/24 dev later0
+show ip rule
+show ip route get 192.0.3.1 from 10.2.9.9 iif later0
+ip link set later0 down; ip link set later0 name later2; ip link set later2 up
+show ip rule
+ip link set later1 down; ip link set later1 name later0; ip link set later0 up
+show ip rule
+ip link del later2
+show ip rule
+attempt ip rule del iif later0
+attempt ip rule del oif later0
+show ip rule
 
 ip rule add pref 2 fwmark 0xfffd table 7
 until grep -q fffd "$log"; do sleep 0.1; done

@@ -334,7 +334,11 @@ fn find_route<'a>(
         Some(Found::Refused(action)) => {
             return Err(match action {
                 // fib4_rule_action, fib6_rule_action: not as a route that says so.
-                RuleAction::Lookup(_) | RuleAction::Unreachable => RouteError::NetworkUnreachable,
+                RuleAction::Unreachable => RouteError::NetworkUnreachable,
+                // They refuse nothing.
+                RuleAction::Lookup(_) | RuleAction::Goto(_) | RuleAction::Nop => {
+                    RouteError::NetworkUnreachable
+                }
                 RuleAction::Blackhole => RouteError::Blackhole,
                 RuleAction::Prohibit => RouteError::Prohibited,
             });

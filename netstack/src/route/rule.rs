@@ -1,14 +1,16 @@
 //! Policy rules (`ip rule`): which tables are asked for which packets, in which order.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::cidr::IpCidr;
+use crate::error::ConfigError;
 use crate::nic::NicId;
 use crate::options::Family;
 use crate::route::{Route, RouteTable, TableId};
 
 /// One rule. A selector that is not set matches everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Rules are tried from the lowest to the highest.
     pub priority: u32,
@@ -19,9 +21,9 @@ pub struct Rule {
     /// The destination address.
     pub to: Option<IpCidr>,
     /// The NIC the packet arrived on; the loopback NIC stands for packets of this stack, as in Linux.
-    pub input_nic: Option<NicId>,
+    pub input_nic: Option<RuleNic>,
     /// The NIC that the socket is bound to.
-    pub output_nic: Option<NicId>,
+    pub output_nic: Option<RuleNic>,
     /// The firewall mark.
     pub mark: Option<MarkMatch>,
     /// Matches what the selectors do not match (`ip rule add not ...`).
@@ -32,6 +34,44 @@ pub struct Rule {
     /// What to do with the packets.
     pub action: RuleAction,
 }
+
+/// A NIC that a rule names. It need not exist: until one has the name, no packet comes from there or leaves there.
+#[derive(Debug, Clone)]
+pub struct RuleNic {
+    name: Arc<str>,
+    id: Option<NicId>,
+}
+
+impl RuleNic {
+    /// Whichever NIC has that name.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), id: None }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The NIC that has it, in rules of a stack ([`Stack::rules`](crate::Stack::rules)).
+    pub fn id(&self) -> Option<NicId> {
+        self.id
+    }
+
+    /// Tells whether a packet's NIC is this one.
+    fn is(&self, nic: Option<NicId>) -> bool {
+        self.id.is_some() && self.id == nic
+    }
+}
+
+/// The name is what counts.
+impl PartialEq for RuleNic {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for RuleNic {}
 
 /// A firewall mark to compare with under a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +99,11 @@ impl MarkMatch {
 pub enum RuleAction {
     /// Asks a table; goes on with the next rule if it has no route.
     Lookup(TableId),
+    /// Goes on with the first rule that has this priority, which must be behind the rule's own, or with the next one if
+    /// there is none.
+    Goto(u32),
+    /// Goes on with the next rule.
+    Nop,
     /// Drops silently.
     Blackhole,
     /// Drops as unreachable.
@@ -82,6 +127,11 @@ impl Rule {
             suppress_prefix_len: None,
             action,
         }
+    }
+
+    /// The NICs that it names.
+    fn nics_mut(&mut self) -> impl Iterator<Item = &mut RuleNic> {
+        self.input_nic.iter_mut().chain(self.output_nic.iter_mut())
     }
 
     /// Tells whether a route that its table has counts for it.
@@ -108,8 +158,8 @@ impl Rule {
         };
         let selected = from.is_none_or(|from| key.source.is_some_and(|source| from.contains(source)))
             && to.is_none_or(|to| to.contains(key.destination))
-            && input_nic.is_none_or(|nic| key.input_nic == Some(nic))
-            && output_nic.is_none_or(|nic| key.output_nic == Some(nic))
+            && input_nic.as_ref().is_none_or(|nic| nic.is(key.input_nic))
+            && output_nic.as_ref().is_none_or(|nic| nic.is(key.output_nic))
             && mark.is_none_or(|mark| mark.matches(key.mark));
         is_family && selected != *is_inverted
     }
@@ -146,14 +196,46 @@ impl RuleList {
         &self.rules
     }
 
-    /// Adds a rule behind those of the same priority; false if it exists.
-    pub(crate) fn add(&mut self, rule: Rule) -> bool {
+    /// Adds a rule behind those of the same priority. `find` says which NIC has a name.
+    pub(crate) fn add(
+        &mut self,
+        mut rule: Rule,
+        find: impl Fn(&str) -> Option<NicId>,
+    ) -> Result<(), ConfigError> {
+        // fib_nl_newrule: "Backward goto not supported", which could go round for ever.
+        if matches!(rule.action, RuleAction::Goto(target) if target <= rule.priority) {
+            return Err(ConfigError::Invalid);
+        }
         if self.rules.contains(&rule) {
-            return false;
+            return Err(ConfigError::Exists);
+        }
+        for nic in rule.nics_mut() {
+            nic.id = find(&nic.name);
         }
         let at = self.rules.partition_point(|other| other.priority <= rule.priority);
         self.rules.insert(at, rule);
-        true
+        Ok(())
+    }
+
+    /// A NIC has that name from now on, and no other one.
+    pub(crate) fn attach(&mut self, id: NicId, name: &str) {
+        self.detach(id);
+        for nic in self.rules.iter_mut().flat_map(Rule::nics_mut).filter(|nic| *nic.name == *name) {
+            nic.id = Some(id);
+        }
+    }
+
+    /// A NIC is gone.
+    pub(crate) fn detach(&mut self, id: NicId) {
+        for nic in self.rules.iter_mut().flat_map(Rule::nics_mut).filter(|nic| nic.id == Some(id)) {
+            nic.id = None;
+        }
+    }
+
+    /// Whether a rule of the family has that priority, for others to go on there.
+    pub(crate) fn has_priority(&self, family: Family, priority: u32) -> bool {
+        let is_fixed = priority == MAIN_PRIORITY || (priority == DEFAULT_PRIORITY && family == Family::V4);
+        is_fixed || self.rules.iter().any(|rule| rule.family == family && rule.priority == priority)
     }
 
     /// Removes a rule; false if there is none.
@@ -170,28 +252,41 @@ impl RuleList {
         is_usable: impl Fn(&Route) -> bool,
     ) -> Option<Found<'a>> {
         let ask = |table| tables.lookup_in(table, key.destination).find(|route| is_usable(route));
+        let main = || ask(TableId::MAIN).map(Found::Route);
+        let default = || ask(TableId::DEFAULT).map(Found::Route);
+        if self.rules.is_empty() {
+            return main().or_else(default);
+        }
+        // What is before this priority is jumped over.
+        let mut begin = 0;
         let mut rules = self.rules.iter().filter(|rule| rule.matches(key)).peekable();
-        let mut step = |until: u32| {
-            while let Some(rule) = rules.next_if(|rule| rule.priority < until) {
+        let mut step = |last: u32| {
+            while let Some(rule) = rules.next_if(|rule| rule.priority <= last) {
+                if rule.priority < begin {
+                    continue;
+                }
                 match rule.action {
                     RuleAction::Lookup(table) => {
                         // The first has the longest prefix: where it does not count, none does.
                         if let Some(route) = ask(table).filter(|route| rule.takes(route)) {
-                            return Some(Found::Route(route));
+                            return (begin, Some(Found::Route(route)));
                         }
                     }
-                    refused => return Some(Found::Refused(refused)),
+                    RuleAction::Goto(target) if self.has_priority(rule.family, target) => begin = target,
+                    RuleAction::Goto(_) | RuleAction::Nop => {}
+                    refused => return (begin, Some(Found::Refused(refused))),
                 }
             }
-            None
+            (begin, None)
         };
-        let main = || ask(TableId::MAIN).map(Found::Route);
-        let default = || ask(TableId::DEFAULT).map(Found::Route);
-        step(MAIN_PRIORITY)
-            .or_else(main)
-            .or_else(|| step(DEFAULT_PRIORITY))
-            .or_else(default)
-            .or_else(|| step(u32::MAX))
+        let (begin, found) = step(MAIN_PRIORITY - 1);
+        let found = found.or_else(|| if begin <= MAIN_PRIORITY { main() } else { None });
+        if found.is_some() {
+            return found;
+        }
+        let (begin, found) = step(DEFAULT_PRIORITY - 1);
+        let found = found.or_else(|| if begin <= DEFAULT_PRIORITY { default() } else { None });
+        found.or_else(|| step(u32::MAX).1)
     }
 }
 
@@ -200,101 +295,5 @@ const MAIN_PRIORITY: u32 = 32_766;
 const DEFAULT_PRIORITY: u32 = 32_767;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nic(index: u32) -> NicId {
-        NicId::from_index(index).unwrap()
-    }
-
-    fn key(destination: &str) -> RouteKey {
-        RouteKey {
-            destination: destination.parse().unwrap(),
-            source: None,
-            input_nic: None,
-            output_nic: None,
-            mark: 0,
-        }
-    }
-
-    fn tables() -> RouteTable {
-        let mut tables = RouteTable::default();
-        for (table, index) in [(TableId::MAIN, 1), (TableId(100), 2), (TableId(101), 3)] {
-            tables.add(Route { table, ..Route::connected(IpCidr::DEFAULT_V4, nic(index)) });
-        }
-        tables
-    }
-
-    fn found(rules: &RuleList, key: &RouteKey) -> Option<u32> {
-        match rules.lookup(&tables(), key, |_| true)? {
-            Found::Route(route) => Some(route.nic.index()),
-            Found::Refused(_) => Some(0),
-        }
-    }
-
-    #[test]
-    fn without_rules_the_main_table_answers() {
-        assert_eq!(found(&RuleList::default(), &key("192.0.2.1")), Some(1));
-        assert_eq!(found(&RuleList::default(), &key("2001:db8::1")), None);
-    }
-
-    #[test]
-    fn each_selector_counts() {
-        let base = Rule::new(Family::V4, 100, RuleAction::Lookup(TableId(100)));
-        let hit = RouteKey {
-            source: Some("10.1.1.1".parse().unwrap()),
-            input_nic: Some(nic(7)),
-            output_nic: Some(nic(8)),
-            mark: 0x105,
-            ..key("192.0.2.1")
-        };
-        let rules = [
-            Rule { from: Some("10.0.0.0/8".parse().unwrap()), ..base },
-            Rule { to: Some("192.0.2.0/24".parse().unwrap()), ..base },
-            Rule { input_nic: Some(nic(7)), ..base },
-            Rule { output_nic: Some(nic(8)), ..base },
-            Rule { mark: Some(MarkMatch { value: 5, mask: 0xff }), ..base },
-        ];
-        let miss = RouteKey { mark: 0x106, ..key("198.51.100.1") };
-        for rule in rules {
-            let mut list = RuleList::default();
-            assert!(list.add(rule) && !list.add(rule));
-            assert_eq!((found(&list, &hit), found(&list, &miss)), (Some(2), Some(1)), "{rule:?}");
-            let mut list = RuleList::default();
-            list.add(Rule { is_inverted: true, ..rule });
-            assert_eq!((found(&list, &hit), found(&list, &miss)), (Some(1), Some(2)), "not {rule:?}");
-        }
-    }
-
-    #[test]
-    fn a_rule_may_leave_short_prefixes_to_others() {
-        let mut tables = tables();
-        let near = IpCidr::new("192.0.2.0".parse().unwrap(), 24).unwrap();
-        tables.add(Route::connected(near, nic(9)));
-        let mut list = RuleList::default();
-        let main = Rule::new(Family::V4, 50, RuleAction::Lookup(TableId::MAIN));
-        list.add(Rule { suppress_prefix_len: Some(0), ..main });
-        list.add(Rule::new(Family::V4, 60, RuleAction::Lookup(TableId(100))));
-        let found = |destination| match list.lookup(&tables, &key(destination), |_| true) {
-            Some(Found::Route(route)) => route.nic.index(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!((found("192.0.2.1"), found("198.51.100.1")), (9, 2));
-    }
-
-    #[test]
-    fn priorities_order_the_rules_around_the_main_table() {
-        let mut list = RuleList::default();
-        list.add(Rule::new(Family::V4, 200, RuleAction::Lookup(TableId(101))));
-        list.add(Rule::new(Family::V4, 40_000, RuleAction::Prohibit));
-        list.add(Rule::new(Family::V4, 100, RuleAction::Lookup(TableId(9))));
-        assert_eq!(found(&list, &key("192.0.2.1")), Some(3));
-        assert!(list.remove(&Rule::new(Family::V4, 200, RuleAction::Lookup(TableId(101)))));
-        assert_eq!(found(&list, &key("192.0.2.1")), Some(1));
-        let empty = RouteTable::default();
-        let nothing = list.lookup(&empty, &key("192.0.2.1"), |_| true);
-        assert_eq!(nothing, Some(Found::Refused(RuleAction::Prohibit)));
-        list.add(Rule::new(Family::V4, 50, RuleAction::Unreachable));
-        assert_eq!(found(&list, &key("192.0.2.1")), Some(0));
-    }
-}
+#[path = "rule_tests.rs"]
+mod tests;

@@ -41,6 +41,7 @@ impl Stack {
             let id = topology.allocate_nic_id(wanted).ok_or(ConfigError::Invalid)?;
             let interface = Arc::new(Interface::new(id, name, link));
             interface.set_up(is_up);
+            topology.rules.attach(id, name);
             topology
                 .nics
                 .insert(id, NicEntry { interface, addresses: Vec::new(), options: NicOptions::default() });
@@ -53,6 +54,7 @@ impl Stack {
         self.core.topology.modify(|topology| {
             topology.nics.remove(&nic).ok_or(ConfigError::NoSuchNic)?;
             topology.routes.remove(|route| route.nic == nic);
+            topology.rules.detach(nic);
             Ok(())
         })?;
         // They would keep its link.
@@ -107,6 +109,7 @@ impl Stack {
                 return Err(ConfigError::Exists);
             }
             topology.nics.get(&nic).ok_or(ConfigError::NoSuchNic)?.interface.set_name(name);
+            topology.rules.attach(nic, name);
             Ok(())
         })
     }

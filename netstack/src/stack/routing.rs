@@ -6,6 +6,7 @@ use crate::cidr::IpCidr;
 use crate::error::{ConfigError, RouteError};
 use crate::ip::{self, Egress};
 use crate::nic::{NicId, NicOptions};
+use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::route::{Route, RouteLookup, RouteOrigin, Rule, TableId, Way};
 use crate::stack::Stack;
@@ -75,11 +76,13 @@ impl Stack {
         self.core.topology.load().routes.routes().to_vec()
     }
 
-    /// Adds a policy rule.
+    /// Adds a policy rule. One that goes to a priority not behind its own is [`ConfigError::Invalid`].
     pub fn add_rule(&self, rule: Rule) -> Result<(), ConfigError> {
-        self.core.topology.modify(|topology| match topology.rules.add(rule) {
-            true => Ok(()),
-            false => Err(ConfigError::Exists),
+        self.core.topology.modify(|topology| {
+            let Topology { nics, rules, .. } = topology;
+            rules.add(rule, |name| {
+                nics.iter().find(|(_, entry)| &*entry.interface.name() == name).map(|(&id, _)| id)
+            })
         })
     }
 
@@ -89,6 +92,11 @@ impl Stack {
             true => Ok(()),
             false => Err(ConfigError::NotFound),
         })
+    }
+
+    /// Tells whether rules of a family can go on at a priority: whether one has it, be it one that every stack has.
+    pub fn has_rule_at(&self, family: Family, priority: u32) -> bool {
+        self.core.topology.load().rules.has_priority(family, priority)
     }
 
     /// The policy rules in the order they are tried. Those that every stack has are not among them: the stack's own

@@ -319,6 +319,8 @@ pub const RTNH_F_UNRESOLVED: u32 = 0x20;
 
 /// `RTM_F_CLONED`: routes of the cache, of which there are none.
 pub const RTM_F_CLONED: u32 = 0x200;
+/// `RTM_F_FIB_MATCH`: the route that is found is wanted, not what follows from it.
+pub const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 /// `RTCF_BROADCAST`: packets of the route are for everybody on the link.
 pub const RTCF_BROADCAST: u32 = 0x1000_0000;
@@ -419,6 +421,12 @@ constants! { u8;
 }
 /// `FIB_RULE_INVERT`.
 pub const FIB_RULE_INVERT: u32 = 2;
+/// `FIB_RULE_UNRESOLVED`: there is no rule to go to.
+pub const FIB_RULE_UNRESOLVED: u32 = 4;
+/// `FIB_RULE_IIF_DETACHED`: there is no such interface.
+pub const FIB_RULE_IIF_DETACHED: u32 = 8;
+/// `FIB_RULE_OIF_DETACHED`.
+pub const FIB_RULE_OIF_DETACHED: u32 = 16;
 
 // `IPMRA_CREPORT_*` and `IP6MRA_CREPORT_*` of `linux/mroute.h` and `linux/mroute6.h`.
 constants! { u16;

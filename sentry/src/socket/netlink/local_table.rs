@@ -36,6 +36,13 @@ pub(super) fn routes(nics: &[NicInfo]) -> Vec<LocalRoute> {
     routes
 }
 
+/// The one that a destination finds: with the longest prefix.
+pub(super) fn lookup(nics: &[NicInfo], destination: IpAddr) -> Option<LocalRoute> {
+    let matching = routes(nics).into_iter().filter(|route| route.destination.contains(destination));
+    // The first of those that are as long.
+    matching.rev().max_by_key(|route| route.destination.prefix_len())
+}
+
 /// `fib_add_ifaddr` and `addrconf_add_mroute`.
 fn of_nic(nic: &NicInfo) -> Vec<LocalRoute> {
     let mut routes = Vec::new();

@@ -83,7 +83,7 @@ fn listing_order(a: &Route, b: &Route) -> Ordering {
 }
 
 /// Whether two routes that follow each other are next hops of one.
-fn share_flows(a: &Route, b: &Route) -> bool {
+pub(super) fn share_flows(a: &Route, b: &Route) -> bool {
     let same = (a.table, a.destination, shown_metric(a)) == (b.table, b.destination, shown_metric(b));
     same && a.weight > 0 && b.weight > 0
 }
@@ -118,7 +118,7 @@ const USER_METRIC: u32 = 1024;
 pub(super) const PREFERENCE_MEDIUM: u8 = 0;
 
 /// Describes a route: the first of `together`, with all of them as its next hops.
-fn describe(together: &[Route], kind: u16, reply: &mut Reply) {
+pub(super) fn describe(together: &[Route], kind: u16, reply: &mut Reply) {
     let Some(route) = together.first() else { return };
     let destination = route.destination;
     let fixed = RtMsg {

@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::netlink::address::family_number;
 use crate::socket::netlink::message::{Attributes, Reply, Request};
-use crate::socket::netlink::{multicast, route};
+use crate::socket::netlink::{local_table, multicast, route};
 use crate::task::Task;
 
 pub(super) fn lookup(
@@ -34,12 +34,61 @@ pub(super) fn lookup(
         mark: attributes.u32(RTA_MARK).unwrap_or(0),
     };
     check_source(namespace, &asked)?;
-    let way = namespace.stack().find_way(&asked).map_err(errno)?;
+    let way = find(namespace, &asked)?;
+    if fixed.flags & RTM_F_FIB_MATCH != 0 {
+        return describe_match(namespace, destination, &way, reply);
+    }
     let uid = attributes.u32(RTA_UID).or_else(|| task.map(|task| task.creds().uid.0));
     match destination {
         IpAddr::V4(_) => describe_v4(&asked, &way, uid, reply),
         IpAddr::V6(_) => describe_v6(&asked, &way, reply),
     }
+    Ok(())
+}
+
+/// Where the packet would go.
+fn find(namespace: &NetNamespace, asked: &RouteLookup) -> Result<Way, Errno> {
+    let found = namespace.stack().find_way(asked);
+    let stays = matches!(&found, Ok(way) if matches!(way.cast, WayCast::Local | WayCast::Broadcast));
+    // ip_route_input_slow: who does not forward has no route for others.
+    if let Some(nic) = asked.input_nic.filter(|_| is_v4_host(asked.destination) && !stays)
+        && namespace.stack().nic(nic).is_some_and(|nic| !nic.options.forwards_v4)
+    {
+        return Err(Errno::EHOSTUNREACH);
+    }
+    let way = found.map_err(errno)?;
+    // ip6_route_output: other than in IPv4, nothing is on a link without a route that says so.
+    match asked.destination {
+        IpAddr::V6(to)
+            if way.cast == WayCast::Unicast && way.route.is_none() && !to.is_unicast_link_local() =>
+        {
+            Err(Errno::ENETUNREACH)
+        }
+        _ => Ok(way),
+    }
+}
+
+fn is_v4_host(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if !address.is_multicast())
+}
+
+/// `RTM_F_FIB_MATCH`: the route itself, with all of its next hops.
+fn describe_match(
+    namespace: &NetNamespace,
+    destination: IpAddr,
+    way: &Way,
+    reply: &mut Reply,
+) -> Result<(), Errno> {
+    let is_local = way.cast != WayCast::Unicast;
+    if is_local && let Some(local) = local_table::lookup(&namespace.stack().nics(), destination) {
+        local.describe(reply);
+        return Ok(());
+    }
+    // inet_rtm_getroute: "if (!res.fi) ... err = -EHOSTUNREACH".
+    let found = way.route.ok_or(Errno::EHOSTUNREACH)?;
+    let mut together = namespace.stack().routes();
+    together.retain(|route| *route == found || route::share_flows(route, &found));
+    route::describe(&together, RTM_NEWROUTE, reply);
     Ok(())
 }
 
@@ -113,7 +162,8 @@ fn describe_v4(asked: &RouteLookup, way: &Way, uid: Option<u32>, reply: &mut Rep
         if asked.mark != 0 {
             builder.attr(RTA_MARK, &asked.mark);
         }
-        if let Some(uid) = uid {
+        // rt_fill_info: not for what came in.
+        if let Some(uid) = uid.filter(|_| asked.input_nic.is_none()) {
             builder.attr(RTA_UID, &uid);
         }
         if let Some(nic) = asked.input_nic {
@@ -136,12 +186,17 @@ fn describe_v6(asked: &RouteLookup, way: &Way, reply: &mut Reply) {
         builder.attr_ip(RTA_DST, asked.destination);
         builder.attr_ip(RTA_SRC, asked.source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         builder.attr(RTA_TABLE, &table);
-        builder.attr_ip(RTA_PREFSRC, way.source);
+        if asked.input_nic.is_none() {
+            builder.attr_ip(RTA_PREFSRC, way.source);
+        }
         if let Some(gateway) = way.gateway {
             builder.attr_ip(RTA_GATEWAY, gateway);
         }
         builder.attr(RTA_OIF, &way.nic.index());
         builder.attr(RTA_PRIORITY, &metric);
+        if let Some(nic) = asked.input_nic {
+            builder.attr(RTA_IIF, &nic.index());
+        }
         builder.attr(RTA_PREF, &route::PREFERENCE_MEDIUM);
     });
 }

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netstack::IpCidr;
+use netstack::error::ConfigError;
 use netstack::options::Family;
-use netstack::route::{MarkMatch, Rule, RuleAction, TableId};
-use netstack::{IpCidr, NicId};
+use netstack::route::{MarkMatch, Rule, RuleAction, RuleNic, TableId};
+use sentry_abi::ifreq::IFNAMSIZ;
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
 
@@ -58,12 +60,14 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
         input_nic,
         output_nic,
         mark,
-        is_inverted,
+        is_inverted: _,
         suppress_prefix_len,
         action,
     } = rule;
-    let (table, action) = match action {
+    let (table, kind_of_action) = match action {
         RuleAction::Lookup(table) => (table.0, FR_ACT_TO_TBL),
+        RuleAction::Goto(_) => (0, FR_ACT_GOTO),
+        RuleAction::Nop => (0, FR_ACT_NOP),
         RuleAction::Blackhole => (0, FR_ACT_BLACKHOLE),
         RuleAction::Unreachable => (0, FR_ACT_UNREACHABLE),
         RuleAction::Prohibit => (0, FR_ACT_PROHIBIT),
@@ -74,19 +78,21 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
         src_len: bits(from),
         // RT_TABLE_COMPAT, where the number does not fit.
         table: u8::try_from(table).unwrap_or(252),
-        flags: if *is_inverted { FIB_RULE_INVERT } else { 0 },
-        ..header(*family, action)
+        flags: flags_of(namespace, rule),
+        ..header(*family, kind_of_action)
     };
-    let nics = namespace.stack().nics();
-    let name = |builder: &mut Builder, kind: u16, nic: &Option<NicId>| {
-        if let Some(nic) = nics.iter().find(|other| Some(other.id) == *nic) {
-            builder.attr_str(kind, &nic.name);
+    let name = |builder: &mut Builder, kind: u16, nic: &Option<RuleNic>| {
+        if let Some(nic) = nic {
+            builder.attr_str(kind, nic.name());
         }
     };
     reply.message(kind, &fixed, |builder| {
         builder.attr(FRA_TABLE, &table);
         builder.attr(FRA_SUPPRESS_PREFIXLEN, &suppress_prefix_len.map_or(u32::MAX, u32::from));
         builder.attr(FRA_PROTOCOL, &RTPROT_UNSPEC);
+        if let RuleAction::Goto(target) = action {
+            builder.attr(FRA_GOTO, target);
+        }
         name(builder, FRA_IIFNAME, input_nic);
         name(builder, FRA_OIFNAME, output_nic);
         if let Some(MarkMatch { value, mask }) = mark {
@@ -103,6 +109,23 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
     });
 }
 
+fn flags_of(namespace: &NetNamespace, rule: &Rule) -> u32 {
+    let is_unresolved = match rule.action {
+        RuleAction::Goto(target) => !namespace.stack().has_rule_at(rule.family, target),
+        _ => false,
+    };
+    let is_detached = |nic: &Option<RuleNic>| nic.as_ref().is_some_and(|nic| nic.id().is_none());
+    [
+        (rule.is_inverted, FIB_RULE_INVERT),
+        (is_unresolved, FIB_RULE_UNRESOLVED),
+        (is_detached(&rule.input_nic), FIB_RULE_IIF_DETACHED),
+        (is_detached(&rule.output_nic), FIB_RULE_OIF_DETACHED),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, flag)| is_set.then_some(flag))
+    .sum()
+}
+
 /// What a request describes. What it does not say is `None`.
 struct Wanted {
     priority: Option<u32>,
@@ -111,7 +134,7 @@ struct Wanted {
     has_action: bool,
 }
 
-fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Errno> {
+fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
     let (fixed, attributes): (FibRuleHdr, Attributes<'_>) = request.split_full()?;
     let (family, any) = match u16::from(fixed.family) {
         AF_INET => (Family::V4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -119,7 +142,7 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
         _ => return Err(Errno::EAFNOSUPPORT),
     };
     // Selectors that the stack does not have are refused; a rule without them would match too much.
-    let unknown = [FRA_GOTO, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_L3MDEV, FRA_UID_RANGE]
+    let unknown = [FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_L3MDEV, FRA_UID_RANGE]
         .into_iter()
         .chain([FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE]);
     if fixed.tos != 0 || unknown.into_iter().any(|kind| attributes.find(kind).is_some()) {
@@ -132,16 +155,11 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
             network.filter(|network| network.family() == family).map(Some).ok_or(Errno::EINVAL)
         }
     };
-    let nics = namespace.stack().nics();
-    let nic = |kind: u16| -> Result<Option<NicId>, Errno> {
-        match attributes.str(kind) {
-            None => Ok(None),
-            // Rules for interfaces that are yet to come are not built.
-            Some(name) => {
-                let nic = nics.iter().find(|nic| *nic.name == *name).ok_or(Errno::ENODEV)?;
-                Ok(Some(nic.id))
-            }
-        }
+    let nic = |kind: u16| match attributes.find(kind).map(|_| attributes.str(kind)) {
+        None => Ok(None),
+        // NLA_STRING of IFNAMSIZ - 1 bytes.
+        Some(Some(name)) if name.len() < IFNAMSIZ => Ok(Some(RuleNic::named(name))),
+        Some(_) => Err(Errno::ERANGE),
     };
     let mask = attributes.u32(FRA_FWMASK);
     let mark = match attributes.u32(FRA_FWMARK) {
@@ -154,6 +172,8 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
         FR_ACT_BLACKHOLE => RuleAction::Blackhole,
         FR_ACT_UNREACHABLE => RuleAction::Unreachable,
         FR_ACT_PROHIBIT => RuleAction::Prohibit,
+        FR_ACT_NOP => RuleAction::Nop,
+        FR_ACT_GOTO => RuleAction::Goto(attributes.u32(FRA_GOTO).ok_or(Errno::EINVAL)?),
         _ => return Err(Errno::EOPNOTSUPP),
     };
     let has_action = fixed.action != 0 && (fixed.action != FR_ACT_TO_TBL || table != 0);
@@ -176,7 +196,7 @@ fn decode(namespace: &NetNamespace, request: &Request<'_>) -> Result<Wanted, Err
 
 /// `RTM_NEWRULE`.
 pub(super) fn add(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { priority, rule, has_action } = decode(namespace, request)?;
+    let Wanted { priority, rule, has_action } = decode(request)?;
     // fib_nl2rule: a rule for no table is none.
     if !has_action {
         return Err(Errno::EINVAL);
@@ -193,7 +213,10 @@ pub(super) fn add(namespace: &NetNamespace, request: &Request<'_>) -> Result<(),
         return Err(Errno::ENOMEM);
     }
     let rule = Rule { priority, ..rule };
-    stack.add_rule(rule).map_err(|_| Errno::EEXIST)?;
+    stack.add_rule(rule.clone()).map_err(|error| match error {
+        ConfigError::Invalid => Errno::EINVAL,
+        _ => Errno::EEXIST,
+    })?;
     announce(namespace, &rule, RTM_NEWRULE);
     Ok(())
 }
@@ -211,7 +234,7 @@ fn announce(namespace: &NetNamespace, rule: &Rule, kind: u16) {
 
 /// `RTM_DELRULE`: the first rule that is what the request says.
 pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { priority, rule: wanted, has_action } = decode(namespace, request)?;
+    let Wanted { priority, rule: wanted, has_action } = decode(request)?;
     let stack = namespace.stack();
     let is_it = |rule: &Rule| {
         let Rule {
@@ -225,22 +248,27 @@ pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<
             is_inverted,
             suppress_prefix_len,
             action,
-        } = wanted;
-        rule.family == family
+        } = &wanted;
+        rule.family == *family
             && priority.is_none_or(|priority| rule.priority == priority)
-            && (!has_action || rule.action == action)
-            && (from.is_none() || rule.from == from)
-            && (to.is_none() || rule.to == to)
-            && (input_nic.is_none() || rule.input_nic == input_nic)
-            && (output_nic.is_none() || rule.output_nic == output_nic)
-            && (mark.is_none() || rule.mark == mark)
-            && (!is_inverted || rule.is_inverted)
-            && (suppress_prefix_len.is_none() || rule.suppress_prefix_len == suppress_prefix_len)
+            && (!has_action || is_like(rule.action, *action))
+            && (from.is_none() || rule.from == *from)
+            && (to.is_none() || rule.to == *to)
+            && (input_nic.is_none() || rule.input_nic == *input_nic)
+            && (output_nic.is_none() || rule.output_nic == *output_nic)
+            && (mark.is_none() || rule.mark == *mark)
+            && (!*is_inverted || rule.is_inverted)
+            && (suppress_prefix_len.is_none() || rule.suppress_prefix_len == *suppress_prefix_len)
     };
     let found = stack.rules().into_iter().find(is_it).ok_or(Errno::ENOENT)?;
     stack.remove_rule(&found).map_err(|_| Errno::ENOENT)?;
     announce(namespace, &found, RTM_DELRULE);
     Ok(())
+}
+
+/// fib_rules_find: it is not looked at where rules go to.
+fn is_like(action: RuleAction, wanted: RuleAction) -> bool {
+    matches!((action, wanted), (RuleAction::Goto(_), RuleAction::Goto(_))) || action == wanted
 }
 
 /// Where Linux has "from all lookup main".
