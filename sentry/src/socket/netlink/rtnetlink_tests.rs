@@ -104,9 +104,25 @@ fn the_rules_are_the_default_ones() {
     assert_eq!(messages.len(), 4);
 }
 
+/// `fib_nl2rule`: a rule that goes on elsewhere says where, no other does, and it is further down.
+#[test]
+fn goto_and_its_target_come_together() {
+    let admin = socket(Privilege::Admin);
+    let add = |action, target: Option<u32>| {
+        let fixed = FibRuleHdr { family: 2, action, ..FibRuleHdr::default() };
+        let goto = target.map(|target| attribute(FRA_GOTO, target.as_bytes())).unwrap_or_default();
+        let body = [fixed.as_bytes(), &attribute(FRA_PRIORITY, 10_u32.as_bytes()), &goto].concat();
+        error_of(&ask(&admin, &request(RTM_NEWRULE, NLM_F_ACK, &body)))
+    };
+    assert_eq!(add(FR_ACT_GOTO, None), -22);
+    assert_eq!(add(FR_ACT_NOP, Some(20)), -22);
+    assert_eq!(add(FR_ACT_GOTO, Some(10)), -22);
+    assert_eq!(add(FR_ACT_GOTO, Some(11)), 0);
+}
+
 #[test]
 fn what_is_not_built_is_refused() {
-    let rule = FibRuleHdr { family: 2, action: FR_ACT_GOTO, ..FibRuleHdr::default() };
+    let rule = FibRuleHdr { family: 2, tos: 4, action: FR_ACT_NOP, ..FibRuleHdr::default() };
     let data = request(RTM_NEWRULE, NLM_F_ACK, rule.as_bytes());
     assert_eq!(error_of(&ask(&socket(Privilege::Admin), &data)), -95);
     // No family is no family of rules (`fib_nl_newrule`).

@@ -167,6 +167,10 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
         None => mask.filter(|mask| *mask != 0).map(|mask| MarkMatch { value: 0, mask }),
     };
     let table = attributes.u32(FRA_TABLE).unwrap_or(fixed.table.into());
+    // fib_nl2rule: "FRA_GOTO" is for that action only.
+    if fixed.action != FR_ACT_GOTO && attributes.find(FRA_GOTO).is_some() {
+        return Err(Errno::EINVAL);
+    }
     let action = match fixed.action {
         0 | FR_ACT_TO_TBL => RuleAction::Lookup(TableId(table)),
         FR_ACT_BLACKHOLE => RuleAction::Blackhole,
