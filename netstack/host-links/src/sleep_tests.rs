@@ -1,4 +1,5 @@
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use super::*;
 
@@ -35,6 +36,41 @@ fn links_are_reported_as_long_as_they_can_be_read() {
     assert!(sleep.wait(Patience::None).unwrap().is_empty());
 }
 
+/// More of them than poll(2) waits for.
+#[test]
+fn many_links_are_reported_each_under_its_key() {
+    let wake = eventfd();
+    let mut sleep = bounded(&wake);
+    let links: Vec<OwnedFd> = (0..2 * MAX_POLLED).map(|_| eventfd()).collect();
+    for (key, link) in (100..).zip(&links) {
+        sleep.add(link.as_fd(), key).unwrap();
+    }
+    for (key, link) in (100..).zip(&links) {
+        signal(link);
+        assert_eq!(sleep.wait(Patience::Endless).unwrap().as_slice(), [key]);
+        sys::read(link.as_fd(), &mut [0; 8]).unwrap();
+    }
+    // Whichever is forgotten, the others keep their keys.
+    for forgotten in [1, 0, 2 * MAX_POLLED - 1] {
+        sleep.remove(links[forgotten].as_fd());
+        signal(&links[forgotten]);
+    }
+    assert!(sleep.wait(Patience::None).unwrap().is_empty());
+    for index in [2, MAX_POLLED] {
+        signal(&links[index]);
+    }
+    assert_eq!(sleep.wait(Patience::Endless).unwrap().as_slice(), [102, 100 + MAX_POLLED as u64]);
+}
+
+#[test]
+fn end_of_a_link_is_reported() {
+    let (wake, (link, peer)) = (eventfd(), UnixStream::pair().unwrap());
+    let mut sleep = bounded(&wake);
+    sleep.add(link.as_fd(), 3).unwrap();
+    drop(peer);
+    assert_eq!(sleep.wait(Patience::Endless).unwrap().as_slice(), [3]);
+}
+
 #[test]
 fn each_wake_ends_one_wait() {
     let wake = eventfd();
@@ -47,6 +83,7 @@ fn each_wake_ends_one_wait() {
     }
     // Without anything to end it, the next would go on: what was reported is not reported again.
     assert!(sys::epoll_wait(sleep.epoll.as_fd(), Patience::None).unwrap().is_empty());
+    assert_eq!(sys::poll(&mut sleep.polled, Some(Duration::ZERO)).unwrap(), 0);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 pub(crate) use mapping::Mapping;
 pub(crate) use poll::{
-    Keys, Patience, Trigger, epoll_add, epoll_create, epoll_remove, epoll_wait, set_timer, timerfd,
+    Keys, Patience, Trigger, epoll_add, epoll_create, epoll_remove, epoll_wait, poll, readable, set_timer,
+    timerfd,
 };
 pub(crate) use xdp::{
     BpfMap, bind_xdp, bpf_attach_xdp, bpf_create_map, bpf_load_xdp, bpf_update_element, kick, xdp_offsets,
@@ -106,29 +107,6 @@ pub(crate) fn sendmmsg(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], ends: &[usiz
 
 /// The most messages of one sendmmsg or recvmmsg.
 pub(crate) const MAX_BATCH: usize = 64;
-
-/// What to wait for.
-pub(crate) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
-    libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
-}
-
-/// ppoll(2): waits until one of the descriptors is ready or the time is over, and returns how many are. An interrupted
-/// wait is over.
-pub(crate) fn poll(fds: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<usize> {
-    let limit = limit.map(|limit| libc::timespec {
-        // Nobody waits for 292 billion years.
-        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    });
-    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
-    // SAFETY: the array and the time are live for the call; a null signal mask leaves the thread's own.
-    match check(unsafe { libc::ppoll(fds.as_mut_ptr(), count, limit, std::ptr::null()) }) {
-        Ok(ready) => Ok(usize::try_from(ready).unwrap_or(0)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        Err(error) => Err(error),
-    }
-}
 
 /// Waits until more can be sent, at most for `limit`. True if so.
 pub(crate) fn wait_writable(fd: BorrowedFd<'_>, limit: Duration) -> bool {

@@ -1,4 +1,4 @@
-//! epoll(7) and timerfd_create(2).
+//! poll(2), epoll(7) and timerfd_create(2).
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -80,6 +80,32 @@ pub(crate) fn epoll_wait(epoll: BorrowedFd<'_>, patience: Patience) -> io::Resul
         Ok(count) => Ok(events.iter().take(count).map(|event| event.u64).collect()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Keys::new()),
         Err(error) => Err(error),
+    }
+}
+
+/// What to ask [`poll`] whether `fd` can be read.
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
+    libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+}
+
+/// ppoll(2): waits until one of the descriptors is ready or the time is over, and returns how many are. An interrupted
+/// wait is over.
+pub(crate) fn poll(fds: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<usize> {
+    let mut limit = limit.map(|limit| libc::timespec {
+        // Nobody waits for 292 billion years.
+        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    let limit = limit.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let no_mask: *const libc::sigset_t = std::ptr::null();
+    // SAFETY: the array is live, exclusive and as long as said; so is the time, where what is left of it may be written; a null
+    // signal mask leaves the thread's own.
+    let count = check_len(unsafe {
+        libc::syscall(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), limit, no_mask, MASK_LEN)
+    });
+    match count {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        other => other,
     }
 }
 
