@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
@@ -140,6 +141,30 @@ static void timers_as_a_file(void)
     CHECK_FAILS(timerfd_create(99, 0), EINVAL);
 }
 
+// One call reports all that are ready, however many.
+static void many_at_once(void)
+{
+    enum { COUNT = 6000 };
+    static struct epoll_event events[COUNT + 1];
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK(limit.rlim_max > COUNT + 100 && setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    int epoll = epoll_create1(0), ready = eventfd(1, 0), first = -1;
+    for (int i = 0; i < COUNT; i++) {
+        int fd = dup(ready);
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+        CHECK(fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+        first = first < 0 ? fd : first;
+    }
+    CHECK(epoll_wait(epoll, events, COUNT + 1, 0) == COUNT);
+    CHECK(epoll_wait(epoll, events, COUNT / 2, 0) == COUNT / 2);
+    close(epoll);
+    for (int i = 0; i < COUNT; i++)
+        close(first + i);
+    close(ready);
+}
+
 static void select_and_its_timeout(void)
 {
     int fds[2];
@@ -165,6 +190,7 @@ int main(void)
     PART(event_counter_and_semaphore);
     PART(signals_as_a_file);
     PART(timers_as_a_file);
+    PART(many_at_once);
     PART(select_and_its_timeout);
     return 0;
 }

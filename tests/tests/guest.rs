@@ -98,6 +98,7 @@ guests! {
     cpu_time
     crashes
     direct_io
+    directory_signals
     epoll
     exec_environment
     extension_headers
@@ -132,6 +133,7 @@ guests! {
     pipes
     ports_of_connections
     posix_queues
+    record_locks
     seccomp
     seccomp_listener
     sender_process

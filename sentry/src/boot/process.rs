@@ -11,7 +11,7 @@ use crate::kernel::{ContainerId, Kernel, Namespaces};
 use crate::task::seccomp::{Filter, Logging};
 use crate::task::{Capabilities, Credentials, Gid, Limit, Limits, ProcessArgs, Resource, Task, Uid};
 use crate::vfs::walk::{Last, Resolve, WalkRoot, walk};
-use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext};
+use crate::vfs::{Caller, FdFlags, FdTableUser, File, FsContext};
 
 /// Where execvp(3) looks when the environment has no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -39,7 +39,7 @@ pub(super) fn start(
     let files = place_terminals(&fs, &creds, files);
     let terminal =
         files.iter().take(3).find(|file| host::is_terminal(file)).filter(|_| config.has_terminal).cloned();
-    let table = FdTable::new();
+    let table = FdTableUser::new();
     for file in files {
         // Cannot fail: the table is empty and the limit far.
         let _ = table.install(file, FdFlags::empty(), 0, u64::MAX);
@@ -52,7 +52,7 @@ pub(super) fn start(
         envp: config.env.iter().map(|variable| variable.clone().into_bytes()).collect(),
         creds: creds.clone(),
         limits,
-        files: table.clone(),
+        files: table.share(),
         fs: fs.clone(),
         namespaces: namespaces.clone(),
         container: *container,

@@ -36,6 +36,8 @@ pub struct Kernel {
     pub(crate) files_in_flight: Arc<crate::socket::FilesInFlight>,
     /// Files of the host that several mounts lead to.
     pub(crate) files_of_mounts: Arc<crate::vfs::ManyFaced>,
+    /// Who waits for record locks.
+    pub(crate) lock_waits: crate::vfs::lock_waits::LockWaits,
     /// Requests of `io_setup(2)`.
     pub(crate) aio: Arc<crate::fs::aio::AioAccount>,
     timers: Timers,
@@ -70,6 +72,7 @@ impl Kernel {
             net: std::sync::OnceLock::new(),
             files_in_flight: Arc::default(),
             files_of_mounts: Arc::default(),
+            lock_waits: crate::vfs::lock_waits::LockWaits::default(),
             aio: Arc::default(),
             timers: Timers::default(),
             platform,

@@ -258,7 +258,7 @@ impl CurrentTask {
         is_traced: bool,
     ) -> Result<(Arc<Task>, Tid), SysError> {
         let flags = request.flags;
-        let files = if flags.contains(CloneFlags::FILES) { self.files.clone() } else { self.files.fork() };
+        let files = if flags.contains(CloneFlags::FILES) { self.share_files() } else { self.files.fork() };
         let fs = match self.fs() {
             fs if flags.contains(CloneFlags::NEWNS) => fs.fork_namespace(&creds)?,
             fs if flags.contains(CloneFlags::FS) => fs,

@@ -7,13 +7,14 @@ use sentry_abi::signal::SigSet;
 use sentry_abi::syscall::nr;
 use sentry_platform::{Answers, Context, Fault, Regs};
 
+use crate::fs::mqueue;
 use crate::kernel::UserNamespace;
 use crate::mm::{MemoryManager, UserAddr, UserIo};
 use crate::task::restart::{Continuation, Interrupted};
 use crate::task::trace::Watch;
 use crate::task::vfork::VforkLatch;
 use crate::task::{Credentials, ExitStatus, Task, Tid};
-use crate::vfs::{FdTable, FsContext};
+use crate::vfs::{FdTable, FdTableUser, File, FsContext};
 
 /// A task on its own sentry thread: the only holder of its registers and its platform context.
 ///
@@ -124,11 +125,27 @@ impl CurrentTask {
         UserIo::new(self.mm.clone(), base, len)
     }
 
-    /// Installs another descriptor table (`unshare(2)`, `close_range(2)`).
-    pub fn set_files(&mut self, files: Arc<FdTable>) {
-        let old = self.update_shared(|s| std::mem::replace(&mut s.files, files.clone()));
-        self.files = files;
+    fn set_files(&mut self, files: FdTableUser) {
+        self.files = Arc::clone(&files);
+        let old = self.update_shared(|s| std::mem::replace(&mut s.files, files));
         drop(old);
+    }
+
+    /// Sees to it that no other task uses the descriptor table (`execve(2)`, `unshare(2)`, `close_range(2)`). One that nobody shares
+    /// stays, and with it the record locks, which belong to it.
+    pub(crate) fn own_files(&mut self) {
+        if self.shares_files() {
+            self.set_files(self.files.fork());
+        }
+    }
+
+    /// A descriptor of the process for `file` was closed: ends what belongs to the process rather than to the description, that is
+    /// record locks, and of a message queue what the process is to be told (`mq_notify(3)`).
+    pub(crate) fn descriptor_closed(&self, file: &File) {
+        if let Some(queue) = mqueue::queue_of(file) {
+            queue.unregister(self.thread_group());
+        }
+        file.descriptor_closed(self.files.id());
     }
 
     /// Installs another file system context (`unshare(2)`, `setns(2)`).

@@ -9,7 +9,6 @@ use sentry_abi::signal::{SigInfo, SigSet, Signal, StackT, si_code};
 use sentry_platform::FpuState;
 
 use crate::errno::{Errno, SysResult};
-use crate::fs::mqueue;
 use crate::kernel::{ContainerId, Kernel, Namespaces, Process, Session, UserNamespace};
 use crate::loader::{self, Addresses, Image, LoadRequest};
 use crate::mm::UserAddr;
@@ -21,7 +20,7 @@ use crate::task::trace::{DebugRegisters, LinkKind};
 use crate::task::{Capabilities, Credentials, CurrentTask, Gid, Limits, Task, ThreadGroup, Tid, Uid};
 use crate::vfs::open::{open_exec, open_exec_place};
 use crate::vfs::permission::{Access, check_access};
-use crate::vfs::{Caller, FdFlags, FdTable, File, FsContext, Last, VfsPath, WalkRoot};
+use crate::vfs::{Caller, FdFlags, FdTableUser, File, FsContext, Last, VfsPath, WalkRoot};
 
 /// A process to make from outside the sandbox.
 pub struct ProcessArgs {
@@ -36,7 +35,7 @@ pub struct ProcessArgs {
     /// Limits.
     pub limits: Limits,
     /// Open descriptors.
-    pub files: Arc<FdTable>,
+    pub files: FdTableUser,
     /// Root, working directory, umask.
     pub fs: Arc<FsContext>,
     /// The namespaces that are neither of users nor of mounts.
@@ -277,18 +276,16 @@ impl CurrentTask {
         self.release_memory();
         mm.set_exe(exe);
         mm.set_user_ns(guard.unwrap_or_else(|| before.user_ns.clone()));
-        let files = self.files.fork();
-        let closed = files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
-        for queue in closed.iter().filter_map(|file| mqueue::queue_of(file)) {
-            queue.unregister(&group);
+        self.own_files();
+        let closed = self.files.remove_if(|_, flags| flags.contains(FdFlags::CLOEXEC));
+        for file in &closed {
+            self.descriptor_closed(file);
         }
         let old = self.update_shared(|shared| {
             shared.creds = creds;
-            shared.files = files.clone();
             shared.mm.replace(mm.clone())
         });
-        let old_files = std::mem::replace(&mut self.files, files);
-        drop((closed, old_files, old));
+        drop((closed, old));
         self.set_interrupter(context.interrupter());
         self.clocks().start_user(context.cpu_clock());
         group.count_guest_time(mm.address_space());

@@ -8,7 +8,7 @@ use crate::mm::UserAddr;
 use crate::task::signal::JobState;
 use crate::task::thread::RunState;
 use crate::task::{CurrentTask, ExitStatus};
-use crate::vfs::FdTable;
+use crate::vfs::FdTableUser;
 use crate::wait::Readiness;
 
 impl CurrentTask {
@@ -53,12 +53,11 @@ impl CurrentTask {
         let namespaces = task.namespaces().without_network();
         let (files, mm, namespaces) = task.update_shared(|s| {
             let namespaces = std::mem::replace(&mut s.namespaces, namespaces);
-            (std::mem::replace(&mut s.files, FdTable::new()), s.mm.take(), namespaces)
+            (std::mem::replace(&mut s.files, FdTableUser::new()), s.mm.take(), namespaces)
         });
         drop((files, namespaces));
         task.set_semaphore_undo(None);
         task.seccomp().release();
-        drop(std::mem::take(&mut self.files));
         group.sample_guest_time();
         drop(mm);
         // The context and the address space go before the parent is told, so that its next fork finds the memory free.

@@ -17,7 +17,7 @@ use crate::task::seccomp::Seccomp;
 use crate::task::signal::TaskSignals;
 use crate::task::trace::Trace;
 use crate::task::{Credentials, Limit, Resource, Scheduling, TaskWaiter, ThreadGroup};
-use crate::vfs::{FdTable, FsContext};
+use crate::vfs::{FdTable, FdTableUser, FsContext};
 
 /// A thread or process id as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ bitflags::bitflags! {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) mm: Option<Arc<MemoryManager>>,
-    pub(crate) files: Arc<FdTable>,
+    pub(crate) files: FdTableUser,
     pub(crate) fs: Arc<FsContext>,
     pub(crate) creds: Arc<Credentials>,
     pub(crate) namespaces: Arc<Namespaces>,
@@ -222,7 +222,17 @@ impl Task {
     /// The descriptor table; an empty one once the task has exited.
     #[must_use]
     pub fn files(&self) -> Arc<FdTable> {
-        self.shared.read().files.clone()
+        Arc::clone(&self.shared.read().files)
+    }
+
+    /// A part in the descriptor table for another task (`CLONE_FILES`).
+    pub(crate) fn share_files(&self) -> FdTableUser {
+        self.shared.read().files.share()
+    }
+
+    /// Whether other tasks use the descriptor table, too.
+    pub(crate) fn shares_files(&self) -> bool {
+        self.shared.read().files.is_shared()
     }
 
     /// Root directory, working directory and umask.

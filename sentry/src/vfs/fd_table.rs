@@ -1,6 +1,8 @@
 //! The descriptor table of a process (`clone(2)` `CLONE_FILES`).
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
@@ -29,10 +31,72 @@ struct Slot {
     flags: FdFlags,
 }
 
-/// Descriptors to open files. Shared by threads through `Arc`.
-#[derive(Debug, Default)]
+/// Names a table for as long as the sandbox runs: the owner of record locks (Linux's `files_struct`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FdTableId(pub u64);
+
+/// Descriptors to open files. Tasks have it by an [`FdTableUser`] each; whoever only looks at it has an `Arc`.
+#[derive(Debug)]
 pub struct FdTable {
+    id: FdTableId,
     slots: RwLock<Slots>,
+    /// How many tasks use it.
+    users: AtomicUsize,
+}
+
+/// A task's part in a table. When the last one goes, whatever is open is closed, whether somebody looks at the table or not.
+#[derive(Debug)]
+pub struct FdTableUser(Arc<FdTable>);
+
+impl FdTableUser {
+    /// The only part in an empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Slots::default())
+    }
+
+    fn with(slots: Slots) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = FdTableId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(Arc::new(FdTable { id, slots: RwLock::new(slots), users: AtomicUsize::new(1) }))
+    }
+
+    /// One for another task (`CLONE_FILES`).
+    #[must_use]
+    pub fn share(&self) -> Self {
+        self.0.users.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Whether other tasks use the table. Only they could make it so.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.users.load(Ordering::SeqCst) > 1
+    }
+}
+
+impl Default for FdTableUser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for FdTableUser {
+    type Target = Arc<FdTable>;
+
+    fn deref(&self) -> &Arc<FdTable> {
+        &self.0
+    }
+}
+
+impl Drop for FdTableUser {
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, Ordering::SeqCst) == 1 {
+            for file in self.0.remove_if(|_, _| true) {
+                file.descriptor_closed(self.0.id);
+            }
+        }
+    }
 }
 
 /// The slots, and where to look for a free one.
@@ -44,16 +108,16 @@ struct Slots {
 }
 
 impl FdTable {
-    /// An empty table.
+    /// Its name.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    pub fn id(&self) -> FdTableId {
+        self.id
     }
 
     /// A copy with the same open files (`fork(2)`).
     #[must_use]
-    pub fn fork(&self) -> Arc<Self> {
-        Arc::new(Self { slots: RwLock::new(self.slots.read().clone()) })
+    pub fn fork(&self) -> FdTableUser {
+        FdTableUser::with(self.slots.read().clone())
     }
 
     /// The file behind `fd`.
@@ -188,7 +252,7 @@ mod tests {
     #[test]
     fn the_lowest_free_descriptor_is_found_after_any_close() {
         let (file, _other) = pipe::pair(OpenFlags::empty());
-        let table = FdTable::new();
+        let table = FdTableUser::new();
         let install = |min| table.install(file.clone(), FdFlags::empty(), min, 100).map(|fd| fd.0);
         assert_eq!((0..4).map(|_| install(0)).collect::<Result<Vec<_>, _>>(), Ok(vec![0, 1, 2, 3]));
         table.remove(Fd(1)).unwrap();

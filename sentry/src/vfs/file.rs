@@ -10,6 +10,7 @@ use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::kernel::Kernel;
 use crate::task::{CurrentTask, Tid};
+use crate::vfs::FdTableId;
 use crate::vfs::anon::{self, AnonKind};
 use crate::vfs::lock::LockOwner;
 use crate::vfs::notify::{self, Event};
@@ -526,6 +527,17 @@ impl File {
     #[must_use]
     pub fn lock_owner(&self) -> LockOwner {
         LockOwner::Description(std::ptr::from_ref(self).addr())
+    }
+
+    /// A descriptor for it in `table` was closed: the table's record locks on the file are dropped, whichever descriptor they were
+    /// taken by (`fcntl_locking(2)`), and it hears no more of the directory (`F_NOTIFY`).
+    pub fn descriptor_closed(&self, table: FdTableId) {
+        if let Some(shared) = self.inode().shared_if_used() {
+            shared.locks.release(LockOwner::Process { files: table, pid: 0 });
+        }
+        if let Some(signals) = self.signal_driven() {
+            signals.unwatch_directory(table);
+        }
     }
 
     fn tell(&self, n: usize, event: Event) {

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::errno::Errno;
+use crate::vfs::FdTableId;
 use crate::wait::{Readiness, WaitQueue};
 
 /// Whether others may hold the lock too.
@@ -19,8 +20,8 @@ pub enum LockKind {
 pub enum LockOwner {
     /// A process, by its descriptor table (Linux's `files_struct`) with the pid that `F_GETLK` reports.
     Process {
-        /// The address of the descriptor table.
-        files: usize,
+        /// The descriptor table.
+        files: FdTableId,
         /// The process id.
         pid: i32,
     },
@@ -29,7 +30,7 @@ pub enum LockOwner {
 }
 
 impl LockOwner {
-    fn is_same(self, other: Self) -> bool {
+    pub(crate) fn is_same(self, other: Self) -> bool {
         match (self, other) {
             (Self::Process { files: a, pid: _ }, Self::Process { files: b, pid: _ }) => a == b,
             (Self::Description(a), Self::Description(b)) => a == b,

@@ -1,7 +1,7 @@
 use super::*;
 
-const A: LockOwner = LockOwner::Process { files: 1, pid: 10 };
-const B: LockOwner = LockOwner::Process { files: 2, pid: 20 };
+const A: LockOwner = LockOwner::Process { files: FdTableId(1), pid: 10 };
+const B: LockOwner = LockOwner::Process { files: FdTableId(2), pid: 20 };
 
 fn range(start: u64, end: u64) -> LockRange {
     LockRange { start, end }

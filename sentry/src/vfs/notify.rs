@@ -28,10 +28,12 @@ bitflags::bitflags! {
         const Q_OVERFLOW = 0x4000;
         const IGNORED = 0x8000;
         const ISDIR = 0x4000_0000;
+        /// A name became another one of the same directory. Not one of inotify(7), whose watchers hear of both names.
+        const RENAMED_WITHIN = 0x10_0000;
     }
 }
 
-/// Receives the events of the inodes that it watches (an inotify instance).
+/// Receives the events of the inodes that it watches (an inotify instance, or who asked for signals by `F_NOTIFY`).
 pub trait WatchSink: Send + Sync {
     /// `event` happened to the watched inode (`name` is `None`) or to a name in it. Must not block.
     fn event(&self, watch: WatchId, event: Event, cookie: u32, name: Option<&[u8]>);
@@ -125,6 +127,9 @@ pub(crate) fn notify_rename(
     }
     let cookie = NEXT_COOKIE.fetch_add(1, Ordering::Relaxed);
     let isdir = if moved.is_dir() { Event::ISDIR } else { Event::empty() };
+    if std::ptr::eq(old_dir, new_dir) {
+        notify_child(old_dir, Event::RENAMED_WITHIN | isdir, old_name, 0);
+    }
     notify_child(old_dir, Event::MOVED_FROM | isdir, old_name, cookie);
     notify_child(new_dir, Event::MOVED_TO | isdir, new_name, cookie);
     notify_inode(moved, Event::MOVE_SELF);

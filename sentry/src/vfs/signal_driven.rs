@@ -11,7 +11,8 @@ use sentry_abi::signal::{SigInfo, Signal, si_code};
 use crate::errno::Errno;
 use crate::kernel::Kernel;
 use crate::task::{Credentials, Task, ThreadGroup, Tid, Uid};
-use crate::vfs::{Fd, File};
+use crate::vfs::dir_notify::{DirEvents, DirRequests};
+use crate::vfs::{Fd, FdTableId, File};
 use crate::wait::{Observer, Readiness, WaitId};
 
 /// Who gets the signals.
@@ -78,6 +79,8 @@ pub struct SignalDriven {
     file: Weak<File>,
     settings: Mutex<Settings>,
     registration: Mutex<Option<WaitId>>,
+    /// What is to be told of the directory that it is.
+    directory: DirRequests,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -111,6 +114,7 @@ enum Kind {
 enum Reason {
     In = 1,
     Out = 2,
+    Message = 3,
     Error = 4,
     Priority = 5,
     HangUp = 6,
@@ -122,6 +126,7 @@ impl Reason {
         match self {
             Self::In => 0x41,
             Self::Out => 0x304,
+            Self::Message => 0x441,
             Self::Error => 0x8,
             Self::Priority => 0x82,
             Self::HangUp => 0x18,
@@ -136,6 +141,7 @@ impl SignalDriven {
             file: Arc::downgrade(file),
             settings: Mutex::default(),
             registration: Mutex::new(None),
+            directory: DirRequests::default(),
         })
     }
 
@@ -172,7 +178,7 @@ impl SignalDriven {
     }
 
     /// Whether somebody was named, living or not.
-    pub(super) fn has_owner(&self) -> bool {
+    pub fn has_owner(&self) -> bool {
         !matches!(self.settings.lock().owner, Owner::Nobody)
     }
 
@@ -230,6 +236,24 @@ impl SignalDriven {
         self.settings.lock().waits_for_space = true;
         // It may have become true in between.
         self.notify(Readiness::OUT);
+    }
+
+    /// Asks for signals about what happens in the directory (`F_NOTIFY`), by way of `fd` of `table`.
+    pub fn watch_directory(self: &Arc<Self>, table: FdTableId, fd: Fd, events: DirEvents) {
+        if let Some(file) = self.file.upgrade() {
+            self.directory.add(self, file.inode(), table, fd, events);
+        }
+    }
+
+    /// Ends that, for one table.
+    pub fn unwatch_directory(&self, table: FdTableId) {
+        self.directory.end(table);
+    }
+
+    /// Something that was asked for has happened in the directory.
+    pub(super) fn tell_of_directory(&self, fd: Fd) {
+        let settings = Settings { fd: fd.0, ..self.settings.lock().clone() };
+        self.send_io(&settings, Reason::Message);
     }
 
     /// Ends the observation, when the file is closed.

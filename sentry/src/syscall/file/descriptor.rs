@@ -3,32 +3,20 @@
 use std::sync::Arc;
 
 use crate::errno::{Errno, SysResult};
-use crate::fs::{mqueue, pipe};
+use crate::fs::pipe;
 use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::{CurrentTask, Resource};
-use crate::vfs::lock::LockOwner;
 use crate::vfs::{Fd, FdFlags, File, OpenFlags};
 
 /// `close(2)`.
 pub(crate) fn sys_close(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = task.files().remove(args.fd(0))?;
     let result = file.ops().flush(&file);
-    release_from_process(task, &file);
+    task.descriptor_closed(&file);
     drop(file);
     result?;
     Ok(0)
-}
-
-/// Closing any descriptor of a file drops the process's record locks on it (`fcntl_locking(2)`), and of a message queue
-/// what it is to be told (`mq_notify(3)`).
-fn release_from_process(task: &CurrentTask, file: &File) {
-    if let Some(queue) = mqueue::queue_of(file) {
-        queue.unregister(task.thread_group());
-    }
-    if let Some(shared) = file.inode().shared_if_used() {
-        shared.locks.release(LockOwner::Process { files: Arc::as_ptr(task.files()).addr(), pid: 0 });
-    }
 }
 
 const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -41,7 +29,7 @@ pub(crate) fn sys_close_range(task: &mut CurrentTask, args: &Args) -> SysResult 
         return Err(Errno::EINVAL.into());
     }
     if flags & CLOSE_RANGE_UNSHARE != 0 {
-        return Err(Errno::EINVAL.into());
+        task.own_files();
     }
     let in_range = |fd: Fd| (first..=last).contains(&fd.0.unsigned_abs());
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
@@ -53,7 +41,7 @@ pub(crate) fn sys_close_range(task: &mut CurrentTask, args: &Args) -> SysResult 
     }
     for file in task.files().remove_if(|fd, _| in_range(fd)) {
         let _ = file.ops().flush(&file);
-        release_from_process(task, &file);
+        task.descriptor_closed(&file);
     }
     Ok(0)
 }
@@ -92,7 +80,7 @@ fn replace(task: &CurrentTask, file: Arc<File>, new: Fd, flags: FdFlags) -> SysR
     if let Some(old) = task.files().replace(new, file, flags, limit)? {
         // dup2(2): errors of this close are lost.
         let _ = old.ops().flush(&old);
-        release_from_process(task, &old);
+        task.descriptor_closed(&old);
     }
     Ok(u64::from(new.0.unsigned_abs()))
 }

@@ -18,8 +18,6 @@ use crate::wait::Readiness;
 
 /// The most events of one call (`EP_MAX_EVENTS`).
 const MAX_EVENTS: usize = i32::MAX as usize / size_of::<EpollEvent>();
-/// The most events that are collected at a time.
-const BATCH: usize = 4096;
 
 /// `epoll_create(2)`.
 pub(crate) fn sys_epoll_create(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -97,7 +95,7 @@ fn wait(task: &mut CurrentTask, args: &Args, deadline: Option<KTime>) -> SysResu
     let file: Arc<File> = real_file(task, args.fd(0))?;
     let epoll = file.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
     let collect = || {
-        let events = epoll.collect(max.min(BATCH));
+        let events = epoll.collect(max);
         (!events.is_empty()).then_some(events)
     };
     let events = match collect() {

@@ -11,7 +11,8 @@ use crate::mm::UserAddr;
 use crate::syscall::Args;
 use crate::task::{BlockError, Capabilities, CurrentTask, Resource, Tid};
 use crate::vfs::lock::{LockKind, LockOwner, LockRange};
-use crate::vfs::{Fd, FdFlags, File, OpenFlags, OwnerName};
+use crate::vfs::lock_waits::Wanted;
+use crate::vfs::{DirEvents, Fd, FdFlags, File, OpenFlags, OwnerName};
 use crate::wait::Readiness;
 
 const F_DUPFD: u32 = 0;
@@ -33,6 +34,7 @@ const F_OFD_SETLK: u32 = 37;
 const F_OFD_SETLKW: u32 = 38;
 const F_SETLEASE: u32 = 1024;
 const F_GETLEASE: u32 = 1025;
+const F_NOTIFY: u32 = 1026;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 const F_SETPIPE_SZ: u32 = 1031;
 const F_GETPIPE_SZ: u32 = 1032;
@@ -101,6 +103,7 @@ pub(crate) fn sys_fcntl(task: &mut CurrentTask, args: &Args) -> SysResult {
         F_GETSIG => Ok(file.signal_driven().map_or(0, |signals| signals.signal()).unsigned_abs().into()),
         F_SETLEASE => Err(Errno::EAGAIN.into()),
         F_GETLEASE => Ok(F_UNLCK.cast_unsigned().into()),
+        F_NOTIFY => notify(task, &file, fd, args.u32(2)),
         F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity() as u64),
         F_SETPIPE_SZ => {
             let size = usize::try_from(args.u32(2)).map_err(|_| Errno::EINVAL)?;
@@ -147,6 +150,27 @@ fn signal_owner(task: &CurrentTask, file: &File) -> OwnerName {
         .map_or(OwnerName::Process(0), |signals| signals.owner().map(|id| task.number(Tid(id))))
 }
 
+/// `F_NOTIFY`.
+fn notify(task: &CurrentTask, file: &Arc<File>, fd: Fd, bits: u32) -> SysResult {
+    let table = task.files().id();
+    // Bits without a meaning ask for nothing, but do not end what was asked for.
+    if bits & !DirEvents::MULTISHOT.bits() == 0 {
+        if let Some(signals) = file.signal_driven() {
+            signals.unwatch_directory(table);
+        }
+        return Ok(0);
+    }
+    if !file.inode().is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let signals = file.make_signal_driven(task.kernel());
+    signals.watch_directory(table, fd, DirEvents::from_bits_truncate(bits));
+    if !signals.has_owner() {
+        signals.set_owner(OwnerName::Process(task.pid().0), &task.creds())?;
+    }
+    Ok(0)
+}
+
 fn set_flags(task: &CurrentTask, file: &Arc<File>, flags: u32, fd: Fd) -> SysResult {
     // What F_SETFL can change (fcntl(2)); the rest of the argument is ignored.
     let changeable =
@@ -180,7 +204,7 @@ fn decode(file: &File, lock: &Flock) -> Result<(Option<LockKind>, LockRange), Er
 fn owner(task: &CurrentTask, file: &File, command: u32) -> LockOwner {
     match command {
         F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => file.lock_owner(),
-        _ => LockOwner::Process { files: Arc::as_ptr(task.files()).addr(), pid: task.pid().0 },
+        _ => LockOwner::Process { files: task.files().id(), pid: task.pid().0 },
     }
 }
 
@@ -225,18 +249,29 @@ fn set_lock(task: &mut CurrentTask, file: &Arc<File>, command: u32, addr: UserAd
     }
     let owner = owner(task, file, command);
     let locks = &file.inode().shared().locks;
-    match locks.set_record(owner, kind, range) {
-        Err(Errno::EAGAIN) if matches!(command, F_SETLKW | F_OFD_SETLKW) => {}
-        done => {
-            done?;
-            return Ok(0);
-        }
+    if !matches!(command, F_SETLKW | F_OFD_SETLKW) {
+        locks.set_record(owner, kind, range)?;
+        return Ok(0);
     }
-    // Deadlock detection (EDEADLK) is left to the caller's patience, as for OFD locks on Linux.
+    let kernel = Arc::clone(task.kernel());
+    // Whether it is the first attempt or others were faster than this one when it was woken: each may close a circle.
+    let mut wait = None;
     let waited = task.block_on_queue(locks.queue(), Readiness::OUT, None, |_| {
-        match locks.set_record(owner, kind, range) {
-            Err(Errno::EAGAIN) => None,
-            done => Some(done),
+        drop(wait.take());
+        match (locks.set_record(owner, kind, range), kind) {
+            // As on Linux, locks of descriptions are left to the caller's patience.
+            (Err(Errno::EAGAIN), Some(kind)) if command == F_SETLKW => {
+                let wanted = Wanted { owner, inode: Arc::clone(file.inode()), kind, range };
+                match kernel.lock_waits.enter(wanted) {
+                    Ok(entered) => {
+                        wait = Some(entered);
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            (Err(Errno::EAGAIN), _) => None,
+            (done, _) => Some(done),
         }
     });
     match waited {

@@ -48,7 +48,7 @@ pub(crate) fn sys_unshare(task: &mut CurrentTask, args: &Args) -> SysResult {
     };
     let others = task.namespaces().fork(flags, &creds, task.pid_ns(), task.kernel())?;
     if flags.contains(CloneFlags::FILES) {
-        task.set_files(task.files().fork());
+        task.own_files();
     }
     if let Some(fs) = fs {
         task.set_fs(fs);

@@ -25,7 +25,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(DUP, "dup", [Fd], sys_dup, Full),
     row!(DUP2, "dup2", [Fd, Fd], sys_dup2, Full),
     row!(SENDFILE, "sendfile", [Fd, Fd, Ptr, Uint], sys_sendfile, Full),
-    row!(FCNTL, "fcntl", [Fd, Int, Hex], sys_fcntl, Partial("no leases, no EDEADLK")),
+    row!(FCNTL, "fcntl", [Fd, Int, Hex], sys_fcntl, Partial("no leases")),
     row!(FLOCK, "flock", [Fd, Int], sys_flock, Full),
     row!(FSYNC, "fsync", [Fd], sys_fsync, Full),
     row!(FDATASYNC, "fdatasync", [Fd], sys_fdatasync, Full),
