@@ -14,7 +14,7 @@ use sentry::kernel::{ContainerId, Kernel, KernelConfig, Namespaces, UtsNamespace
 use sentry::socket::NetNamespace;
 use sentry::task::{Credentials, Limits, ProcessArgs};
 use sentry::vfs::{
-    Fd, FdFlags, FdTable, File, FileOps, FsContext, Mount, MountFlags, MountNamespace, OpenFlags,
+    Fd, FdFlags, FdTableUser, File, FileOps, FsContext, Mount, MountFlags, MountNamespace, OpenFlags,
 };
 use sentry_platform::{MemoryFile, PlatformKind, Prepared};
 
@@ -62,7 +62,7 @@ fn main() {
     let options = GoferOptions { tree: 0, caching: Caching::Shared };
     let root = GoferFs::create(connection, options, Arc::default()).expect("the root file system");
     let namespace = MountNamespace::new(Mount::new(root, b"root", MountFlags::empty()));
-    let files = FdTable::new();
+    let files = FdTableUser::new();
     for fd in 0..3 {
         let host = std::fs::File::options().read(true).write(fd > 0).open(format!("/proc/self/fd/{fd}"));
         let ops = Box::new(HostStream(host.expect("a standard stream")));

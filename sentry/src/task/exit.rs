@@ -8,7 +8,6 @@ use crate::mm::UserAddr;
 use crate::task::signal::JobState;
 use crate::task::thread::RunState;
 use crate::task::{CurrentTask, ExitStatus};
-use crate::vfs::FdTableUser;
 use crate::wait::Readiness;
 
 impl CurrentTask {
@@ -53,7 +52,7 @@ impl CurrentTask {
         let namespaces = task.namespaces().without_network();
         let (files, mm, namespaces) = task.update_shared(|s| {
             let namespaces = std::mem::replace(&mut s.namespaces, namespaces);
-            (std::mem::replace(&mut s.files, FdTableUser::new()), s.mm.take(), namespaces)
+            (std::mem::take(&mut s.files), s.mm.take(), namespaces)
         });
         drop((files, namespaces));
         task.set_semaphore_undo(None);
