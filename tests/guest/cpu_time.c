@@ -173,6 +173,77 @@ static void profiling_timer(void)
     puts("profiling timer");
 }
 
+// Which threads profiling signals came to, by the number that each has given itself.
+static _Thread_local int number;
+static atomic_int samples[4];
+
+static void on_sample(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(&samples[number], 1);
+}
+
+static void *profiled(void *argument)
+{
+    number = (int)(long)argument;
+    // The last of them only waits.
+    if (number == 3)
+        while (!atomic_load(&stop))
+            usleep(1000);
+    else
+        spin(600 * MS);
+    return NULL;
+}
+
+static int total(void)
+{
+    int sum = 0;
+    for (int i = 0; i < 4; i++)
+        sum += atomic_load(&samples[i]);
+    return sum;
+}
+
+// Signals about the CPU time of the process come to the threads that use it.
+static void profiled_threads(void)
+{
+    struct sigaction action = {.sa_handler = on_sample, .sa_flags = SA_RESTART};
+    CHECK(sigaction(SIGPROF, &action, NULL) == 0);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGPROF};
+    timer_t posix;
+    CHECK(timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &posix) == 0);
+    for (int way = 0; way < 2; way++) {
+        for (int spinners = 1; spinners <= 2; spinners++) {
+            pthread_t ids[4];
+            for (int i = 0; i < 4; i++)
+                atomic_store(&samples[i], 0);
+            atomic_store(&stop, 0);
+            struct itimerval every = {{0, 10000}, {0, 10000}};
+            struct itimerspec each = {{0, 10000000}, {0, 10000000}};
+            if (way == 0)
+                CHECK(setitimer(ITIMER_PROF, &every, NULL) == 0);
+            else
+                CHECK(timer_settime(posix, 0, &each, NULL) == 0);
+            for (long i = 1; i <= spinners; i++)
+                CHECK(pthread_create(&ids[i], NULL, profiled, (void *)i) == 0);
+            CHECK(pthread_create(&ids[3], NULL, profiled, (void *)3l) == 0);
+            for (int i = 1; i <= spinners; i++)
+                CHECK(pthread_join(ids[i], NULL) == 0);
+            atomic_store(&stop, 1);
+            CHECK(pthread_join(ids[3], NULL) == 0);
+            memset(&every, 0, sizeof every);
+            memset(&each, 0, sizeof each);
+            CHECK(setitimer(ITIMER_PROF, &every, NULL) == 0 && timer_settime(posix, 0, &each, NULL) == 0);
+            int sum = total();
+            fprintf(stderr, "%d %d: %d %d %d %d\n", way, spinners, samples[0], samples[1], samples[2], samples[3]);
+            CHECK(sum >= 10 * spinners);
+            for (int i = 1; i <= spinners; i++)
+                CHECK(samples[i] * 10 >= (spinners == 1 ? sum * 7 : sum));
+        }
+    }
+    CHECK(timer_delete(posix) == 0);
+    puts("profiled threads");
+}
+
 int main(void)
 {
     threads();
@@ -180,5 +251,6 @@ int main(void)
     ways_to_ask_agree();
     children();
     profiling_timer();
+    profiled_threads();
     return 0;
 }

@@ -95,6 +95,7 @@ macro_rules! guests {
 
 guests! {
     chosen_ids
+    cpu_clocks
     cpu_time
     crashes
     direct_io

@@ -3,6 +3,8 @@
 mod block;
 mod clocks;
 mod clone;
+mod cpu_clock;
+mod cpu_shares;
 mod cred;
 mod current;
 mod exec;
@@ -31,6 +33,7 @@ mod waiter;
 
 pub use block::BlockError;
 pub(crate) use clone::CloneRequest;
+pub(crate) use cpu_clock::{ClockUse, CpuClock};
 pub use cred::{Capabilities, Credentials, Gid, Uid};
 pub use current::CurrentTask;
 pub use exec::ProcessArgs;
@@ -45,6 +48,6 @@ pub use scheduling::{CpuMask, Scheduling, cpu_count};
 pub use signal::SigHandlers;
 pub use thread::{RunState, Task, Tid};
 pub use timers::ProcessTimers;
-pub(crate) use timers::{Expiry, Notify, TimerClock};
+pub(crate) use timers::{Expiry, Notify, TimerClock, poll_interval};
 pub(crate) use wait_child::{KNOWN as WAIT_OPTIONS, Waited, Which};
 pub use waiter::TaskWaiter;

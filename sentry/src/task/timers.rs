@@ -8,6 +8,8 @@ use sentry_abi::signal::{SigInfo, Signal, si_code};
 
 use crate::errno::Errno;
 use crate::kernel::{KTime, Kernel, TimerId, TimerTarget};
+use crate::task::cpu_clock::CpuClock;
+use crate::task::cpu_shares::CpuShares;
 use crate::task::{CurrentTask, Limit, Resource, Task, ThreadGroup};
 
 /// Whom an expiry tells.
@@ -30,35 +32,32 @@ pub(crate) enum Notify {
 pub(crate) enum TimerClock {
     /// The monotonic clock; deadlines on others are converted when they are set.
     Monotonic,
-    /// User CPU time of the process (`ITIMER_VIRTUAL`).
-    ProcessUser,
-    /// CPU time of the process.
-    Process,
-    /// CPU time of one thread.
-    Thread(Weak<Task>),
+    /// CPU time.
+    Cpu(CpuClock),
 }
 
 impl TimerClock {
     /// The reading, and how many threads can advance it.
     fn read(&self, group: &ThreadGroup) -> (KTime, u64) {
-        let threads = || group.threads().len().max(1) as u64;
         match self {
             Self::Monotonic => (group.kernel().clocks().monotonic(), 1),
-            Self::ProcessUser => (KTime(group.cpu_times().0), threads()),
-            Self::Process => {
-                let (user, system) = group.cpu_times();
-                (KTime(user + system), threads())
-            }
-            Self::Thread(task) => {
-                let (user, system) = task.upgrade().map_or((0, 0), |t| t.cpu_times());
-                (KTime(user + system), 1)
-            }
+            Self::Cpu(clock) => clock.read(),
         }
+    }
+
+    /// Whether all threads of `group` advance it.
+    fn is_of(&self, group: &ThreadGroup) -> bool {
+        matches!(self, Self::Cpu(clock) if clock.is_of(group))
     }
 }
 
 /// How soon a timer on a CPU clock looks again at least: CPU time cannot be waited for, only polled.
 const MIN_POLL_NS: u64 = 1_000_000;
+
+/// When to look at a CPU clock again that so many threads can advance, and that has so far to go.
+pub(crate) fn poll_interval(left_ns: u64, threads: u64) -> u64 {
+    (left_ns / threads).max(MIN_POLL_NS)
+}
 
 /// A one-shot or periodic timer.
 #[derive(Debug)]
@@ -67,6 +66,8 @@ pub(crate) struct IntervalTimer {
     clock: TimerClock,
     notify: Notify,
     state: Mutex<State>,
+    /// Of a clock of the process: whom to tell.
+    shares: Mutex<CpuShares>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +94,13 @@ pub(crate) type Setting = (u64, u64);
 
 impl IntervalTimer {
     fn new(group: &Arc<ThreadGroup>, clock: TimerClock, notify: Notify) -> Arc<Self> {
-        Arc::new(Self { group: Arc::downgrade(group), clock, notify, state: Mutex::default() })
+        Arc::new(Self {
+            group: Arc::downgrade(group),
+            clock,
+            notify,
+            state: Mutex::default(),
+            shares: Mutex::default(),
+        })
     }
 
     /// The time left and the period in nanoseconds.
@@ -116,6 +123,9 @@ impl IntervalTimer {
             Expiry::In(ns) => Some(now.saturating_add(ns)),
             Expiry::At(at) => Some(at),
         };
+        if deadline.is_some() && self.clock.is_of(&group) {
+            self.shares.lock().begin(&group);
+        }
         let mut state = self.state.lock();
         let old = (state.deadline.map_or(0, |at| at.since(now).max(1)), state.interval_ns);
         if let Some(id) = state.armed.take() {
@@ -133,7 +143,7 @@ impl IntervalTimer {
         let at = match self.clock {
             TimerClock::Monotonic => deadline,
             _ => {
-                let wait = (deadline.since(now) / threads).max(MIN_POLL_NS);
+                let wait = poll_interval(deadline.since(now), threads);
                 kernel.clocks().monotonic().saturating_add(wait)
             }
         };
@@ -150,7 +160,8 @@ impl IntervalTimer {
             Notify::Nobody => return,
             Notify::CpuLimit => return group.enforce_cpu_limit(),
             Notify::Interval(signal) => {
-                let _ = group.send_signal(*signal, SigInfo::new(*signal, si_code::SI_KERNEL));
+                let info = SigInfo::new(*signal, si_code::SI_KERNEL);
+                let _ = group.send_signal_by(self.user_of_time(group).as_deref(), *signal, info);
                 return;
             }
             Notify::Process { id, signal, value } | Notify::Thread { id, signal, value, .. } => {
@@ -183,8 +194,13 @@ impl IntervalTimer {
         let info = SigInfo::timer(signal, id, missed, value);
         let _ = match thread {
             Some(task) => task.send_signal(signal, info),
-            None => group.send_signal(signal, info),
+            None => group.send_signal_by(self.user_of_time(group).as_deref(), signal, info),
         };
+    }
+
+    /// The thread that a signal is about, where it is about CPU time of the process.
+    fn user_of_time(&self, group: &ThreadGroup) -> Option<Arc<Task>> {
+        self.clock.is_of(group).then(|| self.shares.lock().next(group)).flatten()
     }
 }
 
@@ -236,8 +252,8 @@ impl ProcessTimers {
     pub(crate) fn interval(&self, group: &Arc<ThreadGroup>, which: i32) -> Result<Arc<IntervalTimer>, Errno> {
         let (at, clock, signal) = match which {
             0 => (0, TimerClock::Monotonic, Signal::SIGALRM),
-            1 => (1, TimerClock::ProcessUser, Signal::SIGVTALRM),
-            2 => (2, TimerClock::Process, Signal::SIGPROF),
+            1 => (1, TimerClock::Cpu(CpuClock::of_process(group, true)), Signal::SIGVTALRM),
+            2 => (2, TimerClock::Cpu(CpuClock::of_process(group, false)), Signal::SIGPROF),
             _ => return Err(Errno::EINVAL),
         };
         let mut timers = self.interval.lock();
@@ -308,7 +324,8 @@ impl ThreadGroup {
         }
         let timer = {
             let mut timer = self.timers.cpu_limit.lock();
-            let make = || IntervalTimer::new(self, TimerClock::Process, Notify::CpuLimit);
+            let clock = TimerClock::Cpu(CpuClock::of_process(self, false));
+            let make = || IntervalTimer::new(self, clock, Notify::CpuLimit);
             timer.get_or_insert_with(make).clone()
         };
         timer.set(Expiry::At(seconds(limit.soft.min(limit.hard))), 0);

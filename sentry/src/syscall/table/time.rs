@@ -14,13 +14,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(ADJTIMEX, "adjtimex", [Ptr], t::sys_adjtimex, Partial("reading only")),
     row!(SETTIMEOFDAY, "settimeofday", [Ptr, Ptr], t::sys_settimeofday, Stub("EPERM")),
     row!(TIME, "time", [Ptr], t::sys_time, Full),
-    row!(
-        TIMER_CREATE,
-        "timer_create",
-        [Int, Ptr, Ptr],
-        t::sys_timer_create,
-        Partial("no CPU clocks of others")
-    ),
+    row!(TIMER_CREATE, "timer_create", [Int, Ptr, Ptr], t::sys_timer_create, Full),
     row!(TIMER_SETTIME, "timer_settime", [Int, Hex, Ptr, Ptr], t::sys_timer_settime, Full),
     row!(TIMER_GETTIME, "timer_gettime", [Int, Ptr], t::sys_timer_gettime, Full),
     row!(TIMER_GETOVERRUN, "timer_getoverrun", [Int], t::sys_timer_getoverrun, Full),

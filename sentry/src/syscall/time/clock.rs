@@ -5,7 +5,7 @@ use sentry_abi::time::{Timespec, Timeval, clock};
 
 use crate::errno::{Errno, SysResult};
 use crate::syscall::Args;
-use crate::task::{CurrentTask, Tid};
+use crate::task::{ClockUse, CpuClock, CurrentTask};
 
 /// The reading of a clock in nanoseconds.
 ///
@@ -13,35 +13,18 @@ use crate::task::{CurrentTask, Tid};
 /// `EINVAL` for an unknown clock.
 pub(crate) fn read_clock(task: &CurrentTask, id: i32) -> Result<u64, Errno> {
     let clocks = task.kernel().clocks();
-    let sum = |(user, system): (u64, u64)| user + system;
     Ok(match id {
         clock::REALTIME | clock::REALTIME_COARSE | clock::REALTIME_ALARM | clock::TAI => clocks.realtime_ns(),
         clock::MONOTONIC | clock::MONOTONIC_RAW | clock::MONOTONIC_COARSE => clocks.monotonic().0,
         clock::BOOTTIME | clock::BOOTTIME_ALARM => clocks.boottime().0,
-        clock::PROCESS_CPUTIME_ID => sum(task.thread_group().cpu_times()),
-        clock::THREAD_CPUTIME_ID => sum(task.cpu_times()),
-        // clock_getcpuclockid(3): the complement of the id in the upper bits, 2 for the scheduler's clock, 4 for a
-        // thread's.
-        _ if id < 0 && id & 3 == 2 => {
-            let tid = match !(id >> 3) {
-                0 => Tid(0),
-                number => task.named(number).map_err(|_| Errno::EINVAL)?,
-            };
-            if id & 4 != 0 {
-                let target = if tid.0 == 0 {
-                    Some(task.task().clone())
-                } else {
-                    task.kernel().tree().thread(tid).cloned()
-                };
-                sum(target.ok_or(Errno::EINVAL)?.cpu_times())
-            } else {
-                let pid = if tid.0 == 0 { task.pid() } else { tid };
-                let group = task.kernel().tree().process(pid).map(|p| p.group.clone());
-                sum(group.ok_or(Errno::EINVAL)?.cpu_times())
-            }
-        }
-        _ => return Err(Errno::EINVAL),
+        _ => CpuClock::named(task, id, ClockUse::Read)?.ok_or(Errno::EINVAL)?.read().0.0,
     })
+}
+
+/// Whether a clock can be read but not waited for: those that are coarse or raw, and those that are files.
+pub(super) fn is_only_read(id: i32) -> bool {
+    let is_file = id < 0 && id & 7 == 3;
+    matches!(id, clock::MONOTONIC_RAW | clock::REALTIME_COARSE | clock::MONOTONIC_COARSE) || is_file
 }
 
 /// `clock_gettime(2)`.

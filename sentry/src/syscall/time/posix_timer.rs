@@ -7,8 +7,10 @@ use sentry_abi::signal::Signal;
 use sentry_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec, clock};
 
 use crate::errno::{Errno, SysResult};
+use crate::kernel::KTime;
 use crate::syscall::Args;
-use crate::task::{CurrentTask, Expiry, Notify, TimerClock};
+use crate::syscall::time::clock::is_only_read;
+use crate::task::{ClockUse, CpuClock, CurrentTask, Expiry, Notify, TimerClock};
 
 /// `timer_create(2)`.
 pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult {
@@ -16,10 +18,8 @@ pub(crate) fn sys_timer_create(task: &mut CurrentTask, args: &Args) -> SysResult
     let measured = match id {
         clock::REALTIME | clock::MONOTONIC | clock::BOOTTIME | clock::TAI => TimerClock::Monotonic,
         clock::REALTIME_ALARM | clock::BOOTTIME_ALARM => return Err(Errno::EPERM.into()),
-        clock::PROCESS_CPUTIME_ID => TimerClock::Process,
-        clock::THREAD_CPUTIME_ID => TimerClock::Thread(Arc::downgrade(task.task())),
-        // DEVIATION: no timers on the CPU clocks of others.
-        _ => return Err(Errno::EINVAL.into()),
+        _ if is_only_read(id) => return Err(Errno::EOPNOTSUPP.into()),
+        _ => TimerClock::Cpu(CpuClock::named(task, id, ClockUse::Timer)?.ok_or(Errno::EINVAL)?),
     };
     let event: Option<SigEvent> = if event_at.is_null() { None } else { Some(task.mm().read_obj(event_at)?) };
     let group = task.thread_group().clone();
@@ -71,6 +71,7 @@ pub(crate) fn sys_timer_settime(task: &mut CurrentTask, args: &Args) -> SysResul
     let clocks = task.kernel().clocks();
     let expiry = match value {
         0 => Expiry::Never,
+        _ if flags & TIMER_ABSTIME != 0 && CpuClock::is_named_by(clock_id) => Expiry::At(KTime(value)),
         _ if flags & TIMER_ABSTIME != 0 => Expiry::At(clocks.deadline_on(clock_id, value)),
         _ => Expiry::In(value),
     };

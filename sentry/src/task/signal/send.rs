@@ -15,7 +15,8 @@ use crate::wait::Readiness;
 /// To whom a signal goes.
 #[derive(Clone, Copy)]
 enum Target<'a> {
-    Process,
+    /// Any thread, if it does not block the signal this one.
+    Process(Option<&'a Task>),
     Thread(&'a Task),
 }
 
@@ -56,7 +57,20 @@ impl ThreadGroup {
     /// # Errors
     /// `EAGAIN` when the queue of real-time signals is full (`RLIMIT_SIGPENDING`).
     pub fn send_signal(&self, signal: Signal, info: SigInfo) -> Result<(), Errno> {
-        self.post(Target::Process, signal, info)
+        self.send_signal_by(None, signal, info)
+    }
+
+    /// Sends `signal` to the process, by way of `thread` unless that blocks it.
+    ///
+    /// # Errors
+    /// As [`ThreadGroup::send_signal`].
+    pub(crate) fn send_signal_by(
+        &self,
+        thread: Option<&Task>,
+        signal: Signal,
+        info: SigInfo,
+    ) -> Result<(), Errno> {
+        self.post(Target::Process(thread), signal, info)
     }
 
     /// Ends the process with `status` as `exit_group(2)` does: every thread leaves.
@@ -104,7 +118,7 @@ impl ThreadGroup {
     ) -> Result<Posted, Errno> {
         let mut signals = self.signals.lock();
         signals.shared_signals += 1;
-        let wake = self.queue(&mut signals, Target::Process, signal, info)?;
+        let wake = self.queue(&mut signals, Target::Process(None), signal, info)?;
         Ok(Posted { group: self.clone(), wake })
     }
 
@@ -131,7 +145,7 @@ impl ThreadGroup {
             let info = seen_by(signals, info);
             self.check_queue_limit(signals, target, signal, &info)?;
             match target {
-                Target::Process => signals.pending.push(signal, info),
+                Target::Process(_) => signals.pending.push(signal, info),
                 Target::Thread(task) => task.signals.lock().pending.push(signal, info),
             }
             wake.extend(whom_to_wake(signals, target, signal));
@@ -181,12 +195,12 @@ impl ThreadGroup {
         };
         let blocked = match target {
             Target::Thread(task) => is_blocked(task),
-            Target::Process => signals.threads.first().is_some_and(|t| is_blocked(t)),
+            Target::Process(_) => signals.threads.first().is_some_and(|t| is_blocked(t)),
         };
         // A tracer sees signals that are ignored, too.
         let is_traced = match target {
             Target::Thread(task) => task.is_traced(),
-            Target::Process => signals.threads.first().is_some_and(|t| t.is_traced()),
+            Target::Process(_) => signals.threads.first().is_some_and(|t| t.is_traced()),
         };
         if blocked || is_traced {
             return false;
@@ -223,7 +237,7 @@ impl ThreadGroup {
             return Ok(());
         }
         let queued = match target {
-            Target::Process => signals.pending.len(),
+            Target::Process(_) => signals.pending.len(),
             Target::Thread(task) => task.signals.lock().pending.len(),
         };
         let full = queued as u64 >= self.limits.read().get(Resource::Sigpending).soft;
@@ -251,17 +265,18 @@ fn begin_exit(signals: &mut MutexGuard<'_, GroupSignals>, status: ExitStatus) ->
     signals.threads.clone()
 }
 
-/// The thread that shall take the signal: one that does not block it, the leader first.
+/// The thread that shall take the signal: one that does not block it, the preferred one or else the leader first.
 fn whom_to_wake(signals: &GroupSignals, target: Target<'_>, signal: Signal) -> Option<Arc<Task>> {
     let wants = |task: &Task| {
         let state = task.signals.lock();
         !state.mask.contains(signal) || state.waiting_for.contains(signal)
     };
+    let this = |task: &Task| signals.threads.iter().find(|t| std::ptr::eq(&***t, task) && wants(t)).cloned();
     match target {
-        Target::Thread(task) => {
-            signals.threads.iter().find(|t| std::ptr::eq(&***t, task) && wants(t)).cloned()
+        Target::Thread(task) => this(task),
+        Target::Process(preferred) => {
+            preferred.and_then(this).or_else(|| signals.threads.iter().find(|t| wants(t)).cloned())
         }
-        Target::Process => signals.threads.iter().find(|t| wants(t)).cloned(),
     }
 }
 
