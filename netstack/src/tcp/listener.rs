@@ -270,7 +270,8 @@ impl Listener {
         };
         let repr = &segment.repr;
         let peer = PeerOffer::new(&repr.options);
-        let offer = Offer::passive(&self.common.config, &self.common.options, path, &peer, repr.flags);
+        let offer =
+            Offer::passive(&self.common.config, &self.common.options, path, &peer, segment.syn_flags());
         let mut seed = self.seeds.seed(now, flow);
         if wants_cookie {
             seed.iss = self.cookies.bake(now, flow, repr.seq, peer.mss);

@@ -53,6 +53,15 @@ impl SegmentIn {
             + u32::from(flags.contains(TcpFlags::FIN))
     }
 
+    /// What the flags of a SYN ask for. RFC 3168 section 6.1.1: a SYN is not ECN-capable itself; where it arrives as such,
+    /// somebody on the way writes that field (Linux's `tcp_ecn_create_request`).
+    pub(super) fn syn_flags(&self) -> TcpFlags {
+        match self.ecn {
+            Ecn::NotCapable => self.repr.flags,
+            _ => self.repr.flags - (TcpFlags::ECE | TcpFlags::CWR),
+        }
+    }
+
     /// The segment as a plain one, if it is one without payload.
     #[must_use]
     pub fn as_bare(&self) -> Option<PlainSegment<'static>> {

@@ -91,7 +91,7 @@ impl SynReceived {
     ) -> Self {
         let repr = &syn.repr;
         let peer = PeerOffer::new(&repr.options);
-        let offer = Offer::passive(&common.config, &common.options, path, &peer, repr.flags);
+        let offer = Offer::passive(&common.config, &common.options, path, &peer, syn.syn_flags());
         let (rcv_shift, snd_shift) = offer.window_shift.zip(peer.window_shift).unwrap_or((0, 0));
         let negotiated = Negotiated {
             now,

@@ -36,11 +36,11 @@ impl Open {
         }
         self.last_segment_at = now;
         self.keepalive_probes = 0;
-        self.note_ecn(segment);
         let mut events = Events::empty();
         if let Err(reason) = self.take_ack(common, now, segment, &mut events) {
             return self.dropped(reason, events);
         }
+        self.note_ecn(segment);
         match self.after_ack(common, now, segment.repr.ack, &mut events) {
             Next::Stay => {}
             next => return Reaction { outcome: Outcome { verdict: Verdict::Accepted, events }, next },
@@ -78,7 +78,6 @@ impl Open {
         if is_reset {
             return Err(self.judge_reset(common, now, segment));
         }
-        self.rcv.update_timestamp(now, repr.seq, repr.options.timestamps);
         if repr.flags.contains(TcpFlags::SYN) {
             // RFC 5961 section 4.2: "TCP MUST send an ACK ... to the remote peer" whatever the sequence number.
             self.challenge(common, now);
@@ -126,10 +125,17 @@ impl Open {
         if !self.snd.has_ecn() {
             return;
         }
+        let has_data = !segment.payload.is_empty();
         if segment.repr.flags.contains(TcpFlags::CWR) {
             self.rcv.has_ce = false;
+            if has_data {
+                // The peer's window may be down to this one segment (Linux's tcp_ecn_accept_cwr).
+                self.rcv.policy.demand();
+            }
         }
-        if segment.ecn == Ecn::CongestionExperienced {
+        // Section 6.1.5: not of what has come before, and section 6.1.4: not of what has no data.
+        let is_new = has_data && (segment.repr.seq + segment.payload.len_u32()).gt(self.rcv.rcv_nxt);
+        if is_new && segment.ecn == Ecn::CongestionExperienced {
             self.rcv.has_ce = true;
             self.rcv.policy.demand();
         }
@@ -170,6 +176,8 @@ impl Open {
             self.snd.on_old_ack(&common.config, input);
             return Ok(());
         }
+        // Not before: who guesses a sequence number must not be able to make all that the peer sends look old.
+        self.rcv.update_timestamp(now, repr.seq, repr.options.timestamps);
         if let Some(unconfirmed) = self.unconfirmed.take()
             && let Some(rtt) = unconfirmed.rtt(now)
         {
