@@ -393,16 +393,7 @@ impl Listener {
             // Perhaps a cookie given out before this half-open connection began.
             return self.on_cookie_ack(now, flow, path, segment);
         }
-        let rcv_nxt = half.irs + 1;
-        let window = u32::from(half.offer.window).max(1);
-        let is_old = half.offer.timestamps
-            && half
-                .peer
-                .timestamps
-                .zip(repr.options.timestamps)
-                .is_some_and(|(recent, new)| new.value.wrapping_sub(recent).cast_signed() < 0);
-        if is_old || !repr.seq.is_within(rcv_nxt, window) {
-            let reason = if is_old { DropReason::PawsOld } else { DropReason::OutOfWindow };
+        if let Some(reason) = unacceptable(now, half, &segment) {
             return challenge(&self.common, now, half, reason);
         }
         let was_acked = std::mem::replace(&mut half.is_acked, true);
@@ -549,6 +540,30 @@ fn cookie_syn_ack(
     repr.flags.set(TcpFlags::ECE, offer.ecn);
     offer.write(&mut repr, timestamps);
     bare(repr)
+}
+
+/// Why an ACK is not the last step of a handshake (Linux's `tcp_check_req`).
+fn unacceptable(now: Instant, half: &HalfOpen, segment: &SegmentIn) -> Option<DropReason> {
+    let repr = &segment.repr;
+    if half.offer.timestamps
+        && let Some(recent) = half.peer.timestamps
+        && let Some(Timestamps { value, echo }) = repr.options.timestamps
+    {
+        let is_old = value.wrapping_sub(recent).cast_signed() < 0;
+        // RFC 7323 section 3.2: an echo is of what was sent. Who did not see our SYN-ACK has to guess that, too.
+        let first = timestamp(half.sent_at, half.seed);
+        let is_foreign =
+            echo != 0 && echo.wrapping_sub(first) > timestamp(now, half.seed).wrapping_sub(first);
+        if is_old || is_foreign {
+            return Some(DropReason::PawsOld);
+        }
+    }
+    // What overlaps the window is in it, wherever it begins.
+    let rcv_nxt = half.irs + 1;
+    let window = u32::from(half.offer.window).max(1);
+    let end = repr.seq + segment.sequence_len();
+    let is_within = repr.seq.is_within(rcv_nxt, window) || repr.seq.lt(rcv_nxt) && end.gt(rcv_nxt);
+    (!is_within).then_some(DropReason::OutOfWindow)
 }
 
 /// The ACK that an unacceptable segment draws from a half-open connection, within its rate.

@@ -77,7 +77,8 @@ impl Pair {
             };
             let iss = reply.repr.seq;
             let mut ack = segment(&flow, PEER_ISS + 1, iss + 1, TcpFlags::ACK, b"");
-            ack.repr.options.timestamps = timestamps(100, 1);
+            ack.repr.options.timestamps =
+                reply.repr.options.timestamps.map(|ours| Timestamps { value: 100, echo: ours.value });
             if is_odd {
                 ack.repr.options.sack.push(SackBlock { start: iss, end: iss });
             }
