@@ -122,6 +122,13 @@ impl Listener {
         if flags == TcpFlags::SYN {
             return self.on_syn(now, flow, path, &segment, isn_above);
         }
+        if let Some(half) = self.half_open.get_mut(flow)
+            && let Some(reason) = unacceptable(now, half, &segment)
+        {
+            // RFC 9293 section 3.10.7.4: the first check of a state, before the one for an ACK.
+            self.common.set_flow(flow);
+            return challenge(&self.common, now, half, reason);
+        }
         ListenOutcome::Drop(DropReason::ListenUnexpected)
     }
 
@@ -542,7 +549,7 @@ fn cookie_syn_ack(
     bare(repr)
 }
 
-/// Why an ACK is not the last step of a handshake (Linux's `tcp_check_req`).
+/// Why a segment is nothing for a half-open connection (Linux's `tcp_check_req`).
 fn unacceptable(now: Instant, half: &HalfOpen, segment: &SegmentIn) -> Option<DropReason> {
     let repr = &segment.repr;
     if half.offer.timestamps
