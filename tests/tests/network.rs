@@ -243,7 +243,9 @@ fn busybox_nc_both_ways(place: Place) {
     require!(Need::Root, Need::Program("busybox"));
     let netns = Netns::new();
     let inside = place.beside(&netns, SANDBOX);
-    let talk = format!("printf 'to the host\\n' | busybox nc -w 5 {} 9001", host());
+    // The text is there before the connection is: the listener has no input and ends its half at once, upon which nc(1) ends
+    // whether it has sent anything or not.
+    let talk = format!("busybox nc -w 5 {} 9001 <<< 'to the host'", host());
     let listener = Running::start(netns.command("busybox").args(["nc", "-l", "-p", "9001"]));
     wait_until("the listener", LIMIT, || {
         let out = netns.command("ss").args(["-ltn"]).output();
@@ -252,7 +254,7 @@ fn busybox_nc_both_ways(place: Place) {
     let _ = inside.sh(&talk).ok();
     assert_eq!(listener.finish(LIMIT).ok().out(), "to the host\n");
 
-    let script = "printf 'from inside\\n' | busybox nc -l -p 9002";
+    let script = "busybox nc -l -p 9002 <<< 'from inside'";
     let _listener = Running::start(&mut inside.command("bash", &["-c", script]));
     let mut got = String::new();
     wait_until("the listener inside", LIMIT, || {

@@ -23,7 +23,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::boot::CaptureEnd;
 use crate::kernel::Kernel;
-use crate::socket::owner;
+use crate::socket::{NetNamespace, owner};
 
 /// Bytes of packets that may wait to be written; what comes beyond that is counted as lost.
 const MAX_WAITING: usize = 16 << 20;
@@ -34,20 +34,27 @@ const MAX_OWNERS: usize = 4096;
 
 /// A recording under way. It ends when dropped.
 pub(super) struct Capture {
-    stack: Stack,
+    namespace: Arc<NetNamespace>,
     queue: Arc<Queue>,
     thread: Option<JoinHandle<u64>>,
 }
 
 impl Capture {
     /// Starts to write pcapng to `file`, of each packet the first `snap_len` bytes.
-    pub(super) fn start(kernel: Arc<Kernel>, stack: Stack, file: OwnedFd, snap_len: u32) -> io::Result<Self> {
+    pub(super) fn start(
+        kernel: Arc<Kernel>,
+        namespace: Arc<NetNamespace>,
+        file: OwnedFd,
+        snap_len: u32,
+    ) -> io::Result<Self> {
         let snap_len = usize::try_from(snap_len).unwrap_or(usize::MAX);
         let file = BufWriter::with_capacity(256 << 10, HostOsFile::from(file));
         let writer = PcapWriter::new(Box::new(file), snap_len)?;
+        let stack = namespace.stack().clone();
         let queue = Arc::new(Queue { stack: stack.clone(), state: Mutex::default(), news: Condvar::new() });
         let scribe = Scribe {
             kernel,
+            namespace: namespace.clone(),
             queue: queue.clone(),
             writer,
             interfaces: HashMap::new(),
@@ -55,8 +62,9 @@ impl Capture {
         };
         let builder = std::thread::Builder::new().name("capture".to_owned()).stack_size(128 << 10);
         let thread = builder.spawn(move || scribe.run())?;
+        namespace.departed().keep(true);
         stack.set_packet_monitor(Some(queue.clone()));
-        Ok(Self { stack, queue, thread: Some(thread) })
+        Ok(Self { namespace, queue, thread: Some(thread) })
     }
 
     /// Writes down what waits, and tells how much there was.
@@ -65,11 +73,12 @@ impl Capture {
     }
 
     fn finish(&mut self) -> CaptureEnd {
-        self.stack.set_packet_monitor(None);
+        self.namespace.stack().set_packet_monitor(None);
         self.queue.state.lock().is_over = true;
         self.queue.news.notify_one();
         // The thread does not panic.
         let packets = self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or(0);
+        self.namespace.departed().keep(false);
         CaptureEnd { packets, lost: self.queue.state.lock().lost }
     }
 }
@@ -143,6 +152,7 @@ impl PacketMonitor for Queue {
 /// Writes the recording.
 struct Scribe {
     kernel: Arc<Kernel>,
+    namespace: Arc<NetNamespace>,
     queue: Arc<Queue>,
     writer: Arc<PcapWriter>,
     /// The recording's numbers of the NICs.
@@ -221,7 +231,7 @@ impl Scribe {
         }
         let known = self.owners.entry((protocol, flow)).or_default();
         if known.is_none() {
-            *known = owner::of(&self.kernel, protocol, &flow);
+            *known = owner::of(&self.kernel, self.namespace.departed(), protocol, &flow);
         }
         known.clone()
     }

@@ -39,7 +39,7 @@ pub(super) struct Guest {
     kernel: Arc<Kernel>,
     /// Settings of the network to change before the first process, by name.
     settings: Vec<(String, String)>,
-    stack: Stack,
+    namespace: Arc<NetNamespace>,
     /// Keeps the network alive.
     reader: Mutex<Option<Reader>>,
     platform: PlatformChoice,
@@ -93,17 +93,17 @@ impl Guest {
             kernel.trace_only(&strace.syscalls);
         }
         let stack = Stack::builder().build();
-        let network = match config.network {
-            NetworkKind::Host => NetNamespace::on_host(stack.clone(), host_files),
-            NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack.clone()),
+        let namespace = match config.network {
+            NetworkKind::Host => NetNamespace::on_host(stack, host_files),
+            NetworkKind::Sandbox | NetworkKind::None => NetNamespace::new(stack),
         };
-        kernel.set_net_namespace(network.clone());
+        kernel.set_net_namespace(namespace.clone());
         let ContainerConfig { hostname, domainname, .. } = &config.container;
         let uts = UtsNamespace::new(hostname.as_bytes());
         if !domainname.is_empty() {
             uts.set_domainname(domainname.clone().into_bytes());
         }
-        let namespaces = Namespaces::initial(uts, IpcNamespace::new(), Some(network));
+        let namespaces = Namespaces::initial(uts, IpcNamespace::new(), Some(namespace.clone()));
         let exit_status = take(&[config.exit_status])?.into_iter().next().map(HostOsFile::from);
         let donated = Donated {
             gofer: take(&config.gofer)?,
@@ -114,7 +114,7 @@ impl Guest {
         Ok(Arc::new(Self {
             kernel,
             settings: config.network_settings,
-            stack,
+            namespace,
             reader: Mutex::new(None),
             platform: config.platform,
             network: config.network,
@@ -174,8 +174,8 @@ impl Guest {
                 keys::pass_on(container).map_err(|error| failed("receive the terminal's keys", &error))?;
             host::set_keys(&files, &keys);
         }
-        let reader =
-            network::connect(&self.stack, config, sockets).map_err(|error| failed("network", &error))?;
+        let reader = network::connect(self.namespace.stack(), config, sockets)
+            .map_err(|error| failed("network", &error))?;
         *self.reader.lock() = Some(reader);
         self.change_settings()?;
         filter::confine(self.platform, self.network).map_err(|error| failed("system-call filter", &error))?;
@@ -227,7 +227,7 @@ impl Guest {
         if capture.is_some() {
             return Err(not_now("record packets twice at a time"));
         }
-        let started = Capture::start(self.kernel.clone(), self.stack.clone(), file, snap_len);
+        let started = Capture::start(self.kernel.clone(), self.namespace.clone(), file, snap_len);
         *capture = Some(started.map_err(|error| failed("record packets", &error))?);
         Ok(())
     }
@@ -240,9 +240,9 @@ impl Guest {
 
     /// What the network counted, all that is not zero.
     pub(super) fn counters(&self) -> Vec<(String, u64)> {
-        let of_stack = self.stack.stats();
+        let of_stack = self.namespace.stack().stats();
         let mut counters: Vec<_> = of_stack.entries().map(|(name, value)| (name.to_owned(), value)).collect();
-        for nic in self.stack.nics() {
+        for nic in self.namespace.stack().nics() {
             counters.extend(nic.stats.entries().map(|(name, value)| (format!("{}.{name}", nic.name), value)));
         }
         counters.retain(|(_, value)| *value != 0);
@@ -252,7 +252,7 @@ impl Guest {
     /// Waits for the first process to end, and for every command that has to be told.
     pub(super) fn wait_for_end(&self) -> ExitStatus {
         let status = self.first.settle_first(|| {
-            network::drain(&self.stack);
+            network::drain(self.namespace.stack());
             // What was recorded is in the file before anybody is told.
             drop(self.capture.lock().take());
         });

@@ -8,6 +8,7 @@ use sentry_abi::socket::MsgFlags;
 use crate::errno::{Errno, SysResult};
 use crate::io::{IoDst, IoSrc};
 use crate::socket::ops::{Destination, Family, RecvRequest, SendRequest, Socket};
+use crate::socket::owner::Ends;
 use crate::socket::{NetNamespace, net_ioctl};
 use crate::task::CurrentTask;
 use crate::vfs::anon::AnonKind;
@@ -18,13 +19,26 @@ use crate::wait::{Observer, Readiness, WaitId, WaitQueue};
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
     namespace: Arc<NetNamespace>,
+    /// How a recording calls the process that opened it.
+    opener: Option<Box<str>>,
 }
 
 impl SocketFile {
     /// An open file over `socket`, with `O_NONBLOCK` or nothing as `flags`.
     #[must_use]
     pub fn open(socket: Arc<dyn Socket>, namespace: &Arc<NetNamespace>, flags: OpenFlags) -> Arc<File> {
-        let ops = Self { socket: socket.clone(), namespace: namespace.clone() };
+        Self::open_for(None, socket, namespace, flags)
+    }
+
+    /// The same for a process that has this name in recordings; none where there are none.
+    #[must_use]
+    pub(crate) fn open_for(
+        opener: Option<Box<str>>,
+        socket: Arc<dyn Socket>,
+        namespace: &Arc<NetNamespace>,
+        flags: OpenFlags,
+    ) -> Arc<File> {
+        let ops = Self { socket: socket.clone(), namespace: namespace.clone(), opener };
         let file = File::anonymous(Box::new(ops), flags | OpenFlags::RDWR, AnonKind::Socket);
         if let Ok(stat) = file.path().stat() {
             socket.base().set_ino(stat.ino);
@@ -125,6 +139,11 @@ impl FileOps for SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if let Some(opener) = self.opener.take()
+            && let Some(ends) = Ends::of(self.socket.family())
+        {
+            self.namespace.departed().add(ends, opener);
+        }
         self.namespace.sockets().remove(self.socket.base().ino());
         self.socket.close();
     }

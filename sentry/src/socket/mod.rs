@@ -6,6 +6,7 @@
 mod base;
 pub mod control;
 mod create;
+pub(crate) mod departed;
 mod device;
 mod file;
 pub(crate) mod flow_label;

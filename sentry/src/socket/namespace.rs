@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Errno;
 use crate::kernel::{Kernel, NamespaceBase, NamespaceKind};
+use crate::socket::departed::Departed;
 use crate::socket::device::{self, Devices, PeerIds};
 use crate::socket::flow_label::FlowLabels;
 use crate::socket::iptables::IpTables;
@@ -30,6 +31,7 @@ pub struct NetNamespace {
     host_files: Option<HostFiles>,
     abstract_names: AbstractNames,
     sockets: SocketList,
+    departed: Departed,
     subscribers: Subscribers,
     ip_tables: IpTables,
     nf_tables: NfTables,
@@ -88,6 +90,7 @@ impl NetNamespace {
             host_files,
             abstract_names: AbstractNames::default(),
             sockets: SocketList::default(),
+            departed: Departed::default(),
             subscribers: Subscribers::default(),
             ip_tables: IpTables::default(),
             nf_tables: NfTables::default(),
@@ -206,6 +209,11 @@ impl NetNamespace {
     #[must_use]
     pub fn sockets(&self) -> &SocketList {
         &self.sockets
+    }
+
+    /// Those that were closed, while packets are recorded.
+    pub(crate) fn departed(&self) -> &Departed {
+        &self.departed
     }
 
     /// Netlink sockets that listen to multicast groups.

@@ -1,4 +1,5 @@
-//! Whose socket a packet is for, as `ss -p` tells it: by looking through the open files of all processes.
+//! Whose socket a packet is for, as `ss -p` tells it: by looking through the open files of all processes, and through the
+//! sockets that were closed a moment ago.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +9,18 @@ use netstack::wire::ip::Protocol;
 
 use crate::kernel::Kernel;
 use crate::socket::SocketFile;
-use crate::socket::inet::InetSocket;
+use crate::socket::departed::Departed;
 use crate::socket::ops::Family;
 use crate::vfs::FdTable;
 
 /// `PID NAME` of the process that has a socket for the conversation open: connected to the peer, or else bound to the port.
-/// Of several the first by pid.
-pub(crate) fn of(kernel: &Arc<Kernel>, protocol: Protocol, flow: &Flow) -> Option<String> {
+/// Of several the first by pid; if there is none, the last one that had.
+pub(crate) fn of(
+    kernel: &Arc<Kernel>,
+    departed: &Departed,
+    protocol: Protocol,
+    flow: &Flow,
+) -> Option<String> {
     let processes: Vec<(i32, Vec<u8>, Arc<FdTable>)> = {
         let tree = kernel.tree();
         let living = tree.processes().filter(|process| process.exit.is_none());
@@ -28,10 +34,15 @@ pub(crate) fn of(kernel: &Arc<Kernel>, protocol: Protocol, flow: &Flow) -> Optio
             Some(Fit::Bound) | None => {}
         }
     }
-    bound
+    match departed.find(protocol, flow) {
+        Some((Fit::Connected, owner)) => Some(owner),
+        Some((Fit::Bound, owner)) => bound.or(Some(owner)),
+        None => bound,
+    }
 }
 
-fn name_of(pid: i32, name: &[u8]) -> String {
+/// How a process is called in a recording.
+pub(crate) fn name_of(pid: i32, name: &[u8]) -> String {
     // A name may hold anything, a line of a comment not.
     let name: String = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
     format!("{pid} {name}")
@@ -39,7 +50,7 @@ fn name_of(pid: i32, name: &[u8]) -> String {
 
 /// How a socket belongs to a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
+pub(super) enum Fit {
     Bound,
     Connected,
 }
@@ -48,31 +59,46 @@ fn best_fit(files: &FdTable, protocol: Protocol, flow: &Flow) -> Option<Fit> {
     let open = files.open_fds().into_iter().filter_map(|fd| files.get(fd).ok());
     let fits = open.filter_map(|file| {
         let socket = SocketFile::of(&file).ok()?;
-        match socket.family() {
-            Family::Inet(inet) => fit(inet, protocol, flow),
-            Family::Unix(_) | Family::Netlink(_) | Family::Packet(_) | Family::Host(_) => None,
-        }
+        Ends::of(socket.family())?.fit(protocol, flow)
     });
     fits.max()
 }
 
-fn fit(inet: &InetSocket, protocol: Protocol, flow: &Flow) -> Option<Fit> {
-    let is_kind = match protocol {
-        Protocol::TCP => inet.tcp().is_some(),
-        Protocol::UDP => inet.udp().is_some(),
-        _ => false,
-    };
-    let local = inet.local();
-    if !is_kind || local.port() != flow.local_port {
-        return None;
+/// The ends of an internet socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) protocol: Protocol,
+    pub(super) local: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Ends {
+    /// Those of a stream or datagram socket.
+    pub(super) fn of(family: Family<'_>) -> Option<Self> {
+        let Family::Inet(inet) = family else { return None };
+        let protocol = match (inet.tcp(), inet.udp()) {
+            (Some(_), _) => Protocol::TCP,
+            (None, Some(_)) => Protocol::UDP,
+            (None, None) => return None,
+        };
+        Some(Self { protocol, local: inet.local(), peer: inet.peer() })
     }
-    let is_here = local.ip().is_unspecified() || local.ip().to_canonical() == flow.local_addr.to_canonical();
-    let remote = SocketAddr::new(flow.remote_addr.to_canonical(), flow.remote_port);
-    match inet.peer() {
-        Some(peer) if SocketAddr::new(peer.ip().to_canonical(), peer.port()) == remote => {
-            Some(Fit::Connected)
+
+    /// How a socket with these ends belongs to a conversation, if it does.
+    pub(super) fn fit(&self, protocol: Protocol, flow: &Flow) -> Option<Fit> {
+        let local = self.local;
+        if self.protocol != protocol || local.port() != flow.local_port {
+            return None;
         }
-        None if is_here => Some(Fit::Bound),
-        Some(_) | None => None,
+        let is_here =
+            local.ip().is_unspecified() || local.ip().to_canonical() == flow.local_addr.to_canonical();
+        let remote = SocketAddr::new(flow.remote_addr.to_canonical(), flow.remote_port);
+        match self.peer {
+            Some(peer) if SocketAddr::new(peer.ip().to_canonical(), peer.port()) == remote => {
+                Some(Fit::Connected)
+            }
+            None if is_here => Some(Fit::Bound),
+            Some(_) | None => None,
+        }
     }
 }

@@ -44,14 +44,14 @@ impl CpuShares {
     /// Counts what was used since the last time, and returns the sum.
     fn look(&mut self, group: &ThreadGroup) -> i64 {
         let known = std::mem::take(&mut self.threads);
-        let mut sum = 0;
+        let mut sum = 0_i64;
         for task in group.threads() {
             let before = known.iter().find(|share| std::ptr::eq(share.task.as_ptr(), Arc::as_ptr(&task)));
             let (used_before, owed) = before.map_or((0, 0), |share| (share.used_ns, share.owed_ns));
             let (user, system) = task.cpu_times();
             let used_ns = user.saturating_add(system);
             let used = i64::try_from(used_ns.saturating_sub(used_before)).unwrap_or(i64::MAX);
-            sum += used;
+            sum = used.saturating_add(sum);
             self.threads.push(Share {
                 task: Arc::downgrade(&task),
                 used_ns,

@@ -6,7 +6,7 @@ use sentry_abi::socket::{AF_MAX, AF_UNIX, SOCK_CLOEXEC, SOCK_MAX, SOCK_NONBLOCK,
 
 use crate::errno::{Errno, SysResult};
 use crate::socket::unix::UnixSocket;
-use crate::socket::{self, NetNamespace, Socket, SocketFile, credentials_of};
+use crate::socket::{self, NetNamespace, Socket, SocketFile, credentials_of, owner};
 use crate::syscall::Args;
 use crate::task::{CurrentTask, Resource};
 use crate::vfs::{Fd, FdFlags, OpenFlags};
@@ -98,6 +98,8 @@ pub(super) fn install(
     socket: Arc<dyn Socket>,
     flags: NewFlags,
 ) -> Result<Fd, Errno> {
-    let file = SocketFile::open(socket, namespace, flags.status);
+    let is_recorded = namespace.departed().is_kept();
+    let opener = is_recorded.then(|| owner::name_of(task.pid().0, &task.comm()).into_boxed_str());
+    let file = SocketFile::open_for(opener, socket, namespace, flags.status);
     task.files().install(file, flags.fd, 0, task.rlimit(Resource::Nofile).soft)
 }
