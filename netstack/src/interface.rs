@@ -10,7 +10,7 @@ use netstack_wire::ethernet::MacAddr;
 use crate::forward::ForwardEndpoint;
 use crate::ip::{Autoconf, Groups, RouterVoice};
 use crate::link::sniffer::Direction;
-use crate::link::{Capabilities, FrameTap, Link, Medium};
+use crate::link::{Capabilities, CapabilityCell, FrameTap, Link, Medium};
 use crate::monitor::{PacketMonitor, Seen};
 use crate::neighbour::NeighbourCache;
 use crate::nic::NicId;
@@ -27,7 +27,7 @@ pub(crate) struct Interface {
     /// As the link says; the station's address is in `station`.
     medium: Medium,
     station: AtomicU64,
-    pub(crate) capabilities: Capabilities,
+    capabilities: CapabilityCell,
     /// See [`Link::is_queue`].
     pub(crate) is_queue: bool,
     mtu: AtomicU32,
@@ -59,7 +59,7 @@ impl Interface {
             name: RwLock::new(name.into()),
             medium: link.medium(),
             station: AtomicU64::new(station),
-            capabilities: link.capabilities(),
+            capabilities: CapabilityCell::new(link.capabilities()),
             is_queue: link.is_queue(),
             link,
             mtu: AtomicU32::new(mtu),
@@ -76,6 +76,16 @@ impl Interface {
             router_voice: RwLock::default(),
             counters: PerThread::default(),
         }
+    }
+
+    /// What its link does by itself.
+    #[inline]
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities.get()
+    }
+
+    pub(crate) fn set_capabilities(&self, capabilities: Capabilities) {
+        self.capabilities.set(capabilities);
     }
 
     pub(crate) fn mtu(&self) -> u32 {

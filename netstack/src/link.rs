@@ -8,7 +8,10 @@ use netstack_wire::ethernet::MacAddr;
 
 use crate::packet::Packet;
 
+pub(crate) use capability_cell::CapabilityCell;
+
 pub mod bridge;
+mod capability_cell;
 pub mod channel;
 pub mod fault;
 mod inbox;
@@ -29,7 +32,8 @@ pub trait Link: Send + Sync {
     /// The largest IP packet the link carries, without link-layer header, in bytes. Asked when the NIC is made.
     fn mtu(&self) -> usize;
 
-    /// What the link does beyond carrying frames of at most the MTU. Asked when the NIC is made.
+    /// What the link does beyond carrying frames of at most the MTU. Asked when the NIC is made; who changes it later tells the
+    /// stack ([`Stack::set_nic_capabilities`](crate::Stack::set_nic_capabilities)).
     fn capabilities(&self) -> Capabilities;
 
     /// Sends packets in order and returns how many of them were taken, counted from the front.

@@ -157,6 +157,7 @@ guests! {
     timers
     timestamping
     tracing
+    tunnel_devices
     udp_cork
     user_namespaces
     vdso

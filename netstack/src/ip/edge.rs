@@ -39,7 +39,7 @@ fn fits_path(egress: &Egress, header_len: usize, gso: Gso, packet: &Packet) -> b
 
 /// Tells whether the link cuts this super-segment of `len` bytes (from the IP header on) by itself.
 fn link_segments(interface: &Interface, gso: Gso, len: usize) -> bool {
-    let capabilities = &interface.capabilities;
+    let capabilities = &interface.capabilities();
     let limit = match gso.kind {
         GsoKind::Tcp4 => capabilities.gso_max_v4,
         GsoKind::Tcp6 => capabilities.gso_max_v6,
@@ -58,7 +58,7 @@ fn put(interface: &Arc<Interface>, packet: Packet, outbox: &mut Outbox) {
     if !needs_cutting {
         return outbox.send(interface, packet);
     }
-    for segment in gso::frames(packet, interface.capabilities.tx_checksum) {
+    for segment in gso::frames(packet, interface.capabilities().tx_checksum) {
         outbox.send(interface, segment);
     }
 }

@@ -238,7 +238,7 @@ impl<'a> Rx<'a> {
             packet.meta.arrival = Some(self.now);
         }
         // An unfinished sum stays what it is, for those who forward it; it needs no verification either.
-        if self.interface.capabilities.rx_checksum_trusted && packet.meta.checksum == Checksum::Plain {
+        if self.interface.capabilities().rx_checksum_trusted && packet.meta.checksum == Checksum::Plain {
             packet.meta.checksum = Checksum::Verified;
         }
         match self.interface.medium() {

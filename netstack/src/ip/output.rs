@@ -242,7 +242,7 @@ fn send_one(
     // The checksums of a super-segment are finished when it is cut, if not by the link.
     let is_super = packet.meta.gso.is_some();
     let finishes_checksum =
-        fits && (is_super || egress.is_local() || egress.interface.capabilities.tx_checksum);
+        fits && (is_super || egress.is_local() || egress.interface.capabilities().tx_checksum);
     if !finishes_checksum {
         finish_checksum(output.protocol, &mut packet);
     }

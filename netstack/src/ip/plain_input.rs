@@ -165,7 +165,7 @@ pub(super) fn take(rx: &mut Rx<'_>, packet: &mut Packet) -> bool {
     let found = transport(rx.core, family, ip, rx.interface.id);
     let Some(found) = &found else { return false };
     let is_verified =
-        packet.meta.checksum != Checksum::Plain || rx.interface.capabilities.rx_checksum_trusted;
+        packet.meta.checksum != Checksum::Plain || rx.interface.capabilities().rx_checksum_trusted;
     if !is_verified && !has_right_checksum(found) {
         return false;
     }

@@ -81,7 +81,7 @@ pub(crate) fn send_plain(
         repr.options == TcpOptions { timestamps: repr.options.timestamps, ..TcpOptions::default() };
     let words = (has_only_timestamps && repr.urgent == 0).then(|| TcpWords::of(repr));
     let header_len = words.as_ref().map_or_else(|| repr.header_len(), TcpWords::len);
-    let is_finished_by_link = egress.interface.capabilities.tx_checksum;
+    let is_finished_by_link = egress.interface.capabilities().tx_checksum;
     let mut payload = Accumulator::default();
     if !is_finished_by_link {
         packet.slices().for_each(|piece| payload.add(piece));
@@ -147,12 +147,13 @@ pub(crate) fn plain_frame(
     let (header, payload) = tcp_part.split_at_mut(words.len());
     words.emit(header);
     payload.copy_from_slice(data);
-    let field = match egress.interface.capabilities.tx_checksum {
+    let is_finished_by_link = egress.interface.capabilities().tx_checksum;
+    let field = match is_finished_by_link {
         true => checksum::fold(pseudo),
         false => !checksum::fold(pseudo + words.wide_sum() + u64::from(checksum::sum(data))),
     };
     header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field.to_be_bytes());
-    if egress.interface.capabilities.tx_checksum {
+    if is_finished_by_link {
         packet.meta.checksum = partial(tcp_at);
     }
     count(core);

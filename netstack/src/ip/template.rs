@@ -107,7 +107,7 @@ impl Template {
 
     /// The largest UDP super-segment that the link cuts by itself; zero if it cuts none.
     pub(crate) fn max_udp_segments_len(&self) -> usize {
-        let capabilities = &self.interface.capabilities;
+        let capabilities = &self.interface.capabilities();
         if !capabilities.tx_checksum {
             return 0;
         }
@@ -122,7 +122,7 @@ impl Template {
 
     /// Whether the link finishes checksums.
     pub(crate) fn link_finishes_checksum(&self) -> bool {
-        self.interface.capabilities.tx_checksum
+        self.interface.capabilities().tx_checksum
     }
 
     /// Sends a transport packet of at most [`max_len`](Self::max_len) bytes, or a super-segment that the link cuts, whose checksum is what the link takes.

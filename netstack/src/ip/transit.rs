@@ -258,7 +258,7 @@ impl Transit {
         if !fits && policy == Fragmenting::Forbidden {
             return Err(OutputError::TooLarge { mtu: egress.mtu });
         }
-        if !fits || !(egress.is_local() || egress.interface.capabilities.tx_checksum) {
+        if !fits || !(egress.is_local() || egress.interface.capabilities().tx_checksum) {
             output::finish_checksum(self.protocol, &mut self.packet);
         }
         if !fits {
@@ -291,7 +291,7 @@ impl Transit {
             return output::deliver(core, egress, destination, loops, self.into_packet(), outbox);
         }
         let Self { mut l3, packet, protocol, source, .. } = self;
-        let keeps_sum_open = egress.interface.capabilities.tx_checksum;
+        let keeps_sum_open = egress.interface.capabilities().tx_checksum;
         let first_ident = u16::from_be_bytes([l3[4], l3[5]]);
         for (index, mut segment) in (0_u16..).zip(gso::segments(packet)) {
             let len = segment.len();

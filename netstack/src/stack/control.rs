@@ -8,7 +8,7 @@ use netstack_wire::ethernet::MacAddr;
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
-use crate::link::{FrameTap, Link, LoopbackLink};
+use crate::link::{Capabilities, FrameTap, Link, LoopbackLink};
 use crate::monitor::PacketMonitor;
 use crate::nic::{NeighbourInfo, NicId, NicInfo, NicOptions};
 use crate::outbox::Outbox;
@@ -128,6 +128,15 @@ impl Stack {
         Ok(())
     }
 
+    /// Changes what the link of a NIC does by itself. Packets that were made before may still ask the link for more, or for
+    /// less, than that.
+    pub fn set_nic_capabilities(&self, nic: NicId, capabilities: Capabilities) -> Result<(), ConfigError> {
+        self.change_nic(nic, |entry| {
+            entry.interface.set_capabilities(capabilities);
+            Ok(())
+        })
+    }
+
     /// Sets who takes the frames of a NIC before the stack, or ends that, and returns who did.
     pub fn set_frame_tap(
         &self,
@@ -218,7 +227,7 @@ fn describe(entry: &NicEntry) -> NicInfo {
         id: interface.id,
         name: interface.name().as_ref().to_owned(),
         medium: interface.medium(),
-        capabilities: interface.capabilities,
+        capabilities: interface.capabilities(),
         mtu: interface.mtu(),
         is_up: interface.is_up(),
         addresses: addresses.clone(),

@@ -293,7 +293,7 @@ pub(crate) fn path_of(egress: &Egress) -> PathInfo {
 
 /// The most payload for one super-segment: 64 KiB less the longest headers, or what the link takes.
 pub(super) fn max_payload(egress: &Egress, flow: &Flow) -> u32 {
-    let capabilities = &egress.interface.capabilities;
+    let capabilities = &egress.interface.capabilities();
     let limit = match flow.remote_addr {
         IpAddr::V4(_) => capabilities.gso_max_v4,
         IpAddr::V6(_) => capabilities.gso_max_v6,

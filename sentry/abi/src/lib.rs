@@ -23,5 +23,6 @@ pub mod socket;
 pub mod syscall;
 pub mod sysv_ipc;
 pub mod time;
+pub mod tun;
 
 pub use errno::Errno;

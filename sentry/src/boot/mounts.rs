@@ -199,10 +199,14 @@ impl Mounter {
             let walked = self.walk(&namespace, name.as_bytes(), Last::FollowOrMissing)?;
             create(&caller, &walked, NewKind::Symlink(target.into()), 0o777, 0)?;
         }
-        for name in ["pts", "shm", "mqueue"] {
+        for name in ["pts", "shm", "mqueue", "net"] {
             let walked = self.walk(&namespace, name.as_bytes(), Last::FollowOrMissing)?;
             create(&caller, &walked, NewKind::Directory, 0o755, 0)?;
         }
+        // Beyond that list: who makes interfaces of the sandbox's own network needs no device of the host.
+        let walked = self.walk(&namespace, b"net/tun", Last::FollowOrMissing)?;
+        let kind = NewKind::CharDevice(crate::vfs::DeviceId::new(10, 200));
+        create(&caller, &walked, kind, 0o666, 0)?;
         Ok(root)
     }
 

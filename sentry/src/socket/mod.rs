@@ -25,6 +25,7 @@ pub mod packet;
 pub mod proc_net;
 pub(crate) mod settings;
 mod timer_thread;
+pub(crate) mod tun;
 
 pub mod unix;
 
@@ -40,3 +41,4 @@ pub use ops::{
     Accepted, Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
 };
 pub use settings::Settings;
+pub use tun::TunDetails;

@@ -15,7 +15,6 @@ use crate::mm::UserAddr;
 use crate::socket::file::SocketFile;
 use crate::socket::inet::{ToErrno, decode_address, encode_address};
 use crate::socket::netlink::announce_link;
-use crate::socket::packet::hardware_type;
 use crate::socket::{Backing, NetNamespace, device, host};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
@@ -110,7 +109,12 @@ fn netmask(cidr: IpCidr) -> Ipv4Addr {
     Ipv4Addr::from_bits(bits)
 }
 
-fn get_attribute(namespace: &NetNamespace, task: &CurrentTask, request: u32, addr: UserAddr) -> SysResult {
+fn get_attribute(
+    namespace: &Arc<NetNamespace>,
+    task: &CurrentTask,
+    request: u32,
+    addr: UserAddr,
+) -> SysResult {
     let mut ifreq = read_request(task, addr)?;
     let nic = find(namespace, &ifreq)?;
     ifreq.data = [0; 24];
@@ -130,9 +134,13 @@ fn get_attribute(namespace: &NetNamespace, task: &CurrentTask, request: u32, add
         SIOCGIFNETMASK => put_v4(&mut ifreq, netmask(v4()?)),
         SIOCGIFMTU => ifreq.data[..4].copy_from_slice(&nic.mtu.to_ne_bytes()),
         SIOCGIFINDEX => ifreq.data[..4].copy_from_slice(&nic.id.index().to_ne_bytes()),
-        SIOCGIFTXQLEN => ifreq.data[..4].copy_from_slice(&1000_i32.to_ne_bytes()),
+        SIOCGIFTXQLEN => {
+            let len = namespace.link_details(&nic).queue_len();
+            ifreq.data[..4].copy_from_slice(&len.to_ne_bytes());
+        }
         SIOCGIFHWADDR => {
-            ifreq.data[..2].copy_from_slice(&hardware_type(&nic).to_ne_bytes());
+            let kind = namespace.link_details(&nic).hardware_type;
+            ifreq.data[..2].copy_from_slice(&kind.to_ne_bytes());
             if let Some(mac) = station(&nic) {
                 ifreq.data[2..8].copy_from_slice(&mac);
             }

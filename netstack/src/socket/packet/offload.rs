@@ -26,6 +26,18 @@ pub struct Offload {
 }
 
 impl Offload {
+    /// The packet of a frame that somebody else sent with this, as a link delivers it; the network header is at `l3`. `None` if
+    /// the frame is not what this says. A datagram that its sender wants in fragments arrives whole.
+    pub fn received(self, frame: Bytes, l3: usize) -> Option<Packet> {
+        if self.gso.is_none() && !matches!(self.checksum, Checksum::Partial { .. }) {
+            let mut packet = Packet::from_frame(frame);
+            packet.meta.checksum = self.checksum;
+            return Some(packet);
+        }
+        let whole = Self { fragment_size: None, ..self };
+        whole.packet(frame, l3)
+    }
+
     pub(super) fn is_any(self) -> bool {
         self.may_be_long() || matches!(self.checksum, Checksum::Partial { .. })
     }
@@ -173,7 +185,7 @@ fn begin_sum(head: &mut [u8], l4: usize, offset: usize, protocol: Protocol, len:
 
 /// The frames that a link takes for one: it is cut and its checksum finished where the link does not do that.
 pub(super) fn for_link(interface: &Arc<Interface>, packet: Packet) -> SmallVec<[Packet; 1]> {
-    let capabilities = &interface.capabilities;
+    let capabilities = &interface.capabilities();
     let l3 = super::frame::header_len(interface.medium());
     match packet.meta.gso {
         Some(gso) if !segments(capabilities, gso.kind, packet.len().saturating_sub(l3)) => {

@@ -10,6 +10,8 @@ use crate::fs::dev::memory::MemoryDevice;
 use crate::fs::host;
 use crate::fs::tty::{self, Pty};
 use crate::kernel::Terminal;
+use crate::socket::NetNamespace;
+use crate::socket::tun::TunFile;
 use crate::vfs::open::status_flags;
 use crate::vfs::{Caller, DeviceId, File, FileOps, OpenFlags, VfsPath};
 
@@ -24,12 +26,18 @@ pub(crate) fn open(caller: &Caller<'_>, place: VfsPath, flags: OpenFlags) -> Res
         (1, 5) => Box::new(MemoryDevice::ZERO),
         (1, 7) => Box::new(MemoryDevice::FULL),
         (1, 8 | 9) => Box::new(MemoryDevice::RANDOM),
+        (10, 200) => Box::new(TunFile::new(open_network(caller)?)),
         (5, 0) => return open_controlling(caller, place, flags),
         (5, 2) => return tty::open_ptmx(caller, place, flags),
         (136, index) => return tty::open_slave(caller, place, index, flags),
         _ => return Err(Errno::ENXIO),
     };
     Ok(File::at(ops, status_flags(flags), place))
+}
+
+/// The network in which `/dev/net/tun` makes interfaces.
+fn open_network(caller: &Caller<'_>) -> Result<Arc<NetNamespace>, Errno> {
+    caller.task.and_then(|task| task.net()).ok_or(Errno::ENXIO)
 }
 
 /// `/dev/tty` (`tty(4)`): the terminal of the caller's session, `ENXIO` where there is none.

@@ -7,7 +7,7 @@ use netstack::nic::NicInfo;
 
 use crate::errno::Errno;
 use crate::fs::pseudo::{PseudoDir, PseudoLink, Text, TextInode, pseudo_stat};
-use crate::socket::{LinkDetails, NetNamespace};
+use crate::socket::{LinkDetails, NetNamespace, TunDetails};
 use crate::vfs::open::open_directory;
 use crate::vfs::{Caller, DirEntry, FileOps, FileType, Inode, InodeOps, OpenFlags, SetAttr, Stat};
 
@@ -51,6 +51,9 @@ impl Interfaces {
         let details = self.namespace.upgrade().map(|namespace| namespace.link_details(nic));
         if let Some(master) = details.as_ref().and_then(|details| details.master.as_ref()) {
             files.push(("master", PseudoLink::inode(&format!("../{}", master.name))));
+        }
+        if details.as_ref().is_some_and(|details| details.tun.is_some()) {
+            files.extend(TUN.iter().map(file));
         }
         if details.is_some_and(|details| details.kind == Some("bridge")) {
             files.push(("bridge", PseudoDir::inode(BRIDGE.iter().map(file).collect())));
@@ -142,13 +145,23 @@ const FILES: &[(&str, Show)] = &[
     ("netdev_group", |_, _| Ok("0".into())),
     ("operstate", |_, details| Ok(details.operational_state().into())),
     ("speed", |_, _| Err(Errno::EINVAL)),
-    ("tx_queue_len", |_, _| Ok("1000".into())),
+    ("tx_queue_len", |_, details| Ok(details.queue_len().to_string())),
     ("type", |_, details| Ok(details.hardware_type.to_string())),
     ("uevent", |nic, _| Ok(format!("INTERFACE={}\nIFINDEX={}", nic.name, nic.id.index()))),
 ];
 
 const BRIDGE: &[(&str, Show)] =
     &[("stp_state", |_, _| Ok("0".into())), ("ageing_time", |_, _| Ok("30000".into()))];
+
+const TUN: &[(&str, Show)] = &[
+    ("tun_flags", |_, details| Ok(format!("0x{:x}", tun(details)?.flags))),
+    ("owner", |_, details| Ok(tun(details)?.owner.map_or("-1".into(), |owner| owner.0.to_string()))),
+    ("group", |_, details| Ok(tun(details)?.group.map_or("-1".into(), |group| group.0.to_string()))),
+];
+
+fn tun(details: &LinkDetails) -> Result<TunDetails, Errno> {
+    details.tun.ok_or(Errno::EINVAL)
+}
 
 const STATISTICS: &[(&str, Show)] = &[
     ("collisions", |_, _| Ok("0".into())),

@@ -33,6 +33,9 @@ pub(in crate::socket) fn set_up(namespace: &Arc<NetNamespace>, nic: &NicInfo, up
     if let Kind::Bridge { bridge, .. } = &device.kind {
         bridge.set_on(up);
     }
+    if let Some(tun) = device.tun() {
+        tun.set_on(up);
+    }
     device.settle();
     if nic.is_up != up {
         tell_connected(&device);
@@ -155,6 +158,9 @@ pub(in crate::socket) fn set_mac(
 ) -> Result<(), Errno> {
     let device = namespace.devices().get(nic.id);
     let device = device.filter(|device| !matches!(device.kind, Kind::Given)).ok_or(Errno::EOPNOTSUPP)?;
+    if nic.mac().is_none() {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if !mac.is_unicast() || mac == MacAddr::ZERO {
         return Err(Errno::EADDRNOTAVAIL);
     }
@@ -182,6 +188,7 @@ pub(in crate::socket) fn move_to(
         Kind::Dummy => Arc::new(DummyLink(mac.ok_or(Errno::EINVAL)?)),
         Kind::Veth { link, .. } => link.clone(),
         Kind::Vlan { link, .. } => link.clone(),
+        Kind::Tun { link } => link.clone(),
     };
     let name = free_name(to, name.unwrap_or(&nic.name))?;
     set_master(from, nic.id, None)?;
@@ -194,6 +201,10 @@ pub(in crate::socket) fn move_to(
     let id = to.stack().add_nic_at(Some(nic.id), &name, link, false).map_err(|e| e.to_errno())?;
     // As it was.
     let _ = to.stack().set_nic_mtu(id, nic.mtu);
+    let _ = to.stack().set_nic_capabilities(id, nic.capabilities);
+    if let Some(tun) = device.tun() {
+        tun.set_on(false);
+    }
     if let Some(mac) = mac {
         let _ = to.stack().set_nic_mac(id, mac);
     }
@@ -237,7 +248,7 @@ fn remove(device: &Arc<Device>) {
     }
     let peer = match &device.kind {
         Kind::Veth { peer, .. } => std::mem::replace(&mut *peer.lock(), nobody()).upgrade(),
-        Kind::Given | Kind::Dummy | Kind::Bridge { .. } | Kind::Vlan { .. } => None,
+        Kind::Given | Kind::Dummy | Kind::Bridge { .. } | Kind::Vlan { .. } | Kind::Tun { .. } => None,
     };
     let bridge = device.bridge();
     unlink(device);
@@ -252,6 +263,22 @@ fn remove(device: &Arc<Device>) {
     }
 }
 
+/// The carrier of a device may have changed.
+pub(in crate::socket) fn carrier_changed(namespace: &Arc<NetNamespace>, nic: NicId) {
+    let Some(device) = namespace.devices().get(nic) else { return };
+    device.settle();
+    netlink::announce_link(namespace, nic, RTM_NEWLINK);
+    tell_connected(&device);
+}
+
+/// Nobody is at the other end of a tunnel any more, which ends it unless it is to stay.
+pub(in crate::socket) fn left(namespace: &Arc<NetNamespace>, nic: NicId, stays: bool) {
+    match namespace.devices().get(nic) {
+        Some(device) if !stays => remove(&device),
+        _ => carrier_changed(namespace, nic),
+    }
+}
+
 /// Takes a device out of its namespace.
 pub(super) fn unlink(device: &Device) {
     let port = device.port.lock().take();
@@ -263,6 +290,9 @@ pub(super) fn unlink(device: &Device) {
     let _ = namespace.stack().remove_nic(nic);
     let removed = namespace.devices().remove(nic);
     gone.send(&namespace);
+    if let Some(tun) = device.tun() {
+        tun.end();
+    }
     drop(removed);
 }
 
@@ -275,6 +305,9 @@ pub(in crate::socket) fn abandon(devices: Vec<Arc<Device>>) {
             if let Some(peer) = peer {
                 remove(&peer);
             }
+        }
+        if let Some(tun) = device.tun() {
+            tun.end();
         }
         for lan in device.lans() {
             remove(&lan);

@@ -9,6 +9,7 @@ use crate::socket::NetNamespace;
 use crate::socket::device::Device;
 use crate::socket::net_ioctl::{if_flags, station};
 use crate::socket::packet::hardware_type;
+use crate::socket::tun::TunDetails;
 
 /// What is shown of an interface.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct LinkDetails {
     pub lower: Option<Lower>,
     /// The id of a virtual LAN.
     pub vlan: Option<u16>,
+    /// What is known about a tunnel.
+    pub tun: Option<TunDetails>,
 }
 
 /// The bridge of a port.
@@ -72,9 +75,15 @@ impl LinkDetails {
         }
     }
 
+    /// How many packets wait at most before it (`DEFAULT_TX_QUEUE_LEN`).
+    #[must_use]
+    pub fn queue_len(&self) -> u32 {
+        self.tun.map_or(1000, |tun| tun.queue_len())
+    }
+
     /// Those whose driver never tells of a carrier.
     fn is_plain(&self) -> bool {
-        self.flags & IFF_LOOPBACK != 0 || self.kind == Some("dummy")
+        self.flags & IFF_LOOPBACK != 0 || matches!(self.kind, Some("dummy" | "tun"))
     }
 }
 
@@ -84,15 +93,17 @@ impl NetNamespace {
     pub fn link_details(self: &Arc<Self>, nic: &NicInfo) -> LinkDetails {
         let device = self.devices().get(nic.id);
         let device = device.as_deref();
+        let tun = device.and_then(Device::tun).map(|tun| tun.details());
         LinkDetails {
             flags: if_flags(self, nic).bits(),
             has_carrier: nic.is_up && device.is_none_or(Device::has_carrier),
             address: station(nic),
-            hardware_type: hardware_type(nic),
+            hardware_type: tun.and_then(|tun| tun.hardware_type).unwrap_or_else(|| hardware_type(nic)),
             kind: device.and_then(Device::kind_name),
             master: device.and_then(Device::master),
             lower: device.and_then(|device| device.lower(self)),
             vlan: device.and_then(Device::vlan_id),
+            tun,
         }
     }
 }

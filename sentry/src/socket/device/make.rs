@@ -15,6 +15,7 @@ use super::{Device, Kind};
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::inet::ToErrno;
+use crate::socket::tun::{TunDevice, TunKind};
 
 /// A device to be made.
 pub(in crate::socket) struct Spec<'a> {
@@ -42,6 +43,8 @@ pub(in crate::socket) enum SpecKind<'a> {
     Veth(Box<Spec<'a>>),
     /// `vlan` with an id on an interface of `namespace`.
     Vlan { id: u16, namespace: &'a Arc<NetNamespace>, below: NicId },
+    /// `tun` or `tap`, with its features (`IFF_*`).
+    Tun { is_tap: bool, flags: u32 },
 }
 
 /// Makes a device, and the other end of a pair. The caller holds the lock of changes and announces.
@@ -69,6 +72,13 @@ pub(in crate::socket) fn make(spec: &Spec<'_>) -> Result<Arc<Device>, Errno> {
             let link = trunk.add(*id, mac).map_err(|e| e.to_errno())?;
             let kind = Kind::Vlan { link: link.clone(), below: Arc::downgrade(&below) };
             let device = spec.add(link, kind)?;
+            device.attach();
+            Ok(device)
+        }
+        SpecKind::Tun { is_tap, flags } => {
+            let kind = if *is_tap { TunKind::Tap(mac) } else { TunKind::Tun };
+            let link = TunDevice::new(kind, *flags);
+            let device = spec.add(link.clone(), Kind::Tun { link })?;
             device.attach();
             Ok(device)
         }
@@ -114,6 +124,8 @@ impl Spec<'_> {
             Kind::Veth { .. } => "veth",
             Kind::Bridge { .. } => "bridge",
             Kind::Vlan { .. } => "vlan",
+            Kind::Tun { link } if link.kind() == TunKind::Tun => "tun",
+            Kind::Tun { .. } => "tap",
         };
         let name = match self.name {
             Some(name) => free_name(self.namespace, name)?,
@@ -142,6 +154,7 @@ impl Device {
             Kind::Veth { link, .. } => link.attach(stack, nic),
             Kind::Bridge { port, .. } => port.attach(stack, nic),
             Kind::Vlan { link, .. } => link.attach(stack, nic),
+            Kind::Tun { link } => link.attach(&namespace, nic),
         }
     }
 }

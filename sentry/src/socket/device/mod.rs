@@ -1,4 +1,4 @@
-//! Network devices that guests make (`ip-link(8)`): pairs, bridges, virtual LANs, dummies. Each is a link of the stack of
+//! Network devices that guests make (`ip-link(8)`): pairs, bridges, virtual LANs, dummies, tunnels into programs. Each is a link of the stack of
 //! the namespace that it is in, and can move to another one.
 //!
 //! One lock orders all changes, as Linux's RTNL does; looking takes the short locks of single objects only.
@@ -20,8 +20,11 @@ use netstack::link::vlan::{VlanLink, VlanTrunk};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::socket::NetNamespace;
+use crate::socket::tun::TunDevice;
 
-pub(in crate::socket) use change::{abandon, move_to, remove_nic, rename, set_mac, set_master, set_up};
+pub(in crate::socket) use change::{
+    abandon, carrier_changed, left, move_to, remove_nic, rename, set_mac, set_master, set_up,
+};
 pub use details::{LinkDetails, Lower, Master};
 pub(in crate::socket) use ids::PeerIds;
 pub(in crate::socket) use make::{Spec, SpecKind, make};
@@ -96,6 +99,8 @@ enum Kind {
     Bridge { bridge: Arc<Bridge>, port: Arc<BridgePort> },
     /// A virtual LAN on another device.
     Vlan { link: Arc<VlanLink>, below: Weak<Device> },
+    /// One whose other end is a program.
+    Tun { link: Arc<TunDevice> },
 }
 
 impl Device {
@@ -124,7 +129,7 @@ impl Device {
         match &self.kind {
             Kind::Veth { peer, .. } => peer.lock().upgrade(),
             Kind::Vlan { below, .. } => below.upgrade(),
-            Kind::Given | Kind::Dummy | Kind::Bridge { .. } => None,
+            Kind::Given | Kind::Dummy | Kind::Bridge { .. } | Kind::Tun { .. } => None,
         }
     }
 
@@ -136,6 +141,7 @@ impl Device {
             Kind::Veth { .. } => Some("veth"),
             Kind::Bridge { .. } => Some("bridge"),
             Kind::Vlan { .. } => Some("vlan"),
+            Kind::Tun { .. } => Some("tun"),
         }
     }
 
@@ -148,6 +154,7 @@ impl Device {
     pub(in crate::socket) fn has_carrier(&self) -> bool {
         match &self.kind {
             Kind::Given | Kind::Dummy => true,
+            Kind::Tun { link } => link.has_carrier(),
             Kind::Veth { .. } => self.other().is_some_and(|peer| peer.is_up()),
             Kind::Vlan { .. } => self.other().is_some_and(|below| below.is_up() && below.has_carrier()),
             Kind::Bridge { .. } => {
@@ -202,9 +209,21 @@ impl Device {
     fn vlan_id(&self) -> Option<u16> {
         match &self.kind {
             Kind::Vlan { link, .. } => Some(link.id()),
-            Kind::Given | Kind::Dummy | Kind::Veth { .. } | Kind::Bridge { .. } => None,
+            Kind::Given | Kind::Dummy | Kind::Veth { .. } | Kind::Bridge { .. } | Kind::Tun { .. } => None,
         }
     }
+
+    fn tun(&self) -> Option<&Arc<TunDevice>> {
+        match &self.kind {
+            Kind::Tun { link } => Some(link),
+            Kind::Given | Kind::Dummy | Kind::Veth { .. } | Kind::Bridge { .. } | Kind::Vlan { .. } => None,
+        }
+    }
+}
+
+/// The tunnel device that an interface is, if it is one.
+pub(in crate::socket) fn tun(namespace: &Arc<NetNamespace>, nic: NicId) -> Option<Arc<TunDevice>> {
+    namespace.devices().get(nic)?.tun().cloned()
 }
 
 impl std::fmt::Debug for Device {

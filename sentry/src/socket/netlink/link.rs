@@ -5,14 +5,13 @@ use std::sync::Arc;
 use netstack::NicId;
 use netstack::nic::NicInfo;
 use sentry_abi::netlink::*;
+use sentry_abi::tun::{IFF_MULTI_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TUN, IFF_VNET_HDR};
 
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::device::LinkDetails;
 use crate::socket::netlink::message::{Attributes, Builder, Reply, Request};
-
-/// `DEFAULT_TX_QUEUE_LEN`.
-const TX_QUEUE_LEN: u32 = 1000;
+use crate::socket::tun::TunDetails;
 
 pub(super) fn get(
     namespace: &Arc<NetNamespace>,
@@ -71,7 +70,7 @@ fn describe(nic: &NicInfo, details: &LinkDetails, kind: u16, reply: &mut Reply) 
 
 fn describe_attributes(nic: &NicInfo, details: &LinkDetails, builder: &mut Builder) {
     builder.attr_str(IFLA_IFNAME, &nic.name);
-    builder.attr(IFLA_TXQLEN, &TX_QUEUE_LEN);
+    builder.attr(IFLA_TXQLEN, &details.queue_len());
     builder.attr(IFLA_OPERSTATE, &details.operational_number());
     builder.attr(IFLA_LINKMODE, &0_u8);
     builder.attr(IFLA_MTU, &nic.mtu);
@@ -113,6 +112,9 @@ fn describe_kind(details: &LinkDetails, info: &mut Builder) {
             data.attr(IFLA_VLAN_FLAGS, &[1_u32, u32::MAX]);
         });
     }
+    if let Some(tun) = details.tun {
+        info.nest(IFLA_INFO_DATA, |data| describe_tun(&tun, data));
+    }
     if details.kind == Some("bridge") {
         info.nest(IFLA_INFO_DATA, |data| {
             // In hundredths of a second, those of Linux; without spanning tree the first three have no effect.
@@ -127,6 +129,27 @@ fn describe_kind(details: &LinkDetails, info: &mut Builder) {
     }
     if details.master.is_some() {
         info.attr_str(IFLA_INFO_SLAVE_KIND, "bridge");
+    }
+}
+
+/// `tun_fill_info`.
+fn describe_tun(tun: &TunDetails, data: &mut Builder) {
+    let is_on = |flag| u8::from(tun.flags & flag != 0);
+    // DEVIATION: as the first user namespace knows them.
+    if let Some(owner) = tun.owner {
+        data.attr(IFLA_TUN_OWNER, &owner.0);
+    }
+    if let Some(group) = tun.group {
+        data.attr(IFLA_TUN_GROUP, &group.0);
+    }
+    data.attr(IFLA_TUN_TYPE, &if is_on(IFF_TUN) == 1 { 1_u8 } else { 2 });
+    data.attr(IFLA_TUN_PI, &(1 - is_on(IFF_NO_PI)));
+    data.attr(IFLA_TUN_VNET_HDR, &is_on(IFF_VNET_HDR));
+    data.attr(IFLA_TUN_PERSIST, &is_on(IFF_PERSIST));
+    data.attr(IFLA_TUN_MULTI_QUEUE, &is_on(IFF_MULTI_QUEUE));
+    if tun.flags & IFF_MULTI_QUEUE != 0 {
+        data.attr(IFLA_TUN_NUM_QUEUES, &tun.queues);
+        data.attr(IFLA_TUN_NUM_DISABLED_QUEUES, &tun.resting_queues);
     }
 }
 

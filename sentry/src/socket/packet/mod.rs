@@ -3,7 +3,7 @@
 mod membership;
 mod ring;
 mod socket;
-mod vnet_header;
+pub(in crate::socket) mod vnet_header;
 
 pub(crate) use ring::Version;
 pub use socket::PacketSocket;

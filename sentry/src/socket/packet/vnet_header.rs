@@ -56,7 +56,7 @@ impl VnetHeader {
 ///
 /// # Errors
 /// `EINVAL` for one that makes no sense; what does not fit the frame's bytes the stack finds.
-pub(super) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> {
+pub(in crate::socket) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> {
     let (header, _) = VirtioNetHdr::read_from_prefix(header).map_err(|_| Errno::EINVAL)?;
     let VirtioNetHdr { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset } = header;
     let mut headers = usize::from(hdr_len);
@@ -84,7 +84,7 @@ pub(super) fn decode(header: &[u8], frame_len: usize) -> Result<Offload, Errno> 
 }
 
 /// The header of a received frame (`virtio_net_hdr_from_skb`).
-pub(super) fn encode(received: &FrameState) -> VirtioNetHdr {
+pub(in crate::socket) fn encode(received: &FrameState) -> VirtioNetHdr {
     let FrameState { checksum, gso, headers_len, has_cwr, addressed_to } = *received;
     let mut header = VirtioNetHdr::default();
     match checksum {
@@ -115,18 +115,18 @@ pub(super) fn encode(received: &FrameState) -> VirtioNetHdr {
 
 /// What a header says of a received frame.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct FrameState {
-    pub(super) checksum: Checksum,
-    pub(super) gso: Option<Gso>,
+pub(in crate::socket) struct FrameState {
+    pub(in crate::socket) checksum: Checksum,
+    pub(in crate::socket) gso: Option<Gso>,
     /// Of a super-segment.
-    pub(super) headers_len: usize,
+    pub(in crate::socket) headers_len: usize,
     /// Its first segment carries CWR.
-    pub(super) has_cwr: bool,
-    pub(super) addressed_to: AddressedTo,
+    pub(in crate::socket) has_cwr: bool,
+    pub(in crate::socket) addressed_to: AddressedTo,
 }
 
 /// `sizeof(struct virtio_net_hdr)`. In rings the header ends right in front of the frame, whichever length is chosen.
-pub(super) const PLAIN_LEN: usize = size_of::<VirtioNetHdr>();
+pub(in crate::socket) const PLAIN_LEN: usize = size_of::<VirtioNetHdr>();
 
 #[cfg(test)]
 mod tests {
