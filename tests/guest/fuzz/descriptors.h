@@ -12,7 +12,7 @@
 
 #include "memory.h"
 
-enum kind { A_FILE, A_DIRECTORY, A_SOCKET, A_NETLINK, AN_EVENT, A_PROC, A_NAMESPACE, A_QUEUE, A_PIDFD, A_TTY, KINDS };
+enum kind { A_FILE, A_DIRECTORY, A_SOCKET, A_NETLINK, AN_EVENT, A_PROC, A_NAMESPACE, A_QUEUE, A_PIDFD, A_TTY, A_TUNNEL, KINDS };
 
 #define POOL 96
 static struct { int fd; enum kind kind; } pool[POOL];

@@ -79,7 +79,7 @@ static void make_file(void)
     int fds[2] = {-1, -1};
     u64 size = 8, set = any64();
     struct mq_attr attributes = {.mq_maxmsg = PICK(1, 10, 10, 0, -1), .mq_msgsize = PICK(16, 128, 8192, 0)};
-    switch (below(20)) {
+    switch (below(21)) {
     case 0: case 1: case 2:
         make_socket();
         break;
@@ -133,6 +133,17 @@ static void make_file(void)
     case 18:
         keep(syscall(SYS_openat, directory(), path(), O_DIRECTORY | (one_in(4) ? O_PATH : 0)), A_DIRECTORY);
         break;
+    case 19: {
+        struct { char name[16]; s64 flags, rest[2]; } r = {.flags = PICK(1, 2, 0x1001, 0x1002, 0x4001, 0x5001, 0x5002, 0x1101, 0x5101)};
+        snprintf(r.name, sizeof r.name, "%s", one_in(2) ? "f%d" : one_in(2) ? "f0" : interface_name());
+        keep(fds[0] = syscall(SYS_openat, AT_FDCWD, "/dev/net/tun", O_RDWR | O_NONBLOCK), A_TUNNEL);
+        syscall(SYS_ioctl, fds[0], 0x400454ca, &r);
+        // On: flags are a short behind the name.
+        r.flags = 0x1043;
+        if (!one_in(4))
+            syscall(SYS_ioctl, of_kind(A_SOCKET), 0x8914, &r);
+        break;
+    }
     default:
         keep(syscall(SYS_openat, AT_FDCWD, NAMES[below(9)], O_RDWR | O_CREAT | O_NONBLOCK | (one_in(4) ? O_APPEND : 0), 0666), A_FILE);
     }
@@ -172,11 +183,31 @@ static void socket_option(void)
     }
 }
 
+// What looks like a packet, behind headers of a tunnel or not.
+static void write_packet(void)
+{
+    unsigned char packet[2048];
+    int size = PICK(0, 1, 4, 14, 20, 28, 34, 40, 42, 54, 60, 100, 1400, 2000), at = PICK(0, 0, 4, 10, 14, 18, 24);
+    for (int i = 0; i < (int)sizeof packet; i++)
+        packet[i] = one_in(3) ? 0 : below(256);
+    packet[at] = one_in(2) ? 0x45 : 0x60;
+    packet[at + 2] = size >> 8, packet[at + 3] = size;
+    packet[at + 9] = PICK(1, 2, 6, 17, 58, 0, 44), packet[at + 6] = packet[at + 9];
+    if (at == 14 || at == 24)
+        packet[at - 2] = 8, packet[at - 1] = PICK(0, 6, 0xdd);
+    for (int i = at - 10; i >= 0 && i < at; i++)
+        packet[i] = one_in(2) ? 0 : below(6) * PICK(1, 20);
+    syscall(SYS_write, of_kind(A_TUNNEL), packet, at + size < (int)sizeof packet ? at + size : (int)sizeof packet);
+    syscall(SYS_read, of_kind(A_TUNNEL), buffer(2048), below(2048));
+}
+
 static void io_control(void)
 {
+    int tunnel = 0x400454c8 + below(28);
     int request = one_in(3) ? PICK(0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5406, 0x5409, 0x540a, 0x540b, 0x540e, 0x540f, 0x5410, 0x5411,
                                    0x5412, 0x5413, 0x5414, 0x541b, 0x5420, 0x5421, 0x5422, 0x5423, 0x5425, 0x5428, 0x5429, 0x5441,
                                    0x5450, 0x5451, 0x5452, 0x5460, 0x80045430, 0x40045431, 0x80045432, 0x80045438, 0x80045439)
+                 : one_in(3) ? tunnel ^ PICK(0, 0xc0000000, 0x00140000, 0xc0140000)
                  : one_in(2) ? 0x8900 + (s64)below(0xf8)
                  : one_in(2) ? PICK(0xb701, 0xb702, 0xb703, 0xb704, 0x6601, 0x80086601, 0xc020660b, 0x40049409, 0x5401, 0x800454ca,
                                     0x400454ca, 0x40047438, 0xc0502100, 0xc0182101, 0xc0182102, 0x40082103, 0x40086602)
@@ -195,7 +226,7 @@ static void io_control(void)
     if (request == 0x8946)
         *(u64 *)(r.name + 16) = buffer(512);
     u64 last = one_in(8) ? (u64)number() : copy_of(&r, sizeof r);
-    syscall(SYS_ioctl, one_in(3) ? of_kind(A_SOCKET) : one_in(3) ? of_kind(A_TTY) : any_fd(), request, last);
+    syscall(SYS_ioctl, one_in(3) ? of_kind(A_SOCKET) : one_in(3) ? of_kind(A_TTY) : one_in(3) ? of_kind(A_TUNNEL) : any_fd(), request, last);
 }
 
 static void file_control(void)

@@ -115,6 +115,7 @@ static void act(void)
     case 16: if (one_in(3)) mounting(); break;
     case 17: process_control(); break;
     case 18: if (one_in(6)) have_child(); break;
+    case 19: write_packet(); break;
     default: plain_call();
     }
 }
