@@ -132,8 +132,10 @@ pub struct SocketOptions {
     pub stamp_arrivals: bool,
     /// The firewall mark of sent packets (`SO_MARK`).
     pub mark: u32,
-    /// Whose socket it is, for the packet filter.
+    /// Whose socket it is, for the packet filter and for policy rules.
     pub owner: Option<Owner>,
+    /// The user whom policy rules take for its owner, where it was given away (fchown(2), which the packet filter does not see).
+    pub routed_for: Option<u32>,
     /// The limit of bytes waiting to be sent, at true size (`SO_SNDBUF` after Linux's doubling).
     pub send_buffer: usize,
     /// The limit of bytes waiting to be received, at true size (`SO_RCVBUF` after Linux's doubling).
@@ -205,6 +207,7 @@ impl Default for SocketOptions {
             stamp_arrivals: false,
             mark: 0,
             owner: None,
+            routed_for: None,
             send_buffer: DEFAULT_BUFFER,
             recv_buffer: DEFAULT_BUFFER,
         }

@@ -7,12 +7,16 @@ use crate::cidr::IpCidr;
 use crate::nic::NicId;
 use crate::options::Family;
 
+mod facts;
 mod lookup;
 mod rule;
+mod selector;
 
+pub use facts::PacketFacts;
 pub use lookup::{RouteLookup, Way, WayCast};
 pub(crate) use rule::{Found, RouteKey, RuleList};
 pub use rule::{MarkMatch, Rule, RuleAction, RuleNic};
+pub use selector::{PortMatch, TosMatch};
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,4 +20,4 @@ pub(crate) use input::{
     may_look_at_packets, on_icmp, release_held,
 };
 pub(crate) use listener::ListenEndpoint;
-pub(crate) use transmit::{path_of, resolve, send_bare};
+pub(crate) use transmit::{facts_of, path_of, resolve, send_bare};

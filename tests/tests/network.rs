@@ -415,6 +415,20 @@ fn routes_and_rules_inside_are_those_outside() {
     is_the_same_inside("routes.sh");
 }
 
+/// The same for rules that look at protocols, ports, users and types of service, and for what is wrong with requests.
+#[test]
+fn rules_with_all_selectors_inside_are_those_outside() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("python3"));
+    is_the_same_inside("rules.sh");
+}
+
+/// Connections, datagrams, echo requests, answers and packets of others go where such rules say.
+#[test]
+fn rules_with_all_selectors_lead_the_same_ways_inside() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("python3"));
+    is_the_same_inside("rule_ways.sh");
+}
+
 /// Rules of iptables and of nft give the flows of others to a transparent proxy.
 #[test]
 fn transparent_proxies_inside_are_those_outside() {

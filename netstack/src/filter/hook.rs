@@ -16,6 +16,7 @@ use crate::interface::Interface;
 use crate::ip::{Egress, Fragmenting, IpOutput, Origin, OutputError, RouteQuery, Rx, Transit};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
+use crate::route::PacketFacts;
 use crate::stack::Core;
 use crate::time::Instant;
 
@@ -126,15 +127,20 @@ pub(crate) fn output(
     let Some(mut passage) = Passage::begin(core, &transit, now, None) else {
         return transit.send(core, egress, policy, outbox);
     };
-    let (destination, mark) = (transit.destination, transit.packet.meta.mark);
+    let (destination, mark, tos) = (transit.destination, transit.packet.meta.mark, transit.tos());
     if !passage.pass(core, Hook::Output, &mut transit, Some(egress), outbox) {
         return Err(OutputError::Filtered);
     }
     // Rules may lead it elsewhere.
     let mut rerouted = None;
-    if transit.destination != destination || transit.packet.meta.mark != mark {
+    let meta = &transit.packet.meta;
+    if transit.destination != destination || meta.mark != mark || transit.tos() != tos {
         let query = RouteQuery { destination: transit.destination, source: Some(transit.source), nic: None };
-        let origin = Origin { mark: transit.packet.meta.mark, arrived_on: None };
+        let facts = transit.facts(&core.topology.load().rules);
+        // ip6_route_me_harder asks whose the socket is, ip_route_me_harder does not.
+        let owner = meta.owner.filter(|_| !transit.is_v4());
+        let packet = PacketFacts { user: owner.map_or(0, |owner| owner.user), ..facts };
+        let origin = Origin { mark: meta.mark, arrived_on: None, packet };
         match Egress::resolve_for(core, query, origin) {
             Ok(egress) => rerouted = Some(egress),
             Err(_) => {

@@ -11,10 +11,12 @@ use super::rule::RejectWith;
 use crate::cidr::family_of;
 use crate::ip::flow_label;
 use crate::ip::{
-    Egress, Fragmenting, IcmpReason, IpOutput, RouteQuery, Transit, report_unfiltered, send_unfiltered,
+    Egress, Fragmenting, IcmpReason, IpOutput, Origin, RouteQuery, Transit, report_unfiltered,
+    send_unfiltered,
 };
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Packet};
+use crate::route::PacketFacts;
 use crate::stack::Core;
 
 /// Answers a packet in the state it arrived in (before translation, so that the sender knows it).
@@ -59,7 +61,9 @@ fn reset(core: &Arc<Core>, original: &Transit, outbox: &mut Outbox) {
     packet.meta.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
     let (source, destination) = (original.destination, original.source);
     let query = RouteQuery { destination, source: Some(source), nic: None };
-    let Ok(mut egress) = Egress::resolve(core, query) else { return };
+    let (protocol, source_port, destination_port) = (Protocol::TCP.0, repr.src_port, repr.dst_port);
+    let facts = PacketFacts { protocol, source_port, destination_port, ..PacketFacts::default() };
+    let Ok(mut egress) = Egress::resolve_for(core, query, Origin::of(facts)) else { return };
     let output = IpOutput {
         source,
         destination,

@@ -17,7 +17,7 @@ use crate::packet::{Body, Packet};
 use crate::socket::{TcpSocket, UdpSocket, socket_addr};
 use crate::stack::Core;
 use crate::tcp::{self, Connection, Flow, SegmentIn};
-use crate::tcp_endpoint::{path_of, resolve, send_bare};
+use crate::tcp_endpoint::{facts_of, path_of, resolve, send_bare};
 
 /// Something to decide about.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl TcpRequest {
     /// The same with TCP options that hold from the SYN-ACK on.
     pub fn accept_with(self, options: impl Into<Arc<tcp::Options>>) -> Result<TcpSocket, ForwardError> {
         let (core, SynAsked { flow, segment, isn_above }) = (&self.core, &self.asked);
-        let egress = resolve(core, flow, core.clock.now()).map_err(|_| ForwardError::NetworkUnreachable)?;
+        let egress = resolve(core, flow, core.clock.now(), || facts_of(flow, &SocketOptions::default()))
+            .map_err(|_| ForwardError::NetworkUnreachable)?;
         let now = core.clock.now();
         let config = Arc::clone(&core.tcp_config.lock());
         let mut seed = core.seeds.seed(now, flow);

@@ -11,7 +11,9 @@ use crate::link::Medium;
 use crate::neighbour::Neighbour;
 use crate::nic::{AddressState, NicId};
 use crate::outbox::Outbox;
-use crate::route::{Found, Route, RouteKey, RouteKind, RouteLookup, RouteOrigin, RuleAction, Way, WayCast};
+use crate::route::{
+    Found, PacketFacts, Route, RouteKey, RouteKind, RouteLookup, RouteOrigin, RuleAction, Way, WayCast,
+};
 use crate::stack::Core;
 use crate::topology::{LocalAddress, NicEntry, Topology};
 
@@ -29,9 +31,19 @@ pub(crate) struct Egress {
     pub(crate) is_mtu_locked: bool,
     /// The next hop's entry, once looked up.
     neighbour: Option<Arc<Neighbour>>,
-    /// Packets of the flow that has this way out come in through the same interface, and their addresses are right.
-    is_way_in: bool,
+    scope: Scope,
     generation: u64,
+}
+
+/// What a way holds for. One byte: each idle connection has a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Packets that go between the same ends with the same mark.
+    Ends,
+    /// Those; and packets of the flow come in through the same interface, with right addresses.
+    BothDirections,
+    /// Only packets that are alike in all that rules look at, which is more than addresses, NICs and marks.
+    Kind,
 }
 
 /// How a packet leaves.
@@ -64,6 +76,15 @@ pub(crate) struct Origin {
     pub(crate) mark: u32,
     /// Where it arrived; not set for packets of our own.
     pub(crate) arrived_on: Option<NicId>,
+    /// What else is known.
+    pub(crate) packet: PacketFacts,
+}
+
+impl Origin {
+    /// A packet of ours that has no mark.
+    pub(crate) fn of(packet: PacketFacts) -> Self {
+        Self { mark: 0, arrived_on: None, packet }
+    }
 }
 
 impl From<RouteError> for SendError {
@@ -102,9 +123,9 @@ impl Egress {
 
     /// Tells where a packet would go.
     pub(crate) fn ask(core: &Core, lookup: &RouteLookup) -> Result<Way, RouteError> {
-        let RouteLookup { destination, source, output_nic, input_nic, mark } = *lookup;
+        let RouteLookup { destination, source, output_nic, input_nic, mark, packet } = *lookup;
         let query = RouteQuery { destination: specified(destination), source, nic: output_nic };
-        let origin = Origin { mark, arrived_on: input_nic };
+        let origin = Origin { mark, arrived_on: input_nic, packet };
         let way = Self::resolve_for(core, query, origin)?;
         let cast = match way.delivery {
             Delivery::Unicast => WayCast::Unicast,
@@ -129,12 +150,25 @@ impl Egress {
     /// of `generation`.
     #[inline]
     pub(crate) fn note_way_in(&mut self, interface: &Arc<Interface>, generation: u64) {
-        self.is_way_in = self.generation == generation && Arc::ptr_eq(&self.interface, interface);
+        self.set_way_in(self.generation == generation && Arc::ptr_eq(&self.interface, interface));
     }
 
     /// The same was seen for another way between the same ends.
     pub(crate) fn inherit_way_in(&mut self, other: &Self) {
-        self.is_way_in = other.is_way_in && self.is_same_way(other);
+        self.set_way_in(other.scope == Scope::BothDirections && self.is_same_way(other));
+    }
+
+    #[inline]
+    fn set_way_in(&mut self, is_way_in: bool) {
+        if self.scope != Scope::Kind {
+            self.scope = if is_way_in { Scope::BothDirections } else { Scope::Ends };
+        }
+    }
+
+    /// Rules look at more than addresses, NICs and marks: other packets between the same ends may have another way.
+    #[inline]
+    pub(crate) fn is_particular(&self) -> bool {
+        self.scope == Scope::Kind
     }
 
     /// Looks for the next hop's entry if it has none, without beginning to ask for it. Says whether it has found one.
@@ -164,13 +198,13 @@ impl Egress {
 
     /// Whether that was seen with the configuration of `generation`.
     pub(crate) fn was_way_in(&self, generation: u64) -> bool {
-        self.is_way_in && self.generation == generation
+        self.scope == Scope::BothDirections && self.generation == generation
     }
 
     /// Whether that was seen for `nic`, and nothing has changed since.
     #[inline]
     pub(crate) fn is_way_in(&self, core: &Core, nic: NicId) -> bool {
-        self.is_way_in && self.interface.id == nic && self.is_current(core)
+        self.scope == Scope::BothDirections && self.interface.id == nic && self.is_current(core)
     }
 
     /// The next hop's entry; `None` where nothing is resolved.
@@ -286,7 +320,6 @@ fn find(
         mtu = mtu.min(interface.mtu_v6());
     }
     let interface = Arc::clone(interface);
-    let (neighbour, is_way_in) = (None, false);
     Ok(Egress {
         interface,
         next_hop,
@@ -294,8 +327,8 @@ fn find(
         delivery,
         mtu,
         is_mtu_locked: false,
-        neighbour,
-        is_way_in,
+        neighbour: None,
+        scope: scope_of(topology),
         generation,
     })
 }
@@ -318,7 +351,14 @@ fn find_route<'a>(
         let has_rules = !topology.rules.rules().is_empty();
         has_rules.then(|| topology.loopback()).flatten().map(|entry| entry.interface.id)
     });
-    let key = RouteKey { destination, source, input_nic, output_nic: nic, mark: origin.mark };
+    let key = RouteKey {
+        destination,
+        source,
+        input_nic,
+        output_nic: nic,
+        mark: origin.mark,
+        packet: origin.packet,
+    };
     // RFC 4861 section 6.3.6: "Routers that are reachable or probably reachable [...] SHOULD be preferred over routers whose
     // reachability is unknown or suspect." One that does not answer is used when there is no other.
     let answers = |route: &Route| {
@@ -406,9 +446,13 @@ fn local_egress(
         mtu: LOCAL_MTU,
         neighbour: None,
         is_mtu_locked: false,
-        is_way_in: false,
+        scope: scope_of(topology),
         generation,
     })
+}
+
+fn scope_of(topology: &Topology) -> Scope {
+    if topology.rules.are_particular() { Scope::Kind } else { Scope::Ends }
 }
 
 /// Without a route, groups and broadcasts leave through the first NIC that has an address of the family.

@@ -12,6 +12,7 @@ use crate::filter::{self, AssignedSocket, Passage};
 use crate::ip::multicast_forward::{self, Locally};
 use crate::ip::{Cast, Rx, Transit, forward, input_v4, input_v6, kept};
 use crate::packet::{AddressedTo, Packet};
+use crate::route::RuleList;
 
 /// Takes an IPv4 packet, checked by input.
 pub(super) fn input_v4(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) {
@@ -68,7 +69,10 @@ fn whole(rx: &mut Rx<'_>, packet: Packet, fragments: Fragments) {
         IpAddr::V4(destination) => input_v4::classify(rx, destination),
         IpAddr::V6(destination) => input_v6::classify(rx, destination),
     };
-    let is_kept = || kept::is_kept(rx, transit.source, transit.destination, transit.packet.meta.mark);
+    let is_kept = || {
+        let facts = |rules: &RuleList| transit.facts(rules);
+        kept::is_kept(rx, transit.source, transit.destination, transit.packet.meta.mark, facts)
+    };
     let Some(cast) = cast.or_else(|| is_kept().then_some(Cast::Unicast)) else {
         // As Linux (`ip_forward`): what is for a socket of ours goes to nobody else.
         if passage.is_assigned() {

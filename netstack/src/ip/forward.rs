@@ -112,7 +112,8 @@ fn as_sent<'a>(passage: &'a Option<filter::Passage>, transit: &'a Transit) -> &'
 /// Finds the way out, or tells the sender that there is none.
 fn route(rx: &mut Rx<'_>, transit: &Transit, as_sent: &Transit) -> Option<Egress> {
     let query = RouteQuery { destination: transit.destination, source: Some(transit.source), nic: None };
-    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(rx.interface.id) };
+    let packet = transit.facts(&rx.topology.rules);
+    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(rx.interface.id), packet };
     let code = match Egress::resolve_for(rx.core, query, origin) {
         Ok(egress) if egress.delivery == Delivery::Unicast && !egress.interface.is_loopback() => {
             return Some(egress);
@@ -199,7 +200,8 @@ fn has_right_path(rx: &mut Rx<'_>, options: &NicOptions, transit: &Transit) -> b
         return true;
     }
     let query = RouteQuery { destination: transit.source, source: Some(transit.destination), nic: None };
-    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(rx.interface.id) };
+    let packet = transit.facts(&rx.topology.rules).reversed();
+    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(rx.interface.id), packet };
     let is_right = Egress::resolve_for(rx.core, query, origin).is_ok_and(|way| {
         !way.is_local() && (options.reverse_path == ReversePath::Loose || way.interface.id == rx.interface.id)
     });

@@ -18,12 +18,13 @@ use crate::filter;
 use crate::forward;
 use crate::ip::icmp_error::{self, IcmpReason};
 use crate::ip::{
-    Cast, Egress, Fragmenting, IpMeta, IpOutput, OutputError, PathMtu, RouteQuery, Rx, Transit, flow_label,
-    group, input_v4, output, redirect,
+    Cast, Egress, Fragmenting, IpMeta, IpOutput, Origin, OutputError, PathMtu, RouteQuery, Rx, Transit,
+    flow_label, group, input_v4, output, redirect,
 };
 use crate::options::{ErrorOrigin, Family};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Packet};
+use crate::route::PacketFacts;
 use crate::socket;
 use crate::stack::Core;
 use crate::tcp_endpoint;
@@ -248,7 +249,10 @@ fn answer(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet, data: Body, emit: impl 
     // A link-local asker can only be reached where it asked.
     let nic = (super::zone_of(ip.source, ip.nic) != 0).then_some(ip.nic);
     let query = RouteQuery { destination: ip.source, source, nic };
-    let Ok(mut egress) = Egress::resolve(rx.core, query) else { return };
+    // icmpv6_echo_reply does not tell the rules the traffic class, which the answer has.
+    let tos = if ip.source.is_ipv4() { ip.tos } else { 0 };
+    let facts = PacketFacts { protocol: ip.protocol.0, tos, ..PacketFacts::default() };
+    let Ok(mut egress) = Egress::resolve_for(rx.core, query, Origin::of(facts)) else { return };
     let mut reply = Packet::from_body(data);
     emit(reply.push_header(icmpv4::HEADER_LEN));
     let source = egress.source;

@@ -11,9 +11,12 @@ use netstack_wire::ipv4::Ipv4Repr;
 use netstack_wire::ipv6::Ipv6Repr;
 
 use crate::forward;
-use crate::ip::{Cast, Egress, Fragmenting, IpMeta, IpOutput, RouteQuery, Rx, flow_label, icmp, output};
+use crate::ip::{
+    Cast, Egress, Fragmenting, IpMeta, IpOutput, Origin, RouteQuery, Rx, flow_label, icmp, output,
+};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
+use crate::route::PacketFacts;
 use crate::stack::Core;
 
 /// Why a packet is rejected.
@@ -146,11 +149,12 @@ fn compose(
         |from| core.topology.load().local_address(from).is_some() || forward::nic_towards(core, to).is_some();
     let from = from.filter(|&from| may_speak(from));
     let query = RouteQuery { destination: to, source: from, nic: None };
-    let egress = Egress::resolve(core, query).ok()?;
     let (protocol, limit) = match to {
         IpAddr::V4(_) => (Protocol::ICMP, MAX_LEN_V4),
         IpAddr::V6(_) => (Protocol::ICMPV6, MAX_LEN_V6),
     };
+    let facts = PacketFacts { protocol: protocol.0, ..PacketFacts::default() };
+    let egress = Egress::resolve_for(core, query, Origin::of(facts)).ok()?;
     let quoted = quoted.slice(..quoted.len().min(limit));
     let mut packet = Packet::from_body(Body::from_iter([quoted]));
     let header = packet.push_header(icmpv4::HEADER_LEN);

@@ -12,6 +12,7 @@ use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward, kept, multicast_forward};
 use crate::options::Family;
 use crate::packet::{AddressedTo, Packet};
+use crate::route::RuleList;
 use crate::stack::Core;
 use crate::topology::Topology;
 
@@ -67,11 +68,14 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
             return;
         }
     }
+    let is_kept = || {
+        let (source, destination) = (repr.source.into(), repr.destination.into());
+        let facts = |rules: &RuleList| kept::facts_of(&packet, rules);
+        kept::is_kept(rx, source, destination, packet.meta.mark, facts)
+    };
     let cast = match classify(rx, repr.destination) {
         Some(cast) => cast,
-        None if kept::is_kept(rx, repr.source.into(), repr.destination.into(), packet.meta.mark) => {
-            Cast::Unicast
-        }
+        None if is_kept() => Cast::Unicast,
         None => return forward::input(rx, packet),
     };
     rx.last_v4 = (cast == Cast::Unicast).then_some(pair);

@@ -13,6 +13,7 @@ use crate::ip::reassembly::{Fragment, FragmentKey, Progress};
 use crate::ip::{Cast, IpMeta, Rx, filtered, forward, kept};
 use crate::options::Family;
 use crate::packet::{AddressedTo, Packet};
+use crate::route::RuleList;
 
 /// Takes a packet whose IPv6 header is at its `l3_offset`.
 pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
@@ -46,11 +47,14 @@ pub(super) fn input(rx: &mut Rx<'_>, mut packet: Packet) {
             return;
         }
     }
+    let is_kept = || {
+        let (source, destination) = (repr.source.into(), repr.destination.into());
+        let facts = |rules: &RuleList| kept::facts_of(&packet, rules);
+        kept::is_kept(rx, source, destination, packet.meta.mark, facts)
+    };
     let cast = match classify(rx, repr.destination) {
         Some(cast) => cast,
-        None if kept::is_kept(rx, repr.source.into(), repr.destination.into(), packet.meta.mark) => {
-            Cast::Unicast
-        }
+        None if is_kept() => Cast::Unicast,
         None => return forward::input(rx, packet),
     };
     after_header(rx, cast, &repr, packet);

@@ -20,6 +20,7 @@ use crate::nic::NicId;
 use crate::options::Family;
 use crate::outbox::Outbox;
 use crate::packet::Packet;
+use crate::route::PacketFacts;
 use crate::socket;
 use crate::stack::Core;
 use crate::sync::{Mutex, RwLock};
@@ -250,7 +251,9 @@ impl MulticastForwarding {
                         source: Some(transit.source),
                         nic: Some(out),
                     };
-                    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(nic) };
+                    // ipmr_queue_xmit tells the rules no more than this.
+                    let packet = PacketFacts { tos: transit.tos(), ..PacketFacts::default() };
+                    let origin = Origin { mark: transit.packet.meta.mark, arrived_on: Some(nic), packet };
                     Egress::resolve_for(core, query, origin).is_ok_and(|mut egress| {
                         send(core, transit.clone(), passage.as_mut(), &mut egress, outbox)
                     })

@@ -17,6 +17,7 @@ use crate::MacAddr;
 use crate::ip::{Egress, Fragmenting, IpOutput, OutputError, edge, gso, output};
 use crate::outbox::Outbox;
 use crate::packet::{Body, Checksum, Gso, HEADROOM, Packet};
+use crate::route::{PacketFacts, RuleList};
 use crate::stack::Core;
 
 /// A packet in parts.
@@ -145,6 +146,26 @@ impl Transit {
             true => self.l3[1],
             false => (self.l3[0] << 4) | (self.l3[1] >> 4),
         }
+    }
+
+    /// What rules may look at, if any does. It has no user: those are known where a socket sends.
+    pub(crate) fn facts(&self, rules: &RuleList) -> PacketFacts {
+        if !rules.are_particular() {
+            return PacketFacts::default();
+        }
+        let mut transport = [0; 8];
+        let len = if self.is_fragment() { 0 } else { self.packet.copy_to(0, &mut transport) };
+        PacketFacts::of_packet(self.protocol.0, self.tos(), &transport[..len])
+    }
+
+    /// Whether it is one of several pieces of a packet.
+    fn is_fragment(&self) -> bool {
+        if self.is_v4() {
+            return Ipv4Repr::parse_unchecked(&self.l3).is_ok_and(|repr| repr.is_fragment());
+        }
+        let first = Protocol(self.l3[ipv6::NEXT_HEADER_OFFSET]);
+        let mut chain = Extensions::new(first, &self.l3[ipv6::HEADER_LEN..]);
+        chain.any(|extension| extension.is_ok_and(|extension| extension.kind == Protocol::FRAGMENT))
     }
 
     pub(crate) fn set_tos(&mut self, tos: u8) {

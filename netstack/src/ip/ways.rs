@@ -12,6 +12,7 @@ use crate::error::RouteError;
 use crate::interface::Interface;
 use crate::ip::{Egress, Origin, RouteQuery};
 use crate::nic::NicId;
+use crate::route::PacketFacts;
 use crate::stack::Core;
 use crate::sync::BriefMutex;
 use crate::time::{Instant, nanos_of};
@@ -37,13 +38,15 @@ impl Ways {
         Self { slots: (0..SLOTS).map(|_| BriefMutex::default()).collect() }
     }
 
-    /// The way to a destination for packets without a mark, through whatever NIC.
+    /// The way to a destination for packets without a mark, through whatever NIC. `packet` is asked only when there is none
+    /// to remember.
     pub(crate) fn find(
         &self,
         core: &Core,
         source: Option<IpAddr>,
         destination: IpAddr,
         now: Instant,
+        packet: impl FnOnce() -> PacketFacts,
     ) -> Result<Egress, RouteError> {
         let kind = usize::from(source.is_some());
         let slot = self.slot(destination);
@@ -62,7 +65,10 @@ impl Ways {
             return Ok(egress);
         }
         let query = RouteQuery { destination, source, nic: None };
-        let egress = Egress::resolve_for(core, query, Origin::default())?;
+        let egress = Egress::resolve_for(core, query, Origin::of(packet()))?;
+        if egress.is_particular() {
+            return Ok(egress);
+        }
         let mut way = Way { source, destination, egress: egress.clone(), found_at: now };
         let old = {
             let mut ways = slot.lock();

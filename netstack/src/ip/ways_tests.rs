@@ -22,7 +22,9 @@ fn stack() -> (Stack, NicId) {
 fn find(stack: &Stack, source: Option<&str>, now: Instant) -> Egress {
     let core = &stack.core;
     let source = source.map(|source| source.parse().unwrap());
-    core.ways.find(core, source, "10.0.0.2".parse().unwrap(), now).unwrap_or_else(|error| panic!("{error:?}"))
+    core.ways
+        .find(core, source, "10.0.0.2".parse().unwrap(), now, PacketFacts::default)
+        .unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 #[test]

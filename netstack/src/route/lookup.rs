@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::nic::NicId;
-use crate::route::Route;
+use crate::route::{PacketFacts, Route};
 
 /// A packet to ask about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +18,15 @@ pub struct RouteLookup {
     pub input_nic: Option<NicId>,
     /// The firewall mark.
     pub mark: u32,
+    /// What else rules may look at.
+    pub packet: PacketFacts,
 }
 
 impl RouteLookup {
     /// A packet of this stack to `destination` of which nothing else is known.
     pub const fn to(destination: IpAddr) -> Self {
-        Self { destination, source: None, output_nic: None, input_nic: None, mark: 0 }
+        let packet = PacketFacts { protocol: 0, source_port: 0, destination_port: 0, user: 0, tos: 0 };
+        Self { destination, source: None, output_nic: None, input_nic: None, mark: 0, packet }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Policy rules (`ip rule`): which tables are asked for which packets, in which order.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::nic::NicId;
 use crate::options::Family;
-use crate::route::{Route, RouteTable, TableId};
+use crate::route::{PacketFacts, PortMatch, Route, RouteTable, TableId, TosMatch};
 
 /// One rule. A selector that is not set matches everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +27,23 @@ pub struct Rule {
     pub output_nic: Option<RuleNic>,
     /// The firewall mark.
     pub mark: Option<MarkMatch>,
+    /// The type of service or traffic class.
+    pub tos: Option<TosMatch>,
+    /// The number of the transport protocol.
+    pub protocol: Option<u8>,
+    /// The port that it comes from.
+    pub source_port: Option<PortMatch>,
+    /// The port that it goes to.
+    pub destination_port: Option<PortMatch>,
+    /// The user who owns the socket; what no socket has sent belongs to user 0.
+    pub users: Option<RangeInclusive<u32>>,
     /// Matches what the selectors do not match (`ip rule add not ...`).
     pub is_inverted: bool,
     /// Routes of the table whose prefix has this length or a shorter one do not count (`suppress_prefixlength`): 0 leaves
     /// the default route to later rules.
     pub suppress_prefix_len: Option<u8>,
+    /// The program that has set it, by its number (`/etc/iproute2/rt_protos`); 0 says nothing.
+    pub set_by: u8,
     /// What to do with the packets.
     pub action: RuleAction,
 }
@@ -123,8 +136,14 @@ impl Rule {
             input_nic: None,
             output_nic: None,
             mark: None,
+            tos: None,
+            protocol: None,
+            source_port: None,
+            destination_port: None,
+            users: None,
             is_inverted: false,
             suppress_prefix_len: None,
+            set_by: 0,
             action,
         }
     }
@@ -132,6 +151,13 @@ impl Rule {
     /// The NICs that it names.
     fn nics_mut(&mut self) -> impl Iterator<Item = &mut RuleNic> {
         self.input_nic.iter_mut().chain(self.output_nic.iter_mut())
+    }
+
+    /// Whether it looks at what differs between packets of the same addresses, NICs and marks.
+    fn is_particular(&self) -> bool {
+        let Self { tos, protocol, source_port, destination_port, users, .. } = self;
+        let has_port = source_port.is_some() || destination_port.is_some();
+        tos.is_some() || protocol.is_some() || has_port || users.is_some()
     }
 
     /// Tells whether a route that its table has counts for it.
@@ -148,10 +174,17 @@ impl Rule {
             input_nic,
             output_nic,
             mark,
+            tos,
+            protocol,
+            source_port,
+            destination_port,
+            users,
             is_inverted,
             suppress_prefix_len: _,
+            set_by: _,
             action: _,
         } = self;
+        let facts = &key.packet;
         let is_family = match key.destination {
             IpAddr::V4(_) => *family == Family::V4,
             IpAddr::V6(_) => *family == Family::V6,
@@ -160,7 +193,12 @@ impl Rule {
             && to.is_none_or(|to| to.contains(key.destination))
             && input_nic.as_ref().is_none_or(|nic| nic.is(key.input_nic))
             && output_nic.as_ref().is_none_or(|nic| nic.is(key.output_nic))
-            && mark.is_none_or(|mark| mark.matches(key.mark));
+            && mark.is_none_or(|mark| mark.matches(key.mark))
+            && tos.is_none_or(|tos| tos.matches(facts.tos, key.destination.is_ipv4()))
+            && protocol.is_none_or(|protocol| protocol == facts.protocol)
+            && source_port.is_none_or(|ports| ports.matches(facts.source_port))
+            && destination_port.is_none_or(|ports| ports.matches(facts.destination_port))
+            && users.as_ref().is_none_or(|users| users.contains(&facts.user));
         is_family && selected != *is_inverted
     }
 }
@@ -174,6 +212,7 @@ pub(crate) struct RouteKey {
     pub(crate) input_nic: Option<NicId>,
     pub(crate) output_nic: Option<NicId>,
     pub(crate) mark: u32,
+    pub(crate) packet: PacketFacts,
 }
 
 /// What rules lead to.
@@ -188,12 +227,19 @@ pub(crate) enum Found<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RuleList {
     rules: Vec<Rule>,
+    /// How many of them look at more than addresses, NICs and marks.
+    particular: usize,
 }
 
 impl RuleList {
     /// What the user added.
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether what was found for one packet may be wrong for others between the same addresses that have its mark.
+    pub(crate) fn are_particular(&self) -> bool {
+        self.particular > 0
     }
 
     /// Adds a rule behind those of the same priority. `find` says which NIC has a name.
@@ -213,6 +259,7 @@ impl RuleList {
             nic.id = find(&nic.name);
         }
         let at = self.rules.partition_point(|other| other.priority <= rule.priority);
+        self.particular += usize::from(rule.is_particular());
         self.rules.insert(at, rule);
         Ok(())
     }
@@ -241,7 +288,9 @@ impl RuleList {
     /// Removes a rule; false if there is none.
     pub(crate) fn remove(&mut self, rule: &Rule) -> bool {
         let at = self.rules.iter().position(|other| other == rule);
-        at.map(|at| self.rules.remove(at)).is_some()
+        let removed = at.map(|at| self.rules.remove(at));
+        self.particular -= usize::from(removed.as_ref().is_some_and(Rule::is_particular));
+        removed.is_some()
     }
 
     /// Asks the tables that the rules name, in order, for the first route that `is_usable`.

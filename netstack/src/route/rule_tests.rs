@@ -22,6 +22,7 @@ fn key(destination: &str) -> RouteKey {
         input_nic: None,
         output_nic: None,
         mark: 0,
+        packet: PacketFacts::default(),
     }
 }
 
@@ -54,6 +55,7 @@ fn each_selector_counts() {
         input_nic: Some(nic(7)),
         output_nic: Some(nic(8)),
         mark: 0x105,
+        packet: PacketFacts { protocol: 17, source_port: 5000, destination_port: 53, user: 1000, tos: 0xb9 },
         ..key("192.0.2.1")
     };
     let rules = [
@@ -62,6 +64,15 @@ fn each_selector_counts() {
         Rule { input_nic: Some(RuleNic::named("nic7")), ..base.clone() },
         Rule { output_nic: Some(RuleNic::named("nic8")), ..base.clone() },
         Rule { mark: Some(MarkMatch { value: 5, mask: 0xff }), ..base.clone() },
+        Rule { protocol: Some(17), ..base.clone() },
+        Rule { source_port: Some(PortMatch::range(4000, 5000)), ..base.clone() },
+        Rule { destination_port: Some(PortMatch::range(53, 53)), ..base.clone() },
+        Rule { destination_port: Some(PortMatch { first: 0x30, last: 0x30, mask: 0xf0 }), ..base.clone() },
+        Rule { users: Some(1000..=1999), ..base.clone() },
+        // The upper three bits do not count, nor do those of ECN.
+        Rule { tos: Some(TosMatch::Tos(0x18)), ..base.clone() },
+        Rule { tos: Some(TosMatch::Dscp { value: 46, mask: 0x3f }), ..base.clone() },
+        Rule { tos: Some(TosMatch::Dscp { value: 32, mask: 0x20 }), ..base.clone() },
     ];
     let miss = RouteKey { mark: 0x106, ..key("198.51.100.1") };
     for rule in rules {
@@ -153,4 +164,24 @@ fn rules_wait_for_the_nics_that_they_name() {
     list.attach(nic(7), "later");
     list.detach(nic(7));
     assert_eq!((found(&list, &from_7), list.rules()[0].input_nic.as_ref().unwrap().id()), (Some(1), None));
+}
+
+#[test]
+fn the_whole_traffic_class_counts_in_ipv6() {
+    let is_found = |wanted: u8, tos: u8| TosMatch::Tos(wanted).matches(tos, false);
+    assert!(is_found(0xb8, 0xb9));
+    assert!(!is_found(0x18, 0xb9));
+}
+
+#[test]
+fn rules_are_particular_as_long_as_one_of_them_is() {
+    let base = Rule::new(Family::V4, 100, RuleAction::Lookup(TableId(100)));
+    let (plain, by_user) =
+        (Rule { mark: Some(MarkMatch::exactly(1)), ..base.clone() }, Rule { users: Some(0..=9), ..base });
+    let mut list = RuleList::default();
+    add(&mut list, plain.clone());
+    assert!(!list.are_particular());
+    add(&mut list, by_user.clone());
+    assert!(list.remove(&plain) && list.are_particular());
+    assert!(list.remove(&by_user) && !list.are_particular());
 }

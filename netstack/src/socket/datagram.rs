@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::sync::{BriefGuard, BriefMutex};
 use bytes::Bytes;
+use netstack_wire::ip::Protocol;
 use smallvec::SmallVec;
 
 use crate::bpf;
@@ -23,6 +24,7 @@ use crate::options::{
 };
 use crate::outbox::Outbox;
 use crate::packet::{Body, Packet};
+use crate::route::PacketFacts;
 use crate::socket::membership::Membership;
 use crate::socket::udp::{Corked, may_send_from};
 use crate::stack::Core;
@@ -466,7 +468,12 @@ impl DatagramEndpoint {
     }
 
     /// Fixes the peer and finds the local address to use with it.
-    pub(crate) fn connect(&self, core: &Core, peer: Peer) -> Result<IpAddr, ConnectError> {
+    pub(crate) fn connect(
+        &self,
+        core: &Core,
+        protocol: Protocol,
+        peer: Peer,
+    ) -> Result<IpAddr, ConnectError> {
         let mut state = self.state.lock();
         if self.family == Family::V6 && state.options.only_v6 && peer.address.is_ipv4() {
             return Err(ConnectError::NetworkUnreachable);
@@ -476,7 +483,8 @@ impl DatagramEndpoint {
         }
         let nic = state.options.bound_nic.or(peer.nic).or(state.multicast_nic(peer.address));
         let query = RouteQuery { destination: peer.address, source: state.bound, nic };
-        let origin = Origin { mark: state.options.mark, arrived_on: None };
+        let packet = state.facts(protocol, &peer);
+        let origin = Origin { mark: state.options.mark, arrived_on: None, packet };
         let egress = Egress::resolve_for(core, query, origin).map_err(|error| match error {
             RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
             RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
@@ -515,6 +523,13 @@ impl State {
 
     fn has_stamps(&self) -> bool {
         self.stamps.as_ref().is_some_and(|stamps| !stamps.is_empty())
+    }
+
+    /// What rules may look at in a datagram to `peer`. Ports are UDP's; as Linux's raw_sendmsg and ping_v4_sendmsg, others have
+    /// none.
+    fn facts(&self, protocol: Protocol, peer: &Peer) -> PacketFacts {
+        let ports = if protocol == Protocol::UDP { (self.local_port, peer.port) } else { (0, 0) };
+        PacketFacts::of_socket(&self.options, protocol.0, ports, peer.address)
     }
 
     pub(crate) fn forget_way(&mut self) {

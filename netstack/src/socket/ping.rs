@@ -88,10 +88,17 @@ impl PingSocket {
         Ok(state.local_port)
     }
 
+    fn protocol(&self) -> Protocol {
+        match self.endpoint.family {
+            Family::V4 => Protocol::ICMP,
+            Family::V6 => Protocol::ICMPV6,
+        }
+    }
+
     /// Fixes the peer: sends need no destination.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
         let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
-        self.endpoint.connect(&self.core, peer)?;
+        self.endpoint.connect(&self.core, self.protocol(), peer)?;
         self.autobind().map_err(|_| ConnectError::NoFreePort)?;
         Ok(())
     }
@@ -107,11 +114,7 @@ impl PingSocket {
         if len > usize::from(u16::MAX) - 60 {
             return Err(SendError::MessageTooLong);
         }
-        let protocol = match self.endpoint.family {
-            Family::V4 => Protocol::ICMP,
-            Family::V6 => Protocol::ICMPV6,
-        };
-        let mut outgoing = self.endpoint.outgoing(&self.core, protocol, meta)?;
+        let mut outgoing = self.endpoint.outgoing(&self.core, self.protocol(), meta)?;
         outgoing.label(&self.core, 0);
         let ident = self.autobind().map_err(|_| SendError::NoFreePort)?;
         let message = gather(data)?;

@@ -125,7 +125,7 @@ impl RawSocket {
     /// Fixes the peer: only its packets are received, and sends need no destination.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
         let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
-        self.endpoint.connect(&self.core, peer)?;
+        self.endpoint.connect(&self.core, self.raw.protocol, peer)?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod transmit;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use netstack_wire::ip::Protocol;
 use netstack_wire::udp::UdpRepr;
 
 use crate::bpf::Program;
@@ -140,7 +141,11 @@ impl UdpSocket {
     /// Fixes the peer: only its datagrams (and errors) are received, and sends need no destination.
     pub fn connect(&self, remote: SocketAddr) -> Result<(), ConnectError> {
         let peer = self.endpoint.parse(remote).ok_or(ConnectError::FamilyMismatch)?;
-        let source = self.endpoint.connect(&self.core, peer)?;
+        // inet_dgram_connect binds first, which shows where rules look at ports.
+        if self.core.topology.load().rules.are_particular() {
+            self.autobind().map_err(|_| ConnectError::NoFreePort)?;
+        }
+        let source = self.endpoint.connect(&self.core, Protocol::UDP, peer)?;
         let port = self.autobind().map_err(|_| ConnectError::NoFreePort)?;
         let peer = self.endpoint.lock().peer;
         let peer = peer.map(|peer| (peer.address, peer.port));

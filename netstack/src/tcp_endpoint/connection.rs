@@ -334,6 +334,13 @@ impl TcpEndpoint {
         if !old.has_plain_headers() || !inner.options.has_plain_headers() {
             inner.count_headers(&self.flow);
         }
+        // As Linux's sk_dst_reset, where it can matter.
+        let is_other = |way: &Egress| {
+            let (old, new) = (&old, &inner.options);
+            let is_of_class = (old.tos, old.traffic_class) == (new.tos, new.traffic_class);
+            old.mark != new.mark || way.is_particular() && !is_of_class
+        };
+        let way = if inner.egress.as_ref().is_some_and(is_other) { inner.egress.take() } else { None };
         let notes_arrivals = inner.options.stamp_arrivals;
         self.note_min_ttl(min_ttl_of(&inner.options, &self.flow));
         drop(inner);
@@ -341,7 +348,7 @@ impl TcpEndpoint {
             self.note_arrivals(notes_arrivals);
         }
         // They may be the last reference, which is dropped after the lock.
-        drop(old);
+        drop((old, way));
     }
 
     /// The socket's options.

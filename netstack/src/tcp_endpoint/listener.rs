@@ -17,7 +17,7 @@ use crate::port_users::PortUse;
 use crate::stack::Core;
 use crate::tcp::{Flow, ListenOutcome, Listener, Options, SegmentIn, State, SynHeaders};
 use crate::tcp_endpoint::connection::min_ttl_of;
-use crate::tcp_endpoint::transmit::{path_of, resolve, resolve_with, send_labelled, send_segment};
+use crate::tcp_endpoint::transmit::{facts_of, path_of, resolve, resolve_with, send_labelled, send_segment};
 use crate::tcp_endpoint::{TcpEndpoint, ip_options, send_bare};
 use crate::time::Instant;
 use crate::timer::{TimerSlot, TimerTarget};
@@ -149,7 +149,8 @@ impl ListenEndpoint {
         isn_above: Option<SeqNum>,
         outbox: &mut Outbox,
     ) {
-        let Ok(egress) = resolve(core, flow, outbox.now(core)) else {
+        let facts = || self.look_at_options(|options| facts_of(flow, options)).unwrap_or_default();
+        let Ok(egress) = resolve(core, flow, outbox.now(core), facts) else {
             return core.counters.ip_out_no_routes.increment();
         };
         let label = ConnectionLabel::of_reflected(core, segment.headers.as_deref());

@@ -17,6 +17,7 @@ use crate::nic::NicId;
 use crate::options::{PmtuDiscovery, SocketOptions};
 use crate::outbox::Outbox;
 use crate::packet::{Checksum, Gso, GsoKind, Packet};
+use crate::route::PacketFacts;
 use crate::stack::Core;
 use crate::tcp::{Connection, Ecn, Flow, PathInfo, PlainTransmit, Transmit};
 use crate::tcp_endpoint::connection::Shown;
@@ -244,7 +245,7 @@ pub(super) fn send_labelled(
     outbox: &mut Outbox,
 ) {
     let resolved = match &options.extensions {
-        None => resolve(core, flow, outbox.now(core)),
+        None => resolve(core, flow, outbox.now(core), || facts_of(flow, options)),
         Some(_) => resolve_with(core, flow, options),
     };
     let Ok(mut egress) = resolved else { return };
@@ -252,11 +253,16 @@ pub(super) fn send_labelled(
     let _ = send_segment(core, flow, &mut egress, options, label, transmit, outbox);
 }
 
-/// The way to a flow's other end.
-pub(crate) fn resolve(core: &Core, flow: &Flow, now: Instant) -> Result<Egress, crate::error::RouteError> {
+/// The way to a flow's other end. `facts` is asked what rules may look at when there is no way to remember.
+pub(crate) fn resolve(
+    core: &Core,
+    flow: &Flow,
+    now: Instant,
+    facts: impl FnOnce() -> PacketFacts,
+) -> Result<Egress, crate::error::RouteError> {
     match flow.zone {
-        0 => core.ways.find(core, Some(flow.local_addr), flow.remote_addr, now),
-        _ => resolve_marked(core, flow, flow.remote_addr, 0),
+        0 => core.ways.find(core, Some(flow.local_addr), flow.remote_addr, now, facts),
+        _ => resolve_marked(core, flow, flow.remote_addr, Origin::of(facts())),
     }
 }
 
@@ -268,18 +274,24 @@ pub(super) fn resolve_with(
 ) -> Result<Egress, crate::error::RouteError> {
     let hop = options.extensions.as_ref().filter(|_| flow.remote_addr.is_ipv6());
     let hop = hop.and_then(|extensions| extensions.first_hop()).map(IpAddr::V6);
-    resolve_marked(core, flow, hop.unwrap_or(flow.remote_addr), options.mark)
+    let origin = Origin { mark: options.mark, arrived_on: None, packet: facts_of(flow, options) };
+    resolve_marked(core, flow, hop.unwrap_or(flow.remote_addr), origin)
 }
 
 fn resolve_marked(
     core: &Core,
     flow: &Flow,
     destination: IpAddr,
-    mark: u32,
+    origin: Origin,
 ) -> Result<Egress, crate::error::RouteError> {
     let nic = NicId::from_index(flow.zone);
     let query = RouteQuery { destination, source: Some(flow.local_addr), nic };
-    Egress::resolve_for(core, query, Origin { mark, arrived_on: None })
+    Egress::resolve_for(core, query, origin)
+}
+
+/// What rules may look at in segments of a connection.
+pub(crate) fn facts_of(flow: &Flow, options: &SocketOptions) -> PacketFacts {
+    PacketFacts::of_socket(options, Protocol::TCP.0, (flow.local_port, flow.remote_port), flow.remote_addr)
 }
 
 /// The path as the machines see it.

@@ -64,6 +64,7 @@ constants! { u16;
     NLM_F_APPEND = 0x800,
     NLM_F_CAPPED = 0x100,
     NLM_F_ACK_TLVS = 0x200,
+    NLMSGERR_ATTR_MSG = 1,
     NLMSGERR_ATTR_OFFS = 2,
 }
 
@@ -293,6 +294,9 @@ constants! { u16;
     RTA_MARK = 16,
     RTA_PREF = 20,
     RTA_UID = 25,
+    RTA_IP_PROTO = 27,
+    RTA_SPORT = 28,
+    RTA_DPORT = 29,
 }
 
 constants! { u8;
@@ -419,6 +423,12 @@ constants! { u16;
     FRA_IP_PROTO = 22,
     FRA_SPORT_RANGE = 23,
     FRA_DPORT_RANGE = 24,
+    FRA_DSCP = 25,
+    FRA_FLOWLABEL = 26,
+    FRA_FLOWLABEL_MASK = 27,
+    FRA_SPORT_MASK = 28,
+    FRA_DPORT_MASK = 29,
+    FRA_DSCP_MASK = 30,
 }
 constants! { u8;
     FR_ACT_TO_TBL = 1,

@@ -89,6 +89,8 @@ pub struct SocketBase {
     pub protocol: i32,
     /// Who made it.
     pub owner: Ucred,
+    /// The user it belongs to: who made it, or to whom it was given (fchown(2)).
+    user: AtomicU32,
     ino: AtomicU64,
     switches: AtomicU32,
     /// Nanoseconds, 0 for none.
@@ -113,6 +115,7 @@ impl SocketBase {
             family,
             kind,
             protocol,
+            user: AtomicU32::new(owner.uid),
             owner,
             ino: AtomicU64::new(0),
             switches: AtomicU32::new(0),
@@ -127,10 +130,22 @@ impl SocketBase {
         }
     }
 
+    /// The user it belongs to (`sk_uid`).
+    #[must_use]
+    pub fn user(&self) -> u32 {
+        self.user.load(Ordering::Relaxed)
+    }
+
+    /// Gives it to a user.
+    pub fn set_user(&self, user: u32) {
+        self.user.store(user, Ordering::Relaxed);
+    }
+
     /// The identity for a connection that this listening socket accepts: it inherits the options (`accept(2)`).
     #[must_use]
     pub fn inherit(&self) -> Self {
         let new = Self::new(self.family, self.kind, self.protocol, self.owner);
+        new.set_user(self.user());
         new.switches.store(self.switches().bits(), Ordering::Relaxed);
         for (to, from) in [(&new.recv_timeout, &self.recv_timeout), (&new.send_timeout, &self.send_timeout)] {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);

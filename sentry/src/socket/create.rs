@@ -7,7 +7,7 @@ use sentry_abi::inet::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MAX, IPPROTO_TCP, I
 use sentry_abi::netlink::{NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use sentry_abi::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, SOCK_DGRAM, SOCK_MAX, SOCK_RAW, SOCK_SEQPACKET,
-    SOCK_STREAM,
+    SOCK_STREAM, Ucred,
 };
 
 use crate::errno::Errno;
@@ -131,7 +131,10 @@ fn inet(
     if transport == Transport::Ping && !may_ping(task, namespace) {
         return Err(Errno::EACCES);
     }
-    Ok(InetSocket::new(namespace.clone(), family, transport, protocol, credentials_of(task)))
+    // The inode's owner, as of files.
+    let creds = task.creds();
+    let owner = Ucred { uid: creds.fsuid.0, gid: creds.fsgid.0, ..credentials_of(task) };
+    Ok(InetSocket::new(namespace.clone(), family, transport, protocol, owner))
 }
 
 /// Whether one of the caller's groups is within `net.ipv4.ping_group_range`.

@@ -59,6 +59,14 @@ impl SocketFile {
         &self.namespace
     }
 
+    /// Gives the socket to a user, as `fchown(2)` does. Rules of the packet filter still see who opened it (`f_cred`).
+    pub fn set_user(&self, user: u32) {
+        self.socket.base().set_user(user);
+        if let Family::Inet(inet) = self.socket.family() {
+            inet.change_options(|options| options.routed_for = Some(user));
+        }
+    }
+
     /// The socket file behind `file`.
     ///
     /// # Errors

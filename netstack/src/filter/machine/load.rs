@@ -18,6 +18,7 @@ use crate::filter::test::packet_kind;
 use crate::interface::Interface;
 use crate::ip::{Egress, Origin, RouteQuery};
 use crate::link::Medium;
+use crate::route::PacketFacts;
 
 /// Loads bytes of the packet. `None` if they are not all there.
 pub(super) fn payload(
@@ -289,7 +290,10 @@ pub(super) fn fib(
         return registers.put_number(to, route_type(kinds));
     }
     let mark = if input.with_mark { subject.transit.packet.meta.mark } else { 0 };
-    let origin = Origin { mark, arrived_on: None };
+    // nft_fib4_eval asks for the type of service, nft_fib6_eval also for the protocol.
+    let protocol = if address.is_ipv4() { 0 } else { subject.transit.protocol.0 };
+    let packet = PacketFacts { protocol, tos: subject.transit.tos(), ..PacketFacts::default() };
+    let origin = Origin { mark, arrived_on: None, packet };
     let query = RouteQuery { destination: address, source: None, nic: limited_to.flatten() };
     let found = Egress::resolve_for(subject.core, query, origin).ok().map(|egress| egress.interface);
     match result {

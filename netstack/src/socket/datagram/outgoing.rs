@@ -18,6 +18,7 @@ use crate::options::{
 };
 use crate::outbox::Outbox;
 use crate::packet::Packet;
+use crate::route::PacketFacts;
 use crate::socket::datagram::{DatagramEndpoint, Peer, State};
 use crate::socket::udp::may_send_from;
 use crate::stack::Core;
@@ -154,8 +155,8 @@ impl DatagramEndpoint {
         let extensions = meta.extensions.as_ref().or(state.options.extensions.as_ref());
         let extensions = extensions.filter(|_| peer.address.is_ipv6()).cloned();
         let (way, is_repeated) = match extensions.as_deref().and_then(Ipv6Extensions::first_hop) {
-            Some(hop) => state.resolve(core, &Peer { address: IpAddr::V6(hop), ..peer }, meta)?,
-            None => state.resolve(core, &peer, meta)?,
+            Some(hop) => state.resolve(core, protocol, &Peer { address: IpAddr::V6(hop), ..peer }, meta)?,
+            None => state.resolve(core, protocol, &peer, meta)?,
         };
         let egress = &way.egress;
         if egress.delivery == Delivery::Broadcast && !state.options.broadcast {
@@ -202,6 +203,27 @@ impl DatagramEndpoint {
             changes: state.changes,
             way,
         })
+    }
+
+    /// The same, with the port that `bind` gives to a socket that has none yet. Linux does that first; here it matters only
+    /// where rules look at ports.
+    pub(crate) fn outgoing_from<E>(
+        &self,
+        core: &Core,
+        protocol: Protocol,
+        meta: &SendMeta,
+        bind: impl FnOnce() -> Result<u16, E>,
+    ) -> Result<(Outgoing, u16), SendError> {
+        let outgoing = self.outgoing(core, protocol, meta)?;
+        if outgoing.local_port != 0 {
+            let port = outgoing.local_port;
+            return Ok((outgoing, port));
+        }
+        let port = bind().map_err(|_| SendError::NoFreePort)?;
+        if !outgoing.way.egress.is_particular() {
+            return Ok((outgoing, port));
+        }
+        Ok((self.outgoing(core, protocol, meta)?, port))
     }
 
     /// What is ready for a datagram with that destination; `None` if it has to be decided about anew.
@@ -286,7 +308,13 @@ impl State {
     }
 
     /// Takes the way that the last datagram took, if it leads there, or finds one. The flag says which.
-    fn resolve(&mut self, core: &Core, peer: &Peer, meta: &SendMeta) -> Result<(Way, bool), SendError> {
+    fn resolve(
+        &mut self,
+        core: &Core,
+        protocol: Protocol,
+        peer: &Peer,
+        meta: &SendMeta,
+    ) -> Result<(Way, bool), SendError> {
         let nic = self.options.bound_nic.or(meta.nic).or(peer.nic).or(self.multicast_nic(peer.address));
         let hint = match peer.address {
             IpAddr::V4(address) if address.is_multicast() => self.options.multicast_source.map(IpAddr::V4),
@@ -295,14 +323,19 @@ impl State {
         let source = meta.source.map(unmapped).filter(|source| !source.is_unspecified());
         let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
         let query = RouteQuery { destination: peer.address, source, nic };
-        if let Some(way) = self.way.take().filter(|way| way.query == query && way.egress.is_current(core)) {
+        // Where rules look at ports, each datagram may have another way.
+        let leads_there =
+            |way: &Way| way.query == query && !way.egress.is_particular() && way.egress.is_current(core);
+        if let Some(way) = self.way.take().filter(leads_there) {
             return Ok((way, true));
         }
         if self.bound.is_some_and(|bound| source == Some(bound) && !may_send_from(core, bound, &self.options))
         {
             return Err(SendError::NetworkUnreachable);
         }
-        let origin = Origin { mark: self.options.mark, arrived_on: None };
+        let facts = self.facts(protocol, peer);
+        let packet = PacketFacts { tos: meta.tos.unwrap_or(facts.tos), ..facts };
+        let origin = Origin { mark: self.options.mark, arrived_on: None, packet };
         let egress = Egress::resolve_for(core, query, origin)?;
         Ok((Way { query, egress }, false))
     }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use netstack_wire::ip::Protocol;
+
 use super::{Claim, Role, Settings, TcpSocket, socket_error};
 use crate::bpf::Program;
 use crate::cidr::family_of;
@@ -13,9 +15,10 @@ use crate::nic::NicId;
 use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::port_users::PortUse;
+use crate::route::PacketFacts;
 use crate::socket::udp::may_send_from;
 use crate::tcp::{self, Connection, Flow, State};
-use crate::tcp_endpoint::{TcpEndpoint, path_of};
+use crate::tcp_endpoint::{TcpEndpoint, facts_of, path_of};
 use crate::time::Instant;
 
 impl TcpSocket {
@@ -133,18 +136,15 @@ impl TcpSocket {
         let hop = options.extensions.as_ref().filter(|_| address.is_ipv6());
         let hop = hop.and_then(|extensions| extensions.first_hop()).map(IpAddr::V6);
         let query = RouteQuery { destination: hop.unwrap_or(address), source: bound, nic };
-        let origin = Origin { mark: options.mark, arrived_on: None };
+        let local_port = claim.map_or(0, |claim| claim.port);
+        let facts = || PacketFacts::of_socket(options, Protocol::TCP.0, (local_port, port), address);
         let resolved = match (nic, options.mark) {
-            (None, 0) if hop.is_none() => core.ways.find(core, bound, address, outbox.now(core)),
-            (None | Some(_), _) => Egress::resolve_for(core, query, origin),
+            (None, 0) if hop.is_none() => core.ways.find(core, bound, address, outbox.now(core), facts),
+            (None | Some(_), mark) => {
+                Egress::resolve_for(core, query, Origin { mark, arrived_on: None, packet: facts() })
+            }
         };
-        let egress = resolved.map_err(|error| match error {
-            RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
-            RouteError::NoSource => ConnectError::AddressNotAvailable,
-            RouteError::Blackhole => ConnectError::InvalidAddress,
-            RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
-            RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
-        })?;
+        let egress = resolved.map_err(refusal)?;
         match egress.delivery {
             Delivery::Unicast | Delivery::Local(_) => {}
             // Linux: tcp_v4_connect refuses what is multicast or broadcast.
@@ -154,7 +154,7 @@ impl TcpSocket {
         let flow = Flow {
             local_addr: egress.source,
             remote_addr,
-            local_port: claim.map_or(0, |claim| claim.port),
+            local_port,
             remote_port: port,
             zone: zone_of(remote_addr, egress_nic(&egress)),
         };
@@ -165,7 +165,7 @@ impl TcpSocket {
                 let opened = self.open(&flow, egress, set, port_use, now);
                 opened.map_err(|_| ConnectError::AddressNotAvailable)
             }
-            None => self.open_ephemeral(flow, egress, set, port_use, now),
+            None => self.open_ephemeral(flow, (egress, nic), set, port_use, now),
         }
     }
 
@@ -174,7 +174,7 @@ impl TcpSocket {
     fn open_ephemeral(
         &self,
         flow: Flow,
-        mut egress: Egress,
+        (mut egress, nic): (Egress, Option<NicId>),
         mut set: Set,
         port_use: PortUse,
         now: Instant,
@@ -194,6 +194,14 @@ impl TcpSocket {
                 || is_crowded && core.tcp.contains(&core.secrets, &flow);
             if is_taken {
                 continue;
+            }
+            // ip_route_newports: rules may choose by the port. IPv6 does not ask them again.
+            if egress.is_particular() && flow.local_addr.is_ipv4() {
+                let (destination, source) = (flow.remote_addr, Some(flow.local_addr));
+                let packet = facts_of(&flow, &set.socket);
+                let origin = Origin { mark: set.socket.mark, arrived_on: None, packet };
+                let query = RouteQuery { destination, source, nic };
+                egress = Egress::resolve_for(core, query, origin).map_err(refusal)?;
             }
             egress = match self.open(&flow, egress, set, port_use, now) {
                 Ok(endpoint) => return Ok(endpoint),
@@ -267,6 +275,16 @@ pub(super) enum Opening {
     With(tcp::FastOpen),
     /// With a SYN that waits for data.
     Deferred,
+}
+
+fn refusal(error: RouteError) -> ConnectError {
+    match error {
+        RouteError::NetworkUnreachable | RouteError::NetworkDown => ConnectError::NetworkUnreachable,
+        RouteError::NoSource => ConnectError::AddressNotAvailable,
+        RouteError::Blackhole => ConnectError::InvalidAddress,
+        RouteError::Unreachable => ConnectError::Pending(SocketError::HostUnreachable),
+        RouteError::Prohibited => ConnectError::Pending(SocketError::Prohibited),
+    }
 }
 
 fn egress_nic(egress: &Egress) -> NicId {

@@ -8,10 +8,11 @@ use crate::cidr::family_of;
 use crate::error::{ConnectError, RestoreError};
 use crate::ip::{unmapped, zone_of};
 use crate::nic::NicId;
+use crate::options::SocketOptions;
 use crate::outbox::Outbox;
 use crate::stack::Stack;
 use crate::tcp::{Connection, Flow, Snapshot};
-use crate::tcp_endpoint::{path_of, resolve};
+use crate::tcp_endpoint::{facts_of, path_of, resolve};
 
 /// A connection with its addresses, as a value: it can be sent somewhere else as [bytes](Self::to_bytes) and go on there
 /// ([`TcpSocket::restore`]). Options of the socket are not in it.
@@ -91,7 +92,8 @@ impl TcpSocket {
         };
         let mut outbox = Outbox::default();
         let now = outbox.now(core);
-        let egress = resolve(core, &flow, now).map_err(|_| RestoreError::NetworkUnreachable)?;
+        let egress = resolve(core, &flow, now, || facts_of(&flow, &SocketOptions::default()))
+            .map_err(|_| RestoreError::NetworkUnreachable)?;
         let config = Arc::clone(&core.tcp_config.lock());
         let options = crate::tcp::Options::shared_default();
         let mut machine =

@@ -133,11 +133,8 @@ impl UdpSocket {
     }
 
     fn begin(&self, meta: &SendMeta) -> Result<Pending, SendError> {
-        let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
-        let port = match outgoing.local_port {
-            0 => self.autobind().map_err(|_| SendError::NoFreePort)?,
-            port => port,
-        };
+        let (mut outgoing, port) =
+            self.endpoint.outgoing_from(&self.core, Protocol::UDP, meta, || self.autobind())?;
         outgoing.label(&self.core, port);
         Ok(Pending { outgoing, port, data: Vec::new(), has_own_ttl: meta.ttl.is_some() })
     }

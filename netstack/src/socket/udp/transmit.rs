@@ -129,11 +129,8 @@ impl UdpSocket {
         if len > usize::from(u16::MAX) - udp::HEADER_LEN {
             return Err(SendError::MessageTooLong);
         }
-        let mut outgoing = self.endpoint.outgoing(&self.core, Protocol::UDP, meta)?;
-        let port = match outgoing.local_port {
-            0 => self.autobind().map_err(|_| SendError::NoFreePort)?,
-            port => port,
-        };
+        let (mut outgoing, port) =
+            self.endpoint.outgoing_from(&self.core, Protocol::UDP, meta, || self.autobind())?;
         if outgoing.has_extensions() {
             // As Linux: what is cut later has no place for options.
             outgoing.segment_size = outgoing.segment_size.filter(|&size| usize::from(size) >= len);

@@ -98,7 +98,7 @@ fn describe_inet(inet: &InetSocket, state: u8, wanted: &InetDiagReqV2, reply: &m
         expires: 0,
         rqueue,
         wqueue,
-        uid: base.owner.uid,
+        uid: base.user(),
         inode: split(base.ino())[0],
     };
     reply.message(SOCK_DIAG_BY_FAMILY, &fixed, |builder| {

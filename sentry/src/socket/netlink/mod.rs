@@ -12,6 +12,7 @@ mod namespace_id;
 mod neighbour;
 mod netfilter;
 mod next_hop;
+mod refusal;
 mod route;
 mod route_get;
 mod rtnetlink;

@@ -4,13 +4,16 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use netstack::NicId;
 use netstack::error::RouteError;
-use netstack::route::{RouteLookup, RouteOrigin, Way, WayCast};
+use netstack::route::{PacketFacts, RouteLookup, RouteOrigin, Way, WayCast};
+use sentry_abi::inet::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
 use sentry_abi::netlink::*;
+use sentry_abi::socket::AF_INET;
 
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::netlink::address::family_number;
 use crate::socket::netlink::message::{Attributes, Reply, Request};
+use crate::socket::netlink::refusal::Refusal;
 use crate::socket::netlink::{local_table, multicast, route};
 use crate::task::Task;
 
@@ -19,10 +22,10 @@ pub(super) fn lookup(
     request: &Request<'_>,
     task: Option<&Task>,
     reply: &mut Reply,
-) -> Result<(), Errno> {
+) -> Result<(), Refusal> {
     let (fixed, attributes): (RtMsg, Attributes<'_>) = request.split_full()?;
     if let Some(family) = multicast::family(fixed.family) {
-        return multicast::lookup(namespace, family, request, reply);
+        return multicast::lookup(namespace, family, request, reply).map_err(Refusal::from);
     }
     let destination = attributes.address(RTA_DST).ok_or(Errno::EINVAL)?;
     let nic = |kind: u16| attributes.u32(kind).and_then(NicId::from_index);
@@ -32,18 +35,48 @@ pub(super) fn lookup(
         output_nic: nic(RTA_OIF),
         input_nic: nic(RTA_IIF),
         mark: attributes.u32(RTA_MARK).unwrap_or(0),
+        packet: packet_of(&fixed, attributes, task)?,
     };
     check_source(namespace, &asked)?;
     let way = find(namespace, &asked)?;
     if fixed.flags & RTM_F_FIB_MATCH != 0 {
-        return describe_match(namespace, destination, &way, reply);
+        return describe_match(namespace, destination, &way, reply).map_err(Refusal::from);
     }
     let uid = attributes.u32(RTA_UID).or_else(|| task.map(|task| task.creds().uid.0));
+    // INVALID_UID.
+    let uid = uid.filter(|uid| *uid != u32::MAX);
     match destination {
         IpAddr::V4(_) => describe_v4(&asked, &way, uid, reply),
         IpAddr::V6(_) => describe_v6(&asked, &way, reply),
     }
     Ok(())
+}
+
+/// What rules may look at.
+fn packet_of(fixed: &RtMsg, attributes: Attributes<'_>, task: Option<&Task>) -> Result<PacketFacts, Refusal> {
+    let is_v4 = u16::from(fixed.family) == AF_INET;
+    // rtm_getroute_parse_ip_proto.
+    let icmp = if is_v4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
+    let protocol = attributes.find(RTA_IP_PROTO).and_then(|value| value.first().copied());
+    if protocol.is_some_and(|protocol| ![IPPROTO_TCP, IPPROTO_UDP, icmp].contains(&i32::from(protocol))) {
+        return Err(Refusal::new(Errno::EOPNOTSUPP, "Unsupported ip proto"));
+    }
+    let port = |kind: u16| {
+        let value = attributes.find(kind).and_then(|value| value.get(..2)?.try_into().ok());
+        value.map_or(0, u16::from_be_bytes)
+    };
+    // Without one it is who asks. What came in belongs to nobody.
+    let user = match (attributes.u32(RTA_UID), task) {
+        _ if attributes.find(RTA_IIF).is_some() => 0,
+        (Some(user), Some(task)) => task.creds().user_ns.uid(user).map_or(u32::MAX, |uid| uid.0),
+        (Some(user), None) => user,
+        (None, task) => task.map_or(0, |task| task.creds().uid.0),
+    };
+    // ip_route_output_key: without the bits of ECN.
+    let tos = fixed.tos & 0xfc;
+    // inet_rtm_getroute: a datagram, unless it is told. Not so inet6_rtm_getroute.
+    let protocol = protocol.unwrap_or(if is_v4 { UDP } else { 0 });
+    Ok(PacketFacts { protocol, source_port: port(RTA_SPORT), destination_port: port(RTA_DPORT), user, tos })
 }
 
 /// Where the packet would go.
@@ -200,3 +233,6 @@ fn describe_v6(asked: &RouteLookup, way: &Way, reply: &mut Reply) {
         builder.attr(RTA_PREF, &route::PREFERENCE_MEDIUM);
     });
 }
+
+/// `IPPROTO_UDP`, as it is in packets.
+const UDP: u8 = 17;

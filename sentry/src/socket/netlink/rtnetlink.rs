@@ -5,7 +5,8 @@ use zerocopy::IntoBytes;
 
 use crate::errno::Errno;
 use crate::socket::netlink::message::{Reply, Request};
-use crate::socket::netlink::netfilter::{Answered, Refusal};
+use crate::socket::netlink::netfilter::Answered;
+use crate::socket::netlink::refusal::Refusal;
 use crate::socket::netlink::socket::NetlinkSocket;
 use crate::socket::netlink::{
     address, diag, link, link_change, namespace_id, neighbour, netfilter, route, route_get, rule,
@@ -100,7 +101,7 @@ fn handle(
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
     let done = match socket.base().protocol {
-        NETLINK_ROUTE => handle_route(socket, request, is_dump, task, reply),
+        NETLINK_ROUTE => return handle_route(socket, request, is_dump, task, reply),
         NETLINK_SOCK_DIAG => diag::handle(socket.namespace(), request, is_dump, reply),
         NETLINK_NETFILTER => return netfilter::handle(socket.namespace(), request, is_dump, reply),
         // Nobody but udevd sends to NETLINK_KOBJECT_UEVENT, and the kernel does not listen.
@@ -115,14 +116,14 @@ fn handle_route(
     is_dump: bool,
     task: Option<&Task>,
     reply: &mut Reply,
-) -> Result<(), Errno> {
+) -> Result<(), Refusal> {
     let namespace = socket.namespace();
     let is_get = request.header.kind & 3 == 2;
     // rtnetlink_rcv_msg: everything but getting needs CAP_NET_ADMIN.
     if !is_get && !socket.is_admin() {
-        return Err(Errno::EPERM);
+        return Err(Errno::EPERM.into());
     }
-    match request.header.kind {
+    let done = match request.header.kind {
         RTM_GETLINK => link::get(namespace, request, is_dump, reply),
         RTM_NEWLINK | RTM_SETLINK => link_change::change(namespace, request, task),
         RTM_DELLINK => link_change::remove(namespace, request),
@@ -130,7 +131,7 @@ fn handle_route(
         RTM_NEWADDR => address::add(namespace, request),
         RTM_DELADDR => address::remove(namespace, request),
         RTM_GETROUTE if is_dump => route::dump(namespace, request, reply),
-        RTM_GETROUTE => route_get::lookup(namespace, request, task, reply),
+        RTM_GETROUTE => return route_get::lookup(namespace, request, task, reply),
         RTM_NEWROUTE => route::add(namespace, request),
         RTM_DELROUTE => route::remove(namespace, request),
         RTM_GETNEIGH => neighbour::dump(namespace, request, reply),
@@ -138,15 +139,16 @@ fn handle_route(
         RTM_DELNEIGH => neighbour::remove(namespace, request),
         RTM_GETNSID => namespace_id::get(namespace, request, is_dump, task, reply),
         RTM_NEWNSID => namespace_id::add(namespace, request, task),
-        RTM_GETRULE => rule::dump(namespace, request, reply),
-        RTM_NEWRULE => rule::add(namespace, request),
-        RTM_DELRULE => rule::remove(namespace, request),
+        RTM_GETRULE => rule::dump(namespace, request, task, reply),
+        RTM_NEWRULE => return rule::add(namespace, request, task),
+        RTM_DELRULE => return rule::remove(namespace, request, task),
         _ => Err(Errno::EOPNOTSUPP),
-    }
+    };
+    done.map_err(Refusal::from)
 }
 
 /// `NLMSG_ERROR`: an errno, or zero, and the request; only its header for a success or with `NETLINK_CAP_ACK`. With
-/// `NETLINK_EXT_ACK` where the attribute is that is to blame.
+/// `NETLINK_EXT_ACK` what is wrong, and where the attribute is that is to blame.
 fn acknowledgement(
     socket: &NetlinkSocket,
     port: u32,
@@ -154,15 +156,20 @@ fn acknowledgement(
     result: Result<(), Refusal>,
 ) -> Vec<Vec<u8>> {
     let is_capped = result.is_ok() || socket.caps_acks();
-    let offset = result.err().and_then(|refused| refused.offset).filter(|_| socket.extends_acks());
+    let extended = result.err().filter(|_| socket.extends_acks());
+    let (offset, text) =
+        (extended.and_then(|refused| refused.offset), extended.and_then(|refused| refused.text));
     let mut flags = if is_capped { NLM_F_CAPPED } else { 0 };
-    flags |= if offset.is_some() { NLM_F_ACK_TLVS } else { 0 };
+    flags |= if offset.is_some() || text.is_some() { NLM_F_ACK_TLVS } else { 0 };
     let code = result.map_or_else(|refused| -i32::from(refused.errno.code()), |()| 0);
     let mut ack = Reply::new(&request.header, port, flags);
     ack.message(NLMSG_ERROR, &code, |builder| {
         builder.raw(request.header.as_bytes());
         if !is_capped {
             builder.raw(request.body);
+        }
+        if let Some(text) = text {
+            builder.attr_str(NLMSGERR_ATTR_MSG, text);
         }
         if let Some(offset) = offset {
             builder.attr(NLMSGERR_ATTR_OFFS, &offset);

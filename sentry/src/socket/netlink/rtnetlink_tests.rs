@@ -122,8 +122,9 @@ fn goto_and_its_target_come_together() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    let rule = FibRuleHdr { family: 2, tos: 4, action: FR_ACT_NOP, ..FibRuleHdr::default() };
-    let data = request(RTM_NEWRULE, NLM_F_ACK, rule.as_bytes());
+    let rule = FibRuleHdr { family: 2, action: FR_ACT_NOP, ..FibRuleHdr::default() };
+    let realm = attribute(FRA_FLOW, 4_u32.as_bytes());
+    let data = request(RTM_NEWRULE, NLM_F_ACK, &[rule.as_bytes(), &realm].concat());
     assert_eq!(error_of(&ask(&socket(Privilege::Admin), &data)), -95);
     // No family is no family of rules (`fib_nl_newrule`).
     let data = request(RTM_NEWRULE, NLM_F_ACK, FibRuleHdr::default().as_bytes());

@@ -1,24 +1,32 @@
 //! `RTM_*RULE`: the rules that choose routing tables (ip-rule(8)). Those that every Linux has cannot be taken away.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod wanted;
 
 use netstack::IpCidr;
 use netstack::error::ConfigError;
 use netstack::options::Family;
-use netstack::route::{MarkMatch, Rule, RuleAction, RuleNic, TableId};
-use sentry_abi::ifreq::IFNAMSIZ;
+use netstack::route::{MarkMatch, PortMatch, Rule, RuleAction, RuleNic, TosMatch};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
 
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
-use crate::socket::netlink::message::{Attributes, Builder, Reply, Request};
+use crate::socket::netlink::message::{Builder, Reply, Request};
+use crate::socket::netlink::refusal::Refusal;
+use crate::task::{Task, Uid};
+
+use wanted::Wanted;
 
 /// Priority and table of the default rules (ip-rule(8)); IPv6 has no default table.
 const RULES: [(u32, u8); 3] = [(0, RT_TABLE_LOCAL), (32766, RT_TABLE_MAIN), (32767, RT_TABLE_DEFAULT)];
 
 /// Lists the rules in the order in which they are asked.
-pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+pub(super) fn dump(
+    namespace: &NetNamespace,
+    request: &Request<'_>,
+    task: Option<&Task>,
+    reply: &mut Reply,
+) -> Result<(), Errno> {
     let (filter, _) = request.split::<FibRuleHdr>();
     let own = namespace.stack().rules();
     for (number, family, count) in [(AF_INET, Family::V4, 3), (AF_INET6, Family::V6, 2)] {
@@ -28,7 +36,7 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         let mut own = own.iter().filter(|rule| rule.family == family).peekable();
         for (priority, table) in RULES.into_iter().take(count) {
             while let Some(rule) = own.next_if(|rule| rule.priority < priority) {
-                describe(namespace, rule, RTM_NEWRULE, reply);
+                describe(namespace, rule, RTM_NEWRULE, task, reply);
             }
             let fixed = FibRuleHdr { table, ..header(family, FR_ACT_TO_TBL) };
             reply.message(RTM_NEWRULE, &fixed, |builder| {
@@ -40,7 +48,7 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
                 }
             });
         }
-        own.for_each(|rule| describe(namespace, rule, RTM_NEWRULE, reply));
+        own.for_each(|rule| describe(namespace, rule, RTM_NEWRULE, task, reply));
     }
     Ok(())
 }
@@ -51,7 +59,7 @@ fn header(family: Family, action: u8) -> FibRuleHdr {
     FibRuleHdr { family: u8::try_from(number).unwrap_or(0), action, ..FibRuleHdr::default() }
 }
 
-fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply) {
+fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, task: Option<&Task>, reply: &mut Reply) {
     let Rule {
         priority,
         family,
@@ -60,8 +68,14 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
         input_nic,
         output_nic,
         mark,
+        tos,
+        protocol,
+        source_port,
+        destination_port,
+        users,
         is_inverted: _,
         suppress_prefix_len,
+        set_by,
         action,
     } = rule;
     let (table, kind_of_action) = match action {
@@ -76,6 +90,7 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
     let fixed = FibRuleHdr {
         dst_len: bits(to),
         src_len: bits(from),
+        tos: if let Some(TosMatch::Tos(tos)) = tos { *tos } else { 0 },
         // RT_TABLE_COMPAT, where the number does not fit.
         table: u8::try_from(table).unwrap_or(252),
         flags: flags_of(namespace, rule),
@@ -89,7 +104,7 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
     reply.message(kind, &fixed, |builder| {
         builder.attr(FRA_TABLE, &table);
         builder.attr(FRA_SUPPRESS_PREFIXLEN, &suppress_prefix_len.map_or(u32::MAX, u32::from));
-        builder.attr(FRA_PROTOCOL, &RTPROT_UNSPEC);
+        builder.attr(FRA_PROTOCOL, set_by);
         if let RuleAction::Goto(target) = action {
             builder.attr(FRA_GOTO, target);
         }
@@ -99,7 +114,23 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
             builder.attr(FRA_FWMARK, value);
             builder.attr(FRA_FWMASK, mask);
         }
-        builder.attr(FRA_PRIORITY, priority);
+        if let Some(users) = users {
+            let show = |user: u32| task.map_or(user, |task| task.creds().user_ns.show_uid(Uid(user)));
+            builder.attr(FRA_UID_RANGE, &[show(*users.start()), show(*users.end())]);
+        }
+        // fib_nl_fill_rule: of rules without one there is none.
+        if *priority != 0 {
+            builder.attr(FRA_PRIORITY, priority);
+        }
+        if let Some(protocol) = protocol {
+            builder.attr(FRA_IP_PROTO, protocol);
+        }
+        ports(builder, (FRA_SPORT_RANGE, FRA_SPORT_MASK), *source_port);
+        ports(builder, (FRA_DPORT_RANGE, FRA_DPORT_MASK), *destination_port);
+        if let Some(TosMatch::Dscp { value, mask }) = tos {
+            builder.attr(FRA_DSCP, value);
+            builder.attr(FRA_DSCP_MASK, mask);
+        }
         if let Some(network) = to {
             builder.attr_ip(FRA_DST, network.address());
         }
@@ -107,6 +138,15 @@ fn describe(namespace: &NetNamespace, rule: &Rule, kind: u16, reply: &mut Reply)
             builder.attr_ip(FRA_SRC, network.address());
         }
     });
+}
+
+fn ports(builder: &mut Builder, (range, mask): (u16, u16), ports: Option<PortMatch>) {
+    let Some(ports) = ports else { return };
+    builder.attr(range, &[ports.first, ports.last]);
+    // Only a single port has one.
+    if ports.first == ports.last {
+        builder.attr(mask, &ports.mask);
+    }
 }
 
 fn flags_of(namespace: &NetNamespace, rule: &Rule) -> u32 {
@@ -126,109 +166,46 @@ fn flags_of(namespace: &NetNamespace, rule: &Rule) -> u32 {
     .sum()
 }
 
-/// What a request describes. What it does not say is `None`.
-struct Wanted {
-    priority: Option<u32>,
-    rule: Rule,
-    /// The request names an action other than a look into the main table.
-    has_action: bool,
-}
-
-fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
-    let (fixed, attributes): (FibRuleHdr, Attributes<'_>) = request.split_full()?;
-    let (family, any) = match u16::from(fixed.family) {
-        AF_INET => (Family::V4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        AF_INET6 => (Family::V6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        _ => return Err(Errno::EAFNOSUPPORT),
-    };
-    // Selectors that the stack does not have are refused; a rule without them would match too much.
-    let unknown = [FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_L3MDEV, FRA_UID_RANGE]
-        .into_iter()
-        .chain([FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE]);
-    if fixed.tos != 0 || unknown.into_iter().any(|kind| attributes.find(kind).is_some()) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let network = |kind: u16, bits: u8| match bits {
-        0 => Ok(None),
-        bits => {
-            let network = IpCidr::new(attributes.address(kind).unwrap_or(any), bits);
-            network.filter(|network| network.family() == family).map(Some).ok_or(Errno::EINVAL)
-        }
-    };
-    let nic = |kind: u16| match attributes.find(kind).map(|_| attributes.str(kind)) {
-        None => Ok(None),
-        // NLA_STRING of IFNAMSIZ - 1 bytes.
-        Some(Some(name)) if name.len() < IFNAMSIZ => Ok(Some(RuleNic::named(name))),
-        Some(_) => Err(Errno::ERANGE),
-    };
-    let mask = attributes.u32(FRA_FWMASK);
-    let mark = match attributes.u32(FRA_FWMARK) {
-        Some(value) => Some(MarkMatch { value, mask: mask.unwrap_or(u32::MAX) }),
-        None => mask.filter(|mask| *mask != 0).map(|mask| MarkMatch { value: 0, mask }),
-    };
-    let table = attributes.u32(FRA_TABLE).unwrap_or(fixed.table.into());
-    // fib_nl2rule: "FRA_GOTO" is for that action only.
-    if fixed.action != FR_ACT_GOTO && attributes.find(FRA_GOTO).is_some() {
-        return Err(Errno::EINVAL);
-    }
-    let action = match fixed.action {
-        0 | FR_ACT_TO_TBL => RuleAction::Lookup(TableId(table)),
-        FR_ACT_BLACKHOLE => RuleAction::Blackhole,
-        FR_ACT_UNREACHABLE => RuleAction::Unreachable,
-        FR_ACT_PROHIBIT => RuleAction::Prohibit,
-        FR_ACT_NOP => RuleAction::Nop,
-        FR_ACT_GOTO => RuleAction::Goto(attributes.u32(FRA_GOTO).ok_or(Errno::EINVAL)?),
-        _ => return Err(Errno::EOPNOTSUPP),
-    };
-    let has_action = fixed.action != 0 && (fixed.action != FR_ACT_TO_TBL || table != 0);
-    let rule = Rule {
-        from: network(FRA_SRC, fixed.src_len)?,
-        to: network(FRA_DST, fixed.dst_len)?,
-        input_nic: nic(FRA_IIFNAME)?,
-        output_nic: nic(FRA_OIFNAME)?,
-        mark,
-        is_inverted: fixed.flags & FIB_RULE_INVERT != 0,
-        // No prefix is longer than 128 bits; a greater number suppresses as much.
-        suppress_prefix_len: attributes
-            .u32(FRA_SUPPRESS_PREFIXLEN)
-            .filter(|len| *len != u32::MAX)
-            .map(|len| u8::try_from(len).unwrap_or(u8::MAX)),
-        ..Rule::new(family, attributes.u32(FRA_PRIORITY).unwrap_or(0), action)
-    };
-    Ok(Wanted { priority: attributes.u32(FRA_PRIORITY), rule, has_action })
-}
-
 /// `RTM_NEWRULE`.
-pub(super) fn add(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { priority, rule, has_action } = decode(request)?;
-    // fib_nl2rule: a rule for no table is none.
-    if !has_action {
-        return Err(Errno::EINVAL);
-    }
+pub(super) fn add(
+    namespace: &NetNamespace,
+    request: &Request<'_>,
+    task: Option<&Task>,
+) -> Result<(), Refusal> {
+    let wanted = Wanted::of(request, task)?;
     let stack = namespace.stack();
+    let rules = stack.rules();
     // fib_default_rule_pref: before the first behind the local table.
-    let first =
-        stack.rules().iter().filter(|other| other.family == rule.family).map(|other| other.priority).min();
-    let priority = match priority {
-        Some(priority) => priority,
-        None => first.unwrap_or(MAIN_PRIORITY).min(MAIN_PRIORITY).saturating_sub(1),
+    let first = || {
+        let family = rules.iter().filter(|other| other.family == wanted.rule.family);
+        family.map(|other| other.priority).min().unwrap_or(MAIN_PRIORITY).min(MAIN_PRIORITY).saturating_sub(1)
     };
-    if stack.rules().len() >= MAX_RULES {
-        return Err(Errno::ENOMEM);
+    let rule = Rule { priority: wanted.priority.unwrap_or_else(first), ..wanted.rule.clone() };
+    if let RuleAction::Goto(target) = rule.action
+        && target <= rule.priority
+    {
+        return Err(Refusal::new(Errno::EINVAL, "Backward goto not supported"));
     }
-    let rule = Rule { priority, ..rule };
+    // ip(8) wants a new one.
+    if request.has(NLM_F_EXCL) && rules.iter().any(|other| wanted.is_there_as(other, rule.priority)) {
+        return Err(Errno::EEXIST.into());
+    }
+    wanted.configure(request)?;
+    if rules.len() >= MAX_RULES {
+        return Err(Errno::ENOMEM.into());
+    }
     stack.add_rule(rule.clone()).map_err(|error| match error {
         ConfigError::Invalid => Errno::EINVAL,
         _ => Errno::EEXIST,
     })?;
-    announce(namespace, &rule, RTM_NEWRULE);
+    announce(namespace, &rule, RTM_NEWRULE, task);
     Ok(())
 }
 
 /// Tells the listeners of the rule groups.
-fn announce(namespace: &NetNamespace, rule: &Rule, kind: u16) {
+fn announce(namespace: &NetNamespace, rule: &Rule, kind: u16, task: Option<&Task>) {
     let mut reply = Reply::new(&NlMsgHdr::default(), 0, 0);
-    describe(namespace, rule, kind, &mut reply);
+    describe(namespace, rule, kind, task, &mut reply);
     reply.flush();
     let group = if rule.family == Family::V4 { RTNLGRP_IPV4_RULE } else { RTNLGRP_IPV6_RULE };
     for datagram in &reply.datagrams {
@@ -237,42 +214,17 @@ fn announce(namespace: &NetNamespace, rule: &Rule, kind: u16) {
 }
 
 /// `RTM_DELRULE`: the first rule that is what the request says.
-pub(super) fn remove(namespace: &NetNamespace, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { priority, rule: wanted, has_action } = decode(request)?;
+pub(super) fn remove(
+    namespace: &NetNamespace,
+    request: &Request<'_>,
+    task: Option<&Task>,
+) -> Result<(), Refusal> {
+    let wanted = Wanted::of(request, task)?;
     let stack = namespace.stack();
-    let is_it = |rule: &Rule| {
-        let Rule {
-            priority: _,
-            family,
-            from,
-            to,
-            input_nic,
-            output_nic,
-            mark,
-            is_inverted,
-            suppress_prefix_len,
-            action,
-        } = &wanted;
-        rule.family == *family
-            && priority.is_none_or(|priority| rule.priority == priority)
-            && (!has_action || is_like(rule.action, *action))
-            && (from.is_none() || rule.from == *from)
-            && (to.is_none() || rule.to == *to)
-            && (input_nic.is_none() || rule.input_nic == *input_nic)
-            && (output_nic.is_none() || rule.output_nic == *output_nic)
-            && (mark.is_none() || rule.mark == *mark)
-            && (!*is_inverted || rule.is_inverted)
-            && (suppress_prefix_len.is_none() || rule.suppress_prefix_len == *suppress_prefix_len)
-    };
-    let found = stack.rules().into_iter().find(is_it).ok_or(Errno::ENOENT)?;
+    let found = stack.rules().into_iter().find(|rule| wanted.is_about(rule)).ok_or(Errno::ENOENT)?;
     stack.remove_rule(&found).map_err(|_| Errno::ENOENT)?;
-    announce(namespace, &found, RTM_DELRULE);
+    announce(namespace, &found, RTM_DELRULE, task);
     Ok(())
-}
-
-/// fib_rules_find: it is not looked at where rules go to.
-fn is_like(action: RuleAction, wanted: RuleAction) -> bool {
-    matches!((action, wanted), (RuleAction::Goto(_), RuleAction::Goto(_))) || action == wanted
 }
 
 /// Where Linux has "from all lookup main".

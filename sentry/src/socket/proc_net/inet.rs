@@ -94,7 +94,7 @@ fn line(text: &mut String, number: usize, kind: Kind, inet: &InetSocket) {
         IpFamily::V6 => SocketAddr::from(([0; 16], 0)),
     };
     let (local, remote) = (hex(local), hex(inet.peer().unwrap_or(nowhere)));
-    let (uid, ino) = (base.owner.uid, base.ino());
+    let (uid, ino) = (base.user(), base.ino());
     let width = if kind == Kind::Tcp { 4 } else { 5 };
     let tail = match inet.datagram_queue() {
         None => "1 0000000000000000 100 0 0 10 0".to_owned(),

@@ -51,7 +51,7 @@ pub(super) fn packet(namespace: &NetNamespace) -> String {
             "0000000000000000 2      {kind:<4} {:04x}   {:<5} 1 0      {:<6} {:<6}",
             local.protocol.0,
             local.nic.map_or(0, NicId::index),
-            base.owner.uid,
+            base.user(),
             base.ino()
         );
     }

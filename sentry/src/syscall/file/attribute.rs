@@ -2,6 +2,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
+use crate::socket::SocketFile;
 use crate::syscall::Args;
 use crate::syscall::file::context::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PathContext, raise, read_optional_path, read_path,
@@ -90,7 +91,14 @@ pub(crate) fn sys_fchownat(task: &mut CurrentTask, args: &Args) -> SysResult {
 /// `fchown(2)`.
 pub(crate) fn sys_fchown(task: &mut CurrentTask, args: &Args) -> SysResult {
     let file = real_file(task, args.fd(0))?;
-    chown(&PathContext::new(task).caller(), file.path(), (args.u32(1), args.u32(2)))
+    chown(&PathContext::new(task).caller(), file.path(), (args.u32(1), args.u32(2)))?;
+    // sockfs_setattr.
+    if args.u32(1) != KEEP
+        && let Ok(socket) = SocketFile::from_file(&file)
+    {
+        socket.set_user(file.path().stat()?.uid);
+    }
+    Ok(0)
 }
 
 fn chown_path(task: &CurrentTask, dirfd: Fd, path: UserAddr, ids: (u32, u32), flags: u32) -> SysResult {

@@ -9,10 +9,11 @@ use zerocopy::FromBytes;
 use super::attributes::{Outcome, Refused, number};
 use super::constants::*;
 use super::model::{Model, Table};
-use super::{Context, Header, Refusal, chain, commit, element, object, rule, set, table};
+use super::{Context, Header, chain, commit, element, object, rule, set, table};
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::netlink::message::{Attributes, Builder, Request};
+use crate::socket::netlink::refusal::Refusal;
 
 /// Whether a message begins a batch.
 pub(in crate::socket::netlink) fn begins_batch(request: &Request<'_>) -> bool {

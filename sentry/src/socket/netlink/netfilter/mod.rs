@@ -30,6 +30,7 @@ use sentry_abi::netlink::*;
 use crate::errno::Errno;
 use crate::socket::NetNamespace;
 use crate::socket::netlink::message::{Attributes, Reply, Request};
+use crate::socket::netlink::refusal::Refusal;
 use attributes::Refused;
 pub(super) use batch::{Answered, batch, begins_batch};
 pub(in crate::socket) use conntrack::text as conntrack_text;
@@ -78,27 +79,9 @@ pub(super) fn handle(
     answered.map_err(|refused| Refusal::of(refused, request))
 }
 
-/// An error, and where in the message the attribute is that is to blame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) errno: Errno,
-    pub(super) offset: Option<u32>,
-}
-
-impl From<Errno> for Refusal {
-    fn from(errno: Errno) -> Self {
-        Self { errno, offset: None }
-    }
-}
-
 impl Refusal {
     fn of(refused: Refused, request: &Request<'_>) -> Self {
-        let start = request.body.as_ptr().addr();
-        let inside =
-            refused.attribute.and_then(|at| at.checked_sub(start)).filter(|at| *at <= request.body.len());
-        // The value follows its header of four bytes, and the body follows the message's of sixteen.
-        let offset = inside.and_then(|at| u32::try_from(at + 16 - 4).ok());
-        Self { errno: refused.errno, offset }
+        Self::from(refused.errno).at(refused.attribute, request)
     }
 }
 
