@@ -1,7 +1,7 @@
 //! Network interfaces as the user of a stack sees them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
 use netstack_wire::ethernet::MacAddr;
@@ -118,6 +118,12 @@ pub enum ReversePath {
 pub struct InterfaceAddress {
     /// The address and the network it is in.
     pub cidr: IpCidr,
+    /// The node at the other end of a point-to-point link. The network then is the one that it is in.
+    pub peer: Option<IpAddr>,
+    /// A broadcast address besides those that follow from the network. The stack takes what comes for it.
+    pub broadcast: Option<Ipv4Addr>,
+    /// The metric of the route to the network; `None` for no such route (`noprefixroute` of `ip-address(8)`).
+    pub route_metric: Option<u32>,
     /// Whether it may be used.
     pub state: AddressState,
     /// Where it comes from.
@@ -138,6 +144,24 @@ pub enum AddressOrigin {
 }
 
 impl InterfaceAddress {
+    /// One that is used at once, with a route to its network.
+    pub const fn new(cidr: IpCidr) -> Self {
+        Self {
+            cidr,
+            peer: None,
+            broadcast: None,
+            route_metric: Some(0),
+            state: AddressState::Preferred,
+            origin: AddressOrigin::Manual,
+        }
+    }
+
+    /// The network that can be reached without a router.
+    pub fn network(&self) -> IpCidr {
+        let peer = self.peer.and_then(|peer| IpCidr::new(peer, self.cidr.prefix_len()));
+        peer.unwrap_or(self.cidr).network()
+    }
+
     /// The address itself.
     pub fn address(&self) -> IpAddr {
         self.cidr.address()

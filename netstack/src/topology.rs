@@ -110,9 +110,8 @@ impl Topology {
             for address in &entry.addresses {
                 let local = LocalAddress { nic, state: address.state };
                 self.local.entry(address.address()).or_insert(local);
-                if let Some(broadcast) = address.cidr.broadcast() {
-                    self.broadcasts.insert(broadcast, nic);
-                }
+                let broadcasts = [address.network().broadcast(), address.broadcast];
+                self.broadcasts.extend(broadcasts.into_iter().flatten().map(|broadcast| (broadcast, nic)));
             }
         }
     }

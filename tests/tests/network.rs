@@ -429,6 +429,13 @@ fn rules_with_all_selectors_lead_the_same_ways_inside() {
     is_the_same_inside("rule_ways.sh");
 }
 
+/// Addresses and routes, changed by netlink and as it was done before.
+#[test]
+fn addresses_inside_are_those_outside() {
+    require!(Need::Root, Need::Program("ip"), Need::Program("busybox"), Need::Program("python3"));
+    is_the_same_inside("addresses_and_routes.sh");
+}
+
 /// Rules of iptables and of nft give the flows of others to a transparent proxy.
 #[test]
 fn transparent_proxies_inside_are_those_outside() {

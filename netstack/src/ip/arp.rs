@@ -118,7 +118,7 @@ pub(super) fn solicit(
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     };
-    let near = addresses.into_iter().flatten().filter(|own| own.cidr.contains(IpAddr::V4(target_ip)));
+    let near = addresses.into_iter().flatten().filter(|own| own.network().contains(IpAddr::V4(target_ip)));
     let any = addresses.into_iter().flatten();
     let sender_ip = near.chain(any).find_map(v4).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let repr = ArpRepr {

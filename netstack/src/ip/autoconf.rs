@@ -139,7 +139,10 @@ fn perform(core: &Arc<Core>, interface: &Arc<Interface>, action: Action, outbox:
                 (false, false) => AddressOrigin::Autoconf,
                 (false, true) => AddressOrigin::Temporary,
             };
-            let own = InterfaceAddress { cidr, state: AddressState::Tentative, origin };
+            // RFC 4861 section 6.3.4: that an address was made of a prefix does not make it on-link; routers say that.
+            let route_metric = (origin == AddressOrigin::LinkLocal).then_some(0);
+            let state = AddressState::Tentative;
+            let own = InterfaceAddress { state, origin, route_metric, ..InterfaceAddress::new(cidr) };
             // The address may be there already, set by hand: then it stays what it is.
             let _ = core.begin_address(nic, own, outbox);
         }

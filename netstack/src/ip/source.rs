@@ -26,7 +26,7 @@ fn select_v4(topology: &Topology, entry: &NicEntry, next_hop: IpAddr) -> Option<
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     };
-    let neighbours = entry.addresses.iter().filter(usable).filter(|own| own.cidr.contains(next_hop));
+    let neighbours = entry.addresses.iter().filter(usable).filter(|own| own.network().contains(next_hop));
     let on_nic = entry.addresses.iter().filter(usable);
     let elsewhere = topology.nics.values().filter(|other| !other.interface.is_loopback());
     let elsewhere = elsewhere.flat_map(|other| &other.addresses).filter(usable);

@@ -7,7 +7,7 @@ use crate::cidr::IpCidr;
 use crate::error::ConfigError;
 use crate::interface::Interface;
 use crate::ip;
-use crate::nic::{AddressOrigin, AddressState, InterfaceAddress, NicId};
+use crate::nic::{AddressState, InterfaceAddress, NicId};
 use crate::outbox::Outbox;
 use crate::route::Route;
 use crate::stack::{Core, Stack};
@@ -15,22 +15,62 @@ use crate::stack::{Core, Stack};
 impl Stack {
     /// Gives a NIC an address, with the route to its network. It is used at once.
     pub fn add_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
-        let own = InterfaceAddress { cidr, state: AddressState::Preferred, origin: AddressOrigin::Manual };
+        self.add_interface_address(nic, InterfaceAddress::new(cidr))
+    }
+
+    /// The same with all that can be said about an address. A [tentative](AddressState::Tentative) one is tried first.
+    pub fn add_interface_address(&self, nic: NicId, own: InterfaceAddress) -> Result<(), ConfigError> {
+        let is_same_family = |peer: IpAddr| peer.is_ipv4() == own.address().is_ipv4();
+        if !own.peer.is_none_or(is_same_family) {
+            return Err(ConfigError::Invalid);
+        }
         let mut outbox = Outbox::default();
-        let added = self.core.insert_address(nic, own, &mut outbox);
+        let added = match own.state {
+            AddressState::Tentative => self.core.begin_address(nic, own, &mut outbox),
+            _ => self.core.insert_address(nic, own, &mut outbox).map(drop),
+        };
         outbox.flush(&self.core);
-        added.map(drop)
+        added
+    }
+
+    /// Changes whether an address is preferred, and the metric of the route to its network. One that is still tried, or that
+    /// others have, stays so.
+    pub fn change_interface_address(
+        &self,
+        nic: NicId,
+        address: IpAddr,
+        is_preferred: bool,
+        route_metric: Option<u32>,
+    ) -> Result<(), ConfigError> {
+        self.core.topology.modify(|topology| {
+            let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
+            let own = entry.addresses.iter_mut().find(|own| own.address() == address);
+            let own = own.ok_or(ConfigError::NotFound)?;
+            own.state = match (own.state, is_preferred) {
+                (AddressState::Preferred, false) => AddressState::Deprecated,
+                (AddressState::Deprecated, true) => AddressState::Preferred,
+                (other, _) => other,
+            };
+            if own.route_metric == route_metric {
+                return Ok(());
+            }
+            let before = connected(own, nic);
+            own.route_metric = route_metric;
+            let after = connected(own, nic);
+            topology.routes.remove(|route| before.as_ref() == Some(route));
+            if let Some(after) = after {
+                topology.routes.add(after);
+            }
+            Ok(())
+        })
     }
 
     /// The same for an address that others might have. An IPv6 address is used once duplicate detection (RFC 4862 section
     /// 5.4) found nobody, a second later; an IPv4 address after the probes of RFC 5227, six seconds later, and is
     /// announced and defended from then on. Watch its state in [`nic`](Self::nic).
     pub fn add_tentative_address(&self, nic: NicId, cidr: IpCidr) -> Result<(), ConfigError> {
-        let own = InterfaceAddress { cidr, state: AddressState::Tentative, origin: AddressOrigin::Manual };
-        let mut outbox = Outbox::default();
-        let begun = self.core.begin_address(nic, own, &mut outbox);
-        outbox.flush(&self.core);
-        begun
+        let own = InterfaceAddress { state: AddressState::Tentative, ..InterfaceAddress::new(cidr) };
+        self.add_interface_address(nic, own)
     }
 
     /// Takes an address from a NIC, with the routes that depend on it.
@@ -70,21 +110,20 @@ impl Core {
         own: InterfaceAddress,
         outbox: &mut Outbox,
     ) -> Result<Arc<Interface>, ConfigError> {
-        let cidr = own.cidr;
+        let address = own.address();
         let interface = self.topology.modify(|topology| {
             let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
-            if entry.addresses.iter().any(|other| other.address() == cidr.address()) {
+            if entry.addresses.iter().any(|other| other.address() == address) {
                 return Err(ConfigError::Exists);
             }
             entry.addresses.push(own);
             let interface = Arc::clone(&entry.interface);
-            // RFC 4861 section 6.3.4: that an address was made of a prefix does not make it on-link; routers say that.
-            if matches!(own.origin, AddressOrigin::Manual | AddressOrigin::LinkLocal) {
-                topology.routes.add(Route { source: Some(cidr.address()), ..Route::connected(cidr, nic) });
+            if let Some(route) = connected(&own, nic) {
+                topology.routes.add(route);
             }
             Ok(interface)
         })?;
-        if let IpAddr::V6(address) = cidr.address() {
+        if let IpAddr::V6(address) = address {
             ip::join_group(self, &interface, ip::solicited_group(address), outbox);
         }
         Ok(interface)
@@ -101,12 +140,12 @@ impl Core {
             let entry = topology.nics.get_mut(&nic).ok_or(ConfigError::NoSuchNic)?;
             let index = entry.addresses.iter().position(|own| own.address() == address);
             let removed = entry.addresses.remove(index.ok_or(ConfigError::NotFound)?);
-            let network = removed.cidr.network();
+            let network = removed.network();
             // Another address in the same network keeps the network reachable.
-            let heir = entry.addresses.iter().find(|own| own.cidr.network() == network).copied();
+            let heir = entry.addresses.iter().find(|own| own.network() == network).copied();
             let count = topology.routes.remove(|route| route.nic == nic && route.source == Some(address));
-            if let Some(heir) = heir.filter(|_| count > 0) {
-                topology.routes.add(Route { source: Some(heir.address()), ..Route::connected(network, nic) });
+            if let Some(route) = heir.filter(|_| count > 0).and_then(|heir| connected(&heir, nic)) {
+                topology.routes.add(route);
             }
             Ok(topology.interface(nic).map(Arc::clone))
         })?;
@@ -167,4 +206,10 @@ impl Core {
         });
         changed.ok()
     }
+}
+
+/// The route to an address's network, if there is to be one.
+fn connected(own: &InterfaceAddress, nic: NicId) -> Option<Route> {
+    let route = Route::connected(own.network(), nic);
+    own.route_metric.map(|metric| Route { source: Some(own.address()), metric, ..route })
 }

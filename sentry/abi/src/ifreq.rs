@@ -29,6 +29,110 @@ pub struct IfConf {
     pub buf: u64,
 }
 
+/// `struct rtentry` of x86-64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RtEntry {
+    /// Padding.
+    pub pad1: u64,
+    /// A `struct sockaddr_in`.
+    pub destination: [u8; 16],
+    /// The router, likewise.
+    pub gateway: [u8; 16],
+    /// The mask of the destination, likewise.
+    pub mask: [u8; 16],
+    /// `RTF_*`.
+    pub flags: u16,
+    /// Padding.
+    pub pad2: [u16; 3],
+    /// Padding.
+    pub pad3: [u64; 2],
+    /// One more than the metric; zero for none in particular.
+    pub metric: i16,
+    /// Padding.
+    pub pad4: [u16; 3],
+    /// Where the name of the interface is, or null.
+    pub device: u64,
+    /// The MTU, with `RTF_MTU`.
+    pub mtu: u64,
+    /// The window, with `RTF_WINDOW`.
+    pub window: u64,
+    /// The round-trip time, with `RTF_IRTT`.
+    pub irtt: u16,
+    /// Padding.
+    pub pad5: [u16; 3],
+}
+
+/// `struct in6_rtmsg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct In6RtMsg {
+    /// The destination.
+    pub destination: [u8; 16],
+    /// The source.
+    pub source: [u8; 16],
+    /// The router.
+    pub gateway: [u8; 16],
+    /// `RTMSG_*`.
+    pub kind: u32,
+    /// Bits of the destination.
+    pub destination_len: u16,
+    /// Bits of the source.
+    pub source_len: u16,
+    /// The metric.
+    pub metric: u32,
+    /// Padding.
+    pub pad: u32,
+    /// Seconds.
+    pub info: u64,
+    /// `RTF_*`.
+    pub flags: u32,
+    /// The interface.
+    pub ifindex: i32,
+}
+
+/// `struct in6_ifreq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct In6IfReq {
+    /// The address.
+    pub address: [u8; 16],
+    /// Bits of its network.
+    pub prefix_len: u32,
+    /// The interface.
+    pub ifindex: i32,
+}
+
+/// `struct arpreq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArpReq {
+    /// A `struct sockaddr_in`.
+    pub protocol_address: [u8; 16],
+    /// The station: `ARPHRD_*` and its address.
+    pub hardware_address: [u8; 16],
+    /// `ATF_*`.
+    pub flags: i32,
+    /// For entries of whole networks.
+    pub mask: [u8; 16],
+    /// The interface, or nothing.
+    pub device: [u8; IFNAMSIZ],
+}
+
+constants! { u16;
+    RTF_GATEWAY = 0x0002,
+    RTF_HOST = 0x0004,
+    RTF_MTU = 0x0040,
+    RTF_REJECT = 0x0200,
+}
+
+constants! { i32;
+    ATF_COM = 0x02,
+    ATF_PERM = 0x04,
+    ATF_PUBL = 0x08,
+    ATF_NETMASK = 0x20,
+}
+
 constants! { u32;
     SIOCADDRT = 0x890b,
     SIOCDELRT = 0x890c,
@@ -38,6 +142,7 @@ constants! { u32;
     SIOCSIFFLAGS = 0x8914,
     SIOCGIFADDR = 0x8915,
     SIOCSIFADDR = 0x8916,
+    SIOCSIFDSTADDR = 0x8918,
     SIOCGIFDSTADDR = 0x8917,
     SIOCGIFBRDADDR = 0x8919,
     SIOCSIFBRDADDR = 0x891a,
@@ -51,6 +156,7 @@ constants! { u32;
     SIOCSIFHWADDR = 0x8924,
     SIOCGIFSLAVE = 0x8929,
     SIOCGIFINDEX = 0x8933,
+    SIOCDIFADDR = 0x8936,
     SIOCGIFPFLAGS = 0x8935,
     SIOCGIFCOUNT = 0x8938,
     SIOCGIFBR = 0x8940,

@@ -216,13 +216,16 @@ constants! { u16;
     IFA_BROADCAST = 4,
     IFA_CACHEINFO = 6,
     IFA_FLAGS = 8,
+    IFA_RT_PRIORITY = 9,
 }
 
-constants! { u8;
+constants! { u32;
+    IFA_F_SECONDARY = 0x01,
     IFA_F_DADFAILED = 0x08,
     IFA_F_DEPRECATED = 0x20,
     IFA_F_TENTATIVE = 0x40,
     IFA_F_PERMANENT = 0x80,
+    IFA_F_NOPREFIXROUTE = 0x200,
 }
 
 /// `struct ifa_cacheinfo`.
@@ -286,6 +289,7 @@ constants! { u16;
     RTA_PRIORITY = 6,
     RTA_PREFSRC = 7,
     RTA_METRICS = 8,
+    RTAX_MTU = 2,
     RTA_MULTIPATH = 9,
     RTA_CACHEINFO = 12,
     RTA_TABLE = 15,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netstack::error::ConfigError;
+use netstack::nic::InterfaceAddress;
 use netstack::route::{Route, RouteOrigin};
 use netstack::tcp::State;
 use netstack::wire::ethernet::MacAddr;
@@ -87,7 +88,8 @@ fn add_link(
     for address in &config.addresses {
         let cidr = cidr(*address)
             .ok_or_else(|| NetworkError::Address { interface: config.name.clone(), address: *address })?;
-        stack.add_address(nic, cidr).map_err(failed)?;
+        let own = InterfaceAddress { broadcast: cidr.broadcast(), ..InterfaceAddress::new(cidr) };
+        stack.add_interface_address(nic, own).map_err(failed)?;
     }
     Ok(nic)
 }

@@ -1,20 +1,26 @@
 //! `ioctl(2)` on sockets: interface requests (`netdevice(7)`) for every family, the rest to the family.
 
+mod neighbour;
+mod route;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use netstack::nic::NicInfo;
+use netstack::link::Medium;
+use netstack::nic::{InterfaceAddress, NicInfo};
 use netstack::options::Family as IpFamily;
+use netstack::wire::ethernet::MacAddr;
 use netstack::{IpCidr, NicId};
 use sentry_abi::ifreq::*;
-use sentry_abi::socket::{AF_INET, SIOCGSTAMP, SIOCGSTAMPNS};
+use sentry_abi::netlink::{RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK};
+use sentry_abi::socket::{AF_INET, AF_INET6, SIOCGSTAMP, SIOCGSTAMPNS};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::socket::file::SocketFile;
 use crate::socket::inet::{ToErrno, decode_address, encode_address};
-use crate::socket::netlink::announce_link;
+use crate::socket::netlink::{announce_link, change_address};
 use crate::socket::{Backing, NetNamespace, device, host};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
@@ -36,6 +42,7 @@ pub(super) fn ioctl(
     {
         return result;
     }
+    let family = socket.socket().base().family;
     match request {
         SIOCGIFCONF => list_interfaces(socket.namespace(), task, addr),
         SIOCGIFNAME => get_name(socket.namespace(), task, addr),
@@ -43,9 +50,11 @@ pub(super) fn ioctl(
         | SIOCGIFMTU | SIOCGIFHWADDR | SIOCGIFINDEX | SIOCGIFTXQLEN | SIOCGIFMAP => {
             get_attribute(socket.namespace(), task, request, addr)
         }
-        SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFMTU => {
-            set_attribute(socket.namespace(), task, request, addr)
-        }
+        SIOCADDRT | SIOCDELRT => route::change(socket.namespace(), task, family, request, addr),
+        SIOCGARP | SIOCSARP | SIOCDARP => neighbour::ioctl(socket.namespace(), task, request, addr),
+        SIOCSIFADDR | SIOCDIFADDR if family == AF_INET6 => change_v6(socket.namespace(), task, request, addr),
+        SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFMTU | SIOCSIFDSTADDR | SIOCSIFBRDADDR
+        | SIOCSIFNAME | SIOCSIFHWADDR => set_attribute(socket.namespace(), task, request, addr),
         SIOCETHTOOL => ethtool(socket.namespace(), task, addr),
         // Nothing was ever stamped for this call (sock_get_timestamp).
         SIOCGSTAMP | SIOCGSTAMPNS => Err(Errno::ENOENT.into()),
@@ -56,9 +65,9 @@ pub(super) fn ioctl(
 /// The flags of an interface as `SIOCGIFFLAGS` and `RTM_GETLINK` show them.
 pub(super) fn if_flags(namespace: &NetNamespace, nic: &NicInfo) -> IfFlags {
     let mut flags = match nic.medium {
-        netstack::link::Medium::Loopback => IfFlags::LOOPBACK,
-        netstack::link::Medium::Ethernet(_) => IfFlags::BROADCAST | IfFlags::MULTICAST,
-        netstack::link::Medium::Ip => IfFlags::POINTOPOINT | IfFlags::NOARP | IfFlags::MULTICAST,
+        Medium::Loopback => IfFlags::LOOPBACK,
+        Medium::Ethernet(_) => IfFlags::BROADCAST | IfFlags::MULTICAST,
+        Medium::Ip => IfFlags::POINTOPOINT | IfFlags::NOARP | IfFlags::MULTICAST,
     };
     let device = namespace.devices().get(nic.id);
     if device.as_ref().is_some_and(|device| device.is_dummy()) {
@@ -76,9 +85,9 @@ pub(super) fn if_flags(namespace: &NetNamespace, nic: &NicInfo) -> IfFlags {
 /// The station address; the loopback has one of zeros.
 pub(super) fn station(nic: &NicInfo) -> Option<[u8; 6]> {
     match nic.medium {
-        netstack::link::Medium::Ethernet(mac) => Some(mac.0),
-        netstack::link::Medium::Loopback => Some([0; 6]),
-        netstack::link::Medium::Ip => None,
+        Medium::Ethernet(mac) => Some(mac.0),
+        Medium::Loopback => Some([0; 6]),
+        Medium::Ip => None,
     }
 }
 
@@ -92,10 +101,6 @@ fn find(namespace: &NetNamespace, request: &IfReq) -> Result<NicInfo, Errno> {
     let name = std::str::from_utf8(&request.name[..end]).map_err(|_| Errno::ENODEV)?;
     let stack = namespace.stack();
     stack.nic_by_name(name).and_then(|id| stack.nic(id)).ok_or(Errno::ENODEV)
-}
-
-fn first_v4(nic: &NicInfo) -> Option<IpCidr> {
-    nic.addresses.iter().map(|own| own.cidr).find(|cidr| cidr.address().is_ipv4())
 }
 
 /// An IPv4 address as `struct sockaddr` in a request.
@@ -118,8 +123,11 @@ fn get_attribute(
     let mut ifreq = read_request(task, addr)?;
     let nic = find(namespace, &ifreq)?;
     ifreq.data = [0; 24];
-    let v4 = || first_v4(&nic).ok_or(Errno::EADDRNOTAVAIL);
-    let own = |cidr: IpCidr| match cidr.address() {
+    let v4 = || {
+        let mut all = nic.addresses.iter();
+        all.find(|own| own.address().is_ipv4()).ok_or(Errno::EADDRNOTAVAIL)
+    };
+    let own = |address: IpAddr| match address {
         IpAddr::V4(v4) => v4,
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     };
@@ -129,9 +137,13 @@ fn get_attribute(
             let flags = (if_flags(namespace, &nic).bits() & 0xffff) as u16;
             ifreq.data[..2].copy_from_slice(&flags.to_ne_bytes());
         }
-        SIOCGIFADDR | SIOCGIFDSTADDR => put_v4(&mut ifreq, own(v4()?)),
-        SIOCGIFBRDADDR => put_v4(&mut ifreq, v4()?.broadcast().unwrap_or(Ipv4Addr::UNSPECIFIED)),
-        SIOCGIFNETMASK => put_v4(&mut ifreq, netmask(v4()?)),
+        SIOCGIFADDR => put_v4(&mut ifreq, own(v4()?.address())),
+        SIOCGIFDSTADDR => {
+            let address = v4()?;
+            put_v4(&mut ifreq, own(address.peer.unwrap_or(address.address())));
+        }
+        SIOCGIFBRDADDR => put_v4(&mut ifreq, v4()?.broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        SIOCGIFNETMASK => put_v4(&mut ifreq, netmask(v4()?.cidr)),
         SIOCGIFMTU => ifreq.data[..4].copy_from_slice(&nic.mtu.to_ne_bytes()),
         SIOCGIFINDEX => ifreq.data[..4].copy_from_slice(&nic.id.index().to_ne_bytes()),
         SIOCGIFTXQLEN => {
@@ -212,45 +224,93 @@ fn set_attribute(
             let _changes = device::lock();
             device::set_up(namespace, &nic, up)?;
         }
+        SIOCSIFNAME => {
+            let end = ifreq.data.iter().position(|byte| *byte == 0).unwrap_or(IFNAMSIZ).min(IFNAMSIZ - 1);
+            let name = std::str::from_utf8(&ifreq.data[..end]).map_err(|_| Errno::EINVAL)?;
+            let _changes = device::lock();
+            device::rename(namespace, &nic, name)?;
+        }
+        SIOCSIFHWADDR => {
+            let [_, _, a, b, c, d, e, f, ..] = ifreq.data;
+            let _changes = device::lock();
+            device::set_mac(namespace, &nic, MacAddr([a, b, c, d, e, f]))?;
+        }
         SIOCSIFMTU => {
             let (mtu, _) = u32::read_from_prefix(&ifreq.data).map_err(|_| Errno::EINVAL)?;
             stack.set_nic_mtu(nic.id, mtu).map_err(|e| e.to_errno())?;
         }
-        _ => set_v4(stack, &nic, request, &ifreq)?,
+        _ => set_v4(namespace, &nic, request, &ifreq)?,
     }
-    announce_link(namespace, nic.id, sentry_abi::netlink::RTM_NEWLINK);
+    announce_link(namespace, nic.id, RTM_NEWLINK);
     Ok(0)
 }
 
-/// `ifconfig`'s way: one IPv4 address, with the mask of its class until that is set.
-fn set_v4(stack: &netstack::Stack, nic: &NicInfo, request: u32, ifreq: &IfReq) -> Result<(), Errno> {
+/// `ifconfig`'s way: one IPv4 address, with the mask of its class until that is set (`devinet_ioctl`).
+fn set_v4(namespace: &Arc<NetNamespace>, nic: &NicInfo, request: u32, ifreq: &IfReq) -> Result<(), Errno> {
+    let stack = namespace.stack();
     let given = decode_address(IpFamily::V4, &ifreq.data[..16])?.ok_or(Errno::EINVAL)?;
     if ifreq.data[..2] != AF_INET.to_ne_bytes() {
         return Err(Errno::EINVAL);
     }
     let IpAddr::V4(given) = given.ip() else { return Err(Errno::EINVAL) };
-    let old = first_v4(nic);
-    let new = if request == SIOCSIFNETMASK {
-        let old = old.ok_or(Errno::EADDRNOTAVAIL)?;
-        let ones = given.to_bits().leading_ones();
-        if u32::MAX.checked_shl(32 - ones).unwrap_or(0) != given.to_bits() {
-            return Err(Errno::EINVAL);
-        }
-        // At most 32.
-        IpCidr::new(old.address(), u8::try_from(ones).unwrap_or(32))
-    } else {
+    let old = nic.addresses.iter().find(|own| own.address().is_ipv4()).copied();
+    let is_broadcast_link = nic.mac().is_some();
+    let whole = |cidr: IpCidr| InterfaceAddress {
+        broadcast: cidr.broadcast().filter(|_| is_broadcast_link),
+        ..InterfaceAddress::new(cidr)
+    };
+    let new = if request == SIOCSIFADDR {
         let class = match given.octets()[0] {
+            _ if !is_broadcast_link && nic.medium != Medium::Loopback => 32,
             0..128 => 8,
             128..192 => 16,
             _ => 24,
         };
-        IpCidr::new(IpAddr::V4(given), class)
+        let cidr = IpCidr::new(IpAddr::V4(given), class).ok_or(Errno::EINVAL)?;
+        // No address at all takes the one away.
+        (!given.is_unspecified()).then(|| whole(cidr))
+    } else {
+        let old = old.ok_or(Errno::EADDRNOTAVAIL)?;
+        Some(match request {
+            SIOCSIFNETMASK => {
+                let ones = given.to_bits().leading_ones();
+                if u32::MAX.checked_shl(32 - ones).unwrap_or(0) != given.to_bits() {
+                    return Err(Errno::EINVAL);
+                }
+                // At most 32.
+                let prefix_len = u8::try_from(ones).unwrap_or(32);
+                let cidr = IpCidr::new(old.address(), prefix_len).ok_or(Errno::EINVAL)?;
+                InterfaceAddress { peer: old.peer, ..whole(cidr) }
+            }
+            SIOCSIFDSTADDR => {
+                let peer = Some(IpAddr::V4(given)).filter(|peer| *peer != old.address());
+                InterfaceAddress { peer, ..old }
+            }
+            _ => InterfaceAddress { broadcast: Some(given), ..old },
+        })
     };
-    let new = new.ok_or(Errno::EINVAL)?;
     if let Some(old) = old {
         stack.remove_address(nic.id, old.address()).map_err(|e| e.to_errno())?;
+        device::lost_address(namespace, nic.id);
     }
-    stack.add_address(nic.id, new).map_err(|e| e.to_errno())
+    match new {
+        Some(new) => stack.add_interface_address(nic.id, new).map_err(|e| e.to_errno()),
+        None => Ok(()),
+    }
+}
+
+/// `SIOCSIFADDR` and `SIOCDIFADDR` of IPv6.
+fn change_v6(namespace: &Arc<NetNamespace>, task: &CurrentTask, request: u32, addr: UserAddr) -> SysResult {
+    if !namespace.grants(&task.creds(), Capabilities::NET_ADMIN) {
+        return Err(Errno::EPERM.into());
+    }
+    let wanted: In6IfReq = task.mm().read_obj(addr)?;
+    let nic = u32::try_from(wanted.ifindex).ok().and_then(NicId::from_index).ok_or(Errno::ENODEV)?;
+    let prefix_len = u8::try_from(wanted.prefix_len).map_err(|_| Errno::EINVAL)?;
+    let cidr = IpCidr::new(IpAddr::from(wanted.address), prefix_len).ok_or(Errno::EINVAL)?;
+    let kind = if request == SIOCSIFADDR { RTM_NEWADDR } else { RTM_DELADDR };
+    change_address(namespace, nic, cidr, kind)?;
+    Ok(0)
 }
 
 /// The few things that programs ask of `SIOCETHTOOL`: link state, and features that are off.

@@ -10,7 +10,7 @@ use sentry_abi::netlink::RTM_NEWLINK;
 
 use super::dummy::DummyLink;
 use super::make::{device_of, free_name, nobody};
-use super::{Device, Kind, Port, address};
+use super::{Device, Kind, Port, address, routes};
 use crate::errno::Errno;
 use crate::socket::inet::ToErrno;
 use crate::socket::{NetNamespace, netlink};
@@ -23,6 +23,10 @@ pub(in crate::socket) fn set_up(namespace: &Arc<NetNamespace>, nic: &NicInfo, up
     let stack = namespace.stack();
     if nic.is_up != up {
         stack.set_nic_up(nic.id, up).map_err(|e| e.to_errno())?;
+        match up {
+            true => routes::went_up(namespace, nic),
+            false => routes::went_down(namespace, nic),
+        }
     }
     let Some(device) = namespace.devices().get(nic.id) else {
         if up && nic.medium == netstack::link::Medium::Loopback {

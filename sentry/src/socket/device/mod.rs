@@ -9,6 +9,7 @@ mod details;
 mod dummy;
 mod ids;
 mod make;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -28,6 +29,7 @@ pub(in crate::socket) use change::{
 pub use details::{LinkDetails, Lower, Master};
 pub(in crate::socket) use ids::PeerIds;
 pub(in crate::socket) use make::{Spec, SpecKind, make};
+pub(in crate::socket) use routes::lost_address;
 
 /// Orders changes of devices in all namespaces.
 static CHANGES: Mutex<()> = Mutex::new(());

@@ -46,12 +46,12 @@ pub(super) fn lookup(nics: &[NicInfo], destination: IpAddr) -> Option<LocalRoute
 /// `fib_add_ifaddr` and `addrconf_add_mroute`.
 fn of_nic(nic: &NicInfo) -> Vec<LocalRoute> {
     let mut routes = Vec::new();
-    let mut networks: Vec<IpCidr> = Vec::new();
+    let mut networks: Vec<(IpCidr, IpAddr)> = Vec::new();
     let mut add = |destination, kind, source| {
         routes.push(LocalRoute { destination, nic: nic.id, kind, source });
     };
     for own in &nic.addresses {
-        let (address, cidr) = (own.address(), own.cidr);
+        let (address, network) = (own.address(), own.network());
         let Some(host) = IpCidr::new(address, if address.is_ipv4() { 32 } else { 128 }) else { continue };
         if address.is_ipv6() {
             if nic.is_up {
@@ -60,22 +60,26 @@ fn of_nic(nic: &NicInfo) -> Vec<LocalRoute> {
             continue;
         }
         // The first address of a network stands for those that came later (`IFA_F_SECONDARY`).
-        let first = networks.iter().find(|known| known.network() == cidr.network()).copied();
-        let source = Some(first.unwrap_or(cidr).address());
+        let first = networks.iter().find(|(known, _)| *known == network).map(|(_, address)| *address);
+        let source = Some(first.unwrap_or(address));
         add(host, Kind::Local, source);
         if first.is_some() {
             continue;
         }
-        networks.push(cidr);
+        networks.push((network, address));
         // fib_add_ifaddr: the rest comes with the device.
         if !nic.is_up {
             continue;
         }
-        if address.is_loopback() && cidr.prefix_len() < 32 {
-            add(cidr.network(), Kind::Local, source);
+        if address.is_loopback() && network.prefix_len() < 32 {
+            add(network, Kind::Local, source);
         }
-        if let Some(broadcast) = cidr.broadcast().and_then(|all| IpCidr::new(all.into(), 32)) {
-            add(broadcast, Kind::Broadcast, source);
+        let derived = network.broadcast();
+        let other = own.broadcast.filter(|other| derived != Some(*other));
+        for all in other.into_iter().chain(derived) {
+            if let Some(broadcast) = IpCidr::new(all.into(), 32) {
+                add(broadcast, Kind::Broadcast, source);
+            }
         }
     }
     if nic.is_up

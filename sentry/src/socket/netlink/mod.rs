@@ -3,6 +3,7 @@
 
 mod address;
 mod diag;
+mod from_ioctl;
 mod link;
 mod link_change;
 mod local_table;
@@ -20,8 +21,11 @@ mod rule;
 mod socket;
 mod subscribers;
 
-pub(in crate::socket) use address::announce_new as announce_address;
+pub(in crate::socket) use address::{
+    announce_gone as announce_address_gone, announce_new as announce_address,
+};
 pub(in crate::socket) use diag::inet_state;
+pub(in crate::socket) use from_ioctl::{OldRoute, add_route, change_address, remove_route};
 pub(in crate::socket) use link::{announce as announce_link, gone as link_gone};
 pub(in crate::socket) use multicast::{
     Report as MulticastReport, announce as announce_multicast, announce_gone as announce_multicast_gone,
@@ -29,5 +33,6 @@ pub(in crate::socket) use multicast::{
 };
 pub(crate) use netfilter::NfTables;
 pub(in crate::socket) use netfilter::conntrack_text;
+pub(in crate::socket) use route::listing_order;
 pub use socket::{NetlinkSocket, Privilege};
 pub(crate) use subscribers::Subscribers;

@@ -78,7 +78,9 @@ impl NextHop {
             (None, Some(gateway)) => {
                 let routes = stack.routes();
                 let direct = routes.iter().find(|r| r.gateway.is_none() && r.destination.contains(gateway));
-                direct.map(|r| r.nic).ok_or(Errno::ENETUNREACH)
+                // ip6_route_check_nh, fib_check_nh.
+                let unreachable = if gateway.is_ipv6() { Errno::EHOSTUNREACH } else { Errno::ENETUNREACH };
+                direct.map(|r| r.nic).ok_or(unreachable)
             }
             (None, None) => Err(Errno::ENODEV),
         }

@@ -37,8 +37,10 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
         let nic = nics.iter().find(|nic| nic.id == route.nic);
         let is_loopback = nic.is_some_and(|nic| nic.medium == Medium::Loopback);
         // fib_add_ifaddr: what an IPv4 address without a network leads to is there only.
-        let is_host =
-            matches!(route.destination.address(), IpAddr::V4(_)) && route.destination.prefix_len() == 32;
+        let destination = route.destination;
+        let is_host = destination.address().is_ipv4()
+            && destination.prefix_len() == 32
+            && route.source == Some(destination.address());
         (is_loopback || is_host) && route.origin == RouteOrigin::Connected
     };
     let mut routes = namespace.stack().routes();
@@ -64,7 +66,7 @@ pub(super) fn dump(namespace: &NetNamespace, request: &Request<'_>, reply: &mut 
 }
 
 /// The order of a dump: that of the tries in which Linux has its routes, and tables by number.
-fn listing_order(a: &Route, b: &Route) -> Ordering {
+pub(in crate::socket) fn listing_order(a: &Route, b: &Route) -> Ordering {
     let (x, y) = (a.destination, b.destination);
     let by_network = match (x.address(), y.address()) {
         // fib_trie.c: by address; of one address the longest prefix first.
@@ -164,6 +166,9 @@ pub(super) fn describe(together: &[Route], kind: u16, reply: &mut Reply) {
                 builder.attr(RTA_OIF, &route.nic.index());
             }
         }
+        if let Some(mtu) = route.mtu {
+            builder.nest(RTA_METRICS, |metrics| metrics.attr(RTAX_MTU, &mtu));
+        }
         let metric = shown_metric(route);
         if metric > 0 {
             builder.attr(RTA_PRIORITY, &metric);
@@ -180,6 +185,7 @@ struct Wanted {
     next_hops: Vec<NextHop>,
     /// Zero where it was not said.
     metric: u32,
+    mtu: Option<u32>,
     source: Option<IpAddr>,
     table: TableId,
     kind: Option<RouteKind>,
@@ -219,6 +225,7 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
         destination,
         next_hops: next_hop::decode(&attributes)?,
         metric: attributes.u32(RTA_PRIORITY).unwrap_or(0),
+        mtu: mtu(&attributes),
         source: attributes.address(RTA_PREFSRC),
         table,
         kind,
@@ -229,8 +236,14 @@ fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
     })
 }
 
+/// The only metric of `ip-route(8)` that is kept.
+fn mtu(attributes: &Attributes<'_>) -> Option<u32> {
+    let metrics = attributes.find(RTA_METRICS).map(Attributes::within)?;
+    metrics.u32(RTAX_MTU).filter(|mtu| *mtu > 0)
+}
+
 pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, next_hops, metric, source, table, kind, origin } = decode(request)?;
+    let Wanted { destination, next_hops, metric, mtu, source, table, kind, origin } = decode(request)?;
     let kind = kind.unwrap_or(RouteKind::Unicast);
     let stack = namespace.stack();
     if kind != RouteKind::Unicast && next_hops.iter().any(|hop| hop.gateway.is_some()) {
@@ -243,6 +256,7 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
         Ok(Route {
             gateway,
             metric,
+            mtu,
             source,
             origin,
             table,
@@ -276,7 +290,7 @@ fn forget(stack: &Stack, route: &Route) {
 }
 
 pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, next_hops, metric, source: _, table, kind, origin } = decode(request)?;
+    let Wanted { destination, next_hops, metric, mtu: _, source: _, table, kind, origin } = decode(request)?;
     let stack = namespace.stack();
     let is_meant = |route: &Route| {
         route.table == table

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use netstack::link::Medium;
 use netstack::nic::{NeighbourState, NicInfo};
-use netstack::route::{Route, TableId};
+use netstack::route::{Route, RouteKind, TableId};
 
 use crate::socket::NetNamespace;
+use crate::socket::netlink::listing_order;
 use crate::socket::packet::hardware_type;
 
 // Writing to a string does not fail, so the results of `writeln!` are dropped below.
@@ -46,23 +47,40 @@ pub(super) fn dev(namespace: &NetNamespace) -> String {
     text
 }
 
-/// `RTF_UP` and `RTF_GATEWAY`.
+/// `RTF_*`.
 const ROUTE_UP: u32 = 1;
 const ROUTE_GATEWAY: u32 = 2;
+const ROUTE_HOST: u32 = 4;
+const ROUTE_REJECT: u32 = 0x200;
 
 /// The routes with the names of their interfaces, without those of the loopback, which Linux keeps in its local table.
 fn routes(namespace: &NetNamespace) -> Vec<(Route, NicInfo)> {
     let nics = namespace.stack().nics();
     let named = |route: Route| {
-        let nic = nics.iter().find(|nic| nic.id == route.nic && nic.medium != Medium::Loopback)?;
-        Some((route, nic.clone()))
+        let nic = nics.iter().find(|nic| nic.id == route.nic)?;
+        // What leads nowhere is kept with the loopback, and belongs to none.
+        (nic.medium != Medium::Loopback || leads_nowhere(&route)).then(|| (route, nic.clone()))
     };
     let is_main = |route: &Route| route.table == TableId::MAIN;
-    namespace.stack().routes().into_iter().filter(is_main).filter_map(named).collect()
+    let mut routes: Vec<_> =
+        namespace.stack().routes().into_iter().filter(is_main).filter_map(named).collect();
+    routes.sort_by(|(a, _), (b, _)| listing_order(a, b));
+    routes
 }
 
+fn leads_nowhere(route: &Route) -> bool {
+    matches!(route.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
+}
+
+/// `fib_flag_trans`.
 fn flags(route: &Route) -> u32 {
-    if route.gateway.is_some() { ROUTE_UP | ROUTE_GATEWAY } else { ROUTE_UP }
+    let destination = route.destination;
+    let longest = if destination.address().is_ipv4() { 32 } else { 128 };
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    ROUTE_UP
+        | flag(route.gateway.is_some(), ROUTE_GATEWAY)
+        | flag(destination.prefix_len() == longest, ROUTE_HOST)
+        | flag(matches!(route.kind, RouteKind::Unreachable | RouteKind::Prohibit), ROUTE_REJECT)
 }
 
 pub(super) fn route(namespace: &NetNamespace) -> String {
@@ -79,7 +97,7 @@ pub(super) fn route(namespace: &NetNamespace) -> String {
         let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0).swap_bytes();
         let line = format!(
             "{}\t{:08X}\t{gateway:08X}\t{:04X}\t0\t0\t{}\t{mask:08X}\t0\t0\t0",
-            nic.name,
+            if leads_nowhere(&route) { "*" } else { nic.name.as_str() },
             u32::from_le_bytes(destination.octets()),
             flags(&route),
             route.metric
