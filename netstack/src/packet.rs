@@ -5,6 +5,7 @@
 //! buffer in the body and each layer looks at it by offset.
 
 mod head;
+mod super_segment;
 
 use std::sync::Arc;
 

@@ -59,6 +59,16 @@ pub enum RouteKind {
     Prohibit,
 }
 
+impl RouteKind {
+    /// Whether no packet gets anywhere by such a route.
+    pub fn leads_nowhere(self) -> bool {
+        match self {
+            Self::Unicast | Self::Local => false,
+            Self::Blackhole | Self::Unreachable | Self::Prohibit => true,
+        }
+    }
+}
+
 /// Names a routing table. Numbers as in Linux (`/etc/iproute2/rt_tables`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub u32);

@@ -1,6 +1,6 @@
 //! Classic BPF programs as guests pass them (`struct sock_fprog`).
 
-use netstack::bpf::Instruction;
+use netstack::bpf::{Instruction, MAX_INSTRUCTIONS, Program};
 
 use crate::errno::Errno;
 use crate::mm::{MemoryManager, UserAddr};
@@ -16,6 +16,18 @@ pub(crate) fn decode_fprog(bytes: &[u8; FPROG_LEN]) -> (usize, UserAddr) {
     let &[a, b, _, _, _, _, _, _, c, d, e, f, g, h, i, j] = bytes;
     let count = usize::from(u16::from_ne_bytes([a, b]));
     (count, UserAddr(u64::from_ne_bytes([c, d, e, f, g, h, i, j])))
+}
+
+/// Reads the program that a `struct sock_fprog` names (`copy_bpf_fprog_from_user`).
+///
+/// # Errors
+/// `EFAULT`; `EINVAL` for no program, and for one that could do harm.
+pub(crate) fn read_program(mm: &MemoryManager, fprog: &[u8; FPROG_LEN]) -> Result<Program, Errno> {
+    let (count, at) = decode_fprog(fprog);
+    if at.is_null() || count == 0 || count > MAX_INSTRUCTIONS {
+        return Err(Errno::EINVAL);
+    }
+    Program::new(&read_instructions(mm, at, count)?).map_err(|_| Errno::EINVAL)
 }
 
 /// Reads `count` instructions.

@@ -66,6 +66,16 @@ impl Stack {
         })
     }
 
+    /// Removes the routes for which `is_unwanted` holds and tells how many there were.
+    pub fn remove_routes(&self, is_unwanted: impl Fn(&Route) -> bool) -> usize {
+        let removed = self.core.topology.modify(|topology| match topology.routes.remove(is_unwanted) {
+            // Nothing has changed.
+            0 => Err(()),
+            count => Ok(count),
+        });
+        removed.unwrap_or(0)
+    }
+
     /// Tells where a packet would go now (`ip route get`): as for one that is sent, but nothing is.
     pub fn find_way(&self, lookup: &RouteLookup) -> Result<Way, RouteError> {
         Egress::ask(&self.core, lookup)

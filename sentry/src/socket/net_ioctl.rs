@@ -12,7 +12,7 @@ use netstack::options::Family as IpFamily;
 use netstack::wire::ethernet::MacAddr;
 use netstack::{IpCidr, NicId};
 use sentry_abi::ifreq::*;
-use sentry_abi::netlink::{RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK};
+use sentry_abi::netlink::RTM_NEWLINK;
 use sentry_abi::socket::{AF_INET, AF_INET6, SIOCGSTAMP, SIOCGSTAMPNS};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -20,7 +20,7 @@ use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::socket::file::SocketFile;
 use crate::socket::inet::{ToErrno, decode_address, encode_address};
-use crate::socket::netlink::{announce_link, change_address};
+use crate::socket::netlink::{self, OnExisting, announce_link};
 use crate::socket::{Backing, NetNamespace, device, host};
 use crate::task::{Capabilities, CurrentTask};
 use crate::vfs::File;
@@ -91,6 +91,27 @@ pub(super) fn station(nic: &NicInfo) -> Option<[u8; 6]> {
     }
 }
 
+/// Answers `SIOCGIFHWADDR`: the hardware type and the station.
+pub(super) fn put_station(namespace: &Arc<NetNamespace>, nic: &NicInfo, request: &mut IfReq) {
+    let details = namespace.link_details(nic);
+    request.data = [0; 24];
+    request.data[..2].copy_from_slice(&details.hardware_type.to_ne_bytes());
+    if let Some(station) = details.address {
+        request.data[2..8].copy_from_slice(&station);
+    }
+}
+
+/// `SIOCSIFHWADDR`. The caller announces.
+pub(super) fn set_station(
+    namespace: &Arc<NetNamespace>,
+    nic: &NicInfo,
+    request: &IfReq,
+) -> Result<(), Errno> {
+    let [_, _, a, b, c, d, e, f, ..] = request.data;
+    let _changes = device::lock();
+    device::set_mac(namespace, nic, MacAddr([a, b, c, d, e, f]))
+}
+
 fn read_request(task: &CurrentTask, addr: UserAddr) -> Result<IfReq, Errno> {
     task.mm().read_obj(addr)
 }
@@ -150,13 +171,7 @@ fn get_attribute(
             let len = namespace.link_details(&nic).queue_len();
             ifreq.data[..4].copy_from_slice(&len.to_ne_bytes());
         }
-        SIOCGIFHWADDR => {
-            let kind = namespace.link_details(&nic).hardware_type;
-            ifreq.data[..2].copy_from_slice(&kind.to_ne_bytes());
-            if let Some(mac) = station(&nic) {
-                ifreq.data[2..8].copy_from_slice(&mac);
-            }
-        }
+        SIOCGIFHWADDR => put_station(namespace, &nic, &mut ifreq),
         // SIOCGIFMETRIC is always zero (dev_ifsioc), and so is the map of a device without hardware.
         _ => {}
     }
@@ -174,7 +189,8 @@ fn get_name(namespace: &NetNamespace, task: &CurrentTask, addr: UserAddr) -> Sys
     Ok(0)
 }
 
-fn name_bytes(name: &str) -> [u8; IFNAMSIZ] {
+/// A name as requests have it.
+pub(super) fn name_bytes(name: &str) -> [u8; IFNAMSIZ] {
     let mut bytes = [0; IFNAMSIZ];
     let len = name.len().min(IFNAMSIZ - 1);
     bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
@@ -230,11 +246,7 @@ fn set_attribute(
             let _changes = device::lock();
             device::rename(namespace, &nic, name)?;
         }
-        SIOCSIFHWADDR => {
-            let [_, _, a, b, c, d, e, f, ..] = ifreq.data;
-            let _changes = device::lock();
-            device::set_mac(namespace, &nic, MacAddr([a, b, c, d, e, f]))?;
-        }
+        SIOCSIFHWADDR => set_station(namespace, &nic, &ifreq)?,
         SIOCSIFMTU => {
             let (mtu, _) = u32::read_from_prefix(&ifreq.data).map_err(|_| Errno::EINVAL)?;
             stack.set_nic_mtu(nic.id, mtu).map_err(|e| e.to_errno())?;
@@ -308,8 +320,11 @@ fn change_v6(namespace: &Arc<NetNamespace>, task: &CurrentTask, request: u32, ad
     let nic = u32::try_from(wanted.ifindex).ok().and_then(NicId::from_index).ok_or(Errno::ENODEV)?;
     let prefix_len = u8::try_from(wanted.prefix_len).map_err(|_| Errno::EINVAL)?;
     let cidr = IpCidr::new(IpAddr::from(wanted.address), prefix_len).ok_or(Errno::EINVAL)?;
-    let kind = if request == SIOCSIFADDR { RTM_NEWADDR } else { RTM_DELADDR };
-    change_address(namespace, nic, cidr, kind)?;
+    let own = InterfaceAddress::new(cidr);
+    match request {
+        SIOCSIFADDR => netlink::add_address(namespace, nic, own, OnExisting::Refuse)?,
+        _ => netlink::remove_address(namespace, nic, &own, Some(own.network()))?,
+    }
     Ok(0)
 }
 

@@ -1,14 +1,12 @@
 //! A frame on its way to packet sockets.
 
 use netstack_wire::ethernet::{self, EtherType, EthernetRepr, MacAddr};
-use netstack_wire::tcp::TcpFlags;
-use netstack_wire::udp;
 
 use super::LinkAddress;
 use crate::bpf::Subject;
 use crate::interface::Interface;
 use crate::link::Medium;
-use crate::packet::{AddressedTo, Checksum, Gso, GsoKind, Packet};
+use crate::packet::{AddressedTo, Checksum, Gso, Packet};
 use crate::secret::Secrets;
 use crate::time::Instant;
 
@@ -142,31 +140,14 @@ impl<'a> Frame<'a> {
         self.packet.meta.gso
     }
 
-    /// Whether the first of a super-segment's segments carries CWR (RFC 3168 section 6.1.2), and the others do not.
+    /// See [`Packet::has_cwr`].
     pub fn has_cwr(&self) -> bool {
-        let (Some(Gso { kind: GsoKind::Tcp4 | GsoKind::Tcp6, .. }), Checksum::Partial { start, .. }) =
-            (self.gso(), self.checksum())
-        else {
-            return false;
-        };
-        let mut flags = [0];
-        self.packet.copy_to(usize::from(start) + TCP_FLAGS, &mut flags);
-        TcpFlags::from_bits_retain(flags[0]).contains(TcpFlags::CWR)
+        self.packet.has_cwr()
     }
 
-    /// The length of a super-segment's headers; zero for other frames.
+    /// See [`Packet::headers_len`].
     pub fn headers_len(&self) -> usize {
-        let (Some(gso), Checksum::Partial { start, .. }) = (self.gso(), self.checksum()) else { return 0 };
-        let transport = usize::from(start);
-        transport
-            + match gso.kind {
-                GsoKind::Udp => udp::HEADER_LEN,
-                GsoKind::Tcp4 | GsoKind::Tcp6 => {
-                    let mut offset = [0];
-                    self.packet.copy_to(transport + TCP_DATA_OFFSET, &mut offset);
-                    usize::from(offset[0] >> 4) * 4
-                }
-            }
+        self.packet.headers_len()
     }
 }
 
@@ -178,7 +159,3 @@ pub(super) fn header_len(medium: Medium) -> usize {
         Medium::Ip => 0,
     }
 }
-
-/// Where a TCP header says how long it is, in the upper half of a byte (RFC 9293 section 3.1).
-const TCP_DATA_OFFSET: usize = 12;
-const TCP_FLAGS: usize = 13;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netstack::NicId;
 use netstack::nic::NicInfo;
-use netstack::route::{Route, RouteKind};
+use netstack::route::Route;
 
 use crate::socket::{NetNamespace, netlink};
 
@@ -41,12 +41,5 @@ pub(in crate::socket) fn lost_address(namespace: &Arc<NetNamespace>, nic: NicId)
 
 /// Routes that lead nowhere belong to no interface, whatever the stack keeps them with.
 fn forget(namespace: &NetNamespace, is_unwanted: impl Fn(&Route) -> bool) {
-    let stack = namespace.stack();
-    for route in stack.routes().iter().filter(|route| is_unwanted(route) && !leads_nowhere(route)) {
-        let _ = stack.remove_this_route(route);
-    }
-}
-
-fn leads_nowhere(route: &Route) -> bool {
-    matches!(route.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
+    namespace.stack().remove_routes(|route| is_unwanted(route) && !route.kind.leads_nowhere());
 }

@@ -13,6 +13,7 @@ use crate::errno::{Errno, SysResult};
 use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::inet::ToErrno;
+use crate::socket::net_ioctl::name_bytes;
 use crate::task::{Capabilities, CurrentTask};
 
 /// Handles a request (`arp_ioctl`).
@@ -50,10 +51,7 @@ pub(super) fn ioctl(
             entry.hardware_address = [0; 16];
             entry.hardware_address[..2].copy_from_slice(&ARPHRD_ETHER.to_ne_bytes());
             entry.hardware_address[2..8].copy_from_slice(&station.0);
-            let name = nic.name.as_bytes();
-            entry.device = [0; IFNAMSIZ];
-            entry.device[..name.len().min(IFNAMSIZ - 1)]
-                .copy_from_slice(&name[..name.len().min(IFNAMSIZ - 1)]);
+            entry.device = name_bytes(&nic.name);
             task.mm().write_obj(addr, &entry)?;
         }
         SIOCSARP => {

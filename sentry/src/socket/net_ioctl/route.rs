@@ -32,8 +32,8 @@ pub(super) fn change(
         _ => decode_v4(namespace, task, &task.mm().read_obj(addr)?, request)?,
     };
     match request {
-        SIOCADDRT => netlink::add_route(namespace, &route)?,
-        _ => netlink::remove_route(namespace, &route)?,
+        SIOCADDRT => netlink::add_route(namespace, route)?,
+        _ => netlink::remove_route(namespace, route)?,
     }
     Ok(0)
 }

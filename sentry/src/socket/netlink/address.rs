@@ -146,9 +146,37 @@ fn decode(request: &Request<'_>) -> Result<Named, Errno> {
 
 pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
     let Named { nic, own, .. } = decode(request)?;
+    let on_existing = if request.has(NLM_F_REPLACE) { OnExisting::Change } else { OnExisting::Refuse };
+    insert(namespace, nic, own, on_existing)
+}
+
+pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
+    let Named { nic, own, network } = decode(request)?;
+    delete(namespace, nic, &own, network)
+}
+
+/// What becomes of an address that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::socket) enum OnExisting {
+    /// It is changed (`ip address replace`).
+    Change,
+    /// It stays what it is, and the request fails.
+    Refuse,
+}
+
+/// Gives an interface an address, and tells the listeners.
+///
+/// # Errors
+/// `EEXIST`, `ENODEV`, `EINVAL`.
+pub(in crate::socket) fn insert(
+    namespace: &Arc<NetNamespace>,
+    nic: NicId,
+    own: InterfaceAddress,
+    on_existing: OnExisting,
+) -> Result<(), Errno> {
     let stack = namespace.stack();
     match stack.add_interface_address(nic, own) {
-        Err(ConfigError::Exists) if request.has(NLM_F_REPLACE) => {
+        Err(ConfigError::Exists) if on_existing == OnExisting::Change => {
             let is_preferred = own.state == AddressState::Preferred;
             let info = stack.nic(nic).ok_or(Errno::ENODEV)?;
             let mut known = info.addresses.iter().filter(|known| known.address() == own.address());
@@ -164,13 +192,20 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
     Ok(())
 }
 
-pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Named { nic, own, network } = decode(request)?;
+/// Takes an address from an interface, with the routes that depend on it, and tells the listeners. Where a network is named, the
+/// address has to be in that one.
+///
+/// # Errors
+/// `EADDRNOTAVAIL`, `ENODEV`.
+pub(in crate::socket) fn delete(
+    namespace: &Arc<NetNamespace>,
+    nic: NicId,
+    own: &InterfaceAddress,
+    network: Option<IpCidr>,
+) -> Result<(), Errno> {
     let info = namespace.stack().nic(nic).ok_or(Errno::ENODEV)?;
     let is_meant = |other: &&InterfaceAddress| {
-        let is_network =
-            |network| other.network() == network && other.cidr.prefix_len() == own.cidr.prefix_len();
-        other.address() == own.address() && network.is_none_or(is_network)
+        other.address() == own.address() && network.is_none_or(|network| other.network() == network)
     };
     let meant = *info.addresses.iter().find(is_meant).ok_or(Errno::EADDRNOTAVAIL)?;
     namespace.stack().remove_address(nic, meant.address()).map_err(|e| e.to_errno())?;

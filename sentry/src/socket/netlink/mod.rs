@@ -3,7 +3,6 @@
 
 mod address;
 mod diag;
-mod from_ioctl;
 mod link;
 mod link_change;
 mod local_table;
@@ -22,10 +21,10 @@ mod socket;
 mod subscribers;
 
 pub(in crate::socket) use address::{
-    announce_gone as announce_address_gone, announce_new as announce_address,
+    OnExisting, announce_gone as announce_address_gone, announce_new as announce_address,
+    delete as remove_address, insert as add_address,
 };
 pub(in crate::socket) use diag::inet_state;
-pub(in crate::socket) use from_ioctl::{OldRoute, add_route, change_address, remove_route};
 pub(in crate::socket) use link::{announce as announce_link, gone as link_gone};
 pub(in crate::socket) use multicast::{
     Report as MulticastReport, announce as announce_multicast, announce_gone as announce_multicast_gone,
@@ -33,6 +32,8 @@ pub(in crate::socket) use multicast::{
 };
 pub(crate) use netfilter::NfTables;
 pub(in crate::socket) use netfilter::conntrack_text;
-pub(in crate::socket) use route::listing_order;
+pub(in crate::socket) use route::{
+    OldRoute, add_old as add_route, listing_order, remove_old as remove_route,
+};
 pub use socket::{NetlinkSocket, Privilege};
 pub(crate) use subscribers::Subscribers;

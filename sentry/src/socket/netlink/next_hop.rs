@@ -15,7 +15,7 @@ use crate::socket::netlink::message::{Attributes, Builder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NextHop {
     pub(super) gateway: Option<IpAddr>,
-    nic: Option<NicId>,
+    pub(super) nic: Option<NicId>,
     /// Its share of the flows; zero for one that is alone.
     pub(super) weight: u8,
 }
@@ -68,9 +68,7 @@ impl NextHop {
     pub(super) fn nic(&self, stack: &Stack, kind: RouteKind) -> Result<NicId, Errno> {
         match (self.nic, self.gateway) {
             (Some(nic), _) => Ok(nic),
-            (None, _)
-                if matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) =>
-            {
+            (None, _) if kind.leads_nowhere() => {
                 let nics = stack.nics();
                 let loopback = nics.iter().find(|nic| nic.medium == Medium::Loopback);
                 loopback.map(|nic| nic.id).ok_or(Errno::ENODEV)

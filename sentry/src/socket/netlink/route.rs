@@ -7,7 +7,7 @@ use std::sync::Arc;
 use netstack::link::Medium;
 use netstack::options::Family;
 use netstack::route::{Route, RouteKind, RouteOrigin, TableId};
-use netstack::{IpCidr, Stack};
+use netstack::{IpCidr, NicId, Stack};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
 
@@ -192,6 +192,34 @@ struct Wanted {
     origin: RouteOrigin,
 }
 
+/// A route as it was named before there was netlink (`SIOCADDRT`). What is not said is `None`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::socket) struct OldRoute {
+    pub(in crate::socket) destination: IpCidr,
+    pub(in crate::socket) gateway: Option<IpAddr>,
+    pub(in crate::socket) nic: Option<NicId>,
+    /// Zero where it was not said.
+    pub(in crate::socket) metric: u32,
+    pub(in crate::socket) mtu: Option<u32>,
+    pub(in crate::socket) is_rejecting: bool,
+}
+
+impl From<OldRoute> for Wanted {
+    fn from(old: OldRoute) -> Self {
+        let OldRoute { destination, gateway, nic, metric, mtu, is_rejecting } = old;
+        Self {
+            destination,
+            next_hops: vec![NextHop { gateway, nic, weight: 0 }],
+            metric,
+            mtu,
+            source: None,
+            table: TableId::MAIN,
+            kind: is_rejecting.then_some(RouteKind::Unreachable),
+            origin: RouteOrigin::Static,
+        }
+    }
+}
+
 fn decode(request: &Request<'_>) -> Result<Wanted, Errno> {
     let (fixed, attributes): (RtMsg, Attributes<'_>) = request.split_full()?;
     let table = attributes.u32(RTA_TABLE).unwrap_or(fixed.table.into());
@@ -243,7 +271,28 @@ fn mtu(attributes: &Attributes<'_>) -> Option<u32> {
 }
 
 pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, next_hops, metric, mtu, source, table, kind, origin } = decode(request)?;
+    insert(namespace, decode(request)?, request.header.flags)
+}
+
+/// `SIOCADDRT`.
+///
+/// # Errors
+/// `EEXIST`, and those of [`add`].
+pub(in crate::socket) fn add_old(namespace: &Arc<NetNamespace>, route: OldRoute) -> Result<(), Errno> {
+    insert(namespace, route.into(), NLM_F_EXCL)
+}
+
+/// `SIOCDELRT`.
+///
+/// # Errors
+/// `ESRCH`.
+pub(in crate::socket) fn remove_old(namespace: &Arc<NetNamespace>, route: OldRoute) -> Result<(), Errno> {
+    delete(namespace, route.into())
+}
+
+/// Adds a route; `flags` say what becomes of one that is there (`NLM_F_REPLACE`, `NLM_F_EXCL`).
+fn insert(namespace: &Arc<NetNamespace>, wanted: Wanted, flags: u16) -> Result<(), Errno> {
+    let Wanted { destination, next_hops, metric, mtu, source, table, kind, origin } = wanted;
     let kind = kind.unwrap_or(RouteKind::Unicast);
     let stack = namespace.stack();
     if kind != RouteKind::Unicast && next_hops.iter().any(|hop| hop.gateway.is_some()) {
@@ -268,9 +317,9 @@ pub(super) fn add(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Resul
     let routes: Vec<_> = routes.collect::<Result<_, Errno>>()?;
     let is_rival = |r: &Route| r.table == table && r.destination == destination && shown_metric(r) == metric;
     let rivals: Vec<_> = stack.routes().into_iter().filter(is_rival).collect();
-    if !rivals.is_empty() && request.has(NLM_F_REPLACE) {
+    if !rivals.is_empty() && flags & NLM_F_REPLACE != 0 {
         rivals.iter().for_each(|rival| forget(stack, rival));
-    } else if !rivals.is_empty() && request.has(NLM_F_EXCL) {
+    } else if !rivals.is_empty() && flags & NLM_F_EXCL != 0 {
         return Err(Errno::EEXIST);
     }
     for (at, route) in routes.iter().enumerate() {
@@ -290,7 +339,11 @@ fn forget(stack: &Stack, route: &Route) {
 }
 
 pub(super) fn remove(namespace: &Arc<NetNamespace>, request: &Request<'_>) -> Result<(), Errno> {
-    let Wanted { destination, next_hops, metric, mtu: _, source: _, table, kind, origin } = decode(request)?;
+    delete(namespace, decode(request)?)
+}
+
+fn delete(namespace: &Arc<NetNamespace>, wanted: Wanted) -> Result<(), Errno> {
+    let Wanted { destination, next_hops, metric, mtu: _, source: _, table, kind, origin } = wanted;
     let stack = namespace.stack();
     let is_meant = |route: &Route| {
         route.table == table

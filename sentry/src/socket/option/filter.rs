@@ -1,6 +1,6 @@
 //! Classic BPF programs of sockets (`SO_ATTACH_FILTER` and what belongs to it, `socket(7)`).
 
-use netstack::bpf::{Instruction, MAX_INSTRUCTIONS, Program};
+use netstack::bpf::{Instruction, Program};
 use sentry_abi::socket::*;
 
 use crate::bpf::{self, FPROG_LEN};
@@ -23,12 +23,7 @@ pub(super) const ROWS: &[OptionRow] = &[
 /// Reads the program that a `struct sock_fprog` names (`copy_bpf_fprog_from_user`).
 pub(super) fn program(context: &Context<'_>, value: &[u8]) -> Result<Program, Errno> {
     let fprog = value.try_into().map_err(|_| Errno::EINVAL)?;
-    let (count, at) = bpf::decode_fprog(fprog);
-    if at.is_null() || count == 0 || count > MAX_INSTRUCTIONS {
-        return Err(Errno::EINVAL);
-    }
-    let instructions = bpf::read_instructions(context.task.mm(), at, count)?;
-    Program::new(&instructions).map_err(|_| Errno::EINVAL)
+    bpf::read_program(context.task.mm(), fprog)
 }
 
 fn set(context: &Context<'_>, program: Option<Program>) -> Result<(), Errno> {

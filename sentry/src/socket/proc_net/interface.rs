@@ -59,17 +59,13 @@ fn routes(namespace: &NetNamespace) -> Vec<(Route, NicInfo)> {
     let named = |route: Route| {
         let nic = nics.iter().find(|nic| nic.id == route.nic)?;
         // What leads nowhere is kept with the loopback, and belongs to none.
-        (nic.medium != Medium::Loopback || leads_nowhere(&route)).then(|| (route, nic.clone()))
+        (nic.medium != Medium::Loopback || route.kind.leads_nowhere()).then(|| (route, nic.clone()))
     };
     let is_main = |route: &Route| route.table == TableId::MAIN;
     let mut routes: Vec<_> =
         namespace.stack().routes().into_iter().filter(is_main).filter_map(named).collect();
     routes.sort_by(|(a, _), (b, _)| listing_order(a, b));
     routes
-}
-
-fn leads_nowhere(route: &Route) -> bool {
-    matches!(route.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 
 /// `fib_flag_trans`.
@@ -97,7 +93,7 @@ pub(super) fn route(namespace: &NetNamespace) -> String {
         let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0).swap_bytes();
         let line = format!(
             "{}\t{:08X}\t{gateway:08X}\t{:04X}\t0\t0\t{}\t{mask:08X}\t0\t0\t0",
-            if leads_nowhere(&route) { "*" } else { nic.name.as_str() },
+            if route.kind.leads_nowhere() { "*" } else { nic.name.as_str() },
             u32::from_le_bytes(destination.octets()),
             flags(&route),
             route.metric

@@ -10,8 +10,10 @@ use netstack::wire::ethernet::MacAddr;
 use parking_lot::{Mutex, RwLock};
 use sentry_abi::tun::*;
 
+use super::files::Files;
 use super::filter::Filters;
 use super::header::{Written, ethertype_of};
+use super::offload;
 use super::queue::Queue;
 use super::steering::Steering;
 use crate::errno::Errno;
@@ -72,15 +74,6 @@ pub(super) struct Settings {
     pub(super) is_little_endian: bool,
     /// The structure that `TUNATTACHFILTER` was given.
     pub(super) program: [u8; crate::bpf::FPROG_LEN],
-}
-
-/// The files that are attached.
-#[derive(Default)]
-struct Files {
-    /// Those that get packets.
-    reading: Vec<Arc<Queue>>,
-    /// Those that do not at the moment (`IFF_DETACH_QUEUE`).
-    resting: Vec<Arc<Queue>>,
 }
 
 /// What is shown of a device.
@@ -172,7 +165,7 @@ impl TunDevice {
     pub(in crate::socket) fn end(&self) {
         self.is_gone.store(true, Ordering::Release);
         let files = std::mem::take(&mut *self.files.write());
-        for file in files.reading.into_iter().chain(files.resting) {
+        for file in files.all() {
             file.clear();
             file.wait().notify(Readiness::IN | Readiness::ERR);
         }
@@ -183,9 +176,8 @@ impl TunDevice {
     }
 
     fn tell(&self, ready: Readiness) {
-        let files = self.files.read();
-        let all: Vec<Arc<Queue>> = files.reading.iter().chain(&files.resting).cloned().collect();
-        drop(files);
+        // Who is told may look at the device.
+        let all: Vec<Arc<Queue>> = self.files.read().all().cloned().collect();
         all.iter().for_each(|file| file.wait().notify(ready));
     }
 
@@ -241,7 +233,7 @@ impl TunDevice {
     /// # Errors
     /// `EINVAL` for what goes with nothing that is there, or is unknown.
     pub(super) fn set_offload(&self, wanted: u32) -> Result<(), Errno> {
-        let capabilities = offload(wanted)?;
+        let capabilities = offload::capabilities(wanted)?;
         let (namespace, nic) = self.place().ok_or(Errno::EBADFD)?;
         let capabilities = if self.has(IFF_VNET_HDR) { capabilities } else { Capabilities::default() };
         namespace.stack().set_nic_capabilities(nic, capabilities).map_err(|e| e.to_errno())
@@ -261,24 +253,13 @@ impl TunDevice {
     /// # Errors
     /// `EBUSY` for a second one of a device with one queue, `E2BIG` for one too many.
     pub(super) fn add_file(&self, file: &Arc<Queue>) -> Result<(), Errno> {
-        let mut files = self.files.write();
-        if !self.has(IFF_MULTI_QUEUE) && !files.reading.is_empty() {
-            return Err(Errno::EBUSY);
-        }
-        if files.len() == MAX_FILES {
-            return Err(Errno::E2BIG);
-        }
-        files.reading.push(file.clone());
-        Ok(())
+        self.files.write().add(file, self.has(IFF_MULTI_QUEUE))
     }
 
     /// Detaches a file; whether it was the last one.
     pub(super) fn remove_file(&self, file: &Arc<Queue>) -> bool {
         let mut files = self.files.write();
-        let files = &mut *files;
-        for list in [&mut files.reading, &mut files.resting] {
-            list.retain(|other| !Arc::ptr_eq(other, file));
-        }
+        files.remove(file);
         self.steering.forget();
         files.len() == 0
     }
@@ -288,14 +269,11 @@ impl TunDevice {
     /// # Errors
     /// `EINVAL` if that is so already, or the device has one queue.
     pub(super) fn set_resting(&self, file: &Arc<Queue>, rests: bool) -> Result<(), Errno> {
-        let mut files = self.files.write();
-        let Files { reading, resting } = &mut *files;
-        let (from, to) = if rests { (reading, resting) } else { (resting, reading) };
-        let at = from.iter().position(|other| Arc::ptr_eq(other, file));
-        let at = at.filter(|_| self.has(IFF_MULTI_QUEUE)).ok_or(Errno::EINVAL)?;
-        to.push(from.remove(at));
+        if !self.has(IFF_MULTI_QUEUE) {
+            return Err(Errno::EINVAL);
+        }
+        self.files.write().set_resting(file, rests)?;
         self.steering.forget();
-        drop(files);
         if rests {
             file.clear();
         }
@@ -303,7 +281,7 @@ impl TunDevice {
     }
 
     pub(super) fn is_resting(&self, file: &Arc<Queue>) -> bool {
-        self.files.read().resting.iter().any(|other| Arc::ptr_eq(other, file))
+        self.files.read().is_resting(file)
     }
 
     /// How many files are attached.
@@ -352,7 +330,7 @@ impl TunDevice {
         if !self.has(IFF_MULTI_QUEUE) {
             return;
         }
-        let number = self.files.read().reading.iter().position(|other| Arc::ptr_eq(other, file));
+        let number = self.files.read().number_of(file);
         if let Some(number) = number {
             self.steering.learn(packet, l3, number);
         }
@@ -372,8 +350,8 @@ impl TunDevice {
             flags: self.flags(),
             owner,
             group,
-            queues: count(&files.reading),
-            resting_queues: count(&files.resting),
+            queues: count(files.reading()),
+            resting_queues: count(files.resting()),
             hardware_type,
         }
     }
@@ -381,12 +359,6 @@ impl TunDevice {
     /// Whether it stays without files.
     pub(super) fn is_persistent(&self) -> bool {
         self.settings.lock().is_persistent
-    }
-}
-
-impl Files {
-    fn len(&self) -> usize {
-        self.reading.len() + self.resting.len()
     }
 }
 
@@ -421,7 +393,7 @@ impl TunDevice {
             TunKind::Tun => TUN_QUEUE_LEN,
             TunKind::Tap(_) => TAP_QUEUE_LEN,
         } as usize;
-        let taken = match &*files.reading {
+        let taken = match files.reading() {
             [] => return Err(LinkError::Down),
             [file] => {
                 let file = file.clone();
@@ -455,56 +427,17 @@ impl TunDevice {
     }
 }
 
-/// What a link does whose readers do that (`set_offload`).
-fn offload(mut wanted: u32) -> Result<Capabilities, Errno> {
-    const LONGEST: u32 = 65_535;
-    let mut capabilities = Capabilities::default();
-    if wanted & TUN_F_CSUM != 0 {
-        capabilities.tx_checksum = true;
-        wanted &= !(TUN_F_CSUM | TUN_F_UFO);
-        if wanted & (TUN_F_TSO4 | TUN_F_TSO6) != 0 {
-            let is_on = |flag| if wanted & flag == 0 { 0 } else { LONGEST };
-            capabilities.gso_max_v4 = is_on(TUN_F_TSO4);
-            capabilities.gso_max_v6 = is_on(TUN_F_TSO6);
-            wanted &= !(TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN);
-        }
-        const BOTH: u32 = TUN_F_USO4 | TUN_F_USO6;
-        if wanted & BOTH == BOTH {
-            capabilities.gso_max_udp = LONGEST;
-            wanted &= !BOTH;
-        }
-        // Segments within tunnels are never made here, so that who takes them takes what comes.
-        if wanted & TUN_F_UDP_TUNNEL_GSO != 0 {
-            wanted &= !(TUN_F_UDP_TUNNEL_GSO | TUN_F_UDP_TUNNEL_GSO_CSUM);
-        }
-    }
-    if wanted == 0 { Ok(capabilities) } else { Err(Errno::EINVAL) }
-}
-
 /// `TUN_FEATURES`.
 pub(super) const FEATURES: u32 =
     IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI | IFF_NAPI_FRAGS | IFF_NO_CARRIER;
-/// `MAX_TAP_QUEUES`.
-const MAX_FILES: usize = 256;
 const TUN_QUEUE_LEN: u32 = 500;
 const TAP_QUEUE_LEN: u32 = 1000;
 const ETHERNET_HEADER: usize = 14;
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::MAX_FILES;
     use super::*;
-
-    #[test]
-    fn offloads_need_checksums_and_each_other() {
-        assert_eq!(offload(0), Ok(Capabilities::default()));
-        for wanted in [TUN_F_TSO4, TUN_F_USO4 | TUN_F_CSUM, TUN_F_CSUM | TUN_F_TSO_ECN, 0x201] {
-            assert_eq!(offload(wanted), Err(Errno::EINVAL), "{wanted:#x}");
-        }
-        let all = offload(0xff).unwrap();
-        let maxima = [all.gso_max_v4, all.gso_max_v6, all.gso_max_udp];
-        assert!(all.tx_checksum && maxima == [65_535; 3]);
-        assert_eq!(offload(TUN_F_CSUM | TUN_F_TSO6).unwrap().gso_max_v4, 0);
-    }
 
     #[test]
     fn a_device_without_files_is_down_and_with_full_ones_full() {

@@ -1,6 +1,6 @@
 //! What is in front of a packet: the protocol (`struct tun_pi`) and what is left to the receiver (`struct virtio_net_hdr`).
 
-use netstack::packet::{AddressedTo, Checksum, GsoKind, Packet};
+use netstack::packet::{AddressedTo, Packet};
 use netstack::socket::Offload;
 use sentry_abi::tun::{TUN_PKT_STRIP, TunPi};
 use zerocopy::IntoBytes;
@@ -116,34 +116,17 @@ pub(super) fn ethertype_of(first: u8) -> Option<[u8; 2]> {
 
 /// What the header says of a packet.
 fn state(packet: &Packet) -> FrameState {
-    let checksum = packet.meta.checksum;
-    let mut state = FrameState {
-        checksum,
+    FrameState {
+        checksum: packet.meta.checksum,
         gso: packet.meta.gso,
-        headers_len: 0,
-        has_cwr: false,
+        headers_len: packet.headers_len(),
+        has_cwr: packet.has_cwr(),
         addressed_to: AddressedTo::Outgoing,
-    };
-    if let (Some(gso), Checksum::Partial { start, .. }) = (packet.meta.gso, checksum) {
-        let transport = usize::from(start);
-        let mut tcp = [0; 2];
-        packet.copy_to(transport + TCP_DATA_OFFSET, &mut tcp);
-        state.headers_len = transport
-            + match gso.kind {
-                GsoKind::Udp => UDP_HEADER,
-                GsoKind::Tcp4 | GsoKind::Tcp6 => usize::from(tcp[0] >> 4) * 4,
-            };
-        state.has_cwr = gso.kind != GsoKind::Udp && tcp[1] & TCP_CWR != 0;
     }
-    state
 }
 
 /// Where a frame says what it carries.
 const ETHERTYPE: usize = 12;
-const UDP_HEADER: usize = 8;
-/// The length of the header; the flags are in the next byte.
-const TCP_DATA_OFFSET: usize = 12;
-const TCP_CWR: u8 = 0x80;
 /// The largest buffer that Linux makes for one (`sock_alloc_send_pskb`: 17 pieces of 32 KiB).
 const MAX_PACKET: usize = 17 << 15;
 

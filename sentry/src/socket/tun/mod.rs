@@ -5,8 +5,10 @@
 
 mod device;
 mod file;
+mod files;
 mod filter;
 mod header;
+mod offload;
 mod queue;
 mod request;
 mod steering;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use netstack::bpf::{MAX_INSTRUCTIONS, Program};
 use netstack::nic::NicInfo;
 use netstack::wire::ethernet::MacAddr;
 use sentry_abi::ifreq::{IFNAMSIZ, IfReq, SIOCGIFHWADDR, SIOCSIFHWADDR};
@@ -17,7 +16,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::nsfs;
 use crate::mm::UserAddr;
 use crate::socket::device::{self, Spec, SpecKind};
-use crate::socket::net_ioctl::station;
+use crate::socket::net_ioctl::{name_bytes, put_station, set_station};
 use crate::socket::netlink::announce_link;
 use crate::socket::packet::vnet_header::PLAIN_LEN;
 use crate::socket::{Backing, NetNamespace};
@@ -85,8 +84,17 @@ pub(super) fn ioctl(file: &TunFile, task: &mut CurrentTask, request: u32, arg: u
             task.mm().write_bytes(addr, &device.settings().program)?;
             Ok(0)
         }
-        SIOCGIFHWADDR => get_station(task, &device, &nic, addr),
-        SIOCSIFHWADDR => set_station(task, &home, &nic, addr),
+        SIOCGIFHWADDR => {
+            let mut request: IfReq = task.mm().read_obj(addr)?;
+            put_station(&home, &nic, &mut request);
+            task.mm().write_obj(addr, &request)?;
+            Ok(0)
+        }
+        SIOCSIFHWADDR => {
+            set_station(&home, &nic, &task.mm().read_obj(addr)?)?;
+            announce_link(&home, nic.id, RTM_NEWLINK);
+            Ok(0)
+        }
         TUNGETSNDBUF => put(task, addr, device.settings().send_buffer.cast_unsigned()),
         TUNSETSNDBUF => {
             let size = int(task, addr)?;
@@ -152,12 +160,6 @@ fn put_flags(request: &mut IfReq, flags: u32) {
     request.data[..2].copy_from_slice(&flags.to_ne_bytes()[..2]);
 }
 
-fn put_name(request: &mut IfReq, name: &str) {
-    request.name = [0; IFNAMSIZ];
-    let len = name.len().min(IFNAMSIZ - 1);
-    request.name[..len].copy_from_slice(&name.as_bytes()[..len]);
-}
-
 /// `TUNSETIFF`: attaches the file to a device, which is made if there is none of that name (`tun_set_iff`).
 fn set_interface(file: &TunFile, task: &CurrentTask, addr: UserAddr) -> SysResult {
     let mut request: IfReq = task.mm().read_obj(addr)?;
@@ -194,7 +196,7 @@ fn set_interface(file: &TunFile, task: &CurrentTask, addr: UserAddr) -> SysResul
     let (home, nic) = device.place().ok_or(Errno::EINVAL)?;
     device::carrier_changed(&home, nic);
     let nic = home.stack().nic(nic).ok_or(Errno::EINVAL)?;
-    put_name(&mut request, &nic.name);
+    request.name = name_bytes(&nic.name);
     task.mm().write_obj(addr, &request)?;
     Ok(0)
 }
@@ -262,7 +264,7 @@ fn get_interface(
     addr: UserAddr,
 ) -> SysResult {
     let mut request: IfReq = task.mm().read_obj(addr)?;
-    put_name(&mut request, &nic.name);
+    request.name = name_bytes(&nic.name);
     // The socket behind the file never has a filter of its own.
     let resting = if device.is_resting(file.queue()) { IFF_DETACH_QUEUE } else { 0 };
     put_flags(&mut request, device.flags() | IFF_NOFILTER | resting);
@@ -294,29 +296,6 @@ fn set_queue(file: &TunFile, task: &CurrentTask, addr: UserAddr) -> SysResult {
     Ok(0)
 }
 
-/// `SIOCGIFHWADDR`, which every device answers.
-fn get_station(task: &CurrentTask, device: &TunDevice, nic: &NicInfo, addr: UserAddr) -> SysResult {
-    let mut request: IfReq = task.mm().read_obj(addr)?;
-    request.data = [0; 24];
-    let kind = device.settings().hardware_type;
-    let kind = kind.unwrap_or_else(|| crate::socket::packet::hardware_type(nic));
-    request.data[..2].copy_from_slice(&kind.to_ne_bytes());
-    if let Some(mac) = station(nic) {
-        request.data[2..8].copy_from_slice(&mac);
-    }
-    task.mm().write_obj(addr, &request)?;
-    Ok(0)
-}
-
-fn set_station(task: &CurrentTask, home: &Arc<NetNamespace>, nic: &NicInfo, addr: UserAddr) -> SysResult {
-    let request: IfReq = task.mm().read_obj(addr)?;
-    let [_, _, a, b, c, d, e, f, ..] = request.data;
-    let _changes = device::lock();
-    device::set_mac(home, nic, MacAddr([a, b, c, d, e, f]))?;
-    announce_link(home, nic.id, RTM_NEWLINK);
-    Ok(0)
-}
-
 /// `TUNSETTXFILTER` (`update_filter`): stations, the first eight of which may be single ones.
 fn set_stations(task: &CurrentTask, device: &TunDevice, addr: UserAddr) -> SysResult {
     // struct tun_filter: flags and a number of addresses.
@@ -340,12 +319,7 @@ fn set_stations(task: &CurrentTask, device: &TunDevice, addr: UserAddr) -> SysRe
 fn attach_filter(task: &CurrentTask, device: &TunDevice, addr: UserAddr) -> SysResult {
     let mut fprog = [0; bpf::FPROG_LEN];
     task.mm().read_bytes(addr, &mut fprog)?;
-    let (count, at) = bpf::decode_fprog(&fprog);
-    if at.is_null() || count == 0 || count > MAX_INSTRUCTIONS {
-        return Err(Errno::EINVAL.into());
-    }
-    let instructions = bpf::read_instructions(task.mm(), at, count)?;
-    let program = Program::new(&instructions).map_err(|_| Errno::EINVAL)?;
+    let program = bpf::read_program(task.mm(), &fprog)?;
     device.change(|settings| settings.program = fprog);
     device.change_filters(|filters| filters.program = Some(program));
     Ok(0)
