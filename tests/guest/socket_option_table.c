@@ -48,8 +48,6 @@ static const struct exclusion {
     {SOL_SOCKET, 75 /* SO_RCVMARK */, "refused: marks of received packets are not told"},
     {SOL_SOCKET, 80 /* SO_DEVMEM_DONTNEED */, "refused: no memory of devices"},
     {SOL_SOCKET, 82 /* SO_RCVPRIORITY */, "refused: priorities are not told"},
-    {SOL_SOCKET, 83 /* SO_PASSRIGHTS */, "refused: descriptors are always passed"},
-    {SOL_SOCKET, 84 /* SO_INQ */, "refused: SCM_INQ is not sent"},
     {IPPROTO_IP, IP_ROUTER_ALERT, "refused: only for multicast routing programs"},
     {IPPROTO_IP, IP_IPSEC_POLICY, "no IPsec; Linux answers by the modules that it has"},
     {IPPROTO_IP, IP_XFRM_POLICY, "the same"},

@@ -114,6 +114,7 @@ guests! {
     ip_options
     job_control
     linux_aio
+    local_options
     lost_datagrams
     mappings
     many_messages

@@ -115,6 +115,9 @@ constants! { i32;
     SO_RCVMARK = 75,
     SO_PASSPIDFD = 76,
     SO_PEERPIDFD = 77,
+    SO_RCVPRIORITY = 82,
+    SO_PASSRIGHTS = 83,
+    SO_INQ = 84,
 }
 
 constants! { i32;

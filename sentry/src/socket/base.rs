@@ -57,6 +57,10 @@ bitflags::bitflags! {
         const PASS_PROCESS = 1 << 18;
         /// `SO_RXQ_OVFL`.
         const TELLS_DROPS = 1 << 17;
+        /// `SO_PASSRIGHTS` is off: nobody can send descriptors here.
+        const REFUSES_RIGHTS = 1 << 19;
+        /// `SO_INQ`.
+        const TELLS_QUEUED = 1 << 20;
         /// `SO_OOBINLINE`.
         const OOB_INLINE = 1 << 3;
         /// `SO_KEEPALIVE`.
@@ -146,7 +150,8 @@ impl SocketBase {
     pub fn inherit(&self) -> Self {
         let new = Self::new(self.family, self.kind, self.protocol, self.owner);
         new.set_user(self.user());
-        new.switches.store(self.switches().bits(), Ordering::Relaxed);
+        // unix_create: what a local stream tells of itself is its own.
+        new.switches.store((self.switches() - Switches::TELLS_QUEUED).bits(), Ordering::Relaxed);
         for (to, from) in [(&new.recv_timeout, &self.recv_timeout), (&new.send_timeout, &self.send_timeout)] {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }

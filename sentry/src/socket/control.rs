@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use sentry_abi::inet::TCP_CM_INQ;
 use sentry_abi::socket::{
-    CMSG_HDR_LEN, CmsgHdr, SCM_CREDENTIALS, SCM_PIDFD, SCM_RIGHTS, SOL_SOCKET, Ucred, cmsg_align,
+    CMSG_HDR_LEN, CmsgHdr, SCM_CREDENTIALS, SCM_PIDFD, SCM_RIGHTS, SO_INQ, SOL_SOCKET, SOL_TCP, Ucred,
+    cmsg_align,
 };
 use smallvec::SmallVec;
 use zerocopy::{FromBytes, IntoBytes};
@@ -38,6 +40,16 @@ impl ControlMessage {
     #[must_use]
     pub fn value<T: IntoBytes + zerocopy::Immutable + ?Sized>(level: i32, kind: i32, value: &T) -> Self {
         Self::Bytes { level, kind, data: SmallVec::from_slice(value.as_bytes()) }
+    }
+
+    /// Whether it only tells how much is left to read, so that reading may go on and tell it anew.
+    #[must_use]
+    pub fn is_queue_len(&self) -> bool {
+        matches!(
+            self,
+            Self::Bytes { level: SOL_SOCKET, kind: SO_INQ, .. }
+                | Self::Bytes { level: SOL_TCP, kind: TCP_CM_INQ, .. }
+        )
     }
 }
 

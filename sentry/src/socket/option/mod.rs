@@ -10,6 +10,7 @@ mod ip;
 mod ipv6;
 mod kept;
 mod level;
+mod local;
 mod multicast;
 mod netlink;
 mod packet;
@@ -137,12 +138,13 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 21] = [
+    let tables: [&'static [OptionRow]; 22] = [
         socket_level::ROWS,
         timestamp::ROWS,
         kept::ROWS,
         refused::ROWS,
         sender::ROWS,
+        local::ROWS,
         filter::ROWS,
         ip::ROWS,
         ipv6::ROWS,

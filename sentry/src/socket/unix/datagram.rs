@@ -154,6 +154,8 @@ impl UnixSocket {
                 Some(e)
             } else if state.is_read_shut {
                 Some(Errno::EPIPE)
+            } else if peer.refuses(&message) {
+                Some(Errno::EPERM)
             } else {
                 None
             };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use sentry_abi::socket::{MsgFlags, Ucred};
+use sentry_abi::socket::{MsgFlags, SO_INQ, SOL_SOCKET, Ucred};
 
 use crate::errno::Errno;
 use crate::io::{IoDst, IoSrc};
@@ -90,21 +90,33 @@ impl UnixSocket {
         let rejected = {
             let mut state = peer.state.lock();
             if state.is_closed || state.is_read_shut {
-                Some(message)
+                Some((Errno::EPIPE, message))
+            } else if peer.refuses(&message) {
+                Some((Errno::EPERM, message))
             } else {
                 state.inbox.push_back(message);
                 None
             }
         };
-        if rejected.is_some() {
+        if let Some((reason, message)) = rejected {
             src.untake(taken);
-            return Err(Errno::EPIPE);
+            drop(message);
+            return Err(reason);
         }
         peer.wait_queue().notify(Readiness::IN);
         Ok(taken)
     }
 
     pub(super) fn recv_stream(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
+        let mut got = self.recv_pieces(dst, request)?;
+        if self.base.has(Switches::TELLS_QUEUED) {
+            let left = i32::try_from(self.queue_len()).unwrap_or(i32::MAX);
+            got.control.push(ControlMessage::value(SOL_SOCKET, SO_INQ, &left));
+        }
+        Ok(got)
+    }
+
+    fn recv_pieces(&self, dst: &mut dyn IoDst, request: RecvRequest) -> Result<Received, Errno> {
         if request.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -170,8 +182,20 @@ impl UnixSocket {
                 got.len = got.copied;
                 Ok(got)
             }
-            None => self.nothing_to_read().map(|()| got),
+            None => {
+                self.nothing_to_read()?;
+                if self.base.has(Switches::PASS_CREDENTIALS) {
+                    // Nobody has sent the end (scm_recv of what unix_stream_read_generic left empty).
+                    got.control.push(ControlMessage::Credentials(Ucred { pid: 0, uid: 0, gid: 0 }));
+                }
+                Ok(got)
+            }
         }
+    }
+
+    /// Whether a message brings descriptors that nobody wants here (`SO_PASSRIGHTS`).
+    pub(super) fn refuses(&self, message: &Message) -> bool {
+        !message.files.files.is_empty() && self.base.has(Switches::REFUSES_RIGHTS)
     }
 
     /// The piece `at` of the inbox: its bytes, its files unless a part of it was read, its sender.

@@ -269,12 +269,17 @@ fn fill(
     mut received: Received,
 ) -> Result<Received, SysError> {
     let socket = SocketFile::of(file)?.clone();
-    while received.copied < target && received.copied > 0 && received.control.is_empty() && patience.waits() {
+    let may_go_on = |received: &Received| {
+        let copied = received.copied;
+        copied > 0 && copied < target && received.control.iter().all(ControlMessage::is_queue_len)
+    };
+    while may_go_on(&received) && patience.waits() {
         match patience.wait(task, file, Readiness::IN, |_| socket.try_recv(io, request)) {
             Ok(more) if more.copied == 0 => break,
             Ok(more) => {
                 received.copied += more.copied;
                 received.len += more.len;
+                received.control.clear();
                 received.control.extend(more.control);
             }
             // What was received counts.
