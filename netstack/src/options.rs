@@ -132,6 +132,8 @@ pub struct SocketOptions {
     pub stamp_arrivals: bool,
     /// The firewall mark of sent packets (`SO_MARK`).
     pub mark: u32,
+    /// The priority of sent packets (`SO_PRIORITY`), which receivers on this stack are told.
+    pub priority: u32,
     /// Whose socket it is, for the packet filter and for policy rules.
     pub owner: Option<Owner>,
     /// The user whom policy rules take for its owner, where it was given away (fchown(2), which the packet filter does not see).
@@ -206,6 +208,7 @@ impl Default for SocketOptions {
             header_included: false,
             stamp_arrivals: false,
             mark: 0,
+            priority: 0,
             owner: None,
             routed_for: None,
             send_buffer: DEFAULT_BUFFER,
@@ -258,6 +261,10 @@ pub struct SendMeta {
     pub extensions: Option<Arc<Ipv6Extensions>>,
     /// The times of the datagram that the socket wants to be told (`SO_TIMESTAMPING`).
     pub stamp: Option<StampRequest>,
+    /// The firewall mark (`SO_MARK`).
+    pub mark: Option<u32>,
+    /// The priority (`SO_PRIORITY`).
+    pub priority: Option<u32>,
     /// More data for the same UDP datagram follows with the next call (`MSG_MORE`).
     pub more: bool,
 }
@@ -275,6 +282,8 @@ impl SendMeta {
         ip_options: None,
         extensions: None,
         stamp: None,
+        mark: None,
+        priority: None,
         more: false,
     };
 }
@@ -358,6 +367,10 @@ pub struct Datagram {
     pub arrival: Instant,
     /// How many datagrams the socket had lost when this one arrived, modulo 2^32 (`SO_RXQ_OVFL`).
     pub dropped_before: u32,
+    /// Its firewall mark: the sender's if it is on this stack, and what rules gave to it.
+    pub mark: u32,
+    /// Its priority: the sender's if it is on this stack.
+    pub priority: u32,
     /// The size of the datagrams that were coalesced into this one (`UDP_GRO`), if they were.
     pub segment_size: Option<u16>,
     /// The options of its IPv4 header, if it had some.

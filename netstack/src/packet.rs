@@ -329,6 +329,8 @@ pub struct Meta {
     pub l4_offset: u16,
     /// The firewall mark (`SO_MARK`).
     pub mark: u32,
+    /// The priority (`SO_PRIORITY`).
+    pub priority: u32,
     /// Whose socket sent the packet, if it is known.
     pub owner: Option<Owner>,
     /// The stack made it for its link (neighbour discovery, membership reports), past the filter so far.
@@ -344,6 +346,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Mark and priority.
+    pub(crate) fn tags(&self) -> (u32, u32) {
+        (self.mark, self.priority)
+    }
+
     /// The socket that rules have given it to.
     pub(crate) fn assigned_socket(&self) -> Option<AssignedSocket> {
         self.carried.as_ref()?.socket.clone()

@@ -45,9 +45,7 @@ static const struct exclusion {
 } EXCLUSIONS[] = {
     {SOL_SOCKET, SO_DONTROUTE, "refused: routes are looked up as always"},
     {SOL_SOCKET, 60 /* SO_ZEROCOPY */, "refused: data is always copied"},
-    {SOL_SOCKET, 75 /* SO_RCVMARK */, "refused: marks of received packets are not told"},
     {SOL_SOCKET, 80 /* SO_DEVMEM_DONTNEED */, "refused: no memory of devices"},
-    {SOL_SOCKET, 82 /* SO_RCVPRIORITY */, "refused: priorities are not told"},
     {IPPROTO_IP, IP_ROUTER_ALERT, "refused: only for multicast routing programs"},
     {IPPROTO_IP, IP_IPSEC_POLICY, "no IPsec; Linux answers by the modules that it has"},
     {IPPROTO_IP, IP_XFRM_POLICY, "the same"},

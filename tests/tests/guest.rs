@@ -127,6 +127,7 @@ guests! {
     no_free_port
     other_processes
     packet_receive_ring
+    packet_tags
     packet_transmit
     packet_vnet_header
     parent_death

@@ -208,7 +208,8 @@ pub(super) fn collect(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Optio
     rx.core.counters.ip_reasm_requests.increment();
     let start = usize::from(packet.meta.l3_offset);
     let header = packet.get(start, repr.header_len()).map(bytes::Bytes::copy_from_slice).unwrap_or_default();
-    let (arrival, carried) = (packet.meta.arrival, packet.meta.carried.clone());
+    let (arrival, tags) = (packet.meta.arrival, packet.meta.tags());
+    let carried = packet.meta.carried.clone();
     let mut payload = packet;
     payload.trim_front(start + repr.header_len());
     let fragment = Fragment {
@@ -243,6 +244,7 @@ pub(super) fn collect(rx: &mut Rx<'_>, repr: &Ipv4Repr, packet: Packet) -> Optio
             packet.meta.arrival = arrival;
             // All fragments of one packet carry the same.
             packet.meta.carried = carried;
+            (packet.meta.mark, packet.meta.priority) = tags;
             Some((whole, packet))
         }
     }

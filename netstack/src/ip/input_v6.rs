@@ -323,7 +323,8 @@ pub(super) fn collect(
     if let Some(field) = usize::try_from(position).ok().and_then(|position| headers.get_mut(position)) {
         *field = header.next_header.0;
     }
-    let (arrival, carried) = (packet.meta.arrival, packet.meta.carried.clone());
+    let (arrival, tags) = (packet.meta.arrival, packet.meta.tags());
+    let carried = packet.meta.carried.clone();
     let mut payload = packet.clone();
     payload.trim_front(start + unfragmentable + ipv6::FRAGMENT_HEADER_LEN);
     let fragment = Fragment {
@@ -361,6 +362,7 @@ pub(super) fn collect(
             packet.meta.arrival = arrival;
             // All fragments of one packet carry the same.
             packet.meta.carried = carried;
+            (packet.meta.mark, packet.meta.priority) = tags;
             packet.meta.was_fragmented = true;
             Some((whole, packet))
         }

@@ -41,6 +41,12 @@ impl Inbox {
         *self.home.write() = Some(Home { core: Arc::downgrade(&stack.core), nic });
     }
 
+    /// Whether the NICs of both belong to one stack.
+    pub(super) fn is_of_same_stack(&self, other: &Self) -> bool {
+        let core = |inbox: &Self| inbox.home.read().as_ref().map(|home| Weak::clone(&home.core));
+        core(self).zip(core(other)).is_some_and(|(this, that)| this.ptr_eq(&that))
+    }
+
     /// Queues frames from the front of `packets`, as many as there is room for, and delivers them unless somebody is at
     /// it.
     pub(super) fn send(self: &Arc<Self>, packets: &mut [Packet]) -> Result<usize, LinkError> {

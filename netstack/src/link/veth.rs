@@ -60,6 +60,14 @@ impl Link for VethLink {
 
     fn send_batch(&self, packets: &mut [Packet]) -> Result<usize, LinkError> {
         let peer = self.peer.read().upgrade().ok_or(LinkError::Gone)?;
+        // As Linux (____dev_forward_skb, skb_scrub_packet): what a sender says of its packets stays in its namespace.
+        let is_abroad = !self.inbox.is_of_same_stack(&peer.inbox);
+        for packet in packets.iter_mut() {
+            packet.meta.priority = 0;
+            if is_abroad {
+                packet.meta.mark = 0;
+            }
+        }
         peer.inbox.send(packets)
     }
 }
@@ -68,9 +76,9 @@ impl Link for VethLink {
 mod tests {
     use super::*;
     use crate::link::channel::ChannelLink;
-    use crate::options::{Family, RecvFlags};
+    use crate::options::{Family, RecvFlags, SendMeta};
     use crate::route::Route;
-    use crate::{IpCidr, TcpSocket};
+    use crate::{IpCidr, TcpSocket, UdpSocket};
 
     fn host(end: &Arc<VethLink>, address: &str) -> Stack {
         let stack = Stack::builder().manual_clock().deterministic(1).build();
@@ -97,6 +105,28 @@ mod tests {
             while server.try_recv(&mut received, RecvFlags::default()).is_ok() {}
         }
         assert_eq!(received, data);
+    }
+
+    #[test]
+    fn marks_and_priorities_stay_in_the_stack() {
+        let ends = VethLink::pair(1500, [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2])]);
+        let (a, b) = (host(&ends[0], "10.0.0.1/24"), host(&ends[1], "10.0.0.2/24"));
+        let (near, far) = (UdpSocket::new(&a, Family::V4), UdpSocket::new(&b, Family::V4));
+        near.bind("10.0.0.1:7".parse().unwrap()).unwrap();
+        far.bind("10.0.0.2:7".parse().unwrap()).unwrap();
+        let sender = UdpSocket::new(&a, Family::V4);
+        sender.set_options(|options| (options.mark, options.priority) = (7, 5));
+        for (to, socket, tags) in [("10.0.0.1:7", &near, (7, 5)), ("10.0.0.2:7", &far, (0, 0))] {
+            let plain = SendMeta { to: Some(to.parse().unwrap()), ..SendMeta::default() };
+            let meta = SendMeta { mark: Some(9), priority: Some(6), ..plain.clone() };
+            let other = if tags == (0, 0) { tags } else { (9, 6) };
+            // The third one is sent as the first.
+            for (meta, tags) in [(&plain, tags), (&meta, other), (&plain, tags)] {
+                sender.try_send(&mut &b"abc"[..], meta).unwrap();
+                let datagram = socket.try_recv(&mut Vec::new(), RecvFlags::default()).unwrap();
+                assert_eq!((datagram.mark, datagram.priority), tags, "{to}");
+            }
+        }
     }
 
     /// A router between a cable, which takes everything whole, and a link that finishes and cuts nothing.

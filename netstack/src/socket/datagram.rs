@@ -251,6 +251,8 @@ impl DatagramEndpoint {
             flow_label: datagram.flow_label,
             arrival: datagram.arrival,
             dropped_before: datagram.dropped_before,
+            mark: datagram.mark,
+            priority: datagram.priority,
             segment_size: datagram.segment_size,
             ip_options: match datagram.extra.as_deref() {
                 Some(IpExtra::V4(options)) => Some(*options),
@@ -277,6 +279,8 @@ impl DatagramEndpoint {
             flow_label: 0,
             arrival: Instant::ZERO,
             dropped_before: 0,
+            mark: 0,
+            priority: 0,
             segment_size: None,
             ip_options: None,
             extensions: None,

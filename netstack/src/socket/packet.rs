@@ -87,6 +87,10 @@ pub struct ReceivedFrame {
     pub from: LinkAddress,
     /// When it arrived.
     pub arrival: Instant,
+    /// Its firewall mark.
+    pub mark: u32,
+    /// Its priority.
+    pub priority: u32,
     /// Whether its transport checksum is unfinished or known to be good.
     pub checksum: Checksum,
     /// How a super-segment is to be cut.

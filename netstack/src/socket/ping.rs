@@ -120,8 +120,7 @@ impl PingSocket {
         let message = gather(data)?;
         let mut packet = request(self.endpoint.family, ident, &message).ok_or(SendError::Invalid)?;
         icmp::fill_checksum(&mut packet, outgoing.output.source, outgoing.output.destination);
-        packet.meta.mark = outgoing.mark;
-        packet.meta.owner = outgoing.owner;
+        outgoing.tag(&mut packet);
         let mut outbox = Outbox::default();
         let sent = self.endpoint.dispatch(&self.core, &mut outgoing, packet, &mut outbox);
         outbox.flush(&self.core);

@@ -146,10 +146,12 @@ impl RawSocket {
         let mut outbox = Outbox::default();
         let has_header = self.endpoint.lock().options.header_included;
         let sent = if has_header && self.endpoint.family == Family::V4 {
-            let packet = with_header(&self.core, &outgoing, &payload).ok_or(SendError::Invalid)?;
+            let mut packet = with_header(&self.core, &outgoing, &payload).ok_or(SendError::Invalid)?;
+            outgoing.tag(&mut packet);
             send_with_header(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
         } else if has_header {
-            let packet = Packet::from_frame(payload);
+            let mut packet = Packet::from_frame(payload);
+            outgoing.tag(&mut packet);
             send_with_header(&self.core, &mut outgoing.way.egress, &outgoing.output, packet, &mut outbox)
         } else {
             let offset = self.raw.settings.lock().checksum_offset;
@@ -243,8 +245,7 @@ fn with_checksum(outgoing: &Outgoing, payload: Bytes, offset: Option<u16>) -> Op
         }
     };
     let mut packet = Packet::from_body(Body::from_iter([payload]));
-    packet.meta.mark = outgoing.mark;
-    packet.meta.owner = outgoing.owner;
+    outgoing.tag(&mut packet);
     Some(packet)
 }
 
@@ -287,8 +288,9 @@ pub(crate) fn deliver(rx: &mut Rx<'_>, ip: &IpMeta, packet: &Packet) -> bool {
             IpAddr::V6(_) => ip.offset,
         };
         if raw.endpoint.filter.admits(rx, ip, &mut packet, start, 0) {
-            let options = ip.options(&packet);
-            raw.endpoint.enqueue(Queued::new(ip, 0, 0, packet.into_payload(start)).with_options(options));
+            let (options, tags) = (ip.options(&packet), packet.meta.tags());
+            let queued = Queued::new(ip, 0, 0, packet.into_payload(start));
+            raw.endpoint.enqueue(queued.with_options(options).with_tags(tags));
         } else {
             raw.endpoint.count_drop();
         }

@@ -47,6 +47,7 @@ pub(super) fn send_segment(
         Some(_) => Packet::from_body(payload.into_ranges()),
     };
     packet.meta.mark = options.mark;
+    packet.meta.priority = options.priority;
     packet.meta.owner = options.owner;
     if gso_size.is_none()
         && may_go_plainly(options, egress)
@@ -165,6 +166,7 @@ pub(super) fn frame_of_few(
         return false;
     };
     packet.meta.mark = options.mark;
+    packet.meta.priority = options.priority;
     packet.meta.owner = options.owner;
     let segment = machine.send_now(now, data);
     let Some(segment) = &segment else {
@@ -192,6 +194,7 @@ pub(super) fn send_plain_segment(
         let header = plain_header(core, flow, egress, options, (label, segment.ecn));
         let mut packet = Packet::default();
         packet.meta.mark = options.mark;
+        packet.meta.priority = options.priority;
         packet.meta.owner = options.owner;
         plain_frame(&mut packet, core, egress, link, &header, (flow, &segment), &[]);
         outbox.send_unseen(&egress.interface, packet);

@@ -61,6 +61,10 @@ bitflags::bitflags! {
         const REFUSES_RIGHTS = 1 << 19;
         /// `SO_INQ`.
         const TELLS_QUEUED = 1 << 20;
+        /// `SO_RCVMARK`.
+        const TELLS_MARKS = 1 << 21;
+        /// `SO_RCVPRIORITY`.
+        const TELLS_PRIORITIES = 1 << 22;
         /// `SO_OOBINLINE`.
         const OOB_INLINE = 1 << 3;
         /// `SO_KEEPALIVE`.

@@ -34,6 +34,7 @@ pub(crate) struct Outgoing {
     pub(crate) port: u16,
     pub(crate) no_checksum: bool,
     pub(crate) mark: u32,
+    pub(crate) priority: u32,
     pub(crate) owner: Option<crate::packet::Owner>,
     /// The size to cut the data to, if it is to be cut.
     pub(crate) segment_size: Option<u16>,
@@ -81,6 +82,13 @@ impl Outgoing {
         bytes.into()
     }
 
+    /// Notes on a packet what rules and receivers look at besides its bytes.
+    pub(crate) fn tag(&self, packet: &mut Packet) {
+        packet.meta.mark = self.mark;
+        packet.meta.priority = self.priority;
+        packet.meta.owner = self.owner;
+    }
+
     /// Whether its IP header is longer than others.
     pub(crate) fn has_extensions(&self) -> bool {
         self.ip_options.is_some() || self.extensions.is_some()
@@ -104,6 +112,7 @@ impl Outgoing {
 /// A resolved way out and what it was resolved for.
 pub(crate) struct Way {
     query: RouteQuery,
+    mark: u32,
     pub(crate) egress: Egress,
 }
 
@@ -117,6 +126,7 @@ pub(crate) struct Express {
     pub(crate) port: u16,
     pub(crate) no_checksum: bool,
     pub(crate) mark: u32,
+    pub(crate) priority: u32,
     pub(crate) owner: Option<crate::packet::Owner>,
 }
 
@@ -192,7 +202,8 @@ impl DatagramEndpoint {
             local_port: state.local_port,
             port: peer.port,
             no_checksum: options.no_checksum,
-            mark: options.mark,
+            mark: meta.mark.unwrap_or(options.mark),
+            priority: meta.priority.unwrap_or(options.priority),
             owner: options.owner,
             auto_flow_label: options.auto_flow_label,
             segment_size: meta.segment_size.or(Some(options.segment_size)).filter(|&size| size > 0),
@@ -253,9 +264,10 @@ impl DatagramEndpoint {
             return;
         }
         let Some(template) = Template::of(core, &outgoing.way.egress, &outgoing.output) else { return };
-        let Outgoing { port, mark, owner, .. } = *outgoing;
+        let Outgoing { port, mark, priority, owner, .. } = *outgoing;
         let no_checksum = outgoing.no_checksum && outgoing.output.destination.is_ipv4();
-        let express = Arc::new(Express { template, to, local_port, port, no_checksum, mark, owner });
+        let express =
+            Arc::new(Express { template, to, local_port, port, no_checksum, mark, priority, owner });
         let mut state = self.state.lock();
         // Otherwise somebody has changed something meanwhile, which the template knows nothing of.
         if state.changes == outgoing.changes {
@@ -324,8 +336,12 @@ impl State {
         let source = source.or(self.bound).or(self.connected_from.filter(|_| meta.to.is_none())).or(hint);
         let query = RouteQuery { destination: peer.address, source, nic };
         // Where rules look at ports, each datagram may have another way.
-        let leads_there =
-            |way: &Way| way.query == query && !way.egress.is_particular() && way.egress.is_current(core);
+        let mark = meta.mark.unwrap_or(self.options.mark);
+        let leads_there = |way: &Way| {
+            (way.query, way.mark) == (query, mark)
+                && !way.egress.is_particular()
+                && way.egress.is_current(core)
+        };
         if let Some(way) = self.way.take().filter(leads_there) {
             return Ok((way, true));
         }
@@ -335,9 +351,9 @@ impl State {
         }
         let facts = self.facts(protocol, peer);
         let packet = PacketFacts { tos: meta.tos.unwrap_or(facts.tos), ..facts };
-        let origin = Origin { mark: self.options.mark, arrived_on: None, packet };
+        let origin = Origin { mark, arrived_on: None, packet };
         let egress = Egress::resolve_for(core, query, origin)?;
-        Ok((Way { query, egress }, false))
+        Ok((Way { query, mark, egress }, false))
     }
 }
 

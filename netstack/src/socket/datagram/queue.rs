@@ -30,6 +30,10 @@ pub(crate) struct Queued {
     pub(crate) extra: Option<Box<IpExtra>>,
     /// How many the socket had dropped when it was queued.
     pub(crate) dropped_before: u32,
+    /// The firewall mark.
+    pub(crate) mark: u32,
+    /// The priority.
+    pub(crate) priority: u32,
     /// Somebody has seen it, and left it.
     pub(crate) is_peeked: bool,
 }
@@ -67,8 +71,15 @@ impl Queued {
             segment_size: None,
             extra: None,
             dropped_before: 0,
+            mark: 0,
+            priority: 0,
             is_peeked: false,
         }
+    }
+
+    /// The datagram with the mark and the priority of its packet.
+    pub(crate) fn with_tags(self, (mark, priority): (u32, u32)) -> Self {
+        Self { mark, priority, ..self }
     }
 
     /// The datagram with the options of its IPv4 header, or its extension headers.
@@ -208,6 +219,8 @@ mod tests {
             segment_size: None,
             extra: None,
             dropped_before: 0,
+            mark: 0,
+            priority: 0,
             is_peeked: false,
         }
     }

@@ -118,6 +118,8 @@ impl State {
             link_len: frame.link_len,
             from: frame.from,
             arrival: frame.arrival,
+            mark: frame.packet.meta.mark,
+            priority: frame.packet.meta.priority,
             checksum: frame.checksum(),
             gso: frame.gso(),
             headers_len: frame.headers_len(),

@@ -130,11 +130,11 @@ pub(crate) fn release_run(core: &Core, outbox: &mut Outbox) {
 
 fn datagram(ip: &IpMeta, header: &UdpRepr, packet: Packet) -> Queued {
     let gso = packet.meta.gso.filter(|gso| gso.kind == GsoKind::Udp && gso.size > 0);
-    let options = ip.options(&packet);
+    let (options, tags) = (ip.options(&packet), packet.meta.tags());
     let data = packet.into_payload(ip.offset + udp::HEADER_LEN);
     let whole = Queued::new(ip, header.source_port, header.destination_port, data);
     let segment_size = gso.map(|gso| gso.size).filter(|&size| usize::from(size) < whole.len);
-    Queued { segment_size, ..whole }.with_options(options)
+    Queued { segment_size, ..whole }.with_options(options).with_tags(tags)
 }
 
 /// Hands one datagram over.

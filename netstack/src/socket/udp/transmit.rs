@@ -253,6 +253,7 @@ impl Express {
             packet.head_mut()[udp::CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&field.to_be_bytes());
         }
         packet.meta.mark = self.mark;
+        packet.meta.priority = self.priority;
         packet.meta.owner = self.owner;
         self.template.send(packet, outbox);
     }
@@ -260,8 +261,8 @@ impl Express {
 
 /// Where a message goes that says nothing else; `None` if it does.
 fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
-    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options, extensions, stamp, more } =
-        meta;
+    let SendMeta { to, source, nic, ttl, tos, flow_label, segment_size, ip_options, extensions, .. } = meta;
+    let SendMeta { stamp, mark, priority, more, .. } = meta;
     let is_plain =
         source.is_none() && nic.is_none() && ttl.is_none() && tos.is_none() && flow_label.is_none();
     let is_plain = is_plain
@@ -269,6 +270,8 @@ fn express_to(meta: &SendMeta) -> Option<Option<SocketAddr>> {
         && ip_options.is_none()
         && extensions.is_none()
         && stamp.is_none()
+        && mark.is_none()
+        && priority.is_none()
         && !more;
     is_plain.then_some(*to)
 }
@@ -314,8 +317,7 @@ pub(super) fn datagram(port: u16, outgoing: &Outgoing, mut packet: Packet) -> Pa
     }
     let segment_size = outgoing.segment_size.filter(|&size| usize::from(size) < packet.body_len());
     packet.meta.gso = segment_size.map(|size| Gso { kind: GsoKind::Udp, size });
-    packet.meta.mark = outgoing.mark;
-    packet.meta.owner = outgoing.owner;
+    outgoing.tag(&mut packet);
     packet
 }
 

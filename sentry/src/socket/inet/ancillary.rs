@@ -16,7 +16,7 @@ use zerocopy::FromBytes;
 use crate::errno::Errno;
 use crate::socket::control::ControlMessage;
 use crate::socket::inet::address::{encode, unmapped};
-use crate::socket::inet::{Receive, extension, ip_options};
+use crate::socket::inet::{Receive, extension, ip_options, tag};
 
 /// Applies the control messages of a send to `meta`.
 ///
@@ -24,6 +24,7 @@ use crate::socket::inet::{Receive, extension, ip_options};
 /// `EINVAL` for messages of a wrong size, values out of range and unknown messages of the socket's level.
 pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendMeta) -> Result<(), Errno> {
     for message in control {
+        tag::apply(message, meta)?;
         let ControlMessage::Bytes { level, kind, data } = message else { continue };
         match (*level, *kind) {
             (SOL_IP, IP_PKTINFO) => {
@@ -38,10 +39,13 @@ pub(super) fn apply(family: Family, control: &[ControlMessage], meta: &mut SendM
                 meta.ttl = Some(ttl.ok_or(Errno::EINVAL)?);
             }
             // ip_cmsg_send takes an int or a single byte.
-            (SOL_IP, IP_TOS) => match data.as_slice() {
-                [tos] => meta.tos = Some(*tos),
-                _ => meta.tos = small_int(data)?,
-            },
+            (SOL_IP, IP_TOS) => {
+                meta.tos = match data.as_slice() {
+                    [tos] => Some(*tos),
+                    _ => small_int(data)?,
+                };
+                meta.priority = meta.tos.map(tag::priority_of_tos).or(meta.priority);
+            }
             (SOL_IPV6, IPV6_PKTINFO | IPV6_2292PKTINFO) if family == Family::V6 => {
                 let info = In6Pktinfo::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
                 meta.nic = NicId::from_index(info.ifindex);

@@ -12,6 +12,7 @@ mod receive;
 pub mod repair;
 mod socket;
 pub mod stamp;
+pub mod tag;
 mod tcp_info;
 
 pub use address::{decode as decode_address, encode as encode_address, to_family};

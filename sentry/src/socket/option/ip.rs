@@ -10,6 +10,7 @@ use zerocopy::FromBytes;
 
 use crate::errno::Errno;
 use crate::socket::base::SocketType;
+use crate::socket::inet::tag;
 use crate::socket::inet::{InetSocket, Membership, Receive, decode_address, ip_options};
 use crate::socket::option::value::{bytes, int_or_byte, object, of_bool, of_int, saturate};
 use crate::socket::option::{Context, Effect, OptionRow, Value, option};
@@ -111,9 +112,18 @@ pub(super) const ECN_MASK: u8 = 3;
 fn set_tos(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     // The upper bits are cut off, as Linux stores a byte.
     let tos = (int_or_byte(value) & 0xff) as u8;
-    let is_stream = context.socket.base().kind == SocketType::Stream;
+    let base = context.socket.base();
+    let old = context.inet()?.options().tos;
+    let tos = if base.kind == SocketType::Stream { (tos & !ECN_MASK) | (old & ECN_MASK) } else { tos };
+    if tos == old {
+        return Ok(());
+    }
+    // __ip_sock_set_tos: what the priority was set to is forgotten.
+    let priority = tag::priority_of_tos(tos);
+    base.set_priority(priority.cast_signed());
     change(context, |options| {
-        options.tos = if is_stream { (tos & !ECN_MASK) | (options.tos & ECN_MASK) } else { tos };
+        options.tos = tos;
+        options.priority = priority;
     })
 }
 

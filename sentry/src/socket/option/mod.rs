@@ -17,6 +17,7 @@ mod packet;
 mod refused;
 mod sender;
 mod socket_level;
+mod tag;
 mod tcp;
 mod tcp_fast_open;
 mod tcp_repair;
@@ -138,8 +139,9 @@ fn rows(level: i32) -> impl Iterator<Item = &'static OptionRow> {
 
 /// All options, for documentation.
 pub fn all_rows() -> impl Iterator<Item = &'static OptionRow> {
-    let tables: [&'static [OptionRow]; 22] = [
+    let tables: [&'static [OptionRow]; 23] = [
         socket_level::ROWS,
+        tag::ROWS,
         timestamp::ROWS,
         kept::ROWS,
         refused::ROWS,

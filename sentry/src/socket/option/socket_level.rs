@@ -30,7 +30,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_KEEPALIVE, get_keep_alive, set_keep_alive),
     option!(SOL_SOCKET, SO_OOBINLINE, get_oob_inline, set_oob_inline),
     option!(SOL_SOCKET, SO_NO_CHECK, get_no_check, set_no_check),
-    option!(SOL_SOCKET, SO_PRIORITY, get_priority, set_priority, Effect::Hint("interfaces have one queue")),
     option!(SOL_SOCKET, SO_LINGER, get_linger, set_linger, Effect::Partial("close does not wait")),
     option!(SOL_SOCKET, SO_REUSEPORT, get_reuse_port, set_reuse_port),
     option!(SOL_SOCKET, SO_PEERNAME, get_peer_name, -),
@@ -50,7 +49,6 @@ pub(super) const ROWS: &[OptionRow] = &[
     option!(SOL_SOCKET, SO_BINDTODEVICE, get_bound_device, set_bound_device),
     option!(SOL_SOCKET, SO_BINDTOIFINDEX, get_bound_index, set_bound_index),
     option!(SOL_SOCKET, SO_ACCEPTCONN, get_is_listening, -),
-    option!(SOL_SOCKET, SO_MARK, get_mark, set_mark),
     option!(SOL_SOCKET, SO_PROTOCOL, get_protocol, -),
     option!(SOL_SOCKET, SO_DOMAIN, get_domain, -),
     option!(SOL_SOCKET, SO_RXQ_OVFL, get_tells_drops, set_tells_drops),
@@ -139,7 +137,7 @@ fn set_shared(
     Ok(())
 }
 
-fn change_options(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) {
+pub(super) fn change_options(context: &Context<'_>, change: impl FnOnce(&mut SocketOptions)) {
     match context.socket.family() {
         Family::Inet(inet) => inet.change_options(change),
         Family::Packet(packet) => packet.stack_socket().set_options(change),
@@ -396,22 +394,6 @@ fn set_no_check(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn get_priority(context: &Context<'_>) -> Result<Value, Errno> {
-    of_int(context.socket.base().priority())
-}
-
-fn set_priority(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let priority = int(value)?;
-    // socket(7): "Setting a priority outside the range 0 to 6 requires the CAP_NET_ADMIN capability."
-    if !(0..=6).contains(&priority)
-        && !context.namespace.grants(&context.task.creds(), Capabilities::NET_ADMIN)
-    {
-        return Err(Errno::EPERM);
-    }
-    context.socket.base().set_priority(priority);
-    Ok(())
-}
-
 fn get_linger(context: &Context<'_>) -> Result<Value, Errno> {
     let base = context.socket.base();
     Ok(bytes(&Linger { onoff: i32::from(base.has(Switches::LINGER)), linger: base.linger_seconds() }))
@@ -528,23 +510,6 @@ fn set_bound_index(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
     let nic = NicId::from_index(u32::try_from(index).map_err(|_| Errno::EINVAL)?);
     context.socket.base().keep(context.option, index);
     bind_to_nic(context, nic)
-}
-
-fn get_mark(context: &Context<'_>) -> Result<Value, Errno> {
-    of_int(context.socket.base().kept(context.option).unwrap_or(0))
-}
-
-fn set_mark(context: &Context<'_>, value: &[u8]) -> Result<(), Errno> {
-    let kept = int(value)?;
-    let mark = kept.cast_unsigned();
-    let creds = context.task.creds();
-    let may = |cap| context.namespace.grants(&creds, cap);
-    if !may(Capabilities::NET_ADMIN) && !may(Capabilities::NET_RAW) {
-        return Err(Errno::EPERM);
-    }
-    context.socket.base().keep(context.option, kept);
-    change_options(context, |options| options.mark = mark);
-    Ok(())
 }
 
 /// An `unsigned long` where there is room for one, or else an `unsigned int`.

@@ -27,6 +27,7 @@ use crate::mm::UserAddr;
 use crate::socket::NetNamespace;
 use crate::socket::base::{SocketBase, SocketType};
 use crate::socket::control::ControlMessage;
+use crate::socket::inet::tag;
 use crate::socket::inet::{GuestSink, GuestSource, Membership, ToErrno};
 use crate::socket::ops::{
     Destination, Family, RawAddr, Received, RecvRequest, SendRequest, ShutdownHow, Socket,
@@ -518,6 +519,9 @@ impl Socket for PacketSocket {
         received.flags.set(MsgFlags::TRUNC, frame.copied < frame.len);
         if request.wants_address {
             received.from = self.encode(&frame.from);
+        }
+        if request.wants_control {
+            tag::describe(&self.base, (frame.mark, frame.priority), &mut received.control);
         }
         if request.wants_control && self.wants_auxdata() {
             let auxdata = auxdata(&frame, self.mode);

@@ -9,7 +9,7 @@ use crate::errno::{Errno, SysError, SysResult};
 use crate::io::IoSrc;
 use crate::mm::{UserAddr, UserIo};
 use crate::socket::control::{self, Accepts, ControlMessage};
-use crate::socket::inet::extension;
+use crate::socket::inet::{extension, tag};
 use crate::socket::{Destination, Family, SendRequest, Socket, SocketFile, SocketType, credentials_of};
 use crate::syscall::Args;
 use crate::syscall::net::wait::{Patience, without_port};
@@ -83,6 +83,9 @@ fn send_message(task: &mut CurrentTask, file: &Arc<File>, addr: UserAddr, flags:
             };
             let control = control::decode(task, &bytes, accepts)?;
             extension::check_privilege(task, socket.namespace(), &control)?;
+            if let Family::Inet(_) = socket.socket().family() {
+                tag::check(task, socket.namespace(), socket.socket().base(), &control)?;
+            }
             control
         }
     };

@@ -19,7 +19,7 @@ use crate::socket::control::ControlMessage;
 use crate::socket::inet::copy::{Discard, GuestSink, GuestSource, WatchedSink};
 use crate::socket::inet::receive::Receive;
 use crate::socket::inet::stamp::Stamping;
-use crate::socket::inet::{ToErrno, address, ancillary, repair, stamp};
+use crate::socket::inet::{ToErrno, address, ancillary, repair, stamp, tag};
 use crate::socket::ops::{Destination, Received, RecvRequest, SendRequest, Socket};
 
 impl InetSocket {
@@ -235,6 +235,7 @@ impl InetSocket {
                 let drops = ControlMessage::value(SOL_SOCKET, SO_RXQ_OVFL, &datagram.dropped_before);
                 received.control.push(drops);
             }
+            tag::describe(&self.base, (datagram.mark, datagram.priority), &mut received.control);
             ancillary::describe(self.family, self.receive.get(), datagram, &mut received.control);
         }
         received
